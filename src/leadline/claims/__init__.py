@@ -1,0 +1,1 @@
+"""Every statement of the theory as an executable claim."""

@@ -1,0 +1,1 @@
+"""Abstract interpretation over the graph."""

@@ -1,0 +1,1 @@
+"""From an nn.Module to an immutable graph of ATen operations."""

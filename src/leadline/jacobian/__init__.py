@@ -1,0 +1,1 @@
+"""Jacobians as operators, their spectra, growth and bounds."""

@@ -1,0 +1,1 @@
+"""The grid recurrence as one differentiable operation."""

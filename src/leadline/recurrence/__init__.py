@@ -1,0 +1,1 @@
+"""Systems of uniform recurrence equations."""

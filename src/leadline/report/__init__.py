@@ -1,0 +1,1 @@
+"""One document model, rendered for terminals, browsers and programs."""

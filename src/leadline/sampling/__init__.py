@@ -1,0 +1,1 @@
+"""Samplers: the naive oracle, and those derived from a system."""

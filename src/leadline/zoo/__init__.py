@@ -1,0 +1,1 @@
+"""The architectures the theory speaks of, as plain modules."""
