@@ -1,0 +1,40 @@
+"""A document as one self-contained HTML file: no script, no link, nothing to fetch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from leadline.report.document import Block, Curve, Document, GridMap, Pictures, Wave
+from leadline.report.figures import curve_svg, grid_map_svg, pictures_uri, wave_uri
+
+
+def render(document: Document) -> str:
+    """Return `document` as HTML.
+
+    Raises
+    ------
+    UsageError
+        If the document holds figures and matplotlib is not installed.
+    """
+    environment = Environment(loader=PackageLoader("leadline.report"), autoescape=True, trim_blocks=True)
+    template = environment.get_template("document.html.jinja")
+    sections = [(section.heading, [_view(block) for block in section.blocks]) for section in document.sections]
+    return template.render(title=document.title, subtitle=document.subtitle, sections=sections)
+
+
+def _view(block: Block) -> dict[str, Any]:
+    """Return what the template needs: the block, its kind, and its figure when it has one."""
+    figure: str | None = None
+    match block:
+        case Curve():
+            figure = Markup(curve_svg(block))
+        case GridMap():
+            figure = Markup(grid_map_svg(block))
+        case Pictures():
+            figure = pictures_uri(block)
+        case Wave():
+            figure = wave_uri(block)
+    return {"kind": type(block).__name__, "block": block, "figure": figure}
