@@ -1,0 +1,96 @@
+"""Convolutions that see only part of their window, over the rows that they see.
+
+In raster order a pixel may depend on the rows above it and on what stands left of it in its own row. The lower rows of
+a masked k × k kernel are all zero, so they are not there: the kernel keeps its upper (k+1)/2 rows, and only the last of
+them is masked. The convolution pads all sides (which is faster than padding a copy of the input) and drops the rows and
+columns that hang over.
+
+Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class CroppedConv2d(nn.Conv2d):
+    """A convolution whose output is cut to the size of its input, from the top left corner.
+
+    With a kernel of ``p + 1`` rows and a padding of p rows, output row i sees the rows i-p … i; with p kernel rows and
+    the same padding, the rows i-p … i-1, without its own; columns likewise.
+
+    Examples
+    --------
+    >>> left = CroppedConv2d(1, 1, kernel_size=(1, 2), padding=(0, 2), bias=False)
+    >>> nn.init.ones_(left.weight).shape
+    torch.Size([1, 1, 1, 2])
+    >>> left(torch.tensor([[[[1.0, 10.0, 100.0]]]])).tolist()
+    [[[[0.0, 1.0, 11.0]]]]
+    """
+
+    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
+        """Convolve, and keep as many rows and columns as came in."""
+        return super().forward(x)[..., : x.shape[-2], : x.shape[-1]]
+
+
+class MaskedConv2d(nn.Module):
+    """A k × k convolution that sees the rows above and the pixels to the left; mask B sees the pixel itself, too.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Channels in and out.
+    kernel
+        The odd width k of the square kernel, at least 3 for mask A.
+    mask
+        ``"A"`` without, ``"B"`` with the pixel itself.
+    bias
+        Whether a bias is added.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is even, or sees nothing at all.
+
+    Examples
+    --------
+    >>> conv = MaskedConv2d(1, 1, kernel=3, mask="A")
+    >>> conv.mask.tolist()
+    [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, mask: Literal["A", "B"], bias: bool = True) -> None:
+        super().__init__()
+        if kernel % 2 == 0 or (mask == "A" and kernel == 1):
+            raise ValueError(f"mask {mask} needs an odd kernel of at least {3 if mask == 'A' else 1}, got {kernel}")
+        self.radius = kernel // 2
+        seen = torch.ones(self.radius + 1, kernel)
+        seen[-1, self.radius + (mask == "B") :] = 0
+        self.register_buffer("mask", seen, persistent=False)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, self.radius + 1, kernel))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+        self._reset(inputs * int(seen.sum()))
+
+    def _reset(self, fan_in: int) -> None:
+        """Draw as `nn.Conv2d` does, with the taps that exist as fan-in."""
+        bound = 1 / math.sqrt(fan_in)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
+        """Convolve over the rows that are seen."""
+        padded = F.conv2d(x, self.weight * self.mask, self.bias, padding=self.radius)
+        return padded[:, :, : x.shape[2]]
+
+    def extra_repr(self) -> str:
+        """Show channels, kernel width and the number of taps."""
+        outputs, inputs, _, kernel = self.weight.shape
+        return f"{inputs}, {outputs}, kernel={kernel}, taps={int(self.mask.sum())}"

@@ -1,0 +1,111 @@
+"""PixelCNN: an autoregressive density over images from masked convolutions, all pixels trained at once.
+
+The first convolution wears mask A, so no pixel sees itself; residual blocks with mask B follow. Climbing one row, a
+masked convolution reaches as many columns to the right as its radius, so the wedge beyond that stays blind at any depth;
+`leadline.zoo.gated_pixelcnn` has no such blind spot.
+
+Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from leadline.zoo.condition import Condition
+from leadline.zoo.examples import density_specimen
+from leadline.zoo.masked_conv import MaskedConv2d
+from leadline.zoo.settings import FirstKernel, Fraction, Kernel, Natural, Positive, factory
+from leadline.zoo.specimen import Specimen
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """A first convolution of width `first_kernel`, then `layers` residual blocks, then a head of 1 × 1 convolutions.
+
+    Blocks narrow `channels` to `inner` around their masked convolution of width `kernel`. `labels` classes condition the
+    model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`.
+    """
+
+    classes: Positive = 17
+    height: Positive = 8
+    width: Positive = 8
+    channels: Positive = 64
+    inner: Positive = 32
+    layers: Natural = 6
+    first_kernel: FirstKernel = 7
+    kernel: Kernel = 3
+    head: Positive = 64
+    dropout: Fraction = 0.0
+    labels: Natural = 0
+    positions: bool = False
+
+
+class Block(nn.Module):
+    """``x + f(x)``, f: 1 × 1 down to `inner` channels, masked convolution, 1 × 1 back up."""
+
+    def __init__(self, config: PixelCNNConfig) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(config.channels, config.inner, 1)
+        self.conv = MaskedConv2d(config.inner, config.inner, config.kernel, "B")
+        self.dropout = nn.Dropout(config.dropout)
+        self.up = nn.Conv2d(config.inner, config.channels, 1)
+
+    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+        """Add the block's output to its input."""
+        y = F.relu(self.down(F.relu(x)))
+        y = F.relu(self.conv(y))
+        y = self.up(self.dropout(y))
+        return x + y
+
+
+class PixelCNN(nn.Module):
+    """Logits of every pixel's class, from the pixels before it in raster order.
+
+    With R and r the radii of `first_kernel` and `kernel` and n = `layers`, a pixel sees ``R + n·r`` pixels to its left, and
+    of the row a above it (1 ≤ a ≤ R + n·r) the columns from ``R + n·r`` to the left to ``R + r·min(n, a - 1)`` to the right.
+
+    Examples
+    --------
+    >>> model = PixelCNN(PixelCNNConfig(classes=4, layers=2))
+    >>> model(torch.zeros(1, 8, 8, dtype=torch.long)).shape
+    torch.Size([1, 8, 8, 4])
+    """
+
+    def __init__(self, config: PixelCNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.classes, config.channels)
+        self.first = MaskedConv2d(config.channels, config.channels, config.first_kernel, "A")
+        size = (config.height, config.width) if config.positions else None
+        self.condition = Condition(config.channels, config.labels, size)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.hidden = nn.Conv2d(config.channels, config.head, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.logits = nn.Conv2d(config.head, config.classes, 1)
+
+    def forward(self, x: Int[Tensor, "b h w"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h w v"]:
+        """Return the logits of all pixels of images `x`; `label` is needed if the model is conditional."""
+        z = self.embed(x).movedim(-1, 1)
+        z = self.condition(self.first(z), label)
+        for block in self.blocks:
+            z = block(z)
+        z = F.relu(self.hidden(F.relu(z)))
+        return self.logits(self.dropout(z)).movedim(1, -1)
+
+
+@factory
+def pixelcnn(config: PixelCNNConfig, batch: int) -> Specimen:
+    """Build a PixelCNN; settings are the fields of `PixelCNNConfig`, `batch` and `seed`.
+
+    Examples
+    --------
+    >>> pixelcnn(layers=2, labels=10).layout
+    'b h w, _ -> b h w v'
+    """
+    size = (config.height, config.width)
+    return density_specimen(PixelCNN(config), config.classes, config.labels, (batch, *size), "h w")

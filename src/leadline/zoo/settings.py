@@ -1,0 +1,190 @@
+"""Settings of zoo models: what a factory accepts, checked and parsed in one place.
+
+A config is a frozen dataclass whose annotations say which values are allowed: `Positive`, `Natural`, `Fraction`,
+`bool`, `float`, or a `Literal` of choices. The decorator `factory` turns ``make(config, batch)`` into
+``name(**settings)``, which takes the config's fields by name, and beside them `batch` and `seed`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+
+from leadline.errors import UsageError, near_misses
+from leadline.zoo.specimen import Specimen
+
+Factory = Callable[..., Specimen]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values from `lo` to `hi`, both allowed.
+
+    Examples
+    --------
+    >>> print(Range(1), Range(0, 1))
+    of at least 1 from 0 to 1
+    """
+
+    lo: int | float
+    hi: int | float = math.inf
+
+    def __contains__(self, value: int | float) -> bool:
+        return self.lo <= value <= self.hi
+
+    def __str__(self) -> str:
+        return f"of at least {self.lo}" if self.hi == math.inf else f"from {self.lo} to {self.hi}"
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Odd integers from `lo` on.
+
+    Examples
+    --------
+    >>> 4 in Odd(3), 5 in Odd(3)
+    (False, True)
+    """
+
+    lo: int
+
+    def __contains__(self, value: int) -> bool:
+        return value >= self.lo and value % 2 == 1
+
+    def __str__(self) -> str:
+        return f"that is odd and at least {self.lo}"
+
+
+Positive = Annotated[int, Range(1)]
+Natural = Annotated[int, Range(0)]
+Lag = Annotated[int, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1)]
+Kernel = Annotated[int, Odd(1)]
+FirstKernel = Annotated[int, Odd(3)]
+Activation = Literal["identity", "relu", "sigmoid", "tanh"]
+
+_SIZES: Mapping[str, Any] = {"batch": Positive, "seed": Natural}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def factory(make: Callable[[Any, int], Specimen]) -> Factory:
+    """Turn ``make(config, batch)`` into a factory that takes settings by name.
+
+    The factory checks every setting, draws the weights and example inputs from its `seed` (default 0) and leaves the
+    global random state as it was; `batch` (default 2) is the number of example inputs.
+
+    Raises
+    ------
+    UsageError
+        By the factory: an unknown setting, or a value of the wrong type or outside its range.
+    """
+    config_class = get_type_hints(make)["config"]
+
+    @functools.wraps(make)
+    def build(**settings: Any) -> Specimen:
+        checked = check_settings(make.__name__, hints, settings)
+        batch, seed = checked.pop("batch", 2), checked.pop("seed", 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return make(config_class(**checked), batch)
+
+    hints = {**get_type_hints(config_class, include_extras=True), **_SIZES}
+    build.__annotations__ = {**hints, "return": Specimen}
+    del build.__wrapped__  # type: ignore[attr-defined]  # its signature is that of `make`, not of the factory
+    return build
+
+
+def settings_of(make: Factory) -> dict[str, Any]:
+    """Return the settings that a zoo factory accepts, as name -> annotation.
+
+    Examples
+    --------
+    >>> from leadline.zoo.chain import chain
+    >>> sorted(settings_of(chain))
+    ['activation', 'batch', 'bias', 'layers', 'seed', 'weight']
+    """
+    return {name: hint for name, hint in get_type_hints(make, include_extras=True).items() if name != "return"}
+
+
+def check_settings(model: str, hints: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with integers widened where a float is meant; raise `UsageError` for one that is not allowed."""
+    for name in settings:
+        if name not in hints:
+            raise UsageError(f"{model} has no setting {name!r}; {near_misses(name, hints)}")
+    return {name: _check(f"{model}: {name}", hints[name], value) for name, value in settings.items()}
+
+
+def parse_settings(model: str, make: Factory, words: Iterable[str]) -> dict[str, Any]:
+    """Read ``key=value`` words as settings of a factory, by the types of its config.
+
+    Raises
+    ------
+    UsageError
+        A word without ``=``, an unknown or repeated setting, or a value that is not of the setting's type and range.
+
+    Examples
+    --------
+    >>> from leadline.zoo.chain import chain
+    >>> parse_settings("chain", chain, ["layers=5", "activation=tanh"])
+    {'layers': 5, 'activation': 'tanh'}
+    """
+    hints, settings = settings_of(make), dict[str, Any]()
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"settings of {model} are written key=value, got {word!r}")
+        if name not in hints:
+            raise UsageError(f"{model} has no setting {name!r}; {near_misses(name, hints)}")
+        if name in settings:
+            raise UsageError(f"{model}: {name} is set twice; give it once")
+        settings[name] = _check(f"{model}: {name}", hints[name], _read(hints[name], text))
+    return settings
+
+
+def _kind(hint: Any) -> type:
+    """Return the plain type behind an annotation: int, float, bool or str."""
+    if get_origin(hint) is Literal:
+        return str
+    kind: type = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return kind
+
+
+def _read(hint: Any, text: str) -> Any:
+    """Turn text into a value of the annotation's type; text that is none stays text, which `_check` then refuses."""
+    kind = _kind(hint)
+    if kind is bool:
+        return _BOOLEANS.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _check(where: str, hint: Any, value: Any) -> Any:
+    kind = _kind(hint)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is kind and _allowed(hint, value):
+        return value
+    raise UsageError(f"{where} must be {_describe(hint)}, got {value!r}")
+
+
+def _allowed(hint: Any, value: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is Annotated:
+        return all(value in allowed for allowed in get_args(hint)[1:])
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[_kind(hint)]
+    ranges = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return " ".join([words, *map(str, ranges)])

@@ -1,0 +1,111 @@
+"""WaveNet: an autoregressive density over sequences from dilated causal convolutions, whose context is 2^depth.
+
+Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A Generative
+Model for Raw Audio", 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from leadline.zoo.causal_conv import CausalConv1d, shift
+from leadline.zoo.examples import density_specimen
+from leadline.zoo.settings import Lag, Natural, Positive, factory
+from leadline.zoo.specimen import Specimen
+
+
+@dataclass(frozen=True)
+class WaveNetConfig:
+    """`stacks` times `layers` gated blocks, dilated by 1, 2, …, 2^(layers - 1), then a head over the sum of their skips.
+
+    `labels` classes condition every gate (0: none). With `lag` 1 the logits at t are of symbol t, from those before it (a
+    density); with `lag` 0 they are of the symbol after t. `length` is only that of the example inputs.
+    """
+
+    classes: Positive = 256
+    length: Positive = 256
+    channels: Positive = 32
+    skip: Positive = 64
+    head: Positive = 64
+    layers: Positive = 8
+    stacks: Positive = 1
+    kernel: Positive = 2
+    lag: Lag = 1
+    labels: Natural = 0
+
+
+class Block(nn.Module):
+    """A gated dilated convolution with two ways out: a skip to the head, and a residual to the next block, if there is one."""
+
+    def __init__(self, config: WaveNetConfig, dilation: int, last: bool) -> None:
+        super().__init__()
+        k = config.channels
+        self.conv = CausalConv1d(k, 2 * k, config.kernel, dilation)
+        self.label = nn.Embedding(config.labels, 2 * k) if config.labels else None
+        self.skip = nn.Conv1d(k, config.skip, 1)
+        self.residual = None if last else nn.Conv1d(k, k, 1)
+
+    def forward(
+        self, z: Float[Tensor, "b k t"], label: Int[Tensor, " b"] | None
+    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b s t"]]:
+        """Return the input of the next block, and the skip."""
+        gates = self.conv(z)
+        if self.label is not None:
+            gates = gates + self.label(label)[:, :, None]
+        value, opening = gates.chunk(2, dim=1)
+        y = torch.tanh(value) * torch.sigmoid(opening)
+        if self.residual is not None:
+            z = z + self.residual(y)
+        return z, self.skip(y)
+
+
+class WaveNet(nn.Module):
+    """Logits over the symbol at (lag 1) or after (lag 0) every position.
+
+    They depend on the last ``1 + stacks · (kernel - 1) · (2^layers - 1)`` symbols that may be seen: 2^layers with one stack
+    of kernel 2.
+
+    Examples
+    --------
+    >>> model = WaveNet(WaveNetConfig(classes=16, layers=3))
+    >>> model(torch.zeros(1, 20, dtype=torch.long)).shape
+    torch.Size([1, 20, 16])
+    """
+
+    def __init__(self, config: WaveNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.classes, config.channels)
+        dilations = [2**layer for layer in range(config.layers)] * config.stacks
+        lasts = [False] * (len(dilations) - 1) + [True]
+        self.blocks = nn.ModuleList(Block(config, d, last) for d, last in zip(dilations, lasts, strict=True))
+        self.hidden = nn.Conv1d(config.skip, config.head, 1)
+        self.logits = nn.Conv1d(config.head, config.classes, 1)
+
+    def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
+        """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional."""
+        z = shift(self.embed(x).mT, self.config.lag)
+        skips = []
+        for block in self.blocks:
+            z, skip = block(z, label)
+            skips.append(skip)
+        y = F.relu(self.hidden(F.relu(sum(skips))))
+        return self.logits(y).mT
+
+
+@factory
+def wavenet(config: WaveNetConfig, batch: int) -> Specimen:
+    """Build a WaveNet; settings are the fields of `WaveNetConfig`, `batch` and `seed`.
+
+    Examples
+    --------
+    >>> wavenet(layers=3, length=20).layout
+    'b t -> b t v'
+    """
+    shape = (batch, config.length)
+    return density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag)
