@@ -1,0 +1,148 @@
+"""What training keeps for the backward pass, as autograd itself reports it from the eager model.
+
+The trace would not do: it has lost what a custom backward function, a fused kernel or activation checkpointing decides
+to save. `torch.autograd.graph.saved_tensors_hooks` sees exactly that, on real tensors and on the meta device.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
+
+from leadline.results import Status
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one training step needs, for these inputs, in this mode and dtype.
+
+    Attributes
+    ----------
+    saved
+        Kept from the forward for the backward pass: each storage once, parameters and buffers left out.
+    by_module
+        The same by module path; a storage belongs to the module that saves it first, a module's own line leaves its
+        children out (``""`` is the model itself).
+    parameters, buffers, gradients
+        The model's own tensors, and one gradient for each parameter that asks for one.
+    peak
+        Estimate of the most that is held at once: all of the above, and the two largest saved tensors once more for
+        the activation gradients in flight. Optimiser state is not part of it.
+    status
+        How `saved` is known: `proved` when real kernels ran, `estimate` on the meta device, where other kernels may be
+        chosen than on the device in the end. (`peak` is an estimate always.)
+    training
+        Whether the model was in training mode.
+
+    Examples
+    --------
+    >>> layer = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
+    >>> used = memory(layer, torch.zeros(2, 4))
+    >>> used.by_module, used.parameters  # the input, the tanh's output; (4 · 8 + 8) floats
+    ({'0': 32, '1': 64}, 160)
+    """
+
+    saved: int
+    by_module: Mapping[str, int]
+    parameters: int
+    buffers: int
+    gradients: int
+    peak: int
+    status: Status
+    training: bool
+
+
+def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
+    """Measure the bytes that `model` saves for its backward pass on `inputs`.
+
+    The model runs once, with gradients, on the device that it is on; its buffers, the random state and the training
+    mode are afterwards as they were.
+
+    Parameters
+    ----------
+    model
+        On any device; on ``meta`` nothing is allocated, so models larger than memory can be asked about.
+    inputs, kwargs
+        What ``model(*inputs, **kwargs)`` takes.
+
+    Returns
+    -------
+    Memory
+        In bytes.
+    """
+    own = _storages([*model.parameters(), *model.buffers()])
+    copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    record = _Record(skip=frozenset([*own, *_storages(copies.values())]))
+    devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(inputs)) if isinstance(t, Tensor)}
+    with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
+        functional_call(model, copies, inputs, kwargs)
+    parameters = sum(_storages(model.parameters()).values())
+    gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
+    buffers = sum(_storages(model.buffers()).values())
+    saved = sum(record.by_module.values())
+    transient = sum(sorted(record.kept.values())[-2:])
+    return Memory(
+        saved=saved,
+        by_module=dict(record.by_module),
+        parameters=parameters,
+        buffers=buffers,
+        gradients=gradients,
+        peak=parameters + buffers + gradients + saved + transient,
+        status=Status.ESTIMATE if any(d.type == "meta" for d in devices) else Status.PROVED,
+        training=model.training,
+    )
+
+
+def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Bytes by storage: views and tied tensors share one."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return {storage._cdata: storage.nbytes() for storage in storages}
+
+
+@dataclass
+class _Record:
+    """Storages that autograd saves while a model runs, and the module that was running."""
+
+    skip: frozenset[int]
+    kept: dict[int, int] = field(default_factory=dict)
+    by_module: Counter[str] = field(default_factory=Counter)
+    running: list[str] = field(default_factory=lambda: [""])
+    alive: list[Tensor] = field(default_factory=list)  # a freed storage's address may come again
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Listen to autograd, and to every module's coming and going."""
+        handles = []
+        for name, module in model.named_modules():
+            if module is not model:
+                handles.append(module.register_forward_pre_hook(self._enter(name)))
+                handles.append(module.register_forward_hook(self._leave, always_call=True))
+        try:
+            with saved_tensors_hooks(self._pack, lambda tensor: tensor):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, name: str) -> Any:
+        return lambda _module, _inputs: self.running.append(name)
+
+    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+        self.running.pop()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.skip and storage._cdata not in self.kept:
+            self.kept[storage._cdata] = storage.nbytes()
+            self.by_module[self.running[-1]] += storage.nbytes()
+            self.alive.append(tensor.detach())
+        return tensor.detach()

@@ -1,0 +1,156 @@
+"""The explicit element graph of a small model: the oracle of `count` and `span`.
+
+`make_fx` unrolls the model into small ATen operations (a fused LSTM too, once mkldnn is off), on concrete numbers. The
+edges of one operation are the nonzero entries of its Jacobian, taken by automatic differentiation. Nothing here knows
+a rule of `leadline.domains`: padding, masks and dilation show up as zeros in numbers. Parameters must be generic
+(random), activations smooth, sizes tiny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
+
+aten = torch.ops.aten
+# where the two multiplied operands stand in each contraction; any other operand is only added
+FACTORS = {
+    aten.mm.default: (0, 1),
+    aten.bmm.default: (0, 1),
+    aten.mv.default: (0, 1),
+    aten.dot.default: (0, 1),
+    aten.addmm.default: (1, 2),
+    aten.baddbmm.default: (1, 2),
+    aten.convolution.default: (0, 1),
+}
+CONSTANT = -1  # the depth of what depends on no input
+
+
+@dataclass
+class Longest:
+    """What the oracle finds: the longest chain of contractions that ends in an output, and the number of edges."""
+
+    steps: int = 0
+    connections: int = 0
+    macs: int = 0
+    by_op: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Let recurrences and attention fall apart into small operations."""
+    fast, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(mkldnn)
+
+
+def brute_force(model: nn.Module, *inputs: Tensor, seed: int = 0) -> Longest:
+    """Walk the element graph of `model`, whose parameters (not its buffers) are drawn anew."""
+    generator = torch.Generator().manual_seed(seed)
+    model = model.double().eval()
+    for parameter in model.parameters():
+        parameter.data.uniform_(0.3, 0.7, generator=generator)
+    inputs = tuple(torch.rand(x.shape, generator=generator).double() + 0.1 for x in inputs)
+    with unfused():
+        graph = make_fx(functionalize(lambda *args: tree_leaves(model(*args))))(*inputs)
+        walker = _Walker(graph)
+        outputs = walker.walk(inputs)
+    walker.found.steps = max(int(depth.max()) for depth in outputs)
+    return walker.found
+
+
+class _Walker:
+    def __init__(self, graph: torch.fx.GraphModule) -> None:
+        self.graph = graph
+        self.value: dict[torch.fx.Node, Any] = {}
+        self.depth: dict[torch.fx.Node, Any] = {}
+        self.found = Longest()
+
+    def walk(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        feed = iter(inputs)
+        for node in self.graph.graph.nodes:
+            if node.op == "placeholder":
+                self.value[node] = next(feed)
+                self.depth[node] = torch.zeros(self.value[node].shape, dtype=torch.long)
+            elif node.op == "get_attr":
+                self.value[node] = getattr(self.graph, node.target)
+                self.depth[node] = torch.full(self.value[node].shape, CONSTANT)
+            elif node.op == "call_function":
+                self._call(node)
+            else:
+                return [self.depth[n] for n in tree_leaves(node.args) if n is not None]
+        raise AssertionError("a graph ends in its output")
+
+    def _call(self, node: torch.fx.Node) -> None:
+        value = self._run(node)
+        self.value[node] = value
+        if not isinstance(value, Tensor):  # several results, of which getitem takes one
+            self.depth[node] = [self._reach(node, i, v) for i, v in enumerate(value)]
+        elif node.target.__name__ == "getitem":
+            self.depth[node] = self.depth[node.args[0]][node.args[1]]
+        else:
+            self.depth[node] = self._reach(node, None, value)
+        if node.target in FACTORS:
+            self._count(node)
+
+    def _run(self, node: torch.fx.Node, instead: dict[torch.fx.Node, Tensor] | None = None) -> Any:
+        """Do one operation, on copies, since some work in place."""
+        values = self.value | (instead or {})
+        copies = {n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items() if n in node.all_input_nodes}
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), copies.__getitem__)
+        return node.target(*args, **kwargs)
+
+    def _reach(self, node: torch.fx.Node, pick: int | None, value: Tensor) -> Tensor:
+        """Longest chain into each element of one result: one more where the operand is multiplied."""
+        depth = torch.full((value.numel(),), CONSTANT)
+        for operand in node.all_input_nodes:
+            if not isinstance(self.depth[operand], Tensor) or not bool((self.depth[operand] >= 0).any()):
+                continue
+            support = self._jacobian(node, operand, pick) != 0
+            before = self.depth[operand].reshape(1, -1)
+            multiplied = any(operand is node.args[i] for i in FACTORS.get(node.target, ()))
+            through = torch.where(support & (before >= 0), before + int(multiplied), CONSTANT)
+            if through.numel():
+                depth = torch.maximum(depth, through.amax(1))
+        return depth.reshape(value.shape)
+
+    def _jacobian(self, node: torch.fx.Node, operand: torch.fx.Node, pick: int | None = None) -> Tensor:
+        def alone(x: Tensor) -> Tensor:
+            result = self._run(node, {operand: x})
+            return result if pick is None else result[pick]
+
+        with torch.enable_grad():
+            jacobian = torch.autograd.functional.jacobian(alone, self.value[operand])
+        return jacobian.reshape(-1, self.value[operand].numel())
+
+    def _count(self, node: torch.fx.Node) -> None:
+        """Products of two elements, neither of them zero, at least one of them a unit."""
+        left, right = (node.args[i] for i in FACTORS[node.target])
+        found = self.found
+        if node.target is aten.convolution.default:
+            exists = (self._jacobian(node, left) != 0) & (self.depth[left].reshape(1, -1) >= 0)
+            count = int((exists & (self.value[left].reshape(1, -1) != 0)).sum())
+            found.macs += self.value[node].numel() * self.value[right][0].numel()
+        else:
+            a, b = (self.value[n].reshape(-1, *self.value[n].shape[-2:]) for n in (left, right))
+            u, w = (self.depth[n].reshape(t.shape) >= 0 for n, t in ((left, a), (right, b)))
+            products = (a != 0)[..., :, :, None] & (b != 0)[..., None, :, :]
+            units = u[..., :, :, None] | w[..., None, :, :]
+            count = int((products & units).sum())
+            found.macs += products.numel()
+        found.connections += count
+        found.by_op[node.name] = count
