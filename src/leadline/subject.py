@@ -1,0 +1,192 @@
+"""What is audited: a model with inputs and axes, from a zoo name, a run folder or a factory of the user's."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from leadline import zoo
+from leadline.errors import ModelError, UsageError, near_misses
+from leadline.graph.layout import LayoutLike, Order
+from leadline.zoo.specimen import Specimen
+
+if TYPE_CHECKING:
+    from leadline.training import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and everything needed to call it and to read its axes.
+
+    Attributes
+    ----------
+    name
+        What the user called it.
+    model, inputs, keywords
+        Called as ``model(*inputs, **keywords)``.
+    layout, order
+        See `leadline.graph.layout`; None where they are inferred.
+    likelihood
+        ``"categorical"`` or ``"bernoulli"`` for density models, else None.
+    run
+        The training run that the weights come from, if any.
+    """
+
+    name: str
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    layout: LayoutLike = None
+    order: Order = None
+    likelihood: str | None = None
+    run: Run | None = None
+
+
+def load_subject(word: str, settings: Sequence[str] = ()) -> Subject:
+    """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
+
+    Parameters
+    ----------
+    word
+        See above. A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs),
+        or a `zoo.Specimen`.
+    settings
+        ``key=value`` for the zoo's config or the factory's keyword arguments.
+
+    Raises
+    ------
+    UsageError
+        If nothing is called so, or a setting is unknown.
+    ModelError
+        If the factory raises, or returns something else.
+
+    Examples
+    --------
+    >>> load_subject("chain").name
+    'chain'
+    """
+    path = Path(word)
+    if ":" in word and not path.exists():
+        return _from_factory(word, settings)
+    if word in zoo.ZOO:
+        return _from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
+    if path.is_dir():
+        return _from_run(path, settings)
+    raise UsageError(
+        f"no model is called {word!r}; {near_misses(word, zoo.ZOO)}. "
+        "A model is a zoo name, a run folder, file.py:factory or package.module:factory"
+    )
+
+
+def _from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> Subject:
+    return Subject(
+        name,
+        specimen.model,
+        specimen.inputs,
+        layout=specimen.layout,
+        order=specimen.order,
+        likelihood=specimen.likelihood,
+        run=run,
+    )
+
+
+def _from_run(path: Path, settings: Sequence[str]) -> Subject:
+    from leadline.training import load_run
+
+    if settings:
+        raise UsageError(
+            f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
+        )
+    run = load_run(path)
+    return _from_specimen(path.name, run.specimen, run)
+
+
+def _from_factory(word: str, settings: Sequence[str]) -> Subject:
+    where, _, name = word.rpartition(":")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
+    return _read_product(word, _call(factory, word, _literals(settings)))
+
+
+def _read_product(word: str, product: Any) -> Subject:
+    if isinstance(product, Specimen):
+        return _from_specimen(word, product)
+    match product:
+        case (nn.Module() as model, Mapping() as keywords):
+            return Subject(word, model, (), keywords)
+        case (nn.Module() as model, Tensor() as tensor):
+            return Subject(word, model, (tensor,))
+        case (nn.Module() as model, tuple() | list() as inputs):
+            return Subject(word, model, tuple(inputs))
+    raise ModelError(
+        f"{word} returned {type(product).__name__}; a factory returns the model and its example inputs: "
+        "`return model, (x,)` or `return model, {'input_ids': x}`"
+    )
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    try:
+        _guard(lambda: spec.loader.exec_module(module), f"importing {path}")  # type: ignore[union-attr]
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise UsageError(
+            f"no module {name!r} can be imported; give file.py:factory or an installed package.module:factory"
+        )
+    module: ModuleType = _guard(lambda: importlib.import_module(name), f"importing {name}")
+    return module
+
+
+def _call(factory: Callable[..., Any], word: str, keywords: Mapping[str, Any]) -> Any:
+    return _guard(lambda: factory(**keywords), f"calling {word}")
+
+
+def _guard(action: Callable[[], Any], doing: str) -> Any:
+    """Run the user's code; what it raises becomes one sentence with the line that raised it."""
+    try:
+        return action()
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise ModelError(f"{doing} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})") from error
+
+
+def _literals(settings: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` words: Python literals where they are, else strings."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"{setting!r} is no setting; write key=value")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found
