@@ -1,0 +1,134 @@
+"""Batches as pure functions of the seed and the step, so that a resumed run needs no other position in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from leadline.data.dataset import Dataset, Split
+from leadline.data.transforms import Transform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Symbols, which of them count (None: all), the classes of the examples, and their places in the part.
+
+    `x` is int64, ``(batch, height, width)`` or ``(batch, length)``, zero where `mask` is False by padding.
+    """
+
+    x: Int[Tensor, "b ..."]
+    mask: Bool[Tensor, "b ..."] | None
+    labels: Int[Tensor, "b"] | None
+    index: tuple[int, ...]
+
+    @property
+    def symbols(self) -> int:
+        """The number of symbols that count."""
+        return self.x.numel() if self.mask is None else int(self.mask.sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
+        mask, labels = (None if t is None else t.to(device) for t in (self.mask, self.labels))
+        return Batch(self.x.to(device), mask, labels, self.index)
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The training batches of a data set: batch number `step` depends on (seed, step) alone.
+
+    Images come in a new permutation every epoch (an incomplete last batch is left out). Audio comes as random crops of
+    `crop` samples: every position of every clip is equally likely to be inside; shorter clips are padded and masked.
+    The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not
+    silence, so they do not count.
+
+    Examples
+    --------
+    >>> from leadline.data import load
+    >>> batches = TrainingBatches(load("digits"), size=4, seed=1)
+    >>> torch.equal(batches.at(7).x, batches.at(7).x), tuple(batches.at(0).x.shape)
+    (True, (4, 8, 8))
+    """
+
+    data: Dataset
+    size: int
+    seed: int
+    transforms: tuple[Transform, ...] = ()
+    crop: int = 2048
+    burn_in: int = 0
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of batches in one pass over the training part."""
+        if self.data.kind == "audio":
+            return max(1, self.data.train.symbols // (self.size * self.crop))
+        return max(1, len(self.data.train) // self.size)
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of training step `step`, counted from 0."""
+        generator = torch.Generator().manual_seed(_seed(self.seed, step + 1, 0))
+        batch = self._crops(generator) if self.data.kind == "audio" else self._images(step)
+        x = batch.x
+        for transform in (*self.transforms, *self.data.transforms):
+            x = transform(x, generator)
+        return Batch(x, batch.mask, batch.labels, batch.index)
+
+    def _images(self, step: int) -> Batch:
+        part = self.data.train
+        epoch, place = divmod(step, self.per_epoch)
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(_seed(self.seed, epoch, 1)))
+        return _gather(part, order[place * self.size : (place + 1) * self.size].tolist())
+
+    def _crops(self, generator: torch.Generator) -> Batch:
+        clips = self.data.train.examples
+        lengths = torch.tensor([len(clip) for clip in clips], dtype=torch.float64)
+        index = torch.multinomial(lengths, self.size, replacement=True, generator=generator).tolist()
+        u = torch.rand(self.size, generator=generator, dtype=torch.float64).tolist()
+        x = torch.zeros(self.size, self.crop, dtype=torch.int64)
+        mask = torch.zeros(self.size, self.crop, dtype=torch.bool)
+        for row, (i, v) in enumerate(zip(index, u, strict=True)):
+            # The start may lie up to half a crop outside the clip, clamped: the clip's ends are seen as often as its middle.
+            free = len(clips[i]) - self.crop
+            start = min(max(int(v * (free + self.crop + 1)) - self.crop // 2, 0), max(free, 0))
+            piece = clips[i][start : start + self.crop]
+            x[row, : len(piece)] = piece
+            mask[row, (self.burn_in if start else 0) : len(piece)] = True
+        return Batch(x, mask, _labels(self.data.train, index), tuple(index))
+
+
+def evaluation_batches(part: Split, size: int, max_symbols: int = 1 << 17) -> Iterator[Batch]:
+    """Yield every example of a part whole and exactly once; clips by length, padded and masked.
+
+    A batch holds at most `size` examples, and at most `max_symbols` symbols unless one example alone has more.
+    """
+    order = sorted(range(len(part)), key=lambda i: part.examples[i].numel())
+    group: list[int] = []
+    for i in order:
+        if group and (len(group) == size or (len(group) + 1) * part.examples[i].numel() > max_symbols):
+            yield _gather(part, group)
+            group = []
+        group.append(i)
+    yield _gather(part, group)
+
+
+def _gather(part: Split, index: Sequence[int]) -> Batch:
+    if isinstance(part.examples, Tensor):
+        return Batch(part.examples[list(index)].long(), None, _labels(part, index), tuple(index))
+    clips = [part.examples[i] for i in index]
+    x = torch.nn.utils.rnn.pad_sequence([clip.long() for clip in clips], batch_first=True)
+    lengths = torch.tensor([len(clip) for clip in clips])
+    return Batch(x, torch.arange(x.shape[1]) < lengths[:, None], _labels(part, index), tuple(index))
+
+
+def _labels(part: Split, index: Sequence[int]) -> Int[Tensor, "b"] | None:
+    return None if part.labels is None else part.labels[list(index)]
+
+
+def _seed(*words: int) -> int:
+    """Mix words into one 63-bit seed: neighbouring steps and seeds share nothing."""
+    low, high = np.random.SeedSequence(words).generate_state(2).tolist()
+    return int(low) << 31 ^ int(high)

@@ -1,0 +1,89 @@
+"""Finding a data set by its name, or by what a folder holds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from leadline.data.audio import speech, tones, wav_folder
+from leadline.data.dataset import Dataset
+from leadline.data.images import IMAGE_SUFFIXES, digits, fashion_mnist, idx_directory, image_folder
+from leadline.errors import DataError, UsageError, near_misses
+
+NAMED: Mapping[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "speech": speech,
+    "tones": tones,
+}
+
+
+def load(name_or_path: str, **options: Any) -> Dataset:
+    """Load a data set by name, or a user's folder of wavs, pictures or IDX.gz files.
+
+    Parameters
+    ----------
+    name_or_path
+        ``digits``, ``fashion-mnist``, ``speech``, ``tones``, or a folder.
+    **options
+        Settings of that set, such as ``levels``, ``binarise`` (``fixed``, ``threshold``, ``dynamic``), ``size``,
+        ``seed``, ``data_dir``.
+
+    Raises
+    ------
+    DataError
+        If the set is missing (the message says how to install it), empty or malformed.
+    UsageError
+        If the name or an option is unknown.
+
+    Examples
+    --------
+    >>> load("digits", binarise="fixed").levels
+    2
+    """
+    if name_or_path in NAMED:
+        return _call(NAMED[name_or_path], name_or_path, options)
+    directory = Path(name_or_path)
+    if not directory.is_dir():
+        raise UsageError(f"{name_or_path!r} is neither a data set nor a folder; {near_misses(name_or_path, NAMED)}")
+    suffixes = {path.suffix.lower() for path in directory.rglob("*") if path.is_file()}
+    sounds, pictures = ".wav" in suffixes, bool(suffixes & IMAGE_SUFFIXES)
+    if sounds and pictures:
+        raise DataError(f"{directory} holds wavs and pictures; name a folder of one kind")
+    if sounds:
+        return _call(_wavs, name_or_path, options)
+    if pictures:
+        return _call(_pictures, name_or_path, options)
+    if any(directory.glob("*-idx3-ubyte.gz")):
+        return _call(_idx, name_or_path, options)
+    raise DataError(f"{directory} holds no wavs, no pictures and no IDX.gz files")
+
+
+def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any]) -> Dataset:
+    known = [key for key, parameter in inspect.signature(loader).parameters.items() if parameter.kind == parameter.KEYWORD_ONLY]
+    for key in options:
+        if key not in known:
+            raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")
+    return loader(**options) if loader in NAMED.values() else loader(Path(name), **options)
+
+
+def _wavs(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+    return wav_folder(directory, levels=levels, seed=seed, limit=limit)
+
+
+def _pictures(
+    directory: Path,
+    *,
+    size: int | None = None,
+    levels: int | None = None,
+    binarise: str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    return image_folder(directory, size=size, levels=levels, binarise=binarise, seed=seed)
+
+
+def _idx(directory: Path, *, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:
+    given = {"levels": levels, "binarise": binarise, "seed": seed}
+    return idx_directory(directory, name=str(directory), licence="the user's own", options=given)

@@ -1,0 +1,103 @@
+"""What a data set is here: three parts of integer symbols, and what a reader of a score needs to know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jaxtyping import Int
+from torch import Tensor
+
+from leadline.data.transforms import Transform
+from leadline.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    Attributes
+    ----------
+    examples
+        A sequence of integer tensors: images as one tensor ``(n, height, width)``, clips as a tuple of ``(length,)``.
+    labels
+        The class of every example, or None.
+    """
+
+    examples: Sequence[Int[Tensor, "..."]] | Int[Tensor, "n h w"]
+    labels: Int[Tensor, "n"] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.examples) == 0:
+            raise DataError("a part of the data set is empty: it holds too few files for train, validation and test")
+        if self.labels is not None and len(self.labels) != len(self.examples):
+            raise DataError(f"{len(self.examples)} examples but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def symbols(self) -> int:
+        """The number of symbols (pixels, audio samples) in this part."""
+        return sum(example.numel() for example in self.examples)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Integer symbols 0 to levels - 1 in three parts, with their provenance.
+
+    Attributes
+    ----------
+    name, options
+        What `load` was called with: it gives the same data set again.
+    kind
+        ``"image"`` (every example has `shape`) or ``"audio"`` (clips of any length, `shape` is None).
+    levels
+        The number of values that a symbol takes, after binarisation or reduction.
+    licence, division
+        The licence of the data, and how it was divided into parts.
+    binarisation
+        How grey levels became bits; None where they did not.
+    transforms
+        Applied to every training batch, e.g. dynamic binarisation; validation and test never change.
+    rate
+        Samples per second of audio.
+    """
+
+    name: str
+    kind: Literal["image", "audio"]
+    train: Split
+    validation: Split
+    test: Split
+    levels: int
+    licence: str
+    division: str
+    shape: tuple[int, ...] | None = None
+    binarisation: str | None = None
+    transforms: tuple[Transform, ...] = ()
+    rate: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int | None:
+        """The number of classes that the labels name, or None without labels."""
+        labels = [part.labels for part in (self.train, self.validation, self.test)]
+        if any(label is None for label in labels):
+            return None
+        return 1 + max(int(label.max()) for label in labels if label is not None)
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the symbols, as JSON can hold it."""
+        return {
+            "name": self.name,
+            "options": dict(self.options),
+            "kind": self.kind,
+            "levels": self.levels,
+            "shape": list(self.shape) if self.shape else None,
+            "licence": self.licence,
+            "division": self.division,
+            "binarisation": self.binarisation,
+            "rate": self.rate,
+            "examples": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
+        }

@@ -1,0 +1,196 @@
+"""Images: scikit-learn's digits, directories of IDX.gz files, folders of pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from leadline.data.dataset import Dataset, Split
+from leadline.data.division import divide
+from leadline.data.idx import read_idx
+from leadline.data.transforms import Binarise, reduce_levels
+from leadline.errors import DataError, UsageError, near_misses
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm"})
+FASHION_DIRECTORY = "/usr/share/datasets/fashion-mnist"
+_BINARISATIONS = {
+    "fixed": "fixed: every pixel drawn once with its intensity as probability (seed {seed})",
+    "threshold": "threshold: 1 where the intensity is above one half",
+    "dynamic": "dynamic: training pixels drawn anew each time, validation and test drawn once (seed {seed})",
+}
+
+
+def digits(*, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:
+    """Scikit-learn's 1797 handwritten digits, 8 × 8, integers 0 to 16: first 1000, next 350, last 447.
+
+    Examples
+    --------
+    >>> data = digits()
+    >>> tuple(data.train.examples.shape), len(data.validation), len(data.test), data.levels
+    ((1000, 8, 8), 350, 447, 17)
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError("the digits come with scikit-learn, which is missing; run: pip install scikit-learn") from error
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.int64))
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    parts = [
+        Split(images[start:stop], labels[start:stop]) for start, stop in ((0, 1000), (1000, 1350), (1350, len(images)))
+    ]
+    given = {"levels": levels, "binarise": binarise, "seed": seed}
+    return _images(
+        "digits",
+        parts,
+        depth=17,
+        licence="BSD-3-Clause (scikit-learn; UCI ML hand-written digits)",
+        division="first 1000, next 350, last 447, in dataset order",
+        options=given,
+    )
+
+
+def fashion_mnist(
+    *, data_dir: str | None = None, levels: int | None = None, binarise: str | None = None, seed: int = 0
+) -> Dataset:
+    """Fashion-MNIST, 28 × 28, bytes: the first 55,000 training images, the last 5,000, and the 10,000 test images.
+
+    Read from `data_dir`, else from the environment's ``LEADLINE_FASHION_MNIST``, else from where Debian installs it.
+    """
+    directory = Path(data_dir or os.environ.get("LEADLINE_FASHION_MNIST", FASHION_DIRECTORY))
+    if not directory.is_dir():
+        raise DataError(
+            f"Fashion-MNIST is not in {directory}; "
+            "run: apt-get install -y --no-install-recommends dataset-fashion-mnist, or give data_dir="
+        )
+    given = {"data_dir": data_dir, "levels": levels, "binarise": binarise, "seed": seed}
+    return idx_directory(directory, name="fashion-mnist", licence="MIT (Zalando Research)", options=given)
+
+
+def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
+    """Four files in MNIST's naming; the last 1/12 of the training images becomes the validation part.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or corrupt, or images and labels differ in number.
+    """
+    train, train_labels = _idx_pair(directory, "train")
+    test, test_labels = _idx_pair(directory, "t10k")
+    cut = len(train) - len(train) // 12
+    parts = [
+        Split(train[:cut], train_labels[:cut]),
+        Split(train[cut:], train_labels[cut:]),
+        Split(test, test_labels),
+    ]
+    division = f"first {cut} training images, last {len(train) - cut}, and the {len(test)} test images, in file order"
+    return _images(name, parts, depth=256, licence=licence, division=division, options=options)
+
+
+def image_folder(
+    directory: Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    levels: int | None = None,
+    binarise: str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Read a folder of pictures, searched to any depth: greyscale, resized if `size` is given, divided 8 : 1 : 1 by file.
+
+    Raises
+    ------
+    DataError
+        If a file is no picture, or sizes differ while `size` is not given; the message names the file.
+    """
+    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    pictures = list(_read_pictures(paths, size))
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            shape, first = tuple(picture.shape), tuple(pictures[0].shape)
+            raise DataError(f"{path} is {shape[0]} × {shape[1]} where {paths[0]} is {first[0]} × {first[1]}; give size=")
+    parts = [Split(torch.stack([pictures[i] for i in part])) for part in divide(len(paths), seed, directory)]
+    given = {"size": size, "levels": levels, "binarise": binarise, "seed": seed}
+    division = f"8 : 1 : 1 by file, shuffled with seed {seed}"
+    return _images(str(directory), parts, depth=256, licence="the user's own", division=division, options=given)
+
+
+def _idx_pair(directory: Path, prefix: str) -> tuple[Int[Tensor, "n h w"], Int[Tensor, "n"]]:
+    paths = [directory / f"{prefix}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is missing; a set in IDX format needs images and labels of train and t10k")
+    images, labels = (read_idx(path) for path in paths)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(f"{paths[0]} holds {tuple(images.shape)} and {paths[1]} {tuple(labels.shape)}: they do not match")
+    return images, labels.long()
+
+
+def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) -> Iterable[Int[Tensor, "h w"]]:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise DataError("reading pictures needs Pillow; run: pip install pillow") from error
+    height, width = (size, size) if isinstance(size, int) else size or (0, 0)
+    for path in paths:
+        try:
+            with Image.open(path) as file:
+                picture = file.convert("L")
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a picture: {error}") from error
+        if size is not None:
+            picture = picture.resize((width, height), Image.Resampling.BOX)
+        yield torch.from_numpy(np.asarray(picture).astype(np.uint8))
+
+
+def _images(
+    name: str,
+    parts: list[Split],
+    *,
+    depth: int,
+    licence: str,
+    division: str,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Reduce or binarise three parts of grey levels 0 to depth - 1."""
+    levels, binarise, seed = options["levels"], options["binarise"], options["seed"]
+    if binarise is not None and binarise not in _BINARISATIONS:
+        raise UsageError(f"unknown binarisation {binarise!r}; {near_misses(binarise, _BINARISATIONS)}")
+    if binarise is not None and levels not in (None, 2):
+        raise UsageError(f"binarised data has 2 levels; leave out levels={levels}")
+    train, validation, test = parts
+    binarised = Binarise(depth)
+    if binarise in ("fixed", "dynamic"):
+        generator = torch.Generator().manual_seed(seed)
+        validation, test = (_mapped(part, lambda x: binarised(x, generator)) for part in (validation, test))
+        if binarise == "fixed":
+            train = _mapped(train, lambda x: binarised(x, generator))
+    else:
+        new = 2 if binarise == "threshold" else levels or depth
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x.long(), depth, new)) for part in parts)
+    return Dataset(
+        name=name,
+        kind="image",
+        train=train,
+        validation=validation,
+        test=test,
+        levels=2 if binarise else levels or depth,
+        licence=licence,
+        division=division,
+        shape=tuple(train.examples[0].shape),
+        binarisation=_BINARISATIONS[binarise].format(seed=seed) if binarise else None,
+        transforms=(binarised,) if binarise == "dynamic" else (),
+        options={key: value for key, value in options.items() if value is not None},
+    )
+
+
+def _mapped(part: Split, change: Any) -> Split:
+    images = part.examples
+    assert isinstance(images, Tensor)
+    return Split(change(images).to(torch.uint8), part.labels)

@@ -1,0 +1,68 @@
+"""Changes to symbols: fewer levels, bits, shifts. The random ones draw from a generator that the caller owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from leadline.errors import UsageError
+
+Transform = Callable[[Int[Tensor, "b ..."], torch.Generator], Int[Tensor, "b ..."]]
+"""A random change to a batch of training examples."""
+
+
+def reduce_levels(x: Int[Tensor, "..."], old: int, new: int) -> Int[Tensor, "..."]:
+    """Merge neighbouring values of 0 to old - 1 into `new` classes of near equal size.
+
+    Examples
+    --------
+    >>> reduce_levels(torch.arange(6), 6, 3)
+    tensor([0, 0, 1, 1, 2, 2])
+    """
+    if not 2 <= new <= old:
+        raise UsageError(f"levels must lie between 2 and the data's {old}, got {new}")
+    return x * new // old
+
+
+@dataclass(frozen=True)
+class Binarise:
+    """Draw each pixel as a bit that is 1 with probability value / (levels - 1).
+
+    Examples
+    --------
+    >>> Binarise(levels=17)(torch.tensor([[0, 16]]), torch.Generator())
+    tensor([[0, 1]])
+    """
+
+    levels: int
+
+    def __call__(self, x: Int[Tensor, "b ..."], generator: torch.Generator) -> Int[Tensor, "b ..."]:
+        """Return the bits."""
+        u = torch.rand(x.shape, generator=generator, dtype=torch.float64)
+        return (u * (self.levels - 1) < x).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Move each image by up to `pixels` rows and columns with probability `chance`, filling with 0.
+
+    The density that a model learns stays one over the original images: shifted ones are extra training examples.
+    """
+
+    pixels: int
+    chance: float = 1.0
+
+    def __call__(self, x: Int[Tensor, "b ..."], generator: torch.Generator) -> Int[Tensor, "b ..."]:
+        """Return the shifted images, ``(b, height, width)``."""
+        b, height, width = x.shape
+        p = self.pixels
+        moves = torch.randint(-p, p + 1, (b, 2), generator=generator)
+        moves *= (torch.rand(b, 1, generator=generator) < self.chance).long()
+        padded = torch.nn.functional.pad(x, (p, p, p, p))
+        rows = (torch.arange(height) + p)[None, :, None] + moves[:, 0, None, None]
+        columns = (torch.arange(width) + p)[None, None, :] + moves[:, 1, None, None]
+        return padded[torch.arange(b)[:, None, None], rows, columns]

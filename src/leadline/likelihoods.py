@@ -1,0 +1,200 @@
+"""Distributions of one symbol given its logits: log-probability, probabilities, drawing from explicit uniforms.
+
+Drawing works in float64 whatever the model's precision, row by row: the class drawn depends on its own logits and its own
+uniform, never on what else is in the batch. A likelihood also says how a drawn class goes back into the model
+(`encode`); for models that read integers that is the class itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from leadline.errors import Diverged, UsageError, near_misses
+
+
+class Likelihood(Protocol):
+    """What training, scoring and sampling need to know about an output distribution."""
+
+    @property
+    def name(self) -> str:
+        """The word that a `Specimen` calls this likelihood by."""
+
+    @property
+    def levels(self) -> int:
+        """The number of classes; symbols are 0 to levels - 1."""
+
+    @property
+    def logit_axes(self) -> int:
+        """The number of trailing output axes that hold one symbol's logits."""
+
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Return the log-probability of every symbol, in nats."""
+
+    def draw(self, logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
+        """Return the class whose step of the cumulative distribution holds `u`."""
+
+    def encode(self, drawn: Tensor) -> Tensor:
+        """Turn a drawn class into what the model reads."""
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A softmax over `levels` classes; logits carry the classes on their last axis.
+
+    Examples
+    --------
+    >>> coin = Categorical(levels=2)
+    >>> coin.log_prob(torch.zeros(1, 2), torch.tensor([1]))
+    tensor([-0.6931])
+    >>> coin.draw(torch.zeros(3, 2), torch.tensor([0.1, 0.49, 0.5], dtype=torch.float64))
+    tensor([0, 0, 1])
+    """
+
+    levels: int
+    name: str = "categorical"
+    logit_axes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.levels < 2:
+            raise UsageError(f"a categorical likelihood needs at least 2 levels, got {self.levels}")
+
+    def log_prob(self, logits: Float[Tensor, "*p v"], x: Int[Tensor, "*p"]) -> Float[Tensor, "*p"]:
+        """Return ``log softmax(logits)[x]``, in nats per symbol and in the precision of the logits."""
+        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), x.reshape(-1).long(), reduction="none")
+        return -flat.reshape(x.shape)
+
+    def probabilities(
+        self, logits: Float[Tensor, "*p v"], temperature: float = 1.0, top_k: int | None = None
+    ) -> Float[Tensor, "*p v"]:
+        """Return the float64 distribution that `draw` uses.
+
+        Parameters
+        ----------
+        logits
+            Classes on the last axis.
+        temperature
+            The logits are divided by it; 0 is the limit, all mass on the largest logit (the first of equal ones).
+        top_k
+            Keep the k most probable classes only (of equal ones, the first), renormalised.
+
+        Raises
+        ------
+        Diverged
+            If a logit is not finite; the message holds its position.
+        UsageError
+            If the temperature is negative, ``top_k < 1``, or the number of classes is not `levels`.
+        """
+        _check(logits, temperature, top_k)
+        if logits.shape[-1] != self.levels:
+            raise UsageError(f"the model returns {logits.shape[-1]} classes on the last axis, not {self.levels}")
+        logits = logits.double()
+        kept = 1 if temperature == 0 else min(top_k or self.levels, self.levels)
+        if kept < self.levels:
+            order = logits.argsort(dim=-1, descending=True, stable=True)
+            logits = logits.scatter(-1, order[..., kept:], -torch.inf)
+        return (logits / (temperature or 1.0)).softmax(dim=-1)
+
+    def draw(
+        self,
+        logits: Float[Tensor, "*p v"],
+        u: Float[Tensor, "*p"],
+        temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> Int[Tensor, "*p"]:
+        """Return ``min {c : F(c) > u}``, F being the cumulative distribution and `u` uniform on [0, 1).
+
+        Raises what `probabilities` raises.
+        """
+        cumulative = self.probabilities(logits, temperature, top_k).cumsum(dim=-1)
+        # Scaling by the last entry, and counting no further than its first occurrence, keeps rounding from drawing a
+        # class of probability zero at either end.
+        total = cumulative[..., -1:]
+        target = u.double().unsqueeze(-1) * total
+        return ((cumulative <= target) & (cumulative < total)).sum(dim=-1)
+
+    def encode(self, drawn: Int[Tensor, "*p"]) -> Int[Tensor, "*p"]:
+        """Return the class: the model reads integers."""
+        return drawn
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """A coin per position: one logit each, without a class axis.
+
+    Examples
+    --------
+    >>> Bernoulli().log_prob(torch.zeros(1), torch.tensor([1]))
+    tensor([-0.6931])
+    >>> Bernoulli().draw(torch.zeros(2), torch.tensor([0.4, 0.6], dtype=torch.float64))
+    tensor([0, 1])
+    """
+
+    levels: int = 2
+    name: str = "bernoulli"
+    logit_axes: int = 0
+
+    def log_prob(self, logits: Float[Tensor, "*p"], x: Int[Tensor, "*p"]) -> Float[Tensor, "*p"]:
+        """Return ``x log σ(logit) + (1 - x) log σ(-logit)``, in nats per symbol."""
+        return -F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
+
+    def probabilities(
+        self, logits: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None
+    ) -> Float[Tensor, "*p 2"]:
+        """Return the float64 probabilities of 0 and 1 on a new last axis; arguments and errors as in `Categorical`."""
+        return Categorical(2).probabilities(self._pair(logits), temperature, top_k)
+
+    def draw(
+        self, logits: Float[Tensor, "*p"], u: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None
+    ) -> Int[Tensor, "*p"]:
+        """Return 1 where `u` is at or above the probability of 0; arguments and errors as in `Categorical`."""
+        return Categorical(2).draw(self._pair(logits), u, temperature, top_k)
+
+    def encode(self, drawn: Int[Tensor, "*p"]) -> Int[Tensor, "*p"]:
+        """Return the class: the model reads integers."""
+        return drawn
+
+    @staticmethod
+    def _pair(logits: Float[Tensor, "*p"]) -> Float[Tensor, "*p 2"]:
+        return torch.stack([torch.zeros_like(logits), logits], dim=-1)
+
+
+def likelihood(name: str, levels: int) -> Likelihood:
+    """Return the likelihood that a `Specimen` names, over symbols of `levels` classes.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or a Bernoulli model meets data of more than two levels.
+
+    Examples
+    --------
+    >>> likelihood("categorical", 17)
+    Categorical(levels=17, name='categorical', logit_axes=1)
+    """
+    if name == "categorical":
+        return Categorical(levels)
+    if name != "bernoulli":
+        raise UsageError(f"unknown likelihood {name!r}; {near_misses(name, ['categorical', 'bernoulli'])}")
+    if levels != 2:
+        raise UsageError(
+            f"a Bernoulli model describes two levels and the data has {levels}; "
+            "binarise it (binarise=fixed or binarise=dynamic), or use a categorical model"
+        )
+    return Bernoulli()
+
+
+def _check(logits: Float[Tensor, "..."], temperature: float, top_k: int | None) -> None:
+    if not temperature >= 0:
+        raise UsageError(f"the temperature must be at least 0, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"top_k must be at least 1, got {top_k}")
+    finite: Bool[Tensor, ...] = torch.isfinite(logits)
+    if not finite.all():
+        place = tuple((~finite).nonzero()[0].tolist())
+        raise Diverged(f"the logit at {place} of {tuple(logits.shape)} is {logits[place].item()}, not a finite number")

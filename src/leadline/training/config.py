@@ -1,0 +1,123 @@
+"""How to train: one frozen record, all of it written into the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from leadline.errors import UsageError, near_misses
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the training loop.
+
+    Attributes
+    ----------
+    steps, minutes
+        How long to train. `minutes` is wall time for everything, validation and the final test score included: a short
+        calibration turns it into a number of steps, which the run records, so that a resumed run goes by steps alone.
+        With both, the smaller number of steps counts.
+    batch, lr, warmup, weight_decay, clip
+        Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a cosine
+        to zero; decay of weights with two axes or more; the gradient norm's ceiling.
+    ema
+        Decay of the averaged weights, which are what is validated, kept and scored: ``min(ema, (1 + n) / (10 + n))``
+        after n updates.
+    validate_every, checkpoint_every
+        In steps; None: 20 times a run.
+    validation_examples
+        Validate on the first this many examples only; None: on all. The test score always takes the whole test part.
+    shift
+        Largest random shift of training images, in pixels.
+    shift_chance
+        The part of the training images that is shifted.
+    crop, burn_in
+        Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
+    seed
+        Seeds the order of the data, crops, shifts and dropout.
+    threads
+        CPU threads; None leaves torch's number. Bit-for-bit results hold for one number of threads.
+    precision, device
+        Passed to accelerate: ``no`` or ``bf16``; ``cpu``, or None for the accelerator that it finds.
+
+    Raises
+    ------
+    UsageError
+        If a value makes no sense; the message names it.
+
+    Examples
+    --------
+    >>> TrainConfig(steps=100, lr=0.01, warmup=10).learning_rate(4, steps=100)
+    0.005
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 32
+    lr: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    validate_every: int | None = None
+    checkpoint_every: int | None = None
+    validation_examples: int | None = None
+    shift: int = 0
+    shift_chance: float = 1.0
+    crop: int = 2048
+    burn_in: int = 0
+    seed: int = 0
+    threads: int | None = None
+    precision: str = "no"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise UsageError("say how long to train: steps=… or minutes=…")
+        positive = ("steps", "batch", "validate_every", "checkpoint_every", "validation_examples", "crop", "threads")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+        for name in ("minutes", "lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} must be a positive number, got {value}")
+        for name, top in (("ema", 1.0), ("shift_chance", 1.0), ("weight_decay", math.inf)):
+            if not 0 <= getattr(self, name) <= top:
+                raise UsageError(f"{name} must lie between 0 and {top}, got {getattr(self, name)}")
+        for name in ("warmup", "shift", "burn_in", "seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.burn_in >= self.crop:
+            raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
+        if self.precision not in ("no", "bf16"):
+            raise UsageError(f"precision must be no or bf16, got {self.precision!r}")
+
+    def learning_rate(self, step: int, *, steps: int) -> float:
+        """Return the learning rate of step `step` (from 0) of a run of `steps`."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, steps - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """Return a copy with some settings changed; unknown names raise `UsageError`."""
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"training has no setting {name!r}; {near_misses(name, known)}")
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> TrainConfig:
+        """Return the config that `as_dict` described."""
+        return cls(steps=1).replace(**{"steps": None, "minutes": None} | dict(settings))

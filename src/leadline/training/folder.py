@@ -1,0 +1,232 @@
+"""The run folder: what was run (`run.json`), how it went (`metrics.jsonl`), its weights, and its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leadline import data
+from leadline.data import Dataset
+from leadline.errors import CheckpointError, StorageError, UsageError
+from leadline.training.checkpoint import load_checkpoint, save_checkpoint
+from leadline.training.config import TrainConfig
+from leadline.training.files import append_line, write_atomically
+from leadline.training.scoring import Score
+from leadline.training.state import TrainingState, load_weights, part
+from leadline.zoo import Specimen, build
+
+FORMAT = "leadline-run"
+VERSION = 1
+Builder = Callable[..., Specimen]
+"""Builds a specimen from a model's name and settings, as `leadline.zoo.build` does."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and file formats of one run."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one checkpoint: weights, averages, the best averages, optimiser and random states."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def started(self) -> bool:
+        """Whether `run.json` stands, and so whether there is something to resume."""
+        return (self.path / "run.json").exists()
+
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Make the folder and write `run.json`.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path} could not be made: {error.strerror or error}") from error
+        self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
+
+    def description(self) -> dict[str, Any]:
+        """Read `run.json`.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder is not a run of ours, or of another version.
+        """
+        record = self._read("run.json")
+        if record.get("format") != FORMAT:
+            raise CheckpointError(f"{self.path / 'run.json'} does not describe a run of leadline's")
+        if record.get("version") != VERSION:
+            raise CheckpointError(f"{self.path} has version {record.get('version')}; this leadline reads {VERSION}")
+        return record
+
+    def save(self, state: TrainingState) -> None:
+        """Write the checkpoint, atomically; raises `StorageError` with the previous one intact."""
+        save_checkpoint(self.checkpoint, state.tensors(), state.record())
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one record to `metrics.jsonl`."""
+        append_line(self.path / "metrics.jsonl", json.dumps(line))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read `metrics.jsonl`: one record per validation; a line cut short by a kill is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def rewind(self, step: int) -> None:
+        """Drop the metrics of steps after `step`, which a resumed run repeats."""
+        kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json`."""
+        self._write("result.json", result)
+
+    def result(self) -> dict[str, Any] | None:
+        """Read `result.json`; None while the run is unfinished."""
+        return self._read("result.json") if (self.path / "result.json").exists() else None
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(f"{self.path} is not a run folder: {name} cannot be read") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+        if not isinstance(record, dict):
+            raise CheckpointError(f"{path} is damaged: it holds no record")
+        return record
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes
+    ----------
+    path
+        The run folder.
+    steps, planned
+        Training steps done and planned; fewer were done if the time ran out on a machine that became slower.
+    seconds
+        Wall time over all resumptions.
+    parameters
+        Trainable numbers in the model.
+    best_step
+        The step whose averaged weights were kept: lowest validation score.
+    validation, test
+        Scores of those weights.
+    """
+
+    path: Path
+    steps: int
+    planned: int
+    seconds: float
+    parameters: int
+    best_step: int
+    validation: Score
+    test: Score
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as `result.json` holds it."""
+        names = ("steps", "planned", "seconds", "parameters", "best_step")
+        plain = {name: getattr(self, name) for name in names}
+        return {**plain, "validation": self.validation.as_dict(), "test": self.test.as_dict()}
+
+    @classmethod
+    def from_dict(cls, path: Path, record: Mapping[str, Any]) -> RunResult:
+        """Return the result that `as_dict` described."""
+        scores = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
+        names = ("steps", "planned", "seconds", "parameters", "best_step")
+        return cls(path, **{name: record[name] for name in names}, **scores)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, read back from its folder.
+
+    Attributes
+    ----------
+    name, settings
+        The model, as it was built.
+    specimen
+        The model with the best averaged weights, in evaluation mode, and how to read its axes.
+    lag
+        1 for a density model, 0 for a model of the next symbol.
+    config
+        How it was trained.
+    data
+        The data set's description: name, options, kind, levels, shape, rate, binarisation.
+    result
+        Scores, or None while the run is unfinished.
+    """
+
+    path: Path
+    name: str
+    settings: Mapping[str, Any]
+    specimen: Specimen
+    lag: int
+    config: TrainConfig
+    data: Mapping[str, Any]
+    result: RunResult | None
+
+    def dataset(self) -> Dataset:
+        """Load the data set that the run was trained on."""
+        return data.load(self.data["name"], **self.data["options"])
+
+
+def load_run(path: Path | str, *, build: Builder = build) -> Run:
+    """Read a run folder: rebuild the model and load the best averaged weights.
+
+    Parameters
+    ----------
+    path
+        The folder that `train` wrote.
+    build
+        Turns the model's name and settings into a specimen; the zoo's unless given.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder or its checkpoint is missing, damaged, foreign, a pickle, or of another model.
+    """
+    folder = RunFolder(Path(path))
+    record = folder.description()
+    try:
+        model, described = record["model"], record["data"]
+        specimen = build(model["name"], **model["settings"])
+        config = TrainConfig.from_dict(record["train"])
+        lag = int(record["lag"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
+    tensors, _ = load_checkpoint(folder.checkpoint)
+    weights = part(tensors, "best") or part(tensors, "averaged")
+    load_weights(specimen.model, weights)
+    specimen.model.eval()
+    result = folder.result()
+    return Run(
+        path=folder.path,
+        name=model["name"],
+        settings=model["settings"],
+        specimen=specimen,
+        lag=lag,
+        config=config,
+        data=described,
+        result=None if result is None else RunResult.from_dict(folder.path, result),
+    )

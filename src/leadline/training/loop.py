@@ -1,0 +1,201 @@
+"""The training loop: maximum likelihood by AdamW on accelerate, the best averaged weights kept by validation."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from leadline.data import Dataset
+from leadline.errors import UsageError
+from leadline.training.budget import plan_steps
+from leadline.training.checkpoint import load_checkpoint
+from leadline.training.config import TrainConfig
+from leadline.training.folder import Builder, RunFolder, RunResult
+from leadline.training.isolation import isolated, seed_everything
+from leadline.training.progress import Reporter
+from leadline.training.session import Session
+from leadline.zoo import Specimen, build
+
+VALIDATIONS = 20
+"""Validations, and checkpoints, per run, unless the config says otherwise."""
+
+
+def train(
+    name: str,
+    settings: Mapping[str, Any],
+    dataset: Dataset,
+    config: TrainConfig,
+    path: Path | str,
+    *,
+    resume: bool = False,
+    lag: int = 1,
+    build: Builder = build,
+    console: Console | None = None,
+) -> RunResult:
+    """Train a density model and score it on the test part, in a run folder that can be resumed bit for bit.
+
+    Parameters
+    ----------
+    name, settings
+        The model, as `build` takes it: ``build(name, **settings)``. Zoo models draw their initial weights from the
+        setting `seed`; other factories draw from torch's generator, seeded by the config.
+    dataset
+        The data; the test part is looked at once, after training.
+    config
+        Length, batch size, learning rate and so on.
+    path
+        The run folder. It must not hold a run yet, unless `resume`.
+    resume
+        Go on where the folder's checkpoint stands, under the same settings; start anew if it holds no run, return the
+        result if it is finished. On the same machine, torch and number of threads the final weights equal those of a run
+        that was never stopped, bit for bit.
+    lag
+        1: the model's output at a position is that position's own distribution; 0: the next one's.
+    build
+        Turns name and settings into a specimen; the zoo's unless given.
+    console
+        Where progress goes; None: nowhere.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a run (other than the one to resume), or model, data and config do not fit.
+    Diverged
+        If a loss or gradient is not finite; the message says where, and the last good checkpoint stays.
+    CheckpointError
+        If the checkpoint to resume from is damaged or foreign.
+    StorageError
+        If the disk refuses a write; the last checkpoint is intact.
+    """
+    clock = time.perf_counter()
+    folder = RunFolder(Path(path))
+    model = {"name": name, "settings": dict(settings)}
+    request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
+    record = _earlier(folder, request, resume)
+    finished = folder.result() if record else None
+    if finished is not None:
+        return RunResult.from_dict(folder.path, finished)
+    with isolated(config.threads):
+        seed_everything(config.seed)
+        specimen = build(name, **settings)
+        if record is None:
+            steps, reserve = _plan(specimen, dataset, config, lag, clock)
+            record = {**request, "steps": steps, "reserve": reserve}
+            folder.begin(record)
+        session = Session.open(specimen, dataset, config, lag)
+        seed_everything(config.seed)
+        if folder.checkpoint.exists():
+            session.state.restore(*load_checkpoint(folder.checkpoint))
+            folder.rewind(session.state.step)
+            clock -= session.state.seconds
+        with Reporter(console, record["steps"], session.state.step) as reporter:
+            _run(session, folder, record["steps"], record["reserve"], clock, reporter)
+        return _finish(session, folder, record["steps"], clock)
+
+
+def _run(
+    session: Session, folder: RunFolder, steps: int, reserve: float, clock: float, reporter: Reporter
+) -> None:
+    """Train to the last step, or until the budget is all but used up."""
+    state, config = session.state, session.config
+    every = config.validate_every or math.ceil(steps / VALIDATIONS)
+    save_every = config.checkpoint_every or every
+    deadline = math.inf if config.minutes is None else clock + 60 * config.minutes - reserve
+    while state.step < steps and time.perf_counter() < deadline:
+        session.step(steps)
+        reporter.step(state.step)
+        if state.step % every == 0:
+            _validate(session, folder, steps, clock, reporter)
+        if state.step % save_every == 0:
+            state.seconds = time.perf_counter() - clock
+            folder.save(state)
+    if state.validated != state.step or not state.best:
+        _validate(session, folder, steps, clock, reporter)
+
+
+def _validate(session: Session, folder: RunFolder, steps: int, clock: float, reporter: Reporter) -> None:
+    """Score the averaged weights on the validation part, keep them if they are the best, and say so."""
+    state = session.state
+    train = float(torch.stack(session.recent).mean()) / math.log(2) if session.recent else None
+    session.recent.clear()
+    bits = session.score(session.dataset.validation, "validation", examples=session.config.validation_examples)
+    best = state.keep_if_best(bits.bits_per_dim)
+    folder.log(
+        {
+            "step": state.step,
+            "train": train,
+            "validation": bits.bits_per_dim,
+            "best": best,
+            "lr": session.config.learning_rate(state.step, steps=steps),
+            "seconds": round(time.perf_counter() - clock, 3),
+        }
+    )
+    reporter.validation(state.step, train, bits.bits_per_dim, best)
+
+
+def _finish(session: Session, folder: RunFolder, steps: int, clock: float) -> RunResult:
+    """Score the best averaged weights on all of validation and test, and write the result."""
+    state, best = session.state, session.best()
+    validation = session.score(session.dataset.validation, "validation", model=best)
+    test = session.score(session.dataset.test, "test", model=best)
+    state.seconds = time.perf_counter() - clock
+    folder.save(state)
+    result = RunResult(
+        path=folder.path,
+        steps=state.step,
+        planned=steps,
+        seconds=round(state.seconds, 3),
+        parameters=session.parameters,
+        best_step=state.best_step,
+        validation=validation,
+        test=test,
+    )
+    folder.finish(result.as_dict())
+    return result
+
+
+def _earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
+    """Return the record of the run that the folder holds, if it is the one to resume."""
+    if not folder.started:
+        return None
+    if not resume:
+        raise UsageError(f"{folder.path} already holds a run; resume it, or choose another folder")
+    record = folder.description()
+    for key, value in request.items():
+        if record.get(key) != value:
+            raise UsageError(f"{folder.path} holds another run: its {key} is {record.get(key)}, not {value}")
+    return record
+
+
+def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> tuple[int, float]:
+    """Return the number of steps, and the seconds to leave aside for the final scores."""
+    if config.minutes is None:
+        assert config.steps is not None
+        return config.steps, 0.0
+    copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
+    rehearsal = Session.open(copied, dataset, config, lag)
+    examples = min(config.validation_examples or len(dataset.validation), len(dataset.validation))
+    probe = min(examples, 128)
+
+    def validate() -> float:
+        start = time.perf_counter()
+        rehearsal.score(dataset.validation, "validation", examples=probe)
+        return (time.perf_counter() - start) * examples / probe
+
+    plan = plan_steps(
+        config.minutes,
+        step=lambda: rehearsal.step(1000),
+        validate=validate,
+        final=lambda seconds: seconds * (len(dataset.validation) + len(dataset.test)) / examples,
+        validations=VALIDATIONS,
+        spent=time.perf_counter() - clock,
+    )
+    return min(plan.steps, config.steps or plan.steps), plan.reserve

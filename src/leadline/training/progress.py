@@ -1,0 +1,52 @@
+"""Progress of training: a bar in a terminal, a line per validation elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Show steps and scores on a console; None: show nothing.
+
+    Examples
+    --------
+    >>> with Reporter(None, steps=10) as reporter:
+    ...     reporter.step(1)
+    """
+
+    def __init__(self, console: Console | None, steps: int, done: int = 0) -> None:
+        self._console = console
+        self._steps = steps
+        self._bar: Progress | None = None
+        if console is not None and console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("training", total=steps, completed=done)
+
+    def step(self, done: int) -> None:
+        """Say how many steps are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+
+    def validation(self, step: int, train: float | None, bits: float, best: bool) -> None:
+        """Show one validation, in bits per dimension."""
+        losses = f"validation {bits:.4f} bits/dim" if train is None else f"train {train:.4f}, validation {bits:.4f} bits/dim"
+        if self._bar is not None:
+            self._bar.update(self._task, description=losses)
+        elif self._console is not None:
+            mark = " (best)" if best else ""
+            self._console.print(f"step {step} of {self._steps}: {losses}{mark}")
+
+    def __enter__(self) -> Reporter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,207 @@
+"""The score of a density model: negative log-likelihood, summed over every symbol of a part of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.data import Batch, Split, evaluation_batches
+from leadline.errors import Diverged, ModelError, UsageError
+from leadline.likelihoods import Likelihood
+from leadline.results import Estimate
+
+
+@dataclass(frozen=True)
+class Score:
+    """A negative log-likelihood over a whole part of a data set.
+
+    Attributes
+    ----------
+    nats
+        The sum over all symbols.
+    symbols, examples
+        How many of each were scored.
+    squares
+        The sum of the squared nats of the examples, for the standard error.
+    part
+        Which part: ``"test"``, ``"validation"``.
+    binarisation
+        How the data became bits, None if it did not: scores under different binarisations do not compare.
+    unscored
+        Symbols left out: the first one of each example, where the model has lag 0 and says nothing about it.
+
+    Examples
+    --------
+    >>> score = Score(nats=64 * math.log(2) * 10, symbols=640, examples=10, squares=10 * (64 * math.log(2)) ** 2, part="test")
+    >>> print(score)
+    1 bits/dim, 44.36 ± 0 nats per example (test, 10 examples, 640 symbols)
+    """
+
+    nats: float
+    symbols: int
+    examples: int
+    squares: float
+    part: str
+    binarisation: str | None = None
+    unscored: int = 0
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits per symbol: nats over ``ln 2`` and the number of symbols."""
+        return self.nats / (math.log(2) * self.symbols)
+
+    @property
+    def nats_per_example(self) -> Estimate:
+        """The mean over examples; its error is that of taking these examples for all others."""
+        mean = self.nats / self.examples
+        spread = max(0.0, self.squares / self.examples - mean**2)
+        sem = math.sqrt(spread / (self.examples - 1)) if self.examples > 1 else math.inf
+        return Estimate(mean, 0.0 if sem < 1e-6 * mean else sem, self.examples)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the score as JSON can hold it."""
+        mean = self.nats_per_example
+        return {
+            "part": self.part,
+            "bits_per_dim": self.bits_per_dim,
+            "nats_per_example": mean.value,
+            "sem": mean.sem if math.isfinite(mean.sem) else None,
+            "nats": self.nats,
+            "squares": self.squares,
+            "examples": self.examples,
+            "symbols": self.symbols,
+            "unscored": self.unscored,
+            "binarisation": self.binarisation,
+        }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Score:
+        """Return the score that `as_dict` described."""
+        names = ("nats", "symbols", "examples", "squares", "part", "binarisation", "unscored")
+        return cls(**{name: record[name] for name in names})
+
+    def __str__(self) -> str:
+        mean = self.nats_per_example
+        how = f", binarised {self.binarisation}" if self.binarisation else ""
+        without = f", {self.unscored} first symbols not scored" if self.unscored else ""
+        return (
+            f"{self.bits_per_dim:.4g} bits/dim, {mean.value:.4g} ± {mean.sem:.2g} nats per example "
+            f"({self.part}, {self.examples} examples, {self.symbols} symbols{without}{how})"
+        )
+
+
+def symbol_nats(
+    model: nn.Module, batch: Batch, likelihood: Likelihood, *, lag: int = 1, conditional: bool = False
+) -> Float[Tensor, "b ..."]:
+    """Return the negative log-likelihood of every symbol, 0 where it does not count.
+
+    Parameters
+    ----------
+    lag
+        1: output p is the distribution of symbol p. 0: of symbol p + 1, in the order of the axes as they stand; the first
+        symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``.
+    conditional
+        Pass the labels as the second input.
+
+    Raises
+    ------
+    ModelError
+        If the output's shape does not fit the symbols.
+    """
+    if conditional and batch.labels is None:
+        raise UsageError("the model is conditioned on a class and the data has no labels")
+    inputs = (batch.x, batch.labels) if conditional else (batch.x,)
+    logits = model(*inputs)
+    x, mask = batch.x, batch.mask
+    expected = (*x.shape, likelihood.levels)[: x.ndim + likelihood.logit_axes]
+    if logits.shape != expected:
+        raise ModelError(
+            f"the model returned {tuple(logits.shape)} for symbols {tuple(x.shape)} of {likelihood.levels} levels; "
+            f"a {likelihood.name} density model returns {tuple(expected)}"
+        )
+    if lag == 0:
+        logits, x = logits.flatten(1, x.ndim - 1)[:, :-1], x.flatten(1)[:, 1:]
+        mask = None if mask is None else mask.flatten(1)[:, 1:]
+    nats = -likelihood.log_prob(logits.float() if logits.dtype.itemsize < 4 else logits, x)
+    return nats if mask is None else nats * mask
+
+
+@torch.no_grad()
+def score(
+    model: nn.Module,
+    likelihood: Likelihood,
+    part: Split,
+    *,
+    name: str = "test",
+    binarisation: str | None = None,
+    lag: int = 1,
+    conditional: bool = False,
+    examples: int | None = None,
+    batch: int = 128,
+    max_symbols: int = 1 << 17,
+) -> Score:
+    """Score every symbol of a part of a data set, in evaluation mode; sums are kept in float64.
+
+    Parameters
+    ----------
+    part, name, binarisation
+        The part, and what the result says about it.
+    lag, conditional
+        As in `symbol_nats`.
+    examples
+        Score the first this many only.
+    batch, max_symbols
+        Examples, and symbols, that go through the model at a time.
+
+    Raises
+    ------
+    Diverged
+        If the likelihood of an example is not finite; the message names the example.
+    """
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    if examples is not None and examples < len(part):
+        part = Split(part.examples[:examples], None if part.labels is None else part.labels[:examples])
+    batches = evaluation_batches(part, batch, max_symbols)
+    sums = _example_sums(model, batches, likelihood, device, lag=lag, conditional=conditional)
+    unscored = len(part) if lag == 0 else 0
+    return Score(
+        nats=float(sums.sum()),
+        symbols=part.symbols - unscored,
+        examples=len(part),
+        squares=float(sums.square().sum()),
+        part=name,
+        binarisation=binarisation,
+        unscored=unscored,
+    )
+
+
+def _example_sums(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    likelihood: Likelihood,
+    device: torch.device,
+    *,
+    lag: int,
+    conditional: bool,
+) -> Float[Tensor, "n"]:
+    training = model.training
+    model.eval()
+    sums = []
+    try:
+        for batch in batches:
+            nats = symbol_nats(model, batch.to(device), likelihood, lag=lag, conditional=conditional)
+            rows = nats.double().flatten(1).sum(dim=1).cpu()
+            if not torch.isfinite(rows).all():
+                bad = batch.index[int((~torch.isfinite(rows)).nonzero()[0])]
+                raise Diverged(f"the log-likelihood of example {bad} is not finite")
+            sums.append(rows)
+    finally:
+        model.train(training)
+    return torch.cat(sums)

@@ -1,0 +1,148 @@
+"""One optimiser step and one validation: what the loop repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from leadline.data import Batch, Dataset, Split, TrainingBatches
+from leadline.data.transforms import Shift
+from leadline.errors import Diverged, UsageError
+from leadline.likelihoods import Likelihood, likelihood
+from leadline.training.config import TrainConfig
+from leadline.training.scoring import Score, score, symbol_nats
+from leadline.training.state import TrainingState, duplicate
+from leadline.zoo import Specimen
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass
+class Session:
+    """A model in training, with its data; `state` is what a checkpoint holds, the rest follows from the run's settings.
+
+    `conditional` models take the labels as second input; `recent` are the losses since the last validation.
+    """
+
+    state: TrainingState
+    accelerator: Accelerator
+    batches: TrainingBatches
+    dataset: Dataset
+    likelihood: Likelihood
+    config: TrainConfig
+    lag: int
+    conditional: bool
+    recent: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int) -> Session:
+        """Make optimiser and average for a fresh model.
+
+        Raises
+        ------
+        UsageError
+            If the model is no density model, or model, data and config do not go together.
+        """
+        from accelerate import Accelerator
+
+        if specimen.likelihood is None and lag == 1:
+            raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
+        if config.shift and dataset.kind != "image":
+            raise UsageError("shift moves images; leave it out for audio")
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
+        model = specimen.model.to(accelerator.device)
+        averaged = duplicate(model)
+        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        shift = (Shift(config.shift, config.shift_chance),) if config.shift else ()
+        return cls(
+            state=TrainingState(model, averaged, optimizer),
+            accelerator=accelerator,
+            batches=TrainingBatches(dataset, config.batch, config.seed, shift, config.crop, config.burn_in),
+            dataset=dataset,
+            likelihood=likelihood(specimen.likelihood or "categorical", dataset.levels),
+            config=config,
+            lag=lag,
+            conditional=len(specimen.inputs) > 1,
+        )
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
+
+    def step(self, steps: int) -> None:
+        """Take the next of `steps` optimiser steps and update the average.
+
+        Raises
+        ------
+        Diverged
+            If the loss or the gradient's norm is not finite; the weights are then as before.
+        """
+        state, config = self.state, self.config
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.learning_rate(state.step, steps=steps)
+        batch = self.batches.at(state.step).to(self.accelerator.device)
+        state.model.train()
+        with self.accelerator.autocast():
+            nats = symbol_nats(state.model, batch, self.likelihood, lag=self.lag, conditional=self.conditional)
+        loss = nats.sum() / batch.symbols
+        if not torch.isfinite(loss):
+            raise self._diverged("loss", loss, batch)
+        state.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
+        if norm is not None and not torch.isfinite(norm):
+            raise self._diverged("gradient's norm", norm, batch)
+        state.optimizer.step()
+        state.step += 1
+        state.average(config.ema)
+        self.recent.append(loss.detach())
+
+    def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
+        """Score the averaged weights, or another model, on a part."""
+        return score(
+            model or self.state.averaged,
+            self.likelihood,
+            part,
+            name=name,
+            binarisation=self.dataset.binarisation,
+            lag=self.lag,
+            conditional=self.conditional,
+            examples=examples,
+        )
+
+    def best(self) -> nn.Module:
+        """Return a copy of the model with the best averaged weights."""
+        model = duplicate(self.state.averaged)
+        model.load_state_dict(self.state.best)
+        return model
+
+    def _diverged(self, what: str, value: Tensor, batch: Batch) -> Diverged:
+        """Say at which step, and in which parameter or on which examples, a number stopped being finite."""
+        named = list(self.state.model.named_parameters())
+        bad = [name for name, p in named if not torch.isfinite(p).all()]
+        worse = [name for name, p in named if p.grad is not None and not torch.isfinite(p.grad).all()]
+        if bad:
+            place = f"parameter {bad[0]} is not finite"
+        elif worse and what != "loss":
+            place = f"the gradient of {worse[0]} is not finite"
+        else:
+            place = f"all parameters are finite; the batch holds training examples {list(batch.index)[:8]}"
+        return Diverged(
+            f"the {what} is {value.item()} at step {self.state.step}: {place}; the last checkpoint is kept. "
+            "Try a smaller learning rate, or a longer warm-up"
+        )
+
+
+def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights decay, biases and gains do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

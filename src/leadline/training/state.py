@@ -1,0 +1,146 @@
+"""What training changes: weights, their average, the best average so far, the optimiser, and the random states."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline.errors import CheckpointError
+
+
+@dataclass
+class TrainingState:
+    """All that a checkpoint holds; `tensors` and `record` write it down, `restore` reads it back.
+
+    Attributes
+    ----------
+    model, averaged
+        The weights being trained, and a second module that carries their exponential moving average.
+    optimizer
+        AdamW or any optimiser whose state is tensors.
+    step
+        How many steps are done; the position in the data follows from it.
+    best
+        The averaged weights of the best validation so far; `best_bits` and `best_step` are its value (bits per
+        dimension) and its step.
+    validated
+        The step of the last validation.
+    seconds
+        Wall time spent, over all resumptions.
+    """
+
+    model: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_bits: float = math.inf
+    best_step: int = 0
+    validated: int = -1
+    seconds: float = 0.0
+
+    def average(self, decay: float) -> None:
+        """Move the average towards the weights; early on it follows faster, so that it forgets the initial ones."""
+        rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, rate)
+            for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                mean.copy_(value)
+
+    def keep_if_best(self, bits: float) -> bool:
+        """Keep a copy of the averaged weights if `bits` is the lowest so far; say whether it is."""
+        self.validated = self.step
+        if bits >= self.best_bits:
+            return False
+        self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.state_dict().items()}
+        self.best_bits, self.best_step = bits, self.step
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor under a name of its own."""
+        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        named |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
+        named |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            named |= {f"optimizer.{index}.{key}": tensor for key, tensor in entries.items()}
+        named["random.torch"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            named["random.cuda"] = torch.cuda.get_rng_state()
+        return named
+
+    def record(self) -> dict[str, Any]:
+        """Return everything that is no tensor, as JSON can hold it."""
+        return {
+            "step": self.step,
+            "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,
+            "best_step": self.best_step,
+            "validated": self.validated,
+            "seconds": self.seconds,
+            "random": {"python": random.getstate(), "numpy": _numpy_state()},
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """Go back to what a checkpoint holds, random states included.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint belongs to another model.
+        """
+        load_weights(self.model, part(tensors, "model"))
+        load_weights(self.averaged, part(tensors, "averaged"))
+        self.best = part(tensors, "best")
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part(tensors, "optimizer").items():
+            index, key = name.split(".", 1)
+            entries.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        self.step, self.seconds = record["step"], record["seconds"]
+        self.best_bits = math.inf if record["best_bits"] is None else record["best_bits"]
+        self.best_step, self.validated = record["best_step"], record["validated"]
+        torch.set_rng_state(tensors["random.torch"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        version, words, gauss = record["random"]["python"]
+        random.setstate((version, tuple(words), gauss))
+        np.random.set_state(record["random"]["numpy"])  # noqa: NPY002 - a user's model may draw from it
+
+
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``name.``, without that beginning."""
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load a state dict, whole.
+
+    Raises
+    ------
+    CheckpointError
+        If names or shapes differ.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """Return a copy of a module that shares nothing with it and takes no gradients."""
+    return copy.deepcopy(model).requires_grad_(False)
+
+
+def _numpy_state() -> Any:
+    state = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - a user's model may draw from it
+    return json.loads(json.dumps(state, default=lambda array: np.asarray(array).tolist()))
