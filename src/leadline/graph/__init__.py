@@ -1,1 +1,9 @@
-"""From an nn.Module to an immutable graph of ATen operations."""
+"""From `nn.Module` to an immutable graph: trace, replay, layout, op table."""
+
+from leadline.graph.ir import Graph, Meta, Node, Ref
+from leadline.graph.layout import Layout, resolve
+from leadline.graph.ops import Kind, kind_of
+from leadline.graph.replay import run
+from leadline.graph.trace import trace
+
+__all__ = ["Graph", "Kind", "Layout", "Meta", "Node", "Ref", "kind_of", "resolve", "run", "trace"]

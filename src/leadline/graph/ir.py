@@ -1,0 +1,180 @@
+"""The immutable graph that every analysis reads: nodes with ops, literals, references, shapes and places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from leadline.graph.ops import Kind
+from leadline.results import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One output of one node."""
+
+    node: int
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Shape and dtype of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return torch.Size(self.shape).numel()
+
+
+# int, float, bool, str, None, dtype, device …, Ref, and tuples of these.
+Argument: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation, or one leaf (input, parameter, buffer, constant).
+
+    Attributes
+    ----------
+    index
+        Its place in `Graph.nodes`; arguments refer to smaller indices only.
+    name
+        Unique within the graph; for leaves, the name in the model (``"h.0.attn.bias"``) or of the argument.
+    op
+        The ATen overload, ``"aten.add.Tensor"``; for leaves, the kind.
+    kind
+        How domains treat it.
+    args, kwargs
+        Literals, `Ref` and tuples of these.
+    outputs
+        One `Meta` for each output; None for outputs that are no tensors.
+    place
+        Module path and source line.
+    target
+        What computes it (None for leaves).
+    """
+
+    index: int
+    name: str
+    op: str
+    kind: Kind
+    args: tuple[Argument, ...]
+    kwargs: Mapping[str, Argument]
+    outputs: tuple[Meta | None, ...]
+    place: Place
+    target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """Every reference among the arguments, in order."""
+        return tuple(_refs((*self.args, *self.kwargs.values())))
+
+    @property
+    def meta(self) -> Meta:
+        """The first output's shape and dtype."""
+        meta = self.outputs[0]
+        assert meta is not None, f"{self.op} has no tensor output"
+        return meta
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The first output's shape."""
+        return self.meta.shape
+
+    def bound(self) -> dict[str, Argument]:
+        """Arguments by the names of the operator's schema, defaults filled in."""
+        schema = getattr(self.target, "_schema", None)
+        if schema is None:
+            return {**{str(i): value for i, value in enumerate(self.args)}, **self.kwargs}
+        named = {a.name: frozen(a.default_value) for a in schema.arguments if a.has_default_value()}
+        named.update({a.name: value for a, value in zip(schema.arguments, self.args, strict=False)})
+        return {**named, **self.kwargs}
+
+
+def frozen(argument: Argument) -> Argument:
+    """Turn nested lists into tuples."""
+    return tuple(map(frozen, argument)) if isinstance(argument, list | tuple) else argument
+
+
+def _refs(argument: Argument) -> Iterator[Ref]:
+    if isinstance(argument, Ref):
+        yield argument
+    elif isinstance(argument, tuple):
+        for part in argument:
+            yield from _refs(part)
+
+
+def substitute(argument: Argument, values: Callable[[Ref], Any]) -> Any:
+    """Replace every reference in an argument by its value; tuples become lists, as ATen calls want them."""
+    if isinstance(argument, Ref):
+        return values(argument)
+    if isinstance(argument, tuple):
+        return [substitute(part, values) for part in argument]
+    return argument
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's forward pass for one set of input shapes.
+
+    Attributes
+    ----------
+    nodes
+        In execution order.
+    inputs, parameters, buffers
+        Names to node indices. Lifted constants stand under `buffers` too.
+    outputs
+        Names (pytree paths, ``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to references.
+    values
+        Tensors of parameters and buffers by node index; nothing for those on the meta device.
+    mutated
+        Names of the buffers that this forward pass changes.
+    training
+        Whether the model was in training mode.
+    verified
+        Whether the graph was replayed against `forward` on fresh inputs (impossible without memory for the weights).
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: Mapping[str, int]
+    parameters: Mapping[str, int]
+    buffers: Mapping[str, int]
+    outputs: Mapping[str, Ref]
+    values: Mapping[int, Tensor]
+    mutated: frozenset[str]
+    training: bool
+    verified: bool
+
+    def meta(self, ref: Ref) -> Meta:
+        """Shape and dtype of what `ref` points to."""
+        meta = self.nodes[ref.node].outputs[ref.output]
+        assert meta is not None, f"output {ref.output} of {self.nodes[ref.node].op} is no tensor"
+        return meta
+
+    def live(self, *outputs: str) -> frozenset[int]:
+        """Indices of the nodes on which the named outputs (default: all) rest."""
+        stack = [self.outputs[name].node for name in outputs or self.outputs]
+        seen: set[int] = set()
+        while stack:
+            index = stack.pop()
+            if index not in seen:
+                seen.add(index)
+                stack.extend(ref.node for ref in self.nodes[index].refs)
+        return frozenset(seen)
+
+    def __str__(self) -> str:
+        return "\n".join(_line(node) for node in self.nodes)
+
+
+def _line(node: Node) -> str:
+    shapes = ", ".join("-" if meta is None else "×".join(map(str, meta.shape)) or "scalar" for meta in node.outputs)
+    refs = ", ".join(f"%{ref.node}" + (f".{ref.output}" if ref.output else "") for ref in node.refs)
+    return f"%{node.index} {node.op}({refs}) : {shapes}  [{node.place}]"

@@ -1,0 +1,106 @@
+"""Run a graph, and compare it with the model's own `forward` on fresh inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from leadline.errors import TraceError
+from leadline.graph.ir import Graph, Ref, substitute
+from leadline.graph.ops import LEAVES, Kind
+
+_SEED = 20  # any; dropout draws the same noise in both runs
+
+
+class Callee(Protocol):
+    """A call with its tensors by name."""
+
+    tensors: Mapping[str, Tensor]
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the output."""
+
+
+def run(graph: Graph, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Execute the graph on `inputs`, in the order of `graph.inputs`, and return its outputs by name."""
+    values: dict[Ref, Tensor] = {Ref(i): value for i, value in graph.values.items()}
+    values |= {Ref(i): tensor for i, tensor in zip(graph.inputs.values(), inputs, strict=True)}
+    last = _last_uses(graph)
+    for node in graph.nodes:
+        if node.kind in LEAVES or node.kind is Kind.EFFECT:
+            continue
+        assert node.target is not None
+        args = [substitute(argument, values.__getitem__) for argument in node.args]
+        kwargs = {key: substitute(argument, values.__getitem__) for key, argument in node.kwargs.items()}
+        result = node.target(*args, **kwargs)
+        parts = result if isinstance(result, list | tuple) else (result,)
+        values |= {Ref(node.index, i): part for i, part in enumerate(parts)}
+        for ref in last.get(node.index, ()):
+            values.pop(ref, None)
+    return {name: values[ref] for name, ref in graph.outputs.items()}
+
+
+def _last_uses(graph: Graph) -> dict[int, list[Ref]]:
+    """For each node, the values that nobody reads after it."""
+    last = {ref: node.index for node in graph.nodes for ref in node.refs}
+    kept = set(graph.outputs.values())
+    dying: dict[int, list[Ref]] = {}
+    for ref, index in last.items():
+        if ref not in kept:
+            dying.setdefault(index, []).append(ref)
+    return dying
+
+
+def fresh(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw another input of the same shape within the range of this one; integers and flags are permuted."""
+    if tensor.numel() == 0:
+        return tensor
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
+    if tensor.is_complex():
+        return tensor + torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+    lo, hi = tensor.min(), tensor.max()
+    if not bool(hi > lo):
+        lo, hi = lo - 1, hi + 1
+    noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+    return lo + noise.to(tensor) * (hi - lo)
+
+
+def check_replay(graph: Graph, call: Callee) -> Graph:
+    """Return the graph marked verified.
+
+    Raises
+    ------
+    TraceError
+        If its outputs differ from the model's on fresh inputs.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    inputs = [fresh(tensor.detach(), generator) for tensor in call.tensors.values()]
+    try:
+        torch.manual_seed(_SEED)
+        expected = call(*inputs)
+    except Exception:  # the model checks its inputs' values: stay with the given ones
+        inputs = [tensor.detach() for tensor in call.tensors.values()]
+        torch.manual_seed(_SEED)
+        expected = call(*inputs)
+    torch.manual_seed(_SEED)
+    found = run(graph, inputs)
+    for (name, mine), theirs in zip(found.items(), expected, strict=True):
+        if mine.shape != theirs.shape or not _close(mine, theirs):
+            raise TraceError(
+                f"the trace of {name} does not replay: on fresh inputs of the same shapes it differs from forward. "
+                "The model depends on Python values, on state outside its buffers or on noise of its own."
+            )
+    return replace(graph, verified=True)
+
+
+def _close(mine: Tensor, theirs: Tensor) -> bool:
+    if not (mine.is_floating_point() or mine.is_complex()):
+        return torch.equal(mine, theirs)
+    scale = theirs.abs()[theirs.isfinite()].max().item() if theirs.isfinite().any() else 1.0
+    tolerance = 100 * torch.finfo(mine.dtype).eps * max(scale, 1e-30)
+    return torch.allclose(mine, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
