@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 
 def shift(z: Float[Tensor, "b k t"], steps: int) -> Float[Tensor, "b k t"]:
@@ -16,7 +16,7 @@ def shift(z: Float[Tensor, "b k t"], steps: int) -> Float[Tensor, "b k t"]:
     >>> shift(torch.tensor([[[1.0, 2.0, 3.0]]]), 1).tolist()
     [[[0.0, 1.0, 2.0]]]
     """
-    return F.pad(z, (steps, -steps)) if steps else z
+    return pad(z, (steps, -steps)) if steps else z
 
 
 class CausalConv1d(nn.Conv1d):
@@ -38,4 +38,4 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x: Float[Tensor, "b k t"]) -> Float[Tensor, "b m t"]:
         """Pad on the left only, and convolve."""
-        return super().forward(F.pad(x, (self.reach, 0)))
+        return super().forward(pad(x, (self.reach, 0)))

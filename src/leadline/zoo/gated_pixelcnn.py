@@ -1,9 +1,9 @@
 """Gated PixelCNN: two stacks of gated convolutions that together see every earlier pixel within reach.
 
-The vertical stack at a pixel holds what the rows *above* say: its first convolution stops one row short, once; the later
-ones include their own row, which already stands for the rows above. (Shifting every vertical layer instead, a known
-mistake, leaves pixels unseen.) The horizontal stack adds what stands to the left, and reads the vertical stack in each
-layer.
+The vertical stack at a pixel holds what the rows *above* say: its first convolution stops one row short, once; the
+later ones include their own row, which already stands for the rows above. (Shifting every vertical layer instead, a
+known mistake, leaves pixels unseen.) The horizontal stack adds what stands to the left, and reads the vertical stack in
+each layer.
 
 Source: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN
 Decoders", 2016.
@@ -14,14 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from leadline.zoo.condition import Condition
 from leadline.zoo.examples import density_specimen
 from leadline.zoo.masked_conv import CroppedConv2d
-from leadline.zoo.settings import FirstKernel, Fraction, Kernel, Natural, Positive, factory
+from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -29,8 +28,8 @@ from leadline.zoo.specimen import Specimen
 class GatedPixelCNNConfig:
     """A first layer of width `first_kernel` and `layers` - 1 more of width `kernel`, then a head of 1 × 1 convolutions.
 
-    `labels` classes condition every gate (0: none); `positions` adds a learned vector per pixel in the first layer, which
-    ties the model to `height` × `width`.
+    `labels` classes condition every gate (0: none); `positions` adds a learned vector per pixel in the first layer,
+    which ties the model to `height` × `width`.
     """
 
     classes: Positive = 17
@@ -38,7 +37,7 @@ class GatedPixelCNNConfig:
     width: Positive = 8
     channels: Positive = 32
     layers: Positive = 6
-    first_kernel: FirstKernel = 7
+    first_kernel: WideKernel = 7
     kernel: Kernel = 3
     head: Positive = 64
     dropout: Fraction = 0.0
@@ -84,8 +83,8 @@ class Layer(nn.Module):
 class GatedPixelCNN(nn.Module):
     """Logits of every pixel's class, from the pixels before it in raster order.
 
-    With R and r the radii of `first_kernel` and `kernel`, a pixel sees ``D = R + (layers - 1)·r`` pixels to its left and,
-    of each of the D rows above, D columns to either side: every earlier pixel of that box.
+    With R and r the radii of `first_kernel` and `kernel`, a pixel sees ``D = R + (layers - 1)·r`` pixels to its left
+    and, of each of the D rows above, D columns to either side: every earlier pixel of that box.
 
     Examples
     --------
@@ -108,8 +107,9 @@ class GatedPixelCNN(nn.Module):
         v = h = self.embed(x).movedim(-1, 1)
         for layer in self.layers:
             v, h = layer(v, h, label)
-        z = F.relu(self.hidden(F.relu(h)))
-        return self.logits(self.dropout(z)).movedim(1, -1)
+        z = torch.relu(self.hidden(torch.relu(h)))
+        logits: Tensor = self.logits(self.dropout(z))
+        return logits.movedim(1, -1)
 
 
 @factory

@@ -14,7 +14,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -87,7 +86,7 @@ class MaskedConv2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
         """Convolve over the rows that are seen."""
-        padded = F.conv2d(x, self.weight * self.mask, self.bias, padding=self.radius)
+        padded = torch.conv2d(x, self.weight * self.mask, self.bias, padding=self.radius)
         return padded[:, :, : x.shape[2]]
 
     def extra_repr(self) -> str:

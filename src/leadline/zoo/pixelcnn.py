@@ -1,8 +1,8 @@
 """PixelCNN: an autoregressive density over images from masked convolutions, all pixels trained at once.
 
 The first convolution wears mask A, so no pixel sees itself; residual blocks with mask B follow. Climbing one row, a
-masked convolution reaches as many columns to the right as its radius, so the wedge beyond that stays blind at any depth;
-`leadline.zoo.gated_pixelcnn` has no such blind spot.
+masked convolution reaches as many columns to the right as its radius, so the wedge beyond that stays blind at any
+depth; `leadline.zoo.gated_pixelcnn` has no such blind spot.
 
 Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from leadline.zoo.condition import Condition
 from leadline.zoo.examples import density_specimen
 from leadline.zoo.masked_conv import MaskedConv2d
-from leadline.zoo.settings import FirstKernel, Fraction, Kernel, Natural, Positive, factory
+from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -27,8 +26,8 @@ from leadline.zoo.specimen import Specimen
 class PixelCNNConfig:
     """A first convolution of width `first_kernel`, then `layers` residual blocks, then a head of 1 × 1 convolutions.
 
-    Blocks narrow `channels` to `inner` around their masked convolution of width `kernel`. `labels` classes condition the
-    model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`.
+    Blocks narrow `channels` to `inner` around their masked convolution of width `kernel`. `labels` classes condition
+    the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`.
     """
 
     classes: Positive = 17
@@ -37,7 +36,7 @@ class PixelCNNConfig:
     channels: Positive = 64
     inner: Positive = 32
     layers: Natural = 6
-    first_kernel: FirstKernel = 7
+    first_kernel: WideKernel = 7
     kernel: Kernel = 3
     head: Positive = 64
     dropout: Fraction = 0.0
@@ -57,17 +56,18 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
         """Add the block's output to its input."""
-        y = F.relu(self.down(F.relu(x)))
-        y = F.relu(self.conv(y))
-        y = self.up(self.dropout(y))
-        return x + y
+        y = torch.relu(self.down(torch.relu(x)))
+        y = self.dropout(torch.relu(self.conv(y)))
+        out: Tensor = x + self.up(y)
+        return out
 
 
 class PixelCNN(nn.Module):
     """Logits of every pixel's class, from the pixels before it in raster order.
 
-    With R and r the radii of `first_kernel` and `kernel` and n = `layers`, a pixel sees ``R + n·r`` pixels to its left, and
-    of the row a above it (1 ≤ a ≤ R + n·r) the columns from ``R + n·r`` to the left to ``R + r·min(n, a - 1)`` to the right.
+    With R and r the radii of `first_kernel` and `kernel` and n = `layers`, a pixel sees ``R + n·r`` pixels to its left;
+    of the row a above it, ``1 ≤ a ≤ R + n·r``, the columns from ``R + n·r`` to the left to ``R + r·min(n, a - 1)`` to
+    the right.
 
     Examples
     --------
@@ -94,8 +94,9 @@ class PixelCNN(nn.Module):
         z = self.condition(self.first(z), label)
         for block in self.blocks:
             z = block(z)
-        z = F.relu(self.hidden(F.relu(z)))
-        return self.logits(self.dropout(z)).movedim(1, -1)
+        z = torch.relu(self.hidden(torch.relu(z)))
+        logits: Tensor = self.logits(self.dropout(z))
+        return logits.movedim(1, -1)
 
 
 @factory

@@ -65,7 +65,7 @@ Natural = Annotated[int, Range(0)]
 Lag = Annotated[int, Range(0, 1)]
 Fraction = Annotated[float, Range(0, 1)]
 Kernel = Annotated[int, Odd(1)]
-FirstKernel = Annotated[int, Odd(3)]
+WideKernel = Annotated[int, Odd(3)]
 Activation = Literal["identity", "relu", "sigmoid", "tanh"]
 
 _SIZES: Mapping[str, Any] = {"batch": Positive, "seed": Natural}
@@ -95,7 +95,7 @@ def factory(make: Callable[[Any, int], Specimen]) -> Factory:
 
     hints = {**get_type_hints(config_class, include_extras=True), **_SIZES}
     build.__annotations__ = {**hints, "return": Specimen}
-    del build.__wrapped__  # type: ignore[attr-defined]  # its signature is that of `make`, not of the factory
+    del build.__wrapped__  # its signature is that of `make`, not of the factory
     return build
 
 
@@ -112,7 +112,7 @@ def settings_of(make: Factory) -> dict[str, Any]:
 
 
 def check_settings(model: str, hints: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with integers widened where a float is meant; raise `UsageError` for one that is not allowed."""
+    """Return the settings, integers widened where a float is meant; raise `UsageError` for one not allowed."""
     for name in settings:
         if name not in hints:
             raise UsageError(f"{model} has no setting {name!r}; {near_misses(name, hints)}")

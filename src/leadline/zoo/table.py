@@ -8,18 +8,33 @@ from typing import Any
 
 from leadline.errors import UsageError, near_misses
 from leadline.zoo import settings as _settings
+from leadline.zoo.batchnorm import batchnorm
 from leadline.zoo.chain import chain
 from leadline.zoo.gated_pixelcnn import gated_pixelcnn
+from leadline.zoo.mlp import mlp
 from leadline.zoo.pixelcnn import pixelcnn
+from leadline.zoo.recurrent import gru, lstm, rnn
+from leadline.zoo.residual import residual
 from leadline.zoo.settings import Factory
 from leadline.zoo.specimen import Specimen
+from leadline.zoo.stacks import dilated_stack, masked_stack
+from leadline.zoo.transformer import transformer
 from leadline.zoo.wavenet import wavenet
 
 ZOO: Mapping[str, Factory] = MappingProxyType(
     {
+        "batchnorm": batchnorm,
         "chain": chain,
+        "dilated-stack": dilated_stack,
         "gated-pixelcnn": gated_pixelcnn,
+        "gru": gru,
+        "lstm": lstm,
+        "masked-stack": masked_stack,
+        "mlp": mlp,
         "pixelcnn": pixelcnn,
+        "residual": residual,
+        "rnn": rnn,
+        "transformer": transformer,
         "wavenet": wavenet,
     }
 )

@@ -1,7 +1,7 @@
 """WaveNet: an autoregressive density over sequences from dilated causal convolutions, whose context is 2^depth.
 
-Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A Generative
-Model for Raw Audio", 2016.
+Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A
+Generative Model for Raw Audio", 2016.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -21,10 +20,10 @@ from leadline.zoo.specimen import Specimen
 
 @dataclass(frozen=True)
 class WaveNetConfig:
-    """`stacks` times `layers` gated blocks, dilated by 1, 2, …, 2^(layers - 1), then a head over the sum of their skips.
+    """`stacks` times `layers` gated blocks, dilated by 1 … 2^(layers - 1), then a head over the sum of their skips.
 
-    `labels` classes condition every gate (0: none). With `lag` 1 the logits at t are of symbol t, from those before it (a
-    density); with `lag` 0 they are of the symbol after t. `length` is only that of the example inputs.
+    `labels` classes condition every gate (0: none). With `lag` 1 the logits at t are of symbol t, from those before it
+    (a density); with `lag` 0 they are of the symbol after t. `length` is only that of the example inputs.
     """
 
     classes: Positive = 256
@@ -40,7 +39,7 @@ class WaveNetConfig:
 
 
 class Block(nn.Module):
-    """A gated dilated convolution with two ways out: a skip to the head, and a residual to the next block, if there is one."""
+    """A gated dilated convolution with two ways out: a skip to the head, and a residual to the next block, if any."""
 
     def __init__(self, config: WaveNetConfig, dilation: int, last: bool) -> None:
         super().__init__()
@@ -67,8 +66,8 @@ class Block(nn.Module):
 class WaveNet(nn.Module):
     """Logits over the symbol at (lag 1) or after (lag 0) every position.
 
-    They depend on the last ``1 + stacks · (kernel - 1) · (2^layers - 1)`` symbols that may be seen: 2^layers with one stack
-    of kernel 2.
+    They depend on the last ``1 + stacks · (kernel - 1) · (2^layers - 1)`` symbols that may be seen: 2^layers with one
+    stack of kernel 2.
 
     Examples
     --------
@@ -94,8 +93,10 @@ class WaveNet(nn.Module):
         for block in self.blocks:
             z, skip = block(z, label)
             skips.append(skip)
-        y = F.relu(self.hidden(F.relu(sum(skips))))
-        return self.logits(y).mT
+        y = torch.stack(skips).sum(0)
+        y = torch.relu(self.hidden(torch.relu(y)))
+        logits: Tensor = self.logits(y)
+        return logits.mT
 
 
 @factory

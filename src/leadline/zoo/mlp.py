@@ -1,0 +1,87 @@
+"""A multilayer perceptron with the initialisation that mean-field theory speaks of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.zoo.activations import ACTIVATIONS
+from leadline.zoo.settings import Activation, Positive, Range, factory
+from leadline.zoo.specimen import Specimen
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """`layers` layers ``x ↦ φ(Wx + b)`` of `width` units.
+
+    Weights have mean square ``sigma_w² / width``, as independent normals or as a multiple of a random orthogonal
+    matrix; biases are normal with variance ``sigma_b²``.
+    """
+
+    layers: Positive = 16
+    width: Positive = 64
+    activation: Activation = "tanh"
+    init: Literal["gaussian", "orthogonal"] = "gaussian"
+    sigma_w: Annotated[float, Range(0)] = 1.0
+    sigma_b: Annotated[float, Range(0)] = 0.0
+
+
+class Layer(nn.Module):
+    """One layer, drawn as the config says."""
+
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.width, config.width)
+        if config.init == "orthogonal":
+            nn.init.orthogonal_(self.linear.weight, config.sigma_w)
+        else:
+            nn.init.normal_(self.linear.weight, std=config.sigma_w / math.sqrt(config.width))
+        nn.init.normal_(self.linear.bias, std=config.sigma_b)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, x: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        """Apply the affine map and the activation."""
+        y: Tensor = self.activation(self.linear(x))
+        return y
+
+
+class MLP(nn.Module):
+    """Layers of equal width, one after another.
+
+    Examples
+    --------
+    An orthogonal linear network keeps lengths at any depth:
+
+    >>> model = MLP(MLPConfig(layers=20, activation="identity", init="orthogonal"))
+    >>> x = torch.randn(1, 64)
+    >>> torch.allclose(model(x).norm(), x.norm(), rtol=1e-4)
+    True
+    """
+
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+
+    def forward(self, x: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        """Run the layers in turn."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+@factory
+def mlp(config: MLPConfig, batch: int) -> Specimen:
+    """Build a multilayer perceptron; settings are the fields of `MLPConfig`, `batch` and `seed`.
+
+    Examples
+    --------
+    >>> mlp(width=8, sigma_w=1.3, sigma_b=0.2).layout
+    'b k -> b m'
+    """
+    return Specimen(MLP(config), (torch.randn(batch, config.width),), "b k -> b m")
