@@ -1,0 +1,202 @@
+"""The grid recurrence as one differentiable operation: `grid_rnn` and `grid_lstm`.
+
+Each is a custom op, so that an exported graph shows one node, inside an `autograd.Function` with `setup_context`, `jvp`
+and a batching rule, so that every transform of `torch.func` is right: the bare op under `torch.func.jvp` would have a
+tangent of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.functional import pad
+
+from leadline.errors import LayoutError
+from leadline.ops.cells import Cell, LSTMCell, TanhCell
+from leadline.ops.wavefront import Linearised, Weights, forward
+
+_SCHEMA = (
+    "(Tensor x, Tensor weight_in, Tensor weight_below, Tensor weight_north, Tensor weight_west, Tensor bias)"
+    " -> (Tensor, Tensor)"
+)
+Outputs = tuple[Tensor, Tensor]
+"""The last layer's outputs ``[b, h, w, k]``, and all cells' carries ``[d, h, w, b, s k]``, kept for the derivatives."""
+
+
+def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
+    """Register the recurrence of `cell` as a custom op and return the function that gives it its derivatives."""
+
+    def run(x: Tensor, *weights: Tensor) -> Outputs:
+        return _outputs(forward(cell, x, Weights(*weights)), weights[2])
+
+    op = torch.library.custom_op(f"leadline::{name}", run, mutates_args=(), schema=_SCHEMA)
+
+    @op.register_fake
+    def _(x: Tensor, *weights: Tensor) -> Outputs:
+        (batch, height, width, _), (layers, _, k) = x.shape, weights[2].shape
+        return x.new_empty(batch, height, width, k), x.new_empty(layers, height, width, batch, cell.states * k)
+
+    @op.register_vmap
+    def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Outputs, tuple[int, int]]:
+        return _batched(op, info.batch_size, in_dims, inputs)
+
+    class Grid(torch.autograd.Function):
+        @staticmethod
+        def forward(*inputs: Tensor) -> Outputs:
+            out, carry = op(*inputs)
+            return out, carry
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Outputs) -> None:
+            ctx.save_for_backward(*inputs, output[1])
+            ctx.save_for_forward(*inputs, output[1])
+
+        @staticmethod
+        def backward(ctx: Any, g_out: Tensor, g_carry: Tensor) -> tuple[Tensor, ...]:
+            return _adjoint(cell, ctx.saved_tensors, g_out, g_carry)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> Outputs:
+            # Autograd calls this with forward mode off for every level, so that an outer jvp would silently see a
+            # constant. Turn it on again, and strip the primals of this level's own tangents.
+            with forward_ad._set_fwd_grad_enabled(True):
+                primals = [forward_ad.unpack_dual(saved, level=0)[0] for saved in ctx.saved_tensors]  # type: ignore[no-untyped-call]
+                return _tangent(cell, primals, tangents)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Outputs, tuple[int, int]]:
+            return _batched(Grid.apply, info.batch_size, in_dims, inputs)
+
+    return Grid
+
+
+def _outputs(carry: Float[Tensor, "d h w b sk"], weight_north: Float[Tensor, "d gk k"]) -> Outputs:
+    h = carry[-1, ..., : weight_north.shape[-1]]
+    return h.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format), carry
+
+
+def _tangent(cell: type[Cell], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> Outputs:
+    x, *weights, carry = primals
+    given = zip((x, *weights), tangents, strict=True)
+    dx, *d_weights = (torch.zeros_like(primal) if tangent is None else tangent for primal, tangent in given)
+    d_carry = Linearised(cell, x, Weights(*weights), carry).tangent(dx, Weights(*d_weights))
+    return _outputs(d_carry, weights[2])
+
+
+def _adjoint(cell: type[Cell], primals: Sequence[Tensor], g_out: Tensor, g_carry: Tensor) -> tuple[Tensor, ...]:
+    x, *weights, carry = primals
+    missing = carry.shape[0] - 1, carry.shape[-1] - g_out.shape[-1]
+    from_out = pad(g_out.permute(1, 2, 0, 3)[None], (0, missing[1]) + (0, 0) * 3 + (missing[0], 0))
+    g_x, g_weights = Linearised(cell, x, Weights(*weights), carry).adjoint(g_carry + from_out)
+    return g_x, *g_weights
+
+
+def _batched(
+    run: Callable[..., Outputs], n: int, in_dims: tuple[int | None, ...], inputs: tuple[Tensor, ...]
+) -> tuple[Outputs, tuple[int, int]]:
+    """Fold a further axis of the input into its batch; sets of weights are run one after another."""
+    if in_dims[0] is not None and in_dims[1:] == (None,) * 5:
+        x = inputs[0].movedim(in_dims[0], 0)
+        out, carry = run(x.flatten(0, 1), *inputs[1:])
+        return (out.reshape(x.shape[:-1] + out.shape[-1:]), carry.reshape(*carry.shape[:3], *x.shape[:2], -1)), (0, 3)
+    pairs = list(zip(inputs, in_dims, strict=True))
+    runs = [run(*(value if dim is None else value.select(dim, i) for value, dim in pairs)) for i in range(n)]
+    outs, carries = zip(*runs, strict=True)
+    return (torch.stack(outs), torch.stack(carries)), (0, 0)
+
+
+_GridRNN = _differentiable("grid_rnn", TanhCell)
+_GridLSTM = _differentiable("grid_lstm", LSTMCell)
+
+
+def grid_rnn(
+    x: Float[Tensor, "b h w k_in"],
+    weight_in: Float[Tensor, "k k_in"],
+    weight_below: Float[Tensor, "below k k"],
+    weight_north: Float[Tensor, "d k k"],
+    weight_west: Float[Tensor, "d k k"],
+    bias: Float[Tensor, "d k"],
+) -> Float[Tensor, "b h w k"]:
+    """Run `d` stacked layers of the two-dimensional tanh recurrence and return the last layer's outputs.
+
+    ``h(i,j) = tanh(W_in x(i,j) + W_N h(i-1,j) + W_W h(i,j-1) + b)``, zero outside the grid; layer l > 0 reads layer l-1
+    through ``weight_below[l-1]`` in place of x through ``weight_in``. All cells of an antidiagonal run together, and
+    the layers follow one another as a pipeline: ``d + h + w - 2`` sequential steps, forwards and backwards.
+
+    Parameters
+    ----------
+    x
+        The input, features last.
+    weight_in, weight_below, weight_north, weight_west, bias
+        The layers' weights; ``weight_below`` is empty for one layer.
+
+    Returns
+    -------
+    Tensor
+        The last layer's outputs, ``[b, h, w, k]``; output (i,j) depends on the inputs (i',j') with i' ≤ i and j' ≤ j.
+
+    Raises
+    ------
+    LayoutError
+        If the shapes do not fit together, or the grid or the units are empty.
+
+    Examples
+    --------
+    >>> k, d = 4, 2
+    >>> x, square = torch.randn(3, 5, 6, 1), 0.1 * torch.randn(d, k, k)
+    >>> grid_rnn(x, torch.randn(k, 1), square[1:], square, square, torch.zeros(d, k)).shape
+    torch.Size([3, 5, 6, 4])
+
+    Notes
+    -----
+    The recurrence is that of Graves, Fernández, Schmidhuber, *Multi-dimensional recurrent neural networks* (2007).
+    """
+    weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
+    _check(x, weights, TanhCell)
+    out, _ = _GridRNN.apply(x, *weights)  # type: ignore[no-untyped-call]
+    return out  # type: ignore[no-any-return]
+
+
+def grid_lstm(
+    x: Float[Tensor, "b h w k_in"],
+    weight_in: Float[Tensor, "gk k_in"],
+    weight_below: Float[Tensor, "below gk k"],
+    weight_north: Float[Tensor, "d gk k"],
+    weight_west: Float[Tensor, "d gk k"],
+    bias: Float[Tensor, "d gk"],
+) -> Float[Tensor, "b h w k"]:
+    """Run `d` stacked layers of the two-dimensional LSTM and return the last layer's outputs.
+
+    ``c = f_N c(i-1,j) + f_W c(i,j-1) + i g`` and ``h = o tanh(c)``: one forget gate for each direction. The
+    weights hold the gates o, i, g, f_N, f_W in this order, `k` rows each. All else is as in `grid_rnn`.
+
+    Examples
+    --------
+    >>> k = 4
+    >>> x, square = torch.randn(3, 5, 6, 1), 0.1 * torch.randn(1, 5 * k, k)
+    >>> grid_lstm(x, torch.randn(5 * k, 1), square[1:], square, square, torch.zeros(1, 5 * k)).shape
+    torch.Size([3, 5, 6, 4])
+    """
+    weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
+    _check(x, weights, LSTMCell)
+    out, _ = _GridLSTM.apply(x, *weights)  # type: ignore[no-untyped-call]
+    return out  # type: ignore[no-any-return]
+
+
+def _check(x: Tensor, weights: Weights, cell: type[Cell]) -> None:
+    layers, gated, k = weights.weight_north.shape
+    square = [layers, gated, k]
+    fitting = ([gated, x.shape[-1]], [layers - 1, gated, k], square, square, [layers, gated])
+    for name, weight, shape in zip(Weights._fields, weights, fitting, strict=True):
+        if list(weight.shape) != shape:
+            raise LayoutError(f"{name} has shape {list(weight.shape)}, but x and the other weights ask for {shape}")
+    if gated != cell.gates * k or 0 in (layers, k, *x.shape[1:3]):
+        raise LayoutError(
+            f"a grid of {list(x.shape[1:3])} cells and weights of shape {list(weights.weight_north.shape)}: "
+            f"the grid and the units must not be empty, and this cell has {cell.gates} gates per unit"
+        )

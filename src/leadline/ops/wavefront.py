@@ -1,0 +1,154 @@
+"""The grid recurrence and its two derivatives, each as one sweep over the fronts and a few large products.
+
+All tables are laid out ``[layers, h, w, b, features]``. What does not depend on the neighbours (the first layer's input
+projection, the linearisation, the gradients of the weights) stays outside the sweeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from leadline.ops.cells import Cell
+from leadline.ops.fronts import Front
+from leadline.ops.sweep import Neighbours, sweep
+
+
+class Weights(NamedTuple):
+    """The weights of `d` layers of `k` units with `g` gates each; gates are the outer part of the first axis."""
+
+    weight_in: Float[Tensor, "gk k_in"]
+    weight_below: Float[Tensor, "d-1 gk k"]
+    weight_north: Float[Tensor, "d gk k"]
+    weight_west: Float[Tensor, "d gk k"]
+    bias: Float[Tensor, "d gk"]
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.weight_north.shape[0]
+
+    @property
+    def units(self) -> int:
+        """Width of each layer's output."""
+        return self.weight_north.shape[-1]
+
+
+def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) -> Float[Tensor, "d h w b sk"]:
+    """Return every cell's carry."""
+    k, mixing = weights.units, _mixing(weights)
+
+    def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
+        pre = _mix(tables[0], near.features(k), mixing[front.layers])
+        return cell.advance(pre, near.north, near.west)
+
+    drive = _first_layer(x.permute(1, 2, 0, 3) @ weights.weight_in.mT, weights.layers) + _per_layer(weights.bias)
+    return sweep(step, (drive,), cell.states * k)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The grid recurrence, linearised at an input, weights and the carries they lead to."""
+
+    cell: type[Cell]
+    x: Float[Tensor, "b h w k_in"]
+    weights: Weights
+    carry: Float[Tensor, "d h w b sk"]
+
+    def tangent(self, dx: Float[Tensor, "b h w k_in"], d_weights: Weights) -> Float[Tensor, "d h w b sk"]:
+        """Return the carries' tangent for a tangent of the input and the weights."""
+        cell, k, mixing = self.cell, self.weights.units, _mixing(self.weights)
+
+        def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
+            pre = _mix(tables[0], near.features(k), mixing[front.layers])
+            return cell.push(tables[1], pre, near.north, near.west)
+
+        cells = self.x.permute(1, 2, 0, 3)
+        entering = dx.permute(1, 2, 0, 3) @ self.weights.weight_in.mT + cells @ d_weights.weight_in.mT
+        drive = _first_layer(entering, self.weights.layers) + self._recur(d_weights)
+        return sweep(step, (drive, self._coefficients()), cell.states * k)
+
+    def adjoint(self, g: Float[Tensor, "d h w b sk"]) -> tuple[Float[Tensor, "b h w k_in"], Weights]:
+        """Return the gradient of the input and the weights for a gradient of the carries."""
+        cell, k, gated = self.cell, self.weights.units, self.cell.gates * self.weights.units
+        mixing = _mixing_back(self.weights)
+
+        def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
+            h = _mix(tables[0][..., :k], near.features(gated), mixing[front.layers])
+            arrived = h if cell.states == 1 else torch.cat([h, tables[0][..., k:]], -1)
+            return cell.pull(tables[1], arrived, near.north, near.west)
+
+        carried = gated + 2 * (cell.states - 1) * k
+        delta = sweep(step, (g, self._coefficients()), carried, reverse=True)[..., :gated]
+        return delta[0].permute(2, 0, 1, 3) @ self.weights.weight_in, self._weight_gradients(delta)
+
+    def _coefficients(self) -> Float[Tensor, "d h w b ak"]:
+        def pre() -> Tensor:
+            entering = self.x.permute(1, 2, 0, 3) @ self.weights.weight_in.mT
+            return _first_layer(entering, self.weights.layers) + self._recur(self.weights)
+
+        return self.cell.linearise(self.carry, _north(self.carry), _west(self.carry), pre)
+
+    def _recur(self, weights: Weights) -> Float[Tensor, "d h w b gk"]:
+        """Apply weights (or their tangent) to the neighbours' outputs as they are known, with the bias."""
+        return torch.bmm(self._context(), _mixing(weights)).reshape(*self.carry.shape[:4], -1) + _per_layer(
+            weights.bias
+        )
+
+    def _context(self) -> Float[Tensor, "d n s"]:
+        """Return what each cell read from its neighbours: their outputs, side by side."""
+        h = self.carry[..., : self.weights.units]
+        sides = [_north(h), _west(h)] + ([_below(h)] if self.weights.layers > 1 else [])
+        return torch.cat(sides, -1).flatten(1, 3)
+
+    def _weight_gradients(self, delta: Float[Tensor, "d h w b gk"]) -> Weights:
+        cells = self.x.permute(1, 2, 0, 3).flatten(0, 2)
+        sides = torch.bmm(delta.flatten(1, 3).mT, self._context()).chunk(3 if self.weights.layers > 1 else 2, -1)
+        below = sides[2][1:] if self.weights.layers > 1 else torch.zeros_like(self.weights.weight_below)
+        return Weights(delta[0].flatten(0, 2).mT @ cells, below, sides[0], sides[1], delta.sum((1, 2, 3)))
+
+
+def _mix(drive: Tensor, features: Float[Tensor, "l n s"], mixing: Float[Tensor, "l s m"]) -> Tensor:
+    """Add the batched product over the layers of a front to what drives it."""
+    return torch.baddbmm(drive.flatten(1, 2), features, mixing).reshape(drive.shape[0], *drive.shape[1:3], -1)
+
+
+def _mixing(weights: Weights) -> Float[Tensor, "d s gk"]:
+    """Stack the matrices that a front's neighbours pass on the way forwards; none enters the first layer."""
+    sides = [weights.weight_north, weights.weight_west]
+    if weights.layers > 1:
+        sides.append(pad(weights.weight_below, (0, 0, 0, 0, 1, 0)))
+    return torch.cat(sides, -1).mT
+
+
+def _mixing_back(weights: Weights) -> Float[Tensor, "d t k"]:
+    """Stack the transposed matrices for the way back, the last layer first."""
+    sides = [weights.weight_north, weights.weight_west]
+    if weights.layers > 1:
+        sides.append(pad(weights.weight_below, (0, 0, 0, 0, 0, 1)))
+    return torch.cat(sides, -2).flip(0)
+
+
+def _per_layer(bias: Float[Tensor, "d m"]) -> Float[Tensor, "d 1 1 1 m"]:
+    return bias[:, None, None, None]
+
+
+def _first_layer(table: Float[Tensor, "h w b m"], layers: int) -> Float[Tensor, "d h w b m"]:
+    return pad(table[None], (0, 0) * 4 + (0, layers - 1))
+
+
+def _north(table: Float[Tensor, "d h w b m"]) -> Float[Tensor, "d h w b m"]:
+    return pad(table[:, :-1], (0, 0) * 3 + (1, 0))
+
+
+def _west(table: Float[Tensor, "d h w b m"]) -> Float[Tensor, "d h w b m"]:
+    return pad(table[:, :, :-1], (0, 0) * 2 + (1, 0))
+
+
+def _below(table: Float[Tensor, "d h w b m"]) -> Float[Tensor, "d h w b m"]:
+    return pad(table[:-1], (0, 0) * 4 + (1, 0))
