@@ -1,7 +1,7 @@
 """Distributions of one symbol given its logits: log-probability, probabilities, drawing from explicit uniforms.
 
-Drawing works in float64 whatever the model's precision, row by row: the class drawn depends on its own logits and its own
-uniform, never on what else is in the batch. A likelihood also says how a drawn class goes back into the model
+Drawing works in float64 whatever the model's precision, row by row: the class drawn depends on its own logits and its
+own uniform, never on what else is in the batch. A likelihood also says how a drawn class goes back into the model
 (`encode`); for models that read integers that is the class itself.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from leadline.errors import Diverged, UsageError, near_misses
 

@@ -108,7 +108,9 @@ def wav_folder(
     read = [read_wav(path) for path in paths]
     for path, (_, rate) in zip(paths, read, strict=True):
         if rate != read[0][1]:
-            raise DataError(f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them")
+            raise DataError(
+                f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them"
+            )
     depth = _depth(levels)
     clips = [mu_law(signal, depth).to(torch.uint8) for signal, _ in read]
     parts = [Split(tuple(clips[i] for i in part)) for part in divide(len(clips), seed, directory)]

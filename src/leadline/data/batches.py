@@ -42,7 +42,7 @@ class TrainingBatches:
     """The training batches of a data set: batch number `step` depends on (seed, step) alone.
 
     Images come in a new permutation every epoch (an incomplete last batch is left out). Audio comes as random crops of
-    `crop` samples: every position of every clip is equally likely to be inside; shorter clips are padded and masked.
+    `crop` samples from clips drawn by their length; shorter clips are padded and masked.
     The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not
     silence, so they do not count.
 
@@ -91,7 +91,7 @@ class TrainingBatches:
         x = torch.zeros(self.size, self.crop, dtype=torch.int64)
         mask = torch.zeros(self.size, self.crop, dtype=torch.bool)
         for row, (i, v) in enumerate(zip(index, u, strict=True)):
-            # The start may lie up to half a crop outside the clip, clamped: the clip's ends are seen as often as its middle.
+            # Drawn up to half a crop beyond either end, then clamped: the ends are seen as often as the middle.
             free = len(clips[i]) - self.crop
             start = min(max(int(v * (free + self.crop + 1)) - self.crop // 2, 0), max(free, 0))
             piece = clips[i][start : start + self.crop]

@@ -62,7 +62,11 @@ def load(name_or_path: str, **options: Any) -> Dataset:
 
 
 def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any]) -> Dataset:
-    known = [key for key, parameter in inspect.signature(loader).parameters.items() if parameter.kind == parameter.KEYWORD_ONLY]
+    known = [
+        key
+        for key, parameter in inspect.signature(loader).parameters.items()
+        if parameter.kind == parameter.KEYWORD_ONLY
+    ]
     for key in options:
         if key not in known:
             raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")

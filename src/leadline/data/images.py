@@ -102,7 +102,7 @@ def image_folder(
     binarise: str | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Read a folder of pictures, searched to any depth: greyscale, resized if `size` is given, divided 8 : 1 : 1 by file.
+    """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
 
     Raises
     ------
@@ -114,7 +114,9 @@ def image_folder(
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             shape, first = tuple(picture.shape), tuple(pictures[0].shape)
-            raise DataError(f"{path} is {shape[0]} × {shape[1]} where {paths[0]} is {first[0]} × {first[1]}; give size=")
+            raise DataError(
+                f"{path} is {shape[0]} × {shape[1]} where {paths[0]} is {first[0]} × {first[1]}; give size="
+            )
     parts = [Split(torch.stack([pictures[i] for i in part])) for part in divide(len(paths), seed, directory)]
     given = {"size": size, "levels": levels, "binarise": binarise, "seed": seed}
     division = f"8 : 1 : 1 by file, shuffled with seed {seed}"
@@ -128,7 +130,9 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Int[Tensor, "n h w"], Int[T
             raise DataError(f"{path} is missing; a set in IDX format needs images and labels of train and t10k")
     images, labels = (read_idx(path) for path in paths)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise DataError(f"{paths[0]} holds {tuple(images.shape)} and {paths[1]} {tuple(labels.shape)}: they do not match")
+        raise DataError(
+            f"{paths[0]} holds {tuple(images.shape)} and {paths[1]} {tuple(labels.shape)}: they do not match"
+        )
     return images, labels.long()
 
 

@@ -1,1 +1,6 @@
 """Samplers: the naive oracle, and those derived from a system."""
+
+from leadline.sampling.naive import naive_sample
+from leadline.sampling.uniforms import uniforms
+
+__all__ = ["naive_sample", "uniforms"]

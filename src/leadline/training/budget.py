@@ -8,27 +8,38 @@ from dataclasses import dataclass
 
 from leadline.errors import UsageError
 
+VALIDATIONS = 20
+"""Validations, and checkpoints, per run, unless they take too long or the config says otherwise."""
+
 MARGIN = 0.9
 """The part of the budget that is planned for; the rest absorbs a machine that becomes slower meanwhile."""
+
+VALIDATION_SHARE = 0.1
+"""The part of the budget that validations may take."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps fit, what one of them takes, and what is left aside for the final scores, in seconds."""
+    """How long a run is: its steps, how often it validates, and the seconds it leaves aside for the final scores."""
 
     steps: int
-    step_seconds: float
-    reserve: float
+    validate_every: int
+    reserve: float = 0.0
+
+    @classmethod
+    def of_steps(cls, steps: int) -> Plan:
+        """Return the plan of a run of a given number of steps.
+
+        Examples
+        --------
+        >>> Plan.of_steps(1000)
+        Plan(steps=1000, validate_every=50, reserve=0.0)
+        """
+        return cls(steps, -(-steps // VALIDATIONS))
 
 
-def plan_steps(
-    minutes: float,
-    *,
-    step: Callable[[], None],
-    validate: Callable[[], float],
-    final: Callable[[float], float],
-    validations: int,
-    spent: float = 0.0,
+def plan(
+    minutes: float, *, step: Callable[[], None], validate: Callable[[], float], final: float, spent: float = 0.0
 ) -> Plan:
     """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit.
 
@@ -39,11 +50,9 @@ def plan_steps(
     step
         Takes one training step.
     validate
-        Validates once and returns the seconds it took.
+        Returns the seconds that a validation takes.
     final
-        Turns the seconds of a validation into those of the final scores.
-    validations
-        How many validations are planned.
+        How many validations the final scores take.
     spent
         Seconds of the budget that are gone already.
 
@@ -52,21 +61,23 @@ def plan_steps(
     UsageError
         If not even one step fits.
     """
-    begin = time.perf_counter()
+    begin, budget = time.perf_counter(), 60 * minutes
     step()  # the first one allocates and warms caches: not representative
-    laps = []
-    while len(laps) < 3 or (sum(laps) < 0.02 * 60 * minutes and len(laps) < 50):
+    laps: list[float] = []
+    while len(laps) < 3 or (sum(laps) < 0.02 * budget and len(laps) < 50):
         start = time.perf_counter()
         step()
         laps.append(time.perf_counter() - start)
-    once = sorted(laps)[len(laps) // 2]
-    validation = validate()
-    reserve = final(validation)
+    once, validation = sorted(laps)[len(laps) // 2], validate()
+    validations = min(VALIDATIONS, max(1, int(VALIDATION_SHARE * budget / validation)))
+    reserve = final * validation
     spent += time.perf_counter() - begin
-    left = MARGIN * 60 * minutes - spent - reserve - validations * validation
+    left = MARGIN * budget - spent - reserve - validations * validation
     if left < once:
         raise UsageError(
-            f"{minutes:g} minutes are too few on this machine: a step takes {once:.3g} s, {validations} validations and "
-            f"the final scores {validations * validation + reserve:.3g} s; give more minutes, or a smaller model"
+            f"{minutes:g} minutes are too few on this machine: start-up took {spent:.3g} s, a step takes {once:.3g} s, "
+            f"validation and final scores {validations * validation + reserve:.3g} s; "
+            "give more minutes, fewer validation_examples, or a smaller model"
         )
-    return Plan(int(left / once), once, reserve)
+    steps = int(left / once)
+    return Plan(steps, -(-steps // validations), reserve)

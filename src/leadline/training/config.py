@@ -22,8 +22,8 @@ class TrainConfig:
         calibration turns it into a number of steps, which the run records, so that a resumed run goes by steps alone.
         With both, the smaller number of steps counts.
     batch, lr, warmup, weight_decay, clip
-        Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a cosine
-        to zero; decay of weights with two axes or more; the gradient norm's ceiling.
+        Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a
+        cosine to zero; decay of weights with two axes or more; the gradient norm's ceiling.
     ema
         Decay of the averaged weights, which are what is validated, kept and scored: ``min(ema, (1 + n) / (10 + n))``
         after n updates.

@@ -152,9 +152,10 @@ class RunResult:
     @classmethod
     def from_dict(cls, path: Path, record: Mapping[str, Any]) -> RunResult:
         """Return the result that `as_dict` described."""
-        scores = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
         names = ("steps", "planned", "seconds", "parameters", "best_step")
-        return cls(path, **{name: record[name] for name in names}, **scores)
+        plain: dict[str, Any] = {name: record[name] for name in names}
+        scores: dict[str, Any] = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
+        return cls(path=path, **plain, **scores)
 
 
 @dataclass(frozen=True)

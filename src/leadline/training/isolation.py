@@ -19,7 +19,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def isolated(threads: int | None) -> Iterator[None]:
-    """Use `threads` CPU threads inside (None: as many as before); outside, threads and random states are as they were."""
+    """Use `threads` CPU threads inside (None: as before), and leave threads and random states as they were."""
     before = torch.get_num_threads()
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch.set_num_threads(threads or before)

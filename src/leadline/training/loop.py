@@ -15,7 +15,7 @@ from rich.console import Console
 
 from leadline.data import Dataset
 from leadline.errors import UsageError
-from leadline.training.budget import plan_steps
+from leadline.training.budget import Plan, plan
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.folder import Builder, RunFolder, RunResult
@@ -23,9 +23,6 @@ from leadline.training.isolation import isolated, seed_everything
 from leadline.training.progress import Reporter
 from leadline.training.session import Session
 from leadline.zoo import Specimen, build
-
-VALIDATIONS = 20
-"""Validations, and checkpoints, per run, unless the config says otherwise."""
 
 
 def train(
@@ -55,8 +52,8 @@ def train(
         The run folder. It must not hold a run yet, unless `resume`.
     resume
         Go on where the folder's checkpoint stands, under the same settings; start anew if it holds no run, return the
-        result if it is finished. On the same machine, torch and number of threads the final weights equal those of a run
-        that was never stopped, bit for bit.
+        result if it is finished. On the same machine, torch and number of threads the final weights equal those of a
+        run that was never stopped, bit for bit.
     lag
         1: the model's output at a position is that position's own distribution; 0: the next one's.
     build
@@ -87,28 +84,26 @@ def train(
         seed_everything(config.seed)
         specimen = build(name, **settings)
         if record is None:
-            steps, reserve = _plan(specimen, dataset, config, lag, clock)
-            record = {**request, "steps": steps, "reserve": reserve}
+            record = {**request, "plan": dataclasses.asdict(_plan(specimen, dataset, config, lag, clock))}
             folder.begin(record)
+        planned = Plan(**record["plan"])
         session = Session.open(specimen, dataset, config, lag)
         seed_everything(config.seed)
         if folder.checkpoint.exists():
             session.state.restore(*load_checkpoint(folder.checkpoint))
             folder.rewind(session.state.step)
             clock -= session.state.seconds
-        with Reporter(console, record["steps"], session.state.step) as reporter:
-            _run(session, folder, record["steps"], record["reserve"], clock, reporter)
-        return _finish(session, folder, record["steps"], clock)
+        with Reporter(console, planned.steps, session.state.step) as reporter:
+            _run(session, folder, planned, clock, reporter)
+        return _finish(session, folder, planned, clock)
 
 
-def _run(
-    session: Session, folder: RunFolder, steps: int, reserve: float, clock: float, reporter: Reporter
-) -> None:
+def _run(session: Session, folder: RunFolder, planned: Plan, clock: float, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    every = config.validate_every or math.ceil(steps / VALIDATIONS)
+    steps, every = planned.steps, config.validate_every or planned.validate_every
     save_every = config.checkpoint_every or every
-    deadline = math.inf if config.minutes is None else clock + 60 * config.minutes - reserve
+    deadline = math.inf if config.minutes is None else clock + 60 * config.minutes - planned.reserve
     while state.step < steps and time.perf_counter() < deadline:
         session.step(steps)
         reporter.step(state.step)
@@ -141,7 +136,7 @@ def _validate(session: Session, folder: RunFolder, steps: int, clock: float, rep
     reporter.validation(state.step, train, bits.bits_per_dim, best)
 
 
-def _finish(session: Session, folder: RunFolder, steps: int, clock: float) -> RunResult:
+def _finish(session: Session, folder: RunFolder, planned: Plan, clock: float) -> RunResult:
     """Score the best averaged weights on all of validation and test, and write the result."""
     state, best = session.state, session.best()
     validation = session.score(session.dataset.validation, "validation", model=best)
@@ -151,7 +146,7 @@ def _finish(session: Session, folder: RunFolder, steps: int, clock: float) -> Ru
     result = RunResult(
         path=folder.path,
         steps=state.step,
-        planned=steps,
+        planned=planned.steps,
         seconds=round(state.seconds, 3),
         parameters=session.parameters,
         best_step=state.best_step,
@@ -175,11 +170,11 @@ def _earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dic
     return record
 
 
-def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> tuple[int, float]:
-    """Return the number of steps, and the seconds to leave aside for the final scores."""
+def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> Plan:
+    """Turn the budget into steps; the calibration runs on a copy of the model."""
     if config.minutes is None:
-        assert config.steps is not None
-        return config.steps, 0.0
+        assert config.steps is not None  # the config has one of them
+        return Plan.of_steps(config.steps)
     copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
     rehearsal = Session.open(copied, dataset, config, lag)
     examples = min(config.validation_examples or len(dataset.validation), len(dataset.validation))
@@ -190,12 +185,15 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
         rehearsal.score(dataset.validation, "validation", examples=probe)
         return (time.perf_counter() - start) * examples / probe
 
-    plan = plan_steps(
+    fitting = plan(
         config.minutes,
         step=lambda: rehearsal.step(1000),
         validate=validate,
-        final=lambda seconds: seconds * (len(dataset.validation) + len(dataset.test)) / examples,
-        validations=VALIDATIONS,
+        final=(len(dataset.validation) + len(dataset.test)) / examples,
         spent=time.perf_counter() - clock,
     )
-    return min(plan.steps, config.steps or plan.steps), plan.reserve
+    return (
+        fitting
+        if config.steps is None or fitting.steps < config.steps
+        else Plan(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)
+    )

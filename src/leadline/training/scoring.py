@@ -38,8 +38,8 @@ class Score:
 
     Examples
     --------
-    >>> score = Score(nats=64 * math.log(2) * 10, symbols=640, examples=10, squares=10 * (64 * math.log(2)) ** 2, part="test")
-    >>> print(score)
+    >>> each = 64 * math.log(2)
+    >>> print(Score(nats=10 * each, symbols=640, examples=10, squares=10 * each**2, part="test"))
     1 bits/dim, 44.36 ± 0 nats per example (test, 10 examples, 640 symbols)
     """
 
@@ -104,8 +104,8 @@ def symbol_nats(
     Parameters
     ----------
     lag
-        1: output p is the distribution of symbol p. 0: of symbol p + 1, in the order of the axes as they stand; the first
-        symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``.
+        1: output p is the distribution of symbol p. 0: of symbol p + 1, in the order of the axes as they stand; the
+        first symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``.
     conditional
         Pass the labels as the second input.
 

@@ -54,8 +54,8 @@ class TrainingState:
         with torch.no_grad():
             for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(value, rate)
-            for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-                mean.copy_(value)
+            for mine, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                mine.copy_(theirs)
 
     def keep_if_best(self, bits: float) -> bool:
         """Keep a copy of the averaged weights if `bits` is the lowest so far; say whether it is."""
