@@ -1,1 +1,5 @@
-"""Jacobians as operators, their spectra, growth and bounds."""
+"""Jacobians of the eager model: operators, spectra, growth over depth, bounds and mean-field theory."""
+
+from leadline.jacobian.reach import GradientDepth, Stage, gradient
+
+__all__ = ["GradientDepth", "Stage", "gradient"]

@@ -1,0 +1,96 @@
+"""Stand between the stages of a running model: see, copy or replace what crosses from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from leadline.jacobian.stages import Chain
+from leadline.jacobian.unrolled import Visit, unrolled
+
+
+@contextmanager
+def visited(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[None]:
+    """Call `visit` on the tensors that enter each stage of a chain, and on those that leave the last one."""
+    with ExitStack() as stack:
+        if chain.recurrent is not None:
+            stack.enter_context(unrolled(cast("nn.RNNBase", model.get_submodule(chain.recurrent)), visit))
+        elif chain.calls:
+            counts = dict.fromkeys({path for path, _ in chain.calls}, 0)
+            stages = {call: stage for stage, call in enumerate(chain.calls)}
+            for path in counts:
+                for handle in _hooks(model.get_submodule(path), path, counts, stages, chain, visit):
+                    stack.callback(handle.remove)
+        else:
+            for handle in _whole(model, chain, visit):
+                stack.callback(handle.remove)
+        yield
+
+
+def _hooks(
+    module: nn.Module,
+    path: str,
+    counts: dict[str, int],
+    stages: dict[tuple[str, int], int],
+    chain: Chain,
+    visit: Visit,
+) -> Iterator[Any]:
+    """Register the hooks of one module of a chain: before each of its calls that is a stage, and after the last."""
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        stage = stages.get((path, counts[path]))
+        counts[path] += 1
+        return _replaced((args, kwargs), chain.carried, stage, visit) if stage is not None else None
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
+        if (path, counts[path] - 1) != chain.calls[-1]:
+            return None
+        return _replaced(output, _floating(output)[: len(chain.carried)], len(chain.calls), visit)
+
+    yield module.register_forward_pre_hook(before, with_kwargs=True)
+    yield module.register_forward_hook(after)
+
+
+def _whole(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[Any]:
+    """Register the hooks of a model that is one stage: before it, or after its first activation, and after it."""
+    calls = 0
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return _replaced((args, kwargs), _floating((args, kwargs)), 0, visit)
+
+    def entry(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
+        nonlocal calls
+        calls += 1
+        is_source = chain.source is not None and calls - 1 == chain.source[1]
+        return _replaced(output, _floating(output)[:1], 0, visit) if is_source else None
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
+        return _replaced(output, _floating(output)[:1], 1, visit)
+
+    if chain.source is not None:
+        yield model.get_submodule(chain.source[0]).register_forward_hook(entry)
+    else:
+        yield model.register_forward_pre_hook(before, with_kwargs=True)
+    yield model.register_forward_hook(after)
+
+
+def _floating(tree: Any) -> tuple[int, ...]:
+    """Return the leaf positions of the floating tensors of a tree of values."""
+    return tuple(i for i, value in enumerate(pytree.tree_leaves(tree)) if _is_floating(value))
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _replaced(tree: Any, positions: tuple[int, ...], stage: int, visit: Visit) -> Any:
+    """Return a tree of values with the tensors at some leaf positions replaced by what `visit` makes of them."""
+    leaves, form = pytree.tree_flatten(tree)
+    present = [i for i in positions if i < len(leaves) and _is_floating(leaves[i])]
+    for i, tensor in zip(present, visit(stage, [leaves[i] for i in present]), strict=True):
+        leaves[i] = tensor
+    return pytree.tree_unflatten(leaves, form)

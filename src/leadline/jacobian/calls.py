@@ -1,0 +1,141 @@
+"""What happened in one forward pass: which modules were called, in which order, and what flowed between them.
+
+The flow is read from autograd's own graph, which the eager model builds anyway: a call depends on another if the graph
+leads from its inputs to the other's outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.utils import _pytree as pytree
+
+
+def differentiable(tree: Any) -> dict[int, Tensor]:
+    """Return the tensors of a tree of values that autograd can differentiate, by their position among its leaves."""
+    leaves = enumerate(pytree.tree_leaves(tree))
+    return {i: t for i, t in leaves if isinstance(t, Tensor) and t.is_floating_point() and t.requires_grad}
+
+
+def node_of(tensor: Tensor) -> Node:
+    """Return the node of autograd's graph that a tensor comes from (for a leaf: the one that accumulates into it)."""
+    return get_gradient_edge(tensor).node
+
+
+@dataclass
+class Call:
+    """One call of a module.
+
+    Attributes
+    ----------
+    path, module, nth
+        The module, its path, and how many times it had been called before.
+    enclosing
+        Indices of the calls that were running when this one began, outermost first.
+    inputs, outputs
+        Nodes of the differentiable tensors that went in (by leaf position in ``(args, kwargs)``) and came out.
+    """
+
+    path: str
+    module: nn.Module
+    nth: int
+    enclosing: tuple[int, ...]
+    inputs: dict[int, Node] = field(default_factory=dict)
+    outputs: dict[int, Node] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The module's path, with the number of the call if the module was called before."""
+        return f"{self.path}#{self.nth}" if self.nth else self.path
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[list[Call]]:
+    """Record every call of `model` and its submodules, in order of entry, while the context is open."""
+    calls: list[Call] = []
+    running: list[int] = []
+    counts: dict[str, int] = {}
+    handles = []
+
+    def entering(path: str) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            nth = counts[path] = counts.get(path, -1) + 1
+            nodes = {i: node_of(t) for i, t in differentiable((args, kwargs)).items()}
+            calls.append(Call(path, module, nth, tuple(running), nodes))
+            running.append(len(calls) - 1)
+
+        return hook
+
+    def leaving(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+        calls[running.pop()].outputs = {i: node_of(t) for i, t in differentiable(output).items()}
+
+    for path, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(entering(path), with_kwargs=True))
+        handles.append(module.register_forward_hook(leaving))
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Flow:
+    """Which calls' outputs the nodes of autograd's graph depend on; one linear pass over the graph."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._own: dict[Node, int] = {}
+        for i, call in enumerate(calls):
+            for node in call.outputs.values():
+                self._own[node] = self._own.get(node, 0) | 1 << i
+        self._reached: dict[Node, int] = {}
+
+    def depends(self, node: Node, call: int) -> bool:
+        """Whether a node is, or descends from, an output of the call with that index."""
+        return bool(self._mask(node) >> call & 1)
+
+    def _mask(self, root: Node) -> int:
+        """Return the calls that `root` depends on, as the bits of an integer."""
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            parents = [parent for parent, _ in node.next_functions if parent is not None]
+            missing = [parent for parent in parents if parent not in self._reached]
+            if missing and node not in self._reached:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            mask = self._own.get(node, 0)
+            for parent in parents:
+                mask |= self._reached[parent]
+            self._reached[node] = mask
+        return self._reached[root]
+
+
+def is_cut(start: Sequence[Node], cut: Sequence[Node], goal: Sequence[Node]) -> bool:
+    """Whether every path of autograd's graph from `start` back to `goal` passes through `cut`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> h = 2 * x
+    >>> y = 3 * h
+    >>> is_cut([y.grad_fn], [h.grad_fn], [node_of(x)]), is_cut([(y + x).grad_fn], [h.grad_fn], [node_of(x)])
+    (True, False)
+    """
+    closed, goals = set(cut), set(goal)
+    seen: set[Node] = set()
+    stack = [node for node in start if node not in closed]
+    while stack:
+        node = stack.pop()
+        if node in goals:
+            return False
+        if node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent, _ in node.next_functions if parent is not None and parent not in closed)
+    return True

@@ -1,0 +1,122 @@
+"""The law by which a gradient grows with depth: exponential, power, or none.
+
+Let ``x_l`` be the growth of the log gradient norm on its way back through stage l, counted from the input. Three models
+compete, each with normal noise of unknown variance:
+
+* stable:       ``x_l = 0``
+* exponential:  ``x_l = r``                           (norm ∝ e^(r · depth))
+* power:        ``x_l = c · ln((l + ½)/(l - ½))``     (norm ∝ depth^c; near input, 1 + c/l a stage)
+
+The one with the least Bayesian information criterion, ``n ln(RSS/n) + k ln n``, is chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from leadline.results import Estimate
+
+LawKind = Literal["stable", "exponential", "power"]
+
+
+@dataclass(frozen=True)
+class GrowthLaw:
+    """The law of growth that the measurements support best.
+
+    Attributes
+    ----------
+    kind
+        ``"stable"``, ``"exponential"`` or ``"power"``.
+    parameter
+        The rate per stage, or the exponent of depth; 0 for stable.
+    interval
+        95 % interval of the parameter (Student's t, independent increments).
+    criterion
+        The Bayesian information criterion of all three candidates: lower is better.
+    """
+
+    kind: LawKind
+    parameter: float
+    interval: tuple[float, float]
+    criterion: dict[LawKind, float]
+
+    def log_gradient(self, depth: float) -> float:
+        """Return the natural log of the factor by which a gradient has grown after so many stages."""
+        if self.kind == "power":
+            return self.parameter * math.log(max(depth, 1.0))
+        return self.parameter * depth
+
+    def __str__(self) -> str:
+        if self.kind == "stable":
+            return "stable"
+        low, high = self.interval
+        meaning = "per stage, in the exponent" if self.kind == "exponential" else "as the power of depth"
+        return f"{self.kind} ({self.parameter:.4g} {meaning}, 95 % in [{low:.4g}, {high:.4g}])"
+
+
+def trimmed(stages: int) -> slice:
+    """Return the stages left when the transients, a tenth at either end, are dropped."""
+    tenth = stages // 10
+    return slice(tenth, stages - tenth)
+
+
+def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estimate:
+    """Return the slope of the log gradient norm per stage: generalised least squares for independent increments."""
+    n = len(increments)
+    sem = float(np.std(increments, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
+    return Estimate(float(np.mean(increments)), sem, n, seed)
+
+
+def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:
+    """Choose the law of growth by the Bayesian information criterion.
+
+    Parameters
+    ----------
+    increments
+        Growth of the log gradient norm through stages ``first, first + 1, …``, counted from the input.
+    first
+        The number of the first of them, from 1.
+    resolution
+        Rounding error of one increment: smaller residuals are no evidence.
+
+    Examples
+    --------
+    >>> print(fit_law(np.log(np.full(20, 0.25))))
+    exponential (-1.386 per stage, in the exponent, 95 % in [-1.386, -1.386])
+    >>> fit_law(np.log1p(0.7 / np.arange(1, 40))).kind
+    'power'
+    """
+    n = len(increments)
+    place = np.arange(first, first + n, dtype=np.float64)
+    shapes: dict[LawKind, NDArray[np.float64] | None] = {
+        "stable": None,
+        "exponential": np.ones(n),
+        "power": np.log((place + 0.5) / (place - 0.5)),
+    }
+    fits = {kind: _least_squares(increments, shape) for kind, shape in shapes.items()}
+    floor = resolution**2 * n
+    criterion = {
+        kind: n * math.log(max(rss, floor) / n) + (kind != "stable") * math.log(n) for kind, (_, _, rss) in fits.items()
+    }
+    # Ties (one stage, or residuals beneath the resolution) go to the simpler law, in the order of the table.
+    kind = min(criterion, key=lambda k: criterion[k])
+    value, error, _ = fits[kind]
+    reach = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
+    return GrowthLaw(kind, value, (value - reach, value + reach), criterion)
+
+
+def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64] | None) -> tuple[float, float, float]:
+    """Fit one coefficient; return it with its standard error and the residual sum of squares."""
+    n = len(x)
+    if shape is None:
+        return 0.0, 0.0, float(x @ x)
+    weight = float(shape @ shape)
+    value = float(shape @ x) / weight
+    rss = float(np.sum((x - value * shape) ** 2))
+    return value, math.sqrt(rss / max(n - 1, 1) / weight), rss

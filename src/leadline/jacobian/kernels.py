@@ -1,0 +1,75 @@
+"""Kernels that can be differentiated in every mode, the model's own state kept, and torch's noise silenced.
+
+Some fused kernels have no forward-mode derivative and no second one: oneDNN's LSTM, flash attention on the CPU and the
+fast path of `nn.MultiheadAttention`. Each has a plain counterpart, and a global flag that chooses it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Choose the kernels that have derivatives in every mode; the flags are restored on leaving.
+
+    Examples
+    --------
+    >>> with plain_kernels():
+    ...     torch.backends.mkldnn.enabled
+    False
+    """
+    onednn, fast_path = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = onednn
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings that torch's own transforms raise about torch; the user's still come through."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r"(?s).*get_attr.*does not reference", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"(?s).*There is a performance drop", category=UserWarning)
+        yield
+
+
+@contextmanager
+def same_noise(seed: int) -> Iterator[None]:
+    """Draw the same random numbers (dropout's masks) at each entry, and leave the global generator as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[nn.Module]:
+    """Make every floating parameter differentiable; on leaving, flags, buffers and modes are what they were."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        for parameter, _ in flags:
+            if parameter.is_floating_point():
+                parameter.requires_grad_(True)
+        yield model
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        for module, mode in modes:
+            module.training = mode

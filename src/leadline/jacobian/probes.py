@@ -1,0 +1,155 @@
+"""Hutchinson's probes: push random vectors through all stages at once, back from the output and forward from the first.
+
+For a Jacobian J and a standard normal v, ``E‖Jᵀv‖² = ‖J‖_F²``. One backward pass yields one sample of it for every
+stage, because autograd returns the gradients of all boundaries together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.errors import Diverged, NotDifferentiable
+from leadline.jacobian.boundaries import visited
+from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
+from leadline.jacobian.stages import Chain
+
+# Typed here because torch leaves them untyped.
+make_dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
+unpack_dual: Callable[[Tensor], forward_ad.UnpackedDualTensor] = forward_ad.unpack_dual
+
+
+@dataclass
+class Tape:
+    """One forward pass, cut open at its boundaries: the tensors that cross each, and those that gradients start from.
+
+    Through time (shared stages) gradients start from the last state alone: those from every step's output would hide
+    how little of the last one arrives at the first.
+    """
+
+    crossing: list[list[Tensor]]
+    ends: list[Tensor]
+
+
+def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
+    """Run the model once, keeping a differentiable copy of what crosses each boundary between stages.
+
+    Gradients start from what `run` returns, unless the stages are shared.
+
+    Raises
+    ------
+    NotDifferentiable
+        If a stage has no elements to differentiate.
+    Diverged
+        If an activation is not finite; the first such stage is named.
+    """
+    crossing: dict[int, list[Tensor]] = {}
+
+    def copied(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
+        # A copy, because the next stage may change its input in place; a boundary that nothing led to starts here.
+        crossing[boundary] = [t.clone() if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
+        return crossing[boundary]
+
+    with visited(model, chain, copied), same_noise(seed):
+        output = run()
+    boundaries = [crossing[i] for i in sorted(crossing) if crossing[i]]
+    if not boundaries:
+        raise NotDifferentiable("no floating activation was found between the inputs and the output")
+    names = chain.names(len(boundaries) + 1)
+    for name, tensors in zip(names, boundaries, strict=False):
+        if any(t.numel() == 0 for t in tensors):
+            raise NotDifferentiable(f"what enters stage {name!r} has no elements: give longer inputs")
+        if not all(bool(torch.isfinite(t.detach()).all()) for t in tensors):
+            raise Diverged(f"what enters stage {name!r} is not finite: check inputs and initialisation")
+    return Tape(boundaries, boundaries[-1] if chain.shared and len(boundaries) > 1 else [output])
+
+
+def backward_norms(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:
+    """Return squared norms of the gradient at every boundary, NaN where none arrives; a scalar end is a loss."""
+    flat = [t for tensors in tape.crossing for t in tensors]
+    rows = []
+    for _ in range(probes):
+        cotangents = [torch.ones_like(t) if t.ndim == 0 else normal_like(t, generator) for t in tape.ends]
+        gradients = torch.autograd.grad(tape.ends, flat, cotangents, retain_graph=True, allow_unused=True)
+        rows.append(_squares(tape.crossing, gradients))
+    return torch.stack(rows)
+
+
+def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | None]) -> Float[Tensor, "boundaries"]:
+    """Add up the squares of the tensors of each boundary; NaN where no tensor has a value."""
+    values = list(values)
+    totals = []
+    for tensors in crossing:
+        own = [v.detach().double().square().sum() for v in (values.pop(0) for _ in tensors) if v is not None]
+        totals.append(torch.stack(own).sum() if own else torch.tensor(torch.nan, dtype=torch.float64))
+    return torch.stack([total.cpu() for total in totals])
+
+
+def forward_norms(
+    model: nn.Module, chain: Chain, run: Callable[[], Any], probes: int, generator: torch.Generator, seed: int
+) -> tuple[Float[Tensor, "probes boundaries"] | None, str]:
+    """Return squared norms of random tangents carried forward from the first boundary, and the method that did it.
+
+    Forward mode first; where an operation has no forward derivative, the double-backward trick; where that fails too,
+    None, with the method saying why. What `run` returns does not matter here.
+    """
+    try:
+        rows = [_by_forward_mode(model, chain, run, generator, seed) for _ in range(probes)]
+        return torch.stack(rows), "forward mode"
+    except (RuntimeError, NotImplementedError):
+        pass
+    try:
+        with plain_kernels():
+            tape = cut_open(model, chain, run, seed)
+            return _by_double_backward(tape, probes, generator), "double backward"
+    except (RuntimeError, NotImplementedError) as error:
+        return None, f"none, backward only: {str(error).splitlines()[0]}"
+
+
+def _by_forward_mode(
+    model: nn.Module, chain: Chain, run: Callable[[], Any], generator: torch.Generator, seed: int
+) -> Float[Tensor, "boundaries"]:
+    """Carry one random tangent through the model with dual numbers."""
+    crossing: dict[int, list[Tensor]] = {}
+    tangents: list[Tensor | None] = []
+
+    def carried(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
+        if not crossing and tensors:
+            tensors = [make_dual(t.detach(), normal_like(t, generator)) for t in tensors]
+        if tensors:
+            crossing[boundary] = tensors
+            tangents.extend(unpack_dual(t).tangent for t in tensors)
+        return tensors
+
+    with torch.no_grad(), plain_kernels(), quiet(), forward_ad.dual_level():
+        with visited(model, chain, carried), same_noise(seed):
+            run()
+        return _squares([crossing[i] for i in sorted(crossing)], tangents)
+
+
+def _by_double_backward(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:
+    """Carry random tangents by differentiating the gradient, which is linear in its cotangent, by that cotangent."""
+    first, later = tape.crossing[0], [t for tensors in tape.crossing[1:] for t in tensors]
+    cotangents = [torch.zeros_like(t, requires_grad=True) for t in later]
+    gradients = torch.autograd.grad(later, first, cotangents, create_graph=True, allow_unused=True)
+    used = [i for i, gradient in enumerate(gradients) if gradient is not None and gradient.requires_grad]
+    rows = []
+    for _ in range(probes):
+        tangents = [normal_like(t, generator) for t in first]
+        carried = torch.autograd.grad(
+            [gradients[i] for i in used], cotangents, [tangents[i] for i in used], retain_graph=True, allow_unused=True
+        )
+        rows.append(_squares(tape.crossing, [*tangents, *carried]))
+    return torch.stack(rows)
+
+
+def normal_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw standard normal numbers in the shape, type and place of a tensor."""
+    drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return drawn.to(dtype=tensor.dtype, device=tensor.device)

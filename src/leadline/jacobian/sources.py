@@ -1,0 +1,74 @@
+"""Where gradients start and end: the differentiable output of a model and its differentiable inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from leadline.errors import Diverged, NotDifferentiable, UsageError, near_misses
+from leadline.jacobian.calls import differentiable
+
+
+def starting_point(output: Any, name: str | None = None) -> Tensor:
+    """Return the output that gradients start from: the one called `name`, or the first that is differentiable.
+
+    Raises
+    ------
+    UsageError
+        If no output bears that name.
+    NotDifferentiable
+        If the output is of integers, detached or empty.
+    Diverged
+        If it is not finite.
+
+    Examples
+    --------
+    >>> starting_point(torch.ones(2).argmax())
+    Traceback (most recent call last):
+        ...
+    leadline.errors.NotDifferentiable: the output is torch.int64, which has no derivative: return the logits before it
+    """
+    chosen = output if name is None else _named(output, name)
+    found = differentiable(chosen)
+    if not found:
+        raise NotDifferentiable(_why_not(chosen))
+    tensor = found[min(found)]
+    if tensor.numel() == 0:
+        raise NotDifferentiable(f"the output has no elements, its shape is {tuple(tensor.shape)}: give longer inputs")
+    if not bool(torch.isfinite(tensor.detach()).all()):
+        raise Diverged("the output is not finite: check inputs and initialisation before asking for its gradient")
+    return tensor
+
+
+def _named(output: Any, name: str) -> Any:
+    """Return one of several outputs, by key or attribute."""
+    if isinstance(output, dict) and name in output:
+        return output[name]
+    if hasattr(output, name):
+        return getattr(output, name)
+    known = output.keys() if isinstance(output, dict) else [key for key in dir(output) if not key.startswith("_")]
+    raise UsageError(f"no output is called {name!r}; {near_misses(name, known)}")
+
+
+def _why_not(output: Any) -> str:
+    """Say why no gradient starts from an output."""
+    tensors = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+    if not tensors:
+        return f"the output, {type(output).__name__}, holds no tensor that can be found: name one with output="
+    if not any(t.is_floating_point() for t in tensors):
+        kinds = ", ".join(sorted({str(t.dtype) for t in tensors}))
+        return f"the output is {kinds}, which has no derivative: return the logits before it"
+    return "the output is detached from inputs and parameters: look for detach() or no_grad in forward"
+
+
+def with_gradients(tree: Any) -> Any:
+    """Return the inputs with every floating tensor made a differentiable leaf of its own."""
+
+    def leaf(value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.detach().clone().requires_grad_() if floating else value
+
+    return pytree.tree_map(leaf, tree)

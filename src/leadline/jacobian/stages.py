@@ -1,0 +1,166 @@
+"""Stages are found, not asked for: the links of the chain that a deep network is.
+
+A *chain* is a sequence of calls, each fed by the one before. In order of preference:
+
+1. the time steps of a recurrent layer (`nn.RNN`, `nn.GRU`, `nn.LSTM`);
+2. blocks (modules of one class, with children) between which every path of the gradient must pass: the longest such
+   chain, and of equal ones the outermost. A branch inside a residual block fails this test, the block itself passes it;
+3. the outermost chain of at least four blocks, or else the longest (skips over several blocks: WaveNet, U-nets);
+4. layers without children that hold a matrix;
+5. the whole model as one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from leadline.jacobian.calls import Call, Flow, is_cut, node_of, recorded
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+"""Modules that only hold others: transparent, their elements are the candidates."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The stages of a model.
+
+    Attributes
+    ----------
+    calls
+        ``(path, nth call)`` of each stage, in order; empty for time steps and for the whole model as one stage.
+    carried
+        Leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made.
+    recurrent
+        Path of the recurrent layer whose time steps are the stages, if they are.
+    source
+        The call whose output is the first floating activation, where the whole model is one stage that takes integers.
+    shared
+        Whether stages share a module, so that depth is time.
+    """
+
+    calls: tuple[tuple[str, int], ...] = ()
+    carried: tuple[int, ...] = ()
+    recurrent: str | None = None
+    source: tuple[str, int] | None = None
+    shared: bool = False
+
+    def names(self, boundaries: int) -> tuple[str, ...]:
+        """Name the stages between so many boundaries."""
+        if self.recurrent is not None:
+            return tuple(f"{self.recurrent}[{step}]" for step in range(boundaries - 1))
+        if not self.calls:
+            return ("the whole model",)
+        return tuple(f"{path}#{nth}" if nth or self.shared else path for path, nth in self.calls[: boundaries - 1])
+
+
+def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
+    """Find the stages of a model by one recorded forward pass.
+
+    Parameters
+    ----------
+    model
+        Its floating parameters must require gradients, and so must the floating inputs that `run` gives it.
+    run
+        Calls the model and returns the output that gradients start from.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from leadline.jacobian.kernels import kept
+    >>> net = nn.Sequential(*[layer for _ in range(3) for layer in (nn.Linear(4, 4), nn.Tanh())])
+    >>> with kept(net):
+    ...     find_stages(net, lambda: net(torch.ones(1, 4, requires_grad=True))).calls
+    (('0', 0), ('2', 0), ('4', 0))
+    """
+    with recorded(model) as calls:
+        output = run()
+    recurrent = [call for call in calls if isinstance(call.module, nn.RNNBase) and not call.module.bidirectional]
+    if recurrent:
+        return Chain(recurrent=recurrent[0].path, shared=True)
+    flow, end = Flow(calls), node_of(output)
+    used = [i for i in range(len(calls)) if flow.depends(end, i)]
+    best = _best_blocks(calls, _blocks(calls, used, flow), flow, end) or _longest(calls, _layers(calls, used), flow)
+    if len(best) < 2:
+        entry = next((call for call in calls if call.path and call.outputs and not call.inputs), None)
+        return Chain(source=(entry.path, entry.nth) if entry else None)
+    return Chain(
+        calls=tuple((calls[i].path, calls[i].nth) for i in best),
+        carried=_carried(calls, best[0], best[1], flow),
+        shared=len({calls[i].path for i in best}) < len(best),
+    )
+
+
+def _blocks(calls: Sequence[Call], used: Sequence[int], flow: Flow) -> list[list[int]]:
+    """Return the longest chain of each class of blocks, leaving out calls inside a call of the same class."""
+    groups: dict[type, list[int]] = {}
+    for i in used:
+        module, kind = calls[i].module, type(calls[i].module)
+        has_children = next(module.children(), None) is not None and next(module.parameters(), None) is not None
+        nested = any(type(calls[j].module) is kind for j in calls[i].enclosing)
+        if has_children and not nested and kind not in CONTAINERS:
+            groups.setdefault(kind, []).append(i)
+    chains = [_longest(calls, group, flow) for group in groups.values()]
+    return [chain for chain in chains if len(chain) > 1]
+
+
+def _layers(calls: Sequence[Call], used: Sequence[int]) -> list[int]:
+    """Return the calls of layers that hold a matrix and take something that has a gradient."""
+
+    def holds_matrix(module: nn.Module) -> bool:
+        leaf = next(module.children(), None) is None
+        return leaf and any(p.ndim >= 2 for p in module.parameters())
+
+    return [i for i in used if calls[i].inputs and holds_matrix(calls[i].module)]
+
+
+def _carried(calls: Sequence[Call], before: int, after: int, flow: Flow) -> tuple[int, ...]:
+    """Return the input positions of one call that depend on the outputs of another."""
+    return tuple(i for i, node in calls[after].inputs.items() if flow.depends(node, before))
+
+
+def _longest(calls: Sequence[Call], group: Sequence[int], flow: Flow) -> list[int]:
+    """Return the longest chain of calls within a group; parallel ones (heads, experts, projections) drop out."""
+    length: dict[int, int] = {}
+    longest_so_far: list[int] = []
+    previous: dict[int, int | None] = {}
+    for place, i in enumerate(group):
+        length[i], previous[i] = 1, None
+        for earlier in range(place - 1, -1, -1):
+            if longest_so_far[earlier] < length[i]:
+                break
+            j = group[earlier]
+            if length[j] >= length[i] and _carried(calls, j, i, flow):
+                length[i], previous[i] = length[j] + 1, j
+        longest_so_far.append(max(length[i], longest_so_far[-1] if longest_so_far else 0))
+    chain: list[int] = []
+    last = max(group, key=lambda i: length[i], default=None)
+    while last is not None:
+        chain.append(last)
+        last = previous[last]
+    return chain[::-1]
+
+
+def _best_blocks(calls: Sequence[Call], chains: Sequence[list[int]], flow: Flow, end: Any) -> list[int]:
+    """Choose among chains of blocks by the rules 2 and 3 above."""
+
+    def outermost(chain: list[int]) -> int:
+        return -sum(type(calls[j].module) not in CONTAINERS for j in calls[chain[0]].enclosing)
+
+    cuts = [chain for chain in chains if _all_cuts(calls, chain, flow, end)]
+    if cuts:
+        return max(cuts, key=lambda chain: (len(chain), outermost(chain)))
+    long = [chain for chain in chains if len(chain) >= 4]
+    return max(long, key=outermost) if long else max(chains, key=len, default=[])
+
+
+def _all_cuts(calls: Sequence[Call], chain: Sequence[int], flow: Flow, end: Any) -> bool:
+    """Whether every path of the gradient passes through what each stage hands to the next."""
+    boundaries = [
+        [calls[after].inputs[i] for i in _carried(calls, before, after, flow)] for before, after in pairwise(chain)
+    ]
+    return all(is_cut([end], boundary, boundaries[0]) for boundary in boundaries[1:])
