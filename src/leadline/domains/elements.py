@@ -1,0 +1,41 @@
+"""What the counting rules know of each tensor, element by element, and sums over pairs of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from leadline.graph import Ref
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Which elements of a tensor are not known to be zero (`alive`), and which of those depend on an input (`unit`).
+
+    Both may be expanded views of a single element.
+    """
+
+    alive: Bool[Tensor, "..."]
+    unit: Bool[Tensor, "..."]
+
+    @property
+    def constant(self) -> Bool[Tensor, "..."]:
+        """Elements that are neither zero nor units: parameters, buffers and what is computed from them."""
+        return self.alive & ~self.unit
+
+
+Lookup = Callable[[Ref], Elements]
+
+
+def edges(left: Elements, right: Elements, pairs: Callable[[Tensor, Tensor], int]) -> int:
+    """Count the products ``a · b`` of two factors that may be nonzero, one of them at least a unit.
+
+    That is all pairs less the pairs of two constants, so `pairs`, which counts the products whose factors are marked on
+    both sides, may sum each side over its own axes first: exact, and never one term per edge.
+    """
+    constants = left.constant, right.constant
+    idle = pairs(*constants) if bool(constants[0].any()) and bool(constants[1].any()) else 0
+    return pairs(left.alive, right.alive) - idle
