@@ -28,7 +28,7 @@ from leadline.zoo.specimen import Specimen
 class GatedPixelCNNConfig:
     """A first layer of width `first_kernel` and `layers` - 1 more of width `kernel`, then a head of 1 × 1 convolutions.
 
-    `labels` classes condition every gate (0: none); `positions` adds a learned vector per pixel in the first layer,
+    `labels` classes condition every layer (0: none); `positions` adds a learned vector per pixel in the first layer,
     which ties the model to `height` × `width`.
     """
 
@@ -64,8 +64,7 @@ class Layer(nn.Module):
         self.above = CroppedConv2d(k, 2 * k, (reach, kernel), padding=radius)
         self.left = CroppedConv2d(k, 2 * k, (1, reach), padding=(0, radius))
         self.link = nn.Conv2d(2 * k, 2 * k, 1)
-        self.condition_above = Condition(2 * k, config.labels, size)
-        self.condition_left = Condition(2 * k, config.labels, size)
+        self.condition = Condition(2 * k, config.labels, size)
         self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Conv2d(k, k, 1)
 
@@ -73,10 +72,9 @@ class Layer(nn.Module):
         self, v: Float[Tensor, "b k h w"], h: Float[Tensor, "b k h w"], label: Int[Tensor, " b"] | None
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
         """Return the vertical and the horizontal state; the latter is residual, except over the pixel itself."""
-        above = self.above(v)
-        y = gate(self.condition_left(self.left(h) + self.link(above), label))
-        y = self.out(self.dropout(y))
-        v = gate(self.condition_above(above, label))
+        above = self.condition(self.above(v), label)
+        y = self.out(self.dropout(gate(self.left(h) + self.link(above))))
+        v = self.dropout(gate(above))
         return v, y if self.first else h + y
 
 

@@ -87,7 +87,7 @@ def factory(make: Callable[[Any, int], Specimen]) -> Factory:
 
     @functools.wraps(make)
     def build(**settings: Any) -> Specimen:
-        checked = check_settings(make.__name__, hints, settings)
+        checked = check_settings(make.__name__.replace("_", "-"), hints, settings)
         batch, seed = checked.pop("batch", 2), checked.pop("seed", 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -185,6 +185,11 @@ def _allowed(hint: Any, value: Any) -> bool:
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
-    words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[_kind(hint)]
+    words = {
+        int: "an integer",
+        float: "a number" if get_origin(hint) is Annotated else "a finite number",
+        bool: "true or false",
+        str: "text",
+    }[_kind(hint)]
     ranges = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return " ".join([words, *map(str, ranges)])
