@@ -1,15 +1,11 @@
-"""The command line: parse, call, print.
-
-Exit codes: 0 done; 1 `check --strict` found a leak; 2 unusable words; 3 the model does not work; 4 the data does not; 5 the
-checkpoint does not; 6 not a finite number; 7 the disk refused; 70 a bug of leadline's; 130 interrupted.
-"""
+"""The command line: parse, call, print."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +13,7 @@ import click
 from rich.console import Console
 
 from leadline.errors import LeadlineError, UsageError
+from leadline.words import literals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,30 +37,131 @@ Exit codes:
 def cli() -> None:
     """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
-    MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of your
-    own, where the factory returns the model and its example inputs.
+    MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of
+    your own, where the factory returns the model and its example inputs.
     """
 
 
 def _reported(command: Command) -> Command:
     """Add the options of every command that makes a report."""
-    command = click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained HTML file.")(
-        command
-    )
-    return click.option(
-        "--json", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON ('-': to stdout)."
-    )(command)
+    html = click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained HTML file.")
+    json = click.option("--json", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON ('-': to stdout).")
+    return html(json(command))
 
 
-def _read(command: Command) -> Command:
+def _read_as(command: Command) -> Command:
     """Add the options that say how to read a model's axes."""
     for flag, text in (
-        ("--layout", "Axes in einops notation, 'b t -> b t v'; '_' for conditioning."),
-        ("--order", "Generation order over position axes, 'h w'."),
         ("--output", "Name of the output asked about, where there are several."),
+        ("--order", "Generation order over position axes, e.g. 'h w'."),
+        ("--layout", "Axes in einops notation, e.g. 'b t -> b t v'; '_' for conditioning."),
     ):
         command = click.option(flag, help=text)(command)
-    return click.option("--seed", default=0, show_default=True, help="Seed of everything random.")(command)
+    return command
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@_read_as
+@click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the last one.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
+@click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
+@_reported
+def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
+    """Print the four depths of MODEL, each number with its status."""
+    from leadline.audit import check_subject
+    from leadline.report.audit_document import describe_audit
+    from leadline.report.writing import publish
+    from leadline.subject import load_subject
+
+    subject = load_subject(model, settings)
+    audit = check_subject(subject, **how)
+    publish(lambda: describe_audit(audit, subject.run), audit, json=json, html=html)
+    return 1 if strict and audit.leaks else 0
+
+
+@cli.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@_reported
+def compare(first: str, second: str, samples: int, seed: int, json: Path | None, html: Path | None) -> None:
+    """Put the depths of two models side by side.
+
+    A and B are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
+    """
+    from leadline.audit import compare_subjects
+    from leadline.report.comparison_document import describe_comparison
+    from leadline.report.writing import publish
+    from leadline.subject import load_subject
+
+    subjects = [load_subject(name, settings) for name, *settings in (first.split(), second.split())]
+    comparison = compare_subjects(subjects[0], subjects[1], samples=samples, seed=seed)
+    publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of wavs or pictures.")
+@click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
+@click.option("--run", type=click.Path(path_type=Path), help="Run folder; default: runs/MODEL-DATA.")
+@click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
+@click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
+@click.option("--steps", type=int, help="Training steps.")
+@click.option("--seed", type=int, help="Seed of weights, data order and dropout.")
+@click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
+@click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
+def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
+    """Train a density model of the zoo, in a run folder that can be resumed bit for bit."""
+    from leadline.training.orders import prepare
+
+    run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
+    given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
+    training = {**literals(options["train"]), **given}
+    order = prepare(model, settings, data, recipe=recipe, training=training, options=literals(options["data_option"]))
+    result = order.train(run, resume=options["resume"], console=Console(stderr=True))
+    print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
+    print(f"test: {result.test}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", default=16, show_default=True, help="Number of samples.")
+@click.option("--out", type=click.Path(path_type=Path), help="A .png, .wav or .npy file; default: into the run folder.")
+@click.option("--seed", default=0, show_default=True, help="Sample i depends on the seed and on i only.")
+@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
+@click.option("--top-k", type=int, help="Draw from the k most probable classes only.")
+@click.option("--length", type=int, help="Samples of sound, or rows of pixels.")
+@click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
+@click.option("--label", type=int, help="The class to draw, for conditional models.")
+def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
+    """Draw from a trained model."""
+    from leadline.report.exports import write_samples
+    from leadline.samples import beginnings, draw
+    from leadline.training import load_run
+
+    trained = load_run(run)
+    given = None if keep is None else beginnings(trained.dataset(), n, keep)
+    drawn = draw(trained, n, given=given, **how)
+    path = out or run / f"samples-{how['seed']}{'.png' if drawn.rate is None else '.wav'}"
+    write_samples(drawn, path)
+    print(f"{path}: {n} samples in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--data", help="Another data set or folder of the same kind and levels.")
+def score(run: Path, part: str, data: str | None) -> None:
+    """Print the likelihood of a part of the data under a trained model, summed over all its symbols."""
+    from leadline.samples import score_run
+    from leadline.training import load_run
+
+    print(score_run(load_run(run), part, data))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,11 +170,14 @@ def main(arguments: list[str] | None = None) -> None:
         code = cli.main(args=arguments, prog_name="leadline", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        _fail(error.format_message(), 2)
+        _fail(error.format_message(), UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except LeadlineError as error:
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; that is no error of ours
+        sys.exit(0)
     except Exception as error:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.errors import ModelError, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
+from leadline.words import literals
 from leadline.zoo.specimen import Specimen
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _from_factory(word: str, settings: Sequence[str]) -> Subject:
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
-    return _read_product(word, _call(factory, word, _literals(settings)))
+    return _read_product(word, _call(factory, word, literals(settings)))
 
 
 def _read_product(word: str, product: Any) -> Subject:
@@ -176,17 +176,3 @@ def _guard(action: Callable[[], Any], doing: str) -> Any:
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise ModelError(f"{doing} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})") from error
-
-
-def _literals(settings: Sequence[str]) -> dict[str, Any]:
-    """Read ``key=value`` words: Python literals where they are, else strings."""
-    found: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(f"{setting!r} is no setting; write key=value")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key] = value
-    return found

@@ -1,6 +1,5 @@
 """One document, three renderings: nothing is lost, nothing is fetched, nothing is interpreted as markup."""
 
-import base64
 import io
 import re
 import wave
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from leadline.report import html, terminal
 from leadline.report.document import Curve, Document, GridMap, Pictures, Section, Table, Text, Wave
-from leadline.report.figures import contact_sheet, wave_uri
+from leadline.report.figures import contact_sheet, wave_bytes
 
 CURVE = Curve((0.0, 1.0, 2.0), (("norm", (1.0, 0.1, 0.01)),), "stage", "norm", "gradient norms", log_y=True)
 MAP = GridMap(np.array([[1, 1, 2], [0, 0, 0]]), ((".", "unseen"), ("#", "seen"), ("o", "output")), "context")
@@ -72,7 +71,6 @@ def test_contact_sheet_keeps_every_pixel() -> None:
 
 
 def test_wave_round_trips() -> None:
-    data = base64.b64decode(wave_uri(WAVE).split(",")[1])
-    with wave.open(io.BytesIO(data)) as stream:
+    with wave.open(io.BytesIO(wave_bytes(WAVE))) as stream:
         samples = np.frombuffer(stream.readframes(stream.getnframes()), "<i2") / 32767
     assert np.abs(samples - WAVE.samples).max() < 1e-4

@@ -6,6 +6,7 @@ matplotlib is imported when a figure is drawn, never when leadline is.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import wave
 from typing import TYPE_CHECKING
@@ -60,13 +61,14 @@ def grid_map_svg(block: GridMap) -> str:
     return _svg(figure)
 
 
-def pictures_uri(block: Pictures) -> str:
-    """Return the pictures side by side, eight to a row, as the data URI of one PNG."""
+def pictures_png(block: Pictures) -> bytes:
+    """Return the pictures side by side, eight to a row, as one PNG with ink in black."""
+    _require()
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
     imsave(buffer, 1.0 - contact_sheet(block.images), cmap="gray", vmin=0.0, vmax=1.0, format="png")
-    return _uri("image/png", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def contact_sheet(images: NDArray[np.float64], across: int = 8) -> NDArray[np.float64]:
@@ -87,22 +89,26 @@ def contact_sheet(images: NDArray[np.float64], across: int = 8) -> NDArray[np.fl
     return sheet
 
 
-def wave_uri(block: Wave) -> str:
-    """Return the sound as the data URI of a 16-bit mono WAV."""
+def wave_bytes(block: Wave) -> bytes:
+    """Return the sound as a 16-bit mono WAV."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(block.rate)
         stream.writeframes((block.samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    return _uri("audio/wav", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _require() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("pictures need matplotlib: pip install 'leadline[report]'")
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as missing:
-        raise UsageError("HTML reports need matplotlib: pip install 'leadline[report]'") from missing
+    _require()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -117,5 +123,6 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """Return `content` as a URI that an HTML file carries within itself."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from leadline.report.document import Block, Curve, Document, GridMap, Pictures, Wave
-from leadline.report.figures import curve_svg, grid_map_svg, pictures_uri, wave_uri
+from leadline.report.figures import curve_svg, data_uri, grid_map_svg, pictures_png, wave_bytes
 
 
 def render(document: Document) -> str:
@@ -34,7 +34,7 @@ def _view(block: Block) -> dict[str, Any]:
         case GridMap():
             figure = Markup(grid_map_svg(block))
         case Pictures():
-            figure = pictures_uri(block)
+            figure = data_uri("image/png", pictures_png(block))
         case Wave():
-            figure = wave_uri(block)
+            figure = data_uri("audio/wav", wave_bytes(block))
     return {"kind": type(block).__name__, "block": block, "figure": figure}

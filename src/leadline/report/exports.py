@@ -1,0 +1,52 @@
+"""Samples as files: PNG for pictures, WAV for sound, NPY for the symbols themselves."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from leadline.errors import UsageError
+from leadline.report.document import Block, Pictures, Wave
+from leadline.report.figures import pictures_png, wave_bytes
+from leadline.samples import Drawn
+from leadline.training.files import write_atomically
+
+_PAUSE = 0.25
+"""Seconds of silence between two clips of one file."""
+
+
+def blocks(drawn: Drawn, caption: str) -> tuple[Block, ...]:
+    """Return the samples as blocks of a document: one sheet of pictures, or a sound for each clip."""
+    if drawn.rate is None:
+        return (Pictures(drawn.pictures(), caption),)
+    return tuple(Wave(wave, drawn.rate, f"{caption}, clip {index}") for index, wave in enumerate(drawn.waves()))
+
+
+def write_samples(drawn: Drawn, path: Path) -> None:
+    """Write all samples to one file; its suffix says how.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is unknown, or does not suit the samples.
+    StorageError
+        If the disk refuses; a file that stood there is intact.
+    """
+    write_atomically(path, _content(drawn, path.suffix.lower()))
+
+
+def _content(drawn: Drawn, suffix: str) -> bytes:
+    if suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, drawn.symbols.numpy())
+        return buffer.getvalue()
+    if suffix == ".png" and drawn.rate is None:
+        return pictures_png(Pictures(drawn.pictures(), "samples"))
+    if suffix == ".wav" and drawn.rate is not None:
+        pause = np.zeros((len(drawn.symbols), round(_PAUSE * drawn.rate)))
+        joined = np.concatenate([drawn.waves(), pause], axis=1).ravel()
+        return wave_bytes(Wave(joined, drawn.rate, "samples"))
+    fitting = ".png" if drawn.rate is None else ".wav"
+    raise UsageError(f"samples of this model go to {fitting} or .npy files, not {suffix or 'a file without suffix'}")

@@ -1,0 +1,93 @@
+"""From the words of a command to a training run: the model, the data, the loop's settings, starting from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from leadline import data
+from leadline.data import Dataset
+from leadline.errors import UsageError
+from leadline.training.config import TrainConfig
+from leadline.training.folder import RunResult
+from leadline.training.loop import train
+from leadline.training.recipes import find_recipe
+from leadline.zoo import ZOO, parse_settings
+from leadline.zoo.settings import settings_of
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything that `leadline.training.train` needs but a folder."""
+
+    model: str
+    settings: Mapping[str, Any]
+    dataset: Dataset
+    config: TrainConfig
+    lag: int
+
+    def train(self, path: Path, *, resume: bool = False, console: Console | None = None) -> RunResult:
+        """Carry the order out in a run folder."""
+        return train(
+            self.model,
+            self.settings,
+            self.dataset,
+            self.config,
+            path,
+            resume=resume,
+            lag=self.lag,
+            console=console,
+        )
+
+
+def prepare(
+    model: str,
+    settings: Sequence[str],
+    data_name: str,
+    *,
+    recipe: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Order:
+    """Combine a recipe with what was asked for on top of it.
+
+    Parameters
+    ----------
+    model, settings
+        A zoo name and ``key=value`` words.
+    data_name, options
+        What `leadline.data.load` takes.
+    recipe
+        Name of a recipe for this model and data; None: the default one, if there is any.
+    training
+        Settings of `TrainConfig`; a length given here replaces the recipe's.
+
+    Raises
+    ------
+    UsageError
+        If a name or setting is unknown, or nothing says how long to train.
+    """
+    asked = parse_settings(model, settings)
+    found = find_recipe(model, data_name, recipe)
+    changes = dict(training or {})
+    lengths = {"steps", "minutes"}
+    base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & changes.keys())}
+    if not lengths & {*base, *changes}:
+        raise UsageError(f"there is no recipe for {model} on {data_name}: say how long to train, --minutes or --steps")
+    config = TrainConfig.from_dict({**base, **changes})
+    dataset = data.load(data_name, **{**found.options, **(options or {})})
+    chosen = {**_sizes(model, dataset), **found.settings, **asked}
+    return Order(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
+
+
+def _sizes(model: str, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings that the data decides: the number of classes, the size of its pictures."""
+    known = settings_of(ZOO[model])
+    sizes: dict[str, Any] = {"classes": dataset.levels}
+    if dataset.shape is not None and len(dataset.shape) == 2:
+        sizes |= {"height": dataset.shape[0], "width": dataset.shape[1]}
+    return {name: value for name, value in sizes.items() if name in known}
