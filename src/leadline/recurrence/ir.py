@@ -1,0 +1,304 @@
+"""Systems of uniform recurrence equations: variables on a grid, and the taps through which they read each other.
+
+At every point p of its range a variable v is ``y_v[p] = φ_v(taps)``, where a tap reads ``y_u[p - δ]``: a source u at a
+constant offset δ (Karp, Miller & Winograd, 1967). A tap that leaves the range of its source reads its fill value.
+Every variable counts its own points from 0; how its range differs from the grid is its `margin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from leadline.results import Place
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Channels: TypeAlias = "NDArray[np.int64]"
+
+Offset: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """A read of ``source[p - offset]``.
+
+    Attributes
+    ----------
+    source, offset
+        The variable that is read, and how far back along every axis.
+    channels
+        Which channels of the source, in the order in which the equation wants them.
+    fill
+        What is read beyond the range of the source.
+    """
+
+    source: str
+    offset: Offset
+    channels: Channels = field(repr=False)
+    fill: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An operand that is the same at every point: values of shape (channels,)."""
+
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """An operand that depends on the point: values of shape (*range of the variable, channels)."""
+
+    values: Tensor
+
+
+Operand: TypeAlias = Tap | Constant | Table
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """Values from outside: classes (`integer`) or numbers."""
+
+    integer: bool = False
+    cost = 0
+    taps: tuple[Tap, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """``bias + Σ_taps weight · tap``, in groups like those of a convolution.
+
+    Attributes
+    ----------
+    taps, weights
+        One weight of shape (channels out, channels in / groups) for each tap.
+    bias
+        Shape (channels out,), or None.
+    groups
+        Output channels and the channels of each tap fall into this many consecutive groups.
+    edges
+        For each tap, how many of its weights are not zero by construction: its connections at one point.
+    cost
+        Sequential steps; 0 for a product that stands for no product of the model.
+    """
+
+    taps: tuple[Tap, ...]
+    weights: tuple[Tensor, ...]
+    bias: Tensor | None = None
+    groups: int = 1
+    edges: tuple[int, ...] = ()
+    cost: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Pointwise:
+    """One function of operands that have the same channels.
+
+    Attributes
+    ----------
+    function
+        The function's ATen name, ``"tanh"``, without namespace and overload.
+    operands
+        In the order in which `call` takes them.
+    call
+        Maps tensors of shape (..., channels) to one of that shape.
+    parameter
+        The one number on which the function depends (slope, exponent …), if any.
+    """
+
+    function: str
+    operands: tuple[Operand, ...]
+    call: Callable[..., Tensor] = field(repr=False)
+    parameter: float | None = None
+    cost = 0
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The operands that read other variables."""
+        return tuple(operand for operand in self.operands if isinstance(operand, Tap))
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """A row of a table of shape (classes, channels), chosen by a tap on an integer variable."""
+
+    tap: Tap
+    rows: Tensor
+    cost = 0
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The one tap."""
+        return (self.tap,)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A function that mixes the channels of one point: softmax, layer normalisation, sums.
+
+    `call` maps a tensor of shape (points, *shape), where the channels of the tap fill `shape`, to (points, channels).
+    """
+
+    function: str
+    tap: Tap
+    shape: tuple[int, ...]
+    call: Callable[[Tensor], Tensor] = field(repr=False)
+    cost = 0
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The one tap."""
+        return (self.tap,)
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Softmax attention of a point to itself and to all before it: a tap that grows with the grid (one axis only).
+
+    Attributes
+    ----------
+    query, key, value
+        Taps whose channels are (heads, features) flattened.
+    heads
+        Number of heads.
+    scale
+        Factor on the products of queries and keys.
+    window
+        How many of the latest keys are seen, the point's own included; None: all.
+    """
+
+    query: Tap
+    key: Tap
+    value: Tap
+    heads: int
+    scale: float
+    window: int | None = None
+    cost = 2
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Query, key and value."""
+        return (self.query, self.key, self.value)
+
+
+Equation: TypeAlias = Input | Contraction | Pointwise | Lookup | Reduction | Attention
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One quantity at every point of its range, ``[0, N_a + margin_a)`` along each axis a of the grid's size N_a."""
+
+    name: str
+    channels: int
+    equation: Equation
+    margin: tuple[int, ...]
+    place: Place = Place("")
+
+    def range(self, sizes: Iterable[int]) -> tuple[int, ...]:
+        """Return how many points there are along each axis of a grid of these sizes."""
+        return tuple(max(0, n + m) for n, m in zip(sizes, self.margin, strict=True))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A dependence: `reader` at p needs `source` at p - offset, and at all points before it where `growing`."""
+
+    reader: str
+    source: str
+    offset: Offset
+    cost: int
+    growing: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """A system of uniform recurrence equations.
+
+    Attributes
+    ----------
+    axes
+        Names of the grid's axes, slowest first in the order of generation.
+    sizes
+        The sizes it was derived at.
+    variables
+        In an order in which the values of one point can be computed.
+    inputs, output
+        The variables that come from outside, and the one that is asked for.
+    shape
+        How the output's channels are laid out.
+    """
+
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    variables: tuple[Variable, ...]
+    inputs: tuple[str, ...]
+    output: str
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        rank = len(self.axes)
+        for variable in self.variables:
+            bad = [tap.source for tap in variable.equation.taps if tap.source not in self.named]
+            if bad or any(len(tap.offset) != rank for tap in variable.equation.taps) or len(variable.margin) != rank:
+                raise ValueError(f"{variable.name} reads {bad or 'through offsets of another rank'}: no such system")
+
+    @cached_property
+    def named(self) -> Mapping[str, Variable]:
+        """Variables by name."""
+        return {variable.name: variable for variable in self.variables}
+
+    def __getitem__(self, name: str) -> Variable:
+        return self.named[name]
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every dependence, in the order of the variables."""
+        return tuple(self._edges())
+
+    def _edges(self) -> Iterator[Edge]:
+        for variable in self.variables:
+            equation = variable.equation
+            for tap in equation.taps:
+                growing = isinstance(equation, Attention) and tap is not equation.query
+                yield Edge(variable.name, tap.source, tap.offset, equation.cost, growing)
+
+    def live(self) -> System:
+        """Drop the variables, and at the ends of their ranges the points, on which the output does not rest."""
+        needed: dict[str, list[int]] = {name: [0] * len(self.axes) for name in self.inputs}
+        needed[self.output] = list(self[self.output].margin)
+        changed = True
+        while changed:
+            changed = False
+            for edge in self.edges:
+                if edge.reader in needed:
+                    margin = needed.setdefault(edge.source, [-n for n in self.sizes])
+                    for a, (mine, offset, limit) in enumerate(
+                        zip(needed[edge.reader], edge.offset, self[edge.source].margin, strict=True)
+                    ):
+                        if min(limit, mine - offset) > margin[a]:
+                            margin[a], changed = min(limit, mine - offset), True
+        kept = (v for v in self.variables if v.name in needed)
+        return replace(self, variables=tuple(replace(v, margin=tuple(needed[v.name])) for v in kept))
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every weight, bias and table that the equations hold."""
+        for variable in self.variables:
+            yield from _tensors(variable.equation)
+
+
+def _tensors(equation: Any) -> Iterator[Tensor]:
+    if isinstance(equation, Contraction):
+        yield from equation.weights
+        if equation.bias is not None:
+            yield equation.bias
+    elif isinstance(equation, Pointwise):
+        yield from (operand.values for operand in equation.operands if not isinstance(operand, Tap))
+    elif isinstance(equation, Lookup):
+        yield equation.rows
