@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -10,6 +11,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from leadline.domains.elements import Elements, Lookup, edges
+from leadline.domains.facts import Facts
+from leadline.domains.pattern import unmasked
 from leadline.graph import Graph, Node, Ref
 
 
@@ -45,26 +48,29 @@ def attention_macs(node: Node, graph: Graph) -> int:
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def attention_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[[Ref], Facts]) -> int:
     """Edges of q kᵀ in full, and those of the product with the values for unmasked pairs."""
     attention = attention_of(node)
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
     if attention.grouped:
         key, value = (_repeated(e, query) for e in (key, value))
     scores = edges(query, key, lambda q, k: int((q.sum(-2) * k.sum(-2)).sum()))
-    pairs = allowed(attention, graph, elements)
-    heads = value.alive.shape[:-2]
-    shown = pairs.expand(*heads, *pairs.shape[-2:])
-    return scores + int((shown.sum(-2) * (value.alive).sum(-1)).sum())
+    shown = allowed(attention, graph, facts)
+    readers = shown.expand(*value.alive.shape[:-2], *shown.shape[-2:]).sum(-2)
+    return scores + int((readers * value.alive.sum(-1)).sum())
 
 
-def allowed(attention: Attention, graph: Graph, elements: Lookup) -> Bool[Tensor, "... queries keys"]:
-    """Pairs that the mask lets through, as far as the mask is known."""
+def allowed(attention: Attention, graph: Graph, facts: Callable[[Ref], Facts]) -> Bool[Tensor, "*heads queries keys"]:
+    """Return the pairs that a known mask lets through; ``[queries, keys]`` when all heads share them."""
     queries, keys = graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2]
     pairs = torch.ones(queries, keys, dtype=torch.bool)
     if attention.causal:
-        pairs = pairs.tril()
-    return pairs
+        return pairs.tril()
+    if attention.mask is None:
+        return pairs
+    mask = facts(attention.mask)
+    shown = mask.nonzero() if graph.meta(attention.mask).dtype is torch.bool else unmasked(mask, -1, -torch.inf)
+    return pairs if shown is None else pairs & shown
 
 
 def _repeated(e: Elements, like: Elements) -> Elements:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from math import prod
 
 import torch
@@ -38,7 +37,7 @@ class Convolution:
         return len(self.taps)
 
     def reads(self, axis: int, n_in: int, n_out: int) -> Bool[Tensor, "tap out in"]:
-        """Tell, along one axis, whether an output place reads an input place at a tap; what falls outside reads nothing."""
+        """Tell, along one axis, whether an output place reads an input place at a tap; outside there is nothing."""
         tap = torch.arange(self.taps[axis]).reshape(-1, 1, 1) * self.dilation[axis] - self.padding[axis]
         out, inside = torch.arange(n_out).reshape(1, -1, 1), torch.arange(n_in).reshape(1, 1, -1)
         if self.transposed:
@@ -91,13 +90,9 @@ def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
 
 def _pairs(conv: Convolution, reads: list[Tensor], x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
     """Sum, over input channels and taps, how often marked inputs are read times how many marked weights read them."""
-    groups = conv.groups
     batched = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
     read = batched.sum(0).double()
     for axis, places in enumerate(reads):  # [c, in, …] x [tap, in] -> [c, tap, …]
         read = torch.tensordot(read, places, dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    if conv.transposed:  # [in, out / groups, taps]
-        fan_out = weight.sum(1)
-    else:  # [out, in / groups, taps]
-        fan_out = weight.unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
+    fan_out = weight.sum(1) if conv.transposed else torch.stack(weight.chunk(conv.groups)).sum(1).flatten(0, 1)
     return int((read * fan_out).sum())

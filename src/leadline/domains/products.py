@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from leadline.domains.elements import Lookup, edges
+from leadline.domains.engine import NoRule
 from leadline.graph import Graph, Node, Ref
 
 
@@ -50,8 +51,8 @@ class Product:
         return f"{self.left_axes},{self.right_axes}->{self.out_axes}"
 
 
-# operand names, axes and the added operand's name, by ATen packet
-_FIXED = {
+# by ATen packet: the operands' names, the three's axes, and the name of the tensor that is added
+_FIXED: dict[str, tuple[str, str, str, str, str, str | None]] = {
     "mm": ("self", "mat2", "ik", "kj", "ij", None),
     "addmm": ("mat1", "mat2", "ik", "kj", "ij", "self"),
     "bmm": ("self", "mat2", "bik", "bkj", "bij", None),
@@ -70,8 +71,8 @@ def product_of(node: Node, graph: Graph) -> Product:
 
     Raises
     ------
-    KeyError
-        If the table of operations calls the node a contraction and this module does not know it.
+    NoRule
+        If this module does not know the operation.
     """
     packet = node.op.split(".")[1]
     named = node.bound()
@@ -81,12 +82,14 @@ def product_of(node: Node, graph: Graph) -> Product:
     if packet == "matmul":
         left, right = named["self"], named["other"]
         return Product(left, right, *_matmul_axes(*(len(graph.meta(ref).shape) for ref in (left, right))))
-    left, right, *axes, added = _FIXED[packet]
-    return Product(named[left], named[right], *axes, added=named[added] if added else None)
+    if packet not in _FIXED:
+        raise NoRule
+    left, right, left_axes, right_axes, out_axes, added = _FIXED[packet]
+    return Product(named[left], named[right], left_axes, right_axes, out_axes, named[added] if added else None)
 
 
 def _matmul_axes(left: int, right: int) -> tuple[str, str, str]:
-    """Give letters to `torch.matmul`, whose batch axes broadcast (a size of 1 keeps its letter) and vectors have one axis."""
+    """Give letters to `torch.matmul`, whose batch axes broadcast (a size of 1 keeps its letter)."""
     batch = _BATCH[: max(left, right) - 2]
     rows, columns = "i" if left > 1 else "", "j" if right > 1 else ""
     left_batch = batch[len(batch) - left + 2 :] if left > 2 else ""

@@ -6,7 +6,6 @@ grid recurrence takes none: neighbours outside its grid do not exist, as padding
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -38,7 +37,7 @@ class Recurrence:
     Attributes
     ----------
     input
-        ``[time, batch, features]``; `batch_first`, packed (``[rows, features]``) or a single step (``[batch, features]``).
+        ``[time, batch, features]``; `batch_first`; packed (``[rows, features]``); a single step (``[batch, features]``).
     states
         The initial states, each ``[layers · directions, batch, units]`` (a single step: ``[batch, units]``).
     layers
@@ -97,7 +96,11 @@ def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     if is_grid(node):
         x, weights = _grid(node)
         batch, height, width, _ = graph.meta(x).shape
-        uses = {"weight_below": height * width, "weight_north": (height - 1) * width, "weight_west": height * (width - 1)}
+        uses = {
+            "weight_below": height * width,
+            "weight_north": (height - 1) * width,
+            "weight_west": height * (width - 1),
+        }
         above = sum(batch * uses[name] * _alive(weights[name], elements) for name in uses)
         return above + _input_edges(elements(x), elements(weights["weight_in"]))
     recurrence = recurrence_of(node, graph)
@@ -105,8 +108,9 @@ def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     for depth, layer in enumerate(recurrence.layers):
         for direction in layer:
             first, *others = direction.weights
-            below = rows * _alive(first, elements) if depth else _input_edges(elements(recurrence.input), elements(first))
-            total += below + rows * sum(_alive(ref, elements) for ref in others)
+            x = elements(recurrence.input)
+            total += rows * _alive(first, elements) if depth else _input_edges(x, elements(first))
+            total += rows * sum(_alive(ref, elements) for ref in others)
     return total
 
 
