@@ -11,6 +11,7 @@ from leadline.zoo import settings as _settings
 from leadline.zoo.batchnorm import batchnorm
 from leadline.zoo.chain import chain
 from leadline.zoo.gated_pixelcnn import gated_pixelcnn
+from leadline.zoo.mdrnn import grid_rnn, mdrnn
 from leadline.zoo.mlp import mlp
 from leadline.zoo.pixelcnn import pixelcnn
 from leadline.zoo.recurrent import gru, lstm, rnn
@@ -27,9 +28,11 @@ ZOO: Mapping[str, Factory] = MappingProxyType(
         "chain": chain,
         "dilated-stack": dilated_stack,
         "gated-pixelcnn": gated_pixelcnn,
+        "grid-rnn": grid_rnn,
         "gru": gru,
         "lstm": lstm,
         "masked-stack": masked_stack,
+        "mdrnn": mdrnn,
         "mlp": mlp,
         "pixelcnn": pixelcnn,
         "residual": residual,
