@@ -37,7 +37,7 @@ class Recurrence:
     Attributes
     ----------
     input
-        ``[time, batch, features]``; `batch_first`; packed (``[rows, features]``); a single step (``[batch, features]``).
+        ``[time, batch, features]``; `batch_first`, `packed` (``[rows, features]``) or `single` (``[batch, features]``).
     states
         The initial states, each ``[layers · directions, batch, units]`` (a single step: ``[batch, units]``).
     layers
@@ -94,24 +94,28 @@ def scan_macs(node: Node, graph: Graph) -> int:
 def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     """Edges between units that exist; states count as units, neighbours outside a grid do not exist."""
     if is_grid(node):
-        x, weights = _grid(node)
-        batch, height, width, _ = graph.meta(x).shape
-        uses = {
-            "weight_below": height * width,
-            "weight_north": (height - 1) * width,
-            "weight_west": height * (width - 1),
-        }
-        above = sum(batch * uses[name] * _alive(weights[name], elements) for name in uses)
-        return above + _input_edges(elements(x), elements(weights["weight_in"]))
+        return _grid_edges(node, graph, elements)
     recurrence = recurrence_of(node, graph)
+    x = elements(recurrence.input)
     rows, total = _rows(recurrence, graph), 0
     for depth, layer in enumerate(recurrence.layers):
         for direction in layer:
             first, *others = direction.weights
-            x = elements(recurrence.input)
             total += rows * _alive(first, elements) if depth else _input_edges(x, elements(first))
             total += rows * sum(_alive(ref, elements) for ref in others)
     return total
+
+
+def _grid_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+    x, weights = _grid(node)
+    batch, height, width, _ = graph.meta(x).shape
+    cells = {
+        "weight_below": height * width,
+        "weight_north": (height - 1) * width,
+        "weight_west": height * (width - 1),
+    }
+    inside = sum(batch * n * _alive(weights[name], elements) for name, n in cells.items())
+    return inside + _input_edges(elements(x), elements(weights["weight_in"]))
 
 
 def _grid(node: Node) -> tuple[Ref, dict[str, Ref]]:
