@@ -8,16 +8,17 @@ own uniform, never on what else is in the batch. A likelihood also says how a dr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from leadline.errors import Diverged, UsageError, near_misses
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """What training, scoring and sampling need to know about an output distribution."""
 
@@ -66,7 +67,7 @@ class Categorical:
 
     def log_prob(self, logits: Float[Tensor, "*p v"], x: Int[Tensor, "*p"]) -> Float[Tensor, "*p"]:
         """Return ``log softmax(logits)[x]``, in nats per symbol and in the precision of the logits."""
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), x.reshape(-1).long(), reduction="none")
+        flat = cross_entropy(logits.reshape(-1, logits.shape[-1]), x.reshape(-1).long(), reduction="none")
         return -flat.reshape(x.shape)
 
     def probabilities(
@@ -141,7 +142,7 @@ class Bernoulli:
 
     def log_prob(self, logits: Float[Tensor, "*p"], x: Int[Tensor, "*p"]) -> Float[Tensor, "*p"]:
         """Return ``x log σ(logit) + (1 - x) log σ(-logit)``, in nats per symbol."""
-        return -F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
+        return -binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
 
     def probabilities(
         self, logits: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None

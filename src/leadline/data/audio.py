@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
@@ -20,7 +20,7 @@ from leadline.errors import DataError, UsageError
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"
 
 
-def mu_law(signal: Float[np.ndarray, "..."], levels: int = 256) -> Int[Tensor, "..."]:
+def mu_law(signal: Float[np.ndarray, "..."], levels: int = 256) -> Integer[Tensor, "..."]:
     """Compand a signal in [-1, 1] to classes 0 to levels - 1 (ITU-T G.711's curve, ``mu = levels - 1``).
 
     Examples
@@ -33,7 +33,7 @@ def mu_law(signal: Float[np.ndarray, "..."], levels: int = 256) -> Int[Tensor, "
     return torch.from_numpy(np.floor((companded + 1) / 2 * mu + 0.5).astype(np.int64))
 
 
-def inverse_mu_law(classes: Int[Tensor, "..."], levels: int = 256) -> Float[np.ndarray, "..."]:
+def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[np.ndarray, "..."]:
     """Return the signal in [-1, 1] that stands for each class; `mu_law` maps it back to the class.
 
     Examples
@@ -46,7 +46,7 @@ def inverse_mu_law(classes: Int[Tensor, "..."], levels: int = 256) -> Float[np.n
     return np.asarray(np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu)
 
 
-def write_wav(path: Path, classes: Int[Tensor, "t"], rate: int, levels: int = 256) -> None:
+def write_wav(path: Path, classes: Integer[Tensor, "t"], rate: int, levels: int = 256) -> None:
     """Write mu-law classes as 16-bit mono PCM."""
     pcm = np.round(inverse_mu_law(classes, levels) * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:

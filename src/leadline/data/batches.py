@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
@@ -21,9 +21,9 @@ class Batch:
     `x` is int64, ``(batch, height, width)`` or ``(batch, length)``, zero where `mask` is False by padding.
     """
 
-    x: Int[Tensor, "b ..."]
+    x: Integer[Tensor, "b ..."]
     mask: Bool[Tensor, "b ..."] | None
-    labels: Int[Tensor, "b"] | None
+    labels: Integer[Tensor, "b"] | None
     index: tuple[int, ...]
 
     @property
@@ -124,7 +124,7 @@ def _gather(part: Split, index: Sequence[int]) -> Batch:
     return Batch(x, torch.arange(x.shape[1]) < lengths[:, None], _labels(part, index), tuple(index))
 
 
-def _labels(part: Split, index: Sequence[int]) -> Int[Tensor, "b"] | None:
+def _labels(part: Split, index: Sequence[int]) -> Integer[Tensor, "b"] | None:
     return None if part.labels is None else part.labels[list(index)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from leadline.data.transforms import Transform
@@ -25,8 +25,8 @@ class Split:
         The class of every example, or None.
     """
 
-    examples: Sequence[Int[Tensor, "..."]] | Int[Tensor, "n h w"]
-    labels: Int[Tensor, "n"] | None = None
+    examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w"]
+    labels: Integer[Tensor, "n"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.examples) == 0:

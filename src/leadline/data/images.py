@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
@@ -123,7 +123,7 @@ def image_folder(
     return _images(str(directory), parts, depth=256, licence="the user's own", division=division, options=given)
 
 
-def _idx_pair(directory: Path, prefix: str) -> tuple[Int[Tensor, "n h w"], Int[Tensor, "n"]]:
+def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], Integer[Tensor, "n"]]:
     paths = [directory / f"{prefix}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
     for path in paths:
         if not path.is_file():
@@ -136,7 +136,7 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Int[Tensor, "n h w"], Int[T
     return images, labels.long()
 
 
-def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) -> Iterable[Int[Tensor, "h w"]]:
+def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) -> Iterable[Integer[Tensor, "h w"]]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from leadline.errors import UsageError
 
-Transform = Callable[[Int[Tensor, "b ..."], torch.Generator], Int[Tensor, "b ..."]]
+Transform = Callable[[Integer[Tensor, "b ..."], torch.Generator], Integer[Tensor, "b ..."]]
 """A random change to a batch of training examples."""
 
 
-def reduce_levels(x: Int[Tensor, "..."], old: int, new: int) -> Int[Tensor, "..."]:
+def reduce_levels(x: Integer[Tensor, "..."], old: int, new: int) -> Integer[Tensor, "..."]:
     """Merge neighbouring values of 0 to old - 1 into `new` classes of near equal size.
 
     Examples
@@ -40,7 +40,7 @@ class Binarise:
 
     levels: int
 
-    def __call__(self, x: Int[Tensor, "b ..."], generator: torch.Generator) -> Int[Tensor, "b ..."]:
+    def __call__(self, x: Integer[Tensor, "b ..."], generator: torch.Generator) -> Integer[Tensor, "b ..."]:
         """Return the bits."""
         u = torch.rand(x.shape, generator=generator, dtype=torch.float64)
         return (u * (self.levels - 1) < x).to(x.dtype)
@@ -56,7 +56,7 @@ class Shift:
     pixels: int
     chance: float = 1.0
 
-    def __call__(self, x: Int[Tensor, "b ..."], generator: torch.Generator) -> Int[Tensor, "b ..."]:
+    def __call__(self, x: Integer[Tensor, "b ..."], generator: torch.Generator) -> Integer[Tensor, "b ..."]:
         """Return the shifted images, ``(b, height, width)``."""
         b, height, width = x.shape
         p = self.pixels

@@ -1,0 +1,147 @@
+"""Checkpoints: read back as written; the foreign, the damaged and pickles refused; a failed write harms nothing."""
+
+import errno
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from leadline.errors import CheckpointError, StorageError
+from leadline.training import checkpoint as module
+from leadline.training import files, load_checkpoint, save_checkpoint
+
+DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+SHAPES = st.lists(st.integers(0, 4), max_size=3)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(DTYPES, SHAPES), max_size=5), st.integers(0, 99))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, kinds: list, step: int) -> None:
+    path = tmp_path_factory.mktemp("c") / "c.safetensors"
+    tensors = {f"t.{i}": torch.randint(0, 2, shape).to(dtype) for i, (dtype, shape) in enumerate(kinds)}
+    state = {"step": step, "random": [1, [2.5, None]], "text": "ünï"}
+    save_checkpoint(path, tensors, state)
+    back, record = load_checkpoint(path)
+    assert record == state
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype
+        assert torch.equal(back[name], tensor)
+
+
+def test_tied_and_strided_tensors_are_written(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).reshape(2, 3)
+    save_checkpoint(tmp_path / "c", {"a": weight, "tied": weight, "turned": weight.T}, {})
+    back, _ = load_checkpoint(tmp_path / "c")
+    assert torch.equal(back["tied"], weight)
+    assert torch.equal(back["turned"], weight.T)
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_checkpoint(path)
+    path.write_bytes(b"anything else")
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        load_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        load_checkpoint(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of leadline"):
+        load_checkpoint(path)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple:
+        return os._exit, (13,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, "torch"])
+def test_a_pickle_is_refused_and_never_run(tmp_path: Path, protocol: int | str) -> None:
+    path = tmp_path / "c.safetensors"
+    if protocol == "torch":
+        torch.save({"a": torch.zeros(2)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(), protocol=protocol))
+    with pytest.raises(CheckpointError, match="pickle" if protocol else "safetensors"):
+        load_checkpoint(path)
+
+
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERSION", "99")
+    save_checkpoint(tmp_path / "c", {}, {})
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="version 99"):
+        load_checkpoint(tmp_path / "c")
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 255))
+def test_any_damaged_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, change: int) -> None:
+    path = tmp_path_factory.mktemp("c") / "c"
+    save_checkpoint(path, {"a": torch.arange(50.0), "b": torch.zeros(3, dtype=torch.uint8)}, {"step": 3})
+    content = bytearray(path.read_bytes())
+    before = load_checkpoint(path)
+    content[place % len(content)] ^= change
+    path.write_bytes(content)
+    try:
+        tensors, state = load_checkpoint(path)
+    except CheckpointError:
+        return
+    assert state == before[1]  # only a byte without meaning, such as white space of the header, may pass
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in before[0].items())
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    save_checkpoint(path, {"a": torch.arange(50.0)}, {})
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+
+
+class FullFile(io.FileIO):
+    """Takes a few bytes, then the disk is full."""
+
+    def write(self, data: bytes) -> int:
+        super().write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    path = tmp_path / "c"
+    save_checkpoint(path, {"a": torch.zeros(1000)}, {"step": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if call == "write":
+        monkeypatch.setattr(files, "open", lambda path, mode: FullFile(path, mode), raising=False)
+    else:
+        monkeypatch.setattr(files.os, call, full)
+    with pytest.raises(StorageError, match=r"No space left on device; the previous one is intact"):
+        save_checkpoint(path, {"a": torch.ones(1000)}, {"step": 2})
+    monkeypatch.undo()
+    tensors, state = load_checkpoint(path)
+    assert state == {"step": 1}
+    assert tensors["a"].sum() == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left"):
+        files.append_line(tmp_path / "metrics.jsonl", json.dumps({"step": 1}))
