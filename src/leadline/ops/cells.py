@@ -151,4 +151,4 @@ class LSTMCell(Cell):
 
 
 def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
-    return table.reshape(*table.shape[:-1], n, -1)
+    return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)

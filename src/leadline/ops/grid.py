@@ -103,7 +103,10 @@ def _batched(
     if in_dims[0] is not None and in_dims[1:] == (None,) * 5:
         x = inputs[0].movedim(in_dims[0], 0)
         out, carry = run(x.flatten(0, 1), *inputs[1:])
-        return (out.reshape(x.shape[:-1] + out.shape[-1:]), carry.reshape(*carry.shape[:3], *x.shape[:2], -1)), (0, 3)
+        return (
+            out.reshape(x.shape[:-1] + out.shape[-1:]),
+            carry.reshape(*carry.shape[:3], *x.shape[:2], carry.shape[-1]),
+        ), (0, 3)
     pairs = list(zip(inputs, in_dims, strict=True))
     runs = [run(*(value if dim is None else value.select(dim, i) for value, dim in pairs)) for i in range(n)]
     outs, carries = zip(*runs, strict=True)

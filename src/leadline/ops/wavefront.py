@@ -96,9 +96,8 @@ class Linearised:
 
     def _recur(self, weights: Weights) -> Float[Tensor, "d h w b gk"]:
         """Apply weights (or their tangent) to the neighbours' outputs as they are known, with the bias."""
-        return torch.bmm(self._context(), _mixing(weights)).reshape(*self.carry.shape[:4], -1) + _per_layer(
-            weights.bias
-        )
+        mixed = torch.bmm(self._context(), _mixing(weights))
+        return mixed.reshape(*self.carry.shape[:4], mixed.shape[-1]) + _per_layer(weights.bias)
 
     def _context(self) -> Float[Tensor, "d n s"]:
         """Return what each cell read from its neighbours: their outputs, side by side."""
@@ -115,7 +114,7 @@ class Linearised:
 
 def _mix(drive: Tensor, features: Float[Tensor, "l n s"], mixing: Float[Tensor, "l s m"]) -> Tensor:
     """Add the batched product over the layers of a front to what drives it."""
-    return torch.baddbmm(drive.flatten(1, 2), features, mixing).reshape(drive.shape[0], *drive.shape[1:3], -1)
+    return torch.baddbmm(drive.flatten(1, 2), features, mixing).reshape(*drive.shape[:3], mixing.shape[-1])
 
 
 def _mixing(weights: Weights) -> Float[Tensor, "d s gk"]:

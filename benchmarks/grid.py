@@ -1,0 +1,71 @@
+"""Training step of the grid recurrence: the wavefront against a loop over the cells in plain autograd.
+
+Both run in turn in one process on the same tensors, forward and backward; the table shows medians, and the ratio of the
+medians. Run as ``python benchmarks/grid.py``; the figures go to ``benchmarks/results/grid.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from leadline.ops import grid_lstm, grid_rnn, reference
+
+RESULTS = Path(__file__).parent / "results" / "grid.json"
+BATCH, SIZE, WIDTH, ROUNDS = 16, 28, 32, 7
+Grid = Callable[..., Tensor]
+CELLS: dict[str, tuple[Grid, Grid, int]] = {
+    "tanh": (grid_rnn, reference.grid_rnn, 1),
+    "lstm": (grid_lstm, reference.grid_lstm, 5),
+}
+
+
+def arguments(gates: int, layers: int) -> list[Tensor]:
+    square = (layers, gates * WIDTH, WIDTH)
+    shapes = [(BATCH, SIZE, SIZE, WIDTH), square[1:], (layers - 1, *square[1:]), square, square, square[:2]]
+    return [(0.1 * torch.randn(shape)).requires_grad_() for shape in shapes]
+
+
+def step(grid: Grid, inputs: list[Tensor]) -> float:
+    start = time.perf_counter()
+    grid(*inputs).sum().backward()
+    return time.perf_counter() - start
+
+
+def measure(cell: str, layers: int) -> dict[str, object]:
+    """Time both in turn, after one round to warm up; milliseconds."""
+    wavefront, loop, gates = CELLS[cell]
+    inputs = arguments(gates, layers)
+    rounds = [(step(wavefront, inputs), step(loop, inputs)) for _ in range(ROUNDS + 1)][1:]
+    fast, slow = ([1e3 * seconds for seconds in column] for column in zip(*rounds, strict=True))
+    ratio = statistics.median(slow) / statistics.median(fast)
+    return {"cell": cell, "layers": layers, "wavefront_ms": fast, "per_cell_ms": slow, "ratio": ratio}
+
+
+def main() -> None:
+    """Measure tanh and LSTM at one and two layers, print a table and write the JSON file."""
+    torch.manual_seed(0)
+    print(f"grid {SIZE} × {SIZE}, k = {WIDTH}, batch {BATCH}, float32, {torch.get_num_threads()} threads")
+    print(f"{'cell':6}{'layers':>7}{'wavefront':>13}{'per cell':>13}{'ratio':>8}")
+    rows = []
+    for cell in CELLS:
+        for layers in (1, 2):
+            row = measure(cell, layers)
+            fast, slow = (statistics.median(row[key]) for key in ("wavefront_ms", "per_cell_ms"))  # type: ignore[arg-type]
+            print(f"{cell:6}{layers:7}{fast:10.1f} ms{slow:10.1f} ms{row['ratio']:8.1f}")
+            rows.append(row)
+    setting = {"height": SIZE, "width": SIZE, "units": WIDTH, "batch": BATCH, "rounds": ROUNDS, "dtype": "float32"}
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": platform.processor()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"setting": setting, "machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
