@@ -1,0 +1,47 @@
+"""Samples go to files that other programs read, or to none at all."""
+
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from leadline.errors import StorageError, UsageError
+from leadline.report.exports import write_samples
+from leadline.samples import Drawn
+
+PICTURES = Drawn(torch.arange(2 * 4 * 4).reshape(2, 4, 4) % 17, 0.1, "naive", 0, levels=17)
+SOUND = Drawn(torch.arange(2 * 40).reshape(2, 40), 0.1, "naive", 0, levels=256, rate=8000)
+
+
+def test_pictures_as_png(tmp_path: Path) -> None:
+    write_samples(PICTURES, tmp_path / "a.png")
+    pixels = np.asarray(Image.open(tmp_path / "a.png").convert("L"), dtype=float) / 255
+    assert pixels.shape == (6, 11)
+    assert np.abs((1 - pixels[1:5, 1:5]) - PICTURES.pictures()[0]).max() < 1 / 200
+
+
+def test_sound_as_wav(tmp_path: Path) -> None:
+    write_samples(SOUND, tmp_path / "a.wav")
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (8000, 1, 2 * (40 + 2000))
+
+
+def test_symbols_as_npy(tmp_path: Path) -> None:
+    write_samples(SOUND, tmp_path / "a.npy")
+    assert np.array_equal(np.load(io.BytesIO((tmp_path / "a.npy").read_bytes())), SOUND.symbols.numpy())
+
+
+@pytest.mark.parametrize(("drawn", "suffix"), [(PICTURES, ".wav"), (SOUND, ".png"), (SOUND, "")])
+def test_a_suffix_that_does_not_suit_is_refused(drawn: Drawn, suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"go to \.(png|wav) or \.npy files"):
+        write_samples(drawn, tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_one_clear_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="could not be written"):
+        write_samples(SOUND, tmp_path / "absent" / "a.npy")
