@@ -74,9 +74,9 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     from leadline.audit import check_subject
     from leadline.report.audit_document import describe_audit
     from leadline.report.writing import publish
-    from leadline.subject import load_subject
+    from leadline.named import find_model
 
-    subject = load_subject(model, settings)
+    subject = find_model(model, settings)
     audit = check_subject(subject, **how)
     publish(lambda: describe_audit(audit, subject.run), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0
@@ -96,9 +96,9 @@ def compare(first: str, second: str, samples: int, seed: int, json: Path | None,
     from leadline.audit import compare_subjects
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
-    from leadline.subject import load_subject
+    from leadline.named import find_model
 
-    subjects = [load_subject(name, settings) for name, *settings in (first.split(), second.split())]
+    subjects = [find_model(name, settings) for name, *settings in (first.split(), second.split())]
     comparison = compare_subjects(subjects[0], subjects[1], samples=samples, seed=seed)
     publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from leadline.graph.ops import LEAVES, Kind
 _SEED = 20  # any; dropout draws the same noise in both runs
 
 
+@runtime_checkable
 class Callee(Protocol):
     """A call with its tensors by name."""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from leadline.errors import ModelError, UsageError
-from leadline.subject import load_subject
+from leadline.named import find_model
 
 FACTORY = """
 import torch
@@ -37,17 +37,17 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_factory_is_called_with_its_settings_and_finds_its_neighbours(file: Path) -> None:
-    subject = load_subject(f"{file}:tokens", ["length=6"])
+    subject = find_model(f"{file}:tokens", ["length=6"])
     assert subject.model(*subject.inputs).shape == (1, 6, 5)
 
 
 def test_keyword_inputs(file: Path) -> None:
-    subject = load_subject(f"{file}:keywords")
+    subject = find_model(f"{file}:keywords")
     assert subject.model(*subject.inputs, **subject.keywords).shape == (2, 3)
 
 
 def test_a_module_path_works_too() -> None:
-    assert load_subject("leadline.zoo.chain:chain").layout == load_subject("chain").layout
+    assert find_model("leadline.zoo.chain:chain").layout == find_model("chain").layout
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def test_bad_words_end_in_one_sentence(
     file: Path, word: str, settings: list[str], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        load_subject(word.format(file=file), settings)
+        find_model(word.format(file=file), settings)
 
 
 def test_a_syntax_error_names_its_file(tmp_path: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text("def f(:\n")
     with pytest.raises(ModelError, match=r"importing .*wrong\.py raised SyntaxError"):
-        load_subject(f"{path}:f")
+        find_model(f"{path}:f")
 
 
 def test_a_specimen_keeps_its_axes() -> None:
-    subject = load_subject("pixelcnn")
+    subject = find_model("pixelcnn")
     assert subject.layout is not None
     assert subject.likelihood == "categorical"
     assert not torch.is_floating_point(subject.inputs[0])

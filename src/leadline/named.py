@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedModel:
     """A model and everything needed to call it and to read its axes.
 
     Attributes
@@ -52,7 +52,7 @@ class Subject:
     run: Run | None = None
 
 
-def load_subject(word: str, settings: Sequence[str] = ()) -> Subject:
+def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
     Parameters
@@ -72,7 +72,7 @@ def load_subject(word: str, settings: Sequence[str] = ()) -> Subject:
 
     Examples
     --------
-    >>> load_subject("chain").name
+    >>> find_model("chain").name
     'chain'
     """
     path = Path(word)
@@ -88,8 +88,8 @@ def load_subject(word: str, settings: Sequence[str] = ()) -> Subject:
     )
 
 
-def _from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> Subject:
-    return Subject(
+def _from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:
+    return NamedModel(
         name,
         specimen.model,
         specimen.inputs,
@@ -100,7 +100,7 @@ def _from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> Sub
     )
 
 
-def _from_run(path: Path, settings: Sequence[str]) -> Subject:
+def _from_run(path: Path, settings: Sequence[str]) -> NamedModel:
     from leadline.training import load_run
 
     if settings:
@@ -111,7 +111,7 @@ def _from_run(path: Path, settings: Sequence[str]) -> Subject:
     return _from_specimen(path.name, run.specimen, run)
 
 
-def _from_factory(word: str, settings: Sequence[str]) -> Subject:
+def _from_factory(word: str, settings: Sequence[str]) -> NamedModel:
     where, _, name = word.rpartition(":")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     factory = getattr(module, name, None)
@@ -121,16 +121,16 @@ def _from_factory(word: str, settings: Sequence[str]) -> Subject:
     return _read_product(word, _call(factory, word, literals(settings)))
 
 
-def _read_product(word: str, product: Any) -> Subject:
+def _read_product(word: str, product: Any) -> NamedModel:
     if isinstance(product, Specimen):
         return _from_specimen(word, product)
     match product:
         case (nn.Module() as model, Mapping() as keywords):
-            return Subject(word, model, (), keywords)
+            return NamedModel(word, model, (), keywords)
         case (nn.Module() as model, Tensor() as tensor):
-            return Subject(word, model, (tensor,))
+            return NamedModel(word, model, (tensor,))
         case (nn.Module() as model, tuple() | list() as inputs):
-            return Subject(word, model, tuple(inputs))
+            return NamedModel(word, model, tuple(inputs))
     raise ModelError(
         f"{word} returned {type(product).__name__}; a factory returns the model and its example inputs: "
         "`return model, (x,)` or `return model, {'input_ids': x}`"
