@@ -35,15 +35,20 @@ def wedge(first: int, rest: int, layers: int, own: bool, up: int, left: int) -> 
     reach = first + layers * rest
     if up == 0:
         return (0 if own else 1) <= left <= reach
-    return 1 <= up <= reach and -(first + rest * min(layers, up - 1)) <= left <= reach
+    right = max(
+        first + rest * min(layers, up - 1), rest * min(layers, up) - 1
+    )  # climb with the first layer, or without
+    return 1 <= up <= reach and -right <= left <= reach
 
 
 @pytest.mark.parametrize("size", [(6, 7), (7, 5)])
-@pytest.mark.parametrize(("layers", "first", "kernel"), [(0, 3, 3), (1, 7, 3), (2, 3, 3), (1, 5, 5), (2, 5, 3)])
+@pytest.mark.parametrize(
+    ("layers", "first", "kernel"), [(0, 3, 3), (1, 7, 3), (2, 3, 3), (1, 5, 5), (2, 5, 3), (1, 5, 7)]
+)
 def test_pixelcnn_sees_a_wedge(layers: int, first: int, kernel: int, size: tuple[int, int]) -> None:
     seen = measured(
         "pixelcnn", layers=layers, first_kernel=first, kernel=kernel, height=size[0], width=size[1], classes=4,
-        channels=6, inner=6, head=8, batch=6,
+        channels=8, inner=8, head=16, batch=6,
     )  # fmt: skip
     r, s = first // 2, kernel // 2
     np.testing.assert_array_equal(seen, expected(size, lambda up, left: wedge(r, s, layers, False, up, left)))
@@ -72,7 +77,7 @@ def test_three_by_three_masks_see_as_many_pixels_as_the_theory_counts() -> None:
 def test_gated_pixelcnn_sees_the_whole_box(layers: int, first: int, kernel: int, size: tuple[int, int]) -> None:
     seen = measured(
         "gated-pixelcnn", layers=layers, first_kernel=first, kernel=kernel, height=size[0], width=size[1], classes=4,
-        channels=4, head=8, batch=4,
+        channels=8, head=16, batch=6,
     )  # fmt: skip
     reach = first // 2 + (layers - 1) * (kernel // 2)
 
@@ -98,7 +103,7 @@ def test_recurrences_see_everything_up_to_now(name: str, explicit: bool) -> None
 
 @pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn"])
 def test_positions_and_labels_do_not_change_what_is_seen(name: str) -> None:
-    sizes = {"layers": 2, "height": 5, "width": 5, "classes": 4, "batch": 4}
+    sizes = {"layers": 2, "height": 5, "width": 5, "classes": 4, "batch": 6}
     np.testing.assert_array_equal(measured(name, positions=True, labels=3, **sizes), measured(name, **sizes))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from leadline.zoo.condition import Condition
 from leadline.zoo.examples import density_specimen
+from leadline.zoo.levels import LevelEmbedding
 from leadline.zoo.masked_conv import CroppedConv2d
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
@@ -28,13 +29,14 @@ from leadline.zoo.specimen import Specimen
 class GatedPixelCNNConfig:
     """A first layer of width `first_kernel` and `layers` - 1 more of width `kernel`, then a head of 1 × 1 convolutions.
 
-    `labels` classes condition every layer (0: none); `positions` adds a learned vector per pixel in the first layer,
-    which ties the model to `height` × `width`.
+    Classes are levels, embedded in `embedding` channels. `labels` classes condition every layer (0: none); `positions`
+    adds a learned vector per pixel in the first layer, which ties the model to `height` × `width`.
     """
 
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
+    embedding: Positive = 16
     channels: Positive = 32
     layers: Positive = 6
     first_kernel: WideKernel = 7
@@ -52,7 +54,7 @@ def gate(x: Float[Tensor, "b kk h w"]) -> Float[Tensor, "b k h w"]:
 
 
 class Layer(nn.Module):
-    """One layer of both stacks; the `first` one does not see its own row above, nor its own pixel to the left."""
+    """One layer of both stacks; the `first` one stops short of the own row above, and of the own pixel to the left."""
 
     def __init__(self, config: GatedPixelCNNConfig, first: bool) -> None:
         super().__init__()
@@ -61,15 +63,16 @@ class Layer(nn.Module):
         reach = radius if first else radius + 1
         size = (config.height, config.width) if config.positions and first else None
         self.first = first
-        self.above = CroppedConv2d(k, 2 * k, (reach, kernel), padding=radius)
-        self.left = CroppedConv2d(k, 2 * k, (1, reach), padding=(0, radius))
+        inputs = config.embedding if first else k
+        self.above = CroppedConv2d(inputs, 2 * k, (reach, kernel), padding=radius)
+        self.left = CroppedConv2d(inputs, 2 * k, (1, reach), padding=(0, radius))
         self.link = nn.Conv2d(2 * k, 2 * k, 1)
         self.condition = Condition(2 * k, config.labels, size)
         self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Conv2d(k, k, 1)
 
     def forward(
-        self, v: Float[Tensor, "b k h w"], h: Float[Tensor, "b k h w"], label: Int[Tensor, " b"] | None
+        self, v: Float[Tensor, "b e h w"], h: Float[Tensor, "b e h w"], label: Int[Tensor, " b"] | None
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
         """Return the vertical and the horizontal state; the latter is residual, except over the pixel itself."""
         above = self.condition(self.above(v), label)
@@ -94,7 +97,7 @@ class GatedPixelCNN(nn.Module):
     def __init__(self, config: GatedPixelCNNConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.classes, config.channels)
+        self.embed = LevelEmbedding(config.classes, config.embedding)
         self.layers = nn.ModuleList(Layer(config, first=index == 0) for index in range(config.layers))
         self.hidden = nn.Conv2d(config.channels, config.head, 1)
         self.dropout = nn.Dropout(config.dropout)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from leadline.zoo.condition import Condition
 from leadline.zoo.examples import density_specimen
+from leadline.zoo.levels import LevelEmbedding
 from leadline.zoo.masked_conv import MaskedConv2d
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
@@ -26,13 +27,15 @@ from leadline.zoo.specimen import Specimen
 class PixelCNNConfig:
     """A first convolution of width `first_kernel`, then `layers` residual blocks, then a head of 1 × 1 convolutions.
 
-    Blocks narrow `channels` to `inner` around their masked convolution of width `kernel`. `labels` classes condition
-    the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`.
+    Classes are levels, embedded in `embedding` channels. Blocks narrow `channels` to `inner` around their masked
+    convolution of width `kernel`. `labels` classes condition the model (0: none); `positions` adds a learned vector per
+    pixel, which ties the model to `height` × `width`.
     """
 
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
+    embedding: Positive = 16
     channels: Positive = 64
     inner: Positive = 32
     layers: Natural = 6
@@ -67,7 +70,7 @@ class PixelCNN(nn.Module):
 
     With R and r the radii of `first_kernel` and `kernel` and n = `layers`, a pixel sees ``R + n·r`` pixels to its left;
     of the row a above it, ``1 ≤ a ≤ R + n·r``, the columns from ``R + n·r`` to the left to ``R + r·min(n, a - 1)`` to
-    the right.
+    the right (for R ≥ r - 1: a narrower first kernel adds a column that only the later ones reach).
 
     Examples
     --------
@@ -79,8 +82,8 @@ class PixelCNN(nn.Module):
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.classes, config.channels)
-        self.first = MaskedConv2d(config.channels, config.channels, config.first_kernel, "A")
+        self.embed = LevelEmbedding(config.classes, config.embedding)
+        self.first = MaskedConv2d(config.embedding, config.channels, config.first_kernel, "A")
         size = (config.height, config.width) if config.positions else None
         self.condition = Condition(config.channels, config.labels, size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
