@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
@@ -27,6 +27,7 @@ def test_categorical_log_prob_is_log_softmax(levels: int, seed: int) -> None:
     np.testing.assert_allclose(Categorical(levels).log_prob(logits, x).numpy(), expected, rtol=0, atol=1e-13)
 
 
+@settings(max_examples=25)
 @given(SEEDS)
 def test_bernoulli_equals_torch_and_the_categorical_of_two_classes(seed: int) -> None:
     logits = logits_of(4, seed)

@@ -43,7 +43,7 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
     """
     mu = levels - 1
     companded = 2 * classes.double().numpy() / mu - 1
-    return np.asarray(np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu)
+    return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
 
 
 def write_wav(path: Path, classes: Integer[Tensor, "t"], rate: int, levels: int = 256) -> None:

@@ -177,7 +177,7 @@ def _images(
             train = _mapped(train, lambda x: binarised(x, generator))
     else:
         new = 2 if binarise == "threshold" else levels or depth
-        train, validation, test = (_mapped(part, lambda x: reduce_levels(x.long(), depth, new)) for part in parts)
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, new)) for part in parts)
     return Dataset(
         name=name,
         kind="image",

@@ -25,7 +25,7 @@ def reduce_levels(x: Integer[Tensor, "..."], old: int, new: int) -> Integer[Tens
     """
     if not 2 <= new <= old:
         raise UsageError(f"levels must lie between 2 and the data's {old}, got {new}")
-    return x * new // old
+    return x if new == old else x.long() * new // old
 
 
 @dataclass(frozen=True)

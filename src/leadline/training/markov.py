@@ -56,7 +56,7 @@ class Markov:
             part=name,
         )
 
-    def _probabilities(self, clips: Sequence[Tensor], strengths: Sequence[float]) -> Float[np.ndarray, " n"]:
+    def _probabilities(self, clips: Sequence[Tensor] | Tensor, strengths: Sequence[float]) -> Float[np.ndarray, " n"]:
         """Return the probability of every symbol of all clips, from orders 0 to ``len(strengths) - 1``."""
         p = np.full(sum(clip.numel() for clip in clips), 1 / self.levels)
         for order, strength in enumerate(strengths):
@@ -97,7 +97,7 @@ def fit_markov(data: Dataset, order: int = 2) -> Markov:
     return Markov(data.levels, order, pairs, contexts, chosen)
 
 
-def _keys(clips: Sequence[Tensor], order: int, levels: int) -> tuple[Keys, Keys]:
+def _keys(clips: Sequence[Tensor] | Tensor, order: int, levels: int) -> tuple[Keys, Keys]:
     """Give numbers to the context of every symbol, and to the context with its symbol, in base ``levels + 1``."""
     base, contexts, pairs = levels + 1, [], []
     for clip in clips:
