@@ -1,0 +1,91 @@
+"""The one walker: every domain is a leaf rule and one transfer per kind of operation, run over the graph in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+from leadline.errors import UnknownOp, UsageError
+from leadline.graph.ir import Graph, Node, Ref
+from leadline.graph.ops import LEAVES, Kind
+from leadline.results import Coverage, Gap
+
+V = TypeVar("V")
+OnUnknown: TypeAlias = Literal["raise", "top"]
+Lookup: TypeAlias = Callable[[Ref], V]
+Transfer: TypeAlias = Callable[[Node, Lookup[V]], tuple[V, ...]]
+
+
+class NoRule(Exception):  # noqa: N818 (caught by `walk`, never seen by users)
+    """Raised by a transfer that cannot handle a node of its kind."""
+
+
+@dataclass(frozen=True)
+class Walk(Generic[V]):
+    """What a domain says of every value of a graph, and which operations it had no rule for."""
+
+    values: Mapping[Ref, V]
+    coverage: Coverage
+
+
+def walk(
+    graph: Graph,
+    *,
+    leaf: Callable[[Node], V],
+    transfers: Mapping[Kind, Transfer[V]],
+    top: Transfer[V],
+    on_unknown: OnUnknown = "raise",
+    live: Collection[int] | None = None,
+) -> Walk[V]:
+    """Run a domain over `graph`, in execution order.
+
+    Parameters
+    ----------
+    graph
+        What to walk.
+    leaf
+        The value of an input, parameter or buffer.
+    transfers
+        From the values of a node's arguments to those of its outputs, by kind.
+    top
+        The sound answer where no rule is known.
+    on_unknown
+        ``"raise"``, or ``"top"`` to go on with `top` and list the node in the coverage.
+    live
+        Nodes to visit (default: all); it must hold every argument of each of them.
+
+    Raises
+    ------
+    UnknownOp
+        If a node has no rule and `on_unknown` is ``"raise"``; with the operation, module path and source line.
+    """
+    if on_unknown not in ("raise", "top"):
+        raise UsageError(f"on_unknown is 'raise' or 'top', not {on_unknown!r}")
+    values: dict[Ref, V] = {}
+    gaps: list[Gap] = []
+    visited = 0
+    for node in graph.nodes:
+        if (live is not None and node.index not in live) or node.kind is Kind.EFFECT:
+            continue
+        if node.kind in LEAVES:
+            values[Ref(node.index)] = leaf(node)
+            continue
+        visited += 1
+        try:
+            transfer = transfers.get(node.kind)
+            if transfer is None:
+                raise NoRule
+            results = transfer(node, values.__getitem__)
+        except NoRule:
+            if on_unknown == "raise":
+                raise unknown(node) from None
+            gaps.append(Gap(node.op, node.place))
+            results = top(node, values.__getitem__)
+        values |= {Ref(node.index, i): value for i, value in enumerate(results)}
+    return Walk(values, Coverage(visited, tuple(gaps)))
+
+
+def unknown(node: Node) -> UnknownOp:
+    """Return the error for a node without a rule."""
+    return UnknownOp(f"no rule for {node.op} at {node.place}; on_unknown='top' goes on with the sound top element")

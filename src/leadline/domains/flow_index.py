@@ -1,0 +1,98 @@
+"""Dependence through operations that read or write at places given by index tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leadline.domains.engine import Lookup, NoRule
+from leadline.domains.flow import Flow, Links, carried, shaped
+from leadline.domains.pattern import data_refs
+from leadline.graph.ir import Node, Ref
+
+
+def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Depend on the indices, and on the elements that they may choose: one where they are constants, else any."""
+    packet, named = node.op.split(".")[1], node.bound()
+    if _constant_places(flow, node):
+        return carried(flow, node, links, data_refs(node) or frozenset())
+    if packet == "embedding":
+        table = links(named["weight"])
+        chosen = None if table is None else flow.algebra.reduce(table, [0]).squeeze(0).expand(node.shape)
+        places = links(named["indices"])
+        return shaped(node, flow.all_of(chosen, None if places is None else places.unsqueeze(-1).expand(node.shape)))
+    if packet in ("index", "_unsafe_index"):
+        return shaped(node, _indexed(flow, node, links))
+    dim, places = named["dim"], links(named["index"])
+    data = links(named["self"])
+    chosen = None if data is None else flow.algebra.reduce(data, [dim])
+    if packet == "index_select":
+        if places is not None:
+            places = places.reshape([-1 if d == dim % len(node.shape) else 1 for d in range(len(node.shape))])
+        return shaped(node, flow.all_of(chosen, places))
+    if chosen is not None:
+        for d, size in enumerate(node.shape):
+            chosen = chosen if d == dim % len(node.shape) else chosen.narrow(d, 0, size)
+    return shaped(node, flow.all_of(chosen, places))
+
+
+def _constant_places(flow: Flow, node: Node) -> bool:
+    data = data_refs(node)
+    return data is not None and all(flow.facts[ref].constant for ref in node.refs if ref not in data)
+
+
+def _indexed(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
+    """``x[i, :, j]``: axes indexed by constants are read where those say, the others anywhere."""
+    source, indices = node.bound()["self"], node.bound()["indices"]
+    unknown = [d for d, ref in enumerate(indices) if ref is not None and not flow.facts[ref].constant]
+    if any(flow.graph.meta(indices[d]).dtype is torch.bool for d in unknown):
+        raise NoRule
+    places: list[Tensor | None] = []
+    for d, ref in enumerate(indices):
+        zeros = None if ref is None else torch.zeros(flow.shape(ref), dtype=torch.int64)
+        places.append(zeros if ref is None or d in unknown else flow.facts[ref].value)
+    data = links(source)
+    chosen = None
+    if data is not None:
+        anywhere = flow.algebra.reduce(data, unknown).expand(data.shape)
+        chosen = torch.ops.aten.index.Tensor(anywhere, places)
+    return flow.all_of(chosen, *(_placed(flow, node, ref, links(ref)) for ref in indices if ref is not None))
+
+
+def _placed(flow: Flow, node: Node, ref: Ref, places: Links) -> Links:
+    """Lay an index tensor's dependences along the output axes that the indices have become."""
+    if places is None:
+        return None
+    indices = node.bound()["indices"]
+    used = [d for d, index in enumerate(indices) if index is not None]
+    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))
+    adjacent = used == list(range(used[0], used[-1] + 1))
+    after = len(node.shape) - len(shape) - (used[0] if adjacent else 0)
+    return places.expand(shape).reshape(*shape, *(1,) * after)
+
+
+def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Depend on what was there, what is written and where; with constant places, each element on its own writer."""
+    packet, named = node.op.split(".")[1], node.bound()
+    if packet == "one_hot":
+        places = links(named["self"])
+        return shaped(node, None if places is None else places.unsqueeze(-1))
+    if _constant_places(flow, node):
+        return carried(flow, node, links, data_refs(node) or frozenset())
+    rest = [ref for ref in node.refs if ref != named["self"]]
+    dim = named.get("dim")
+    if dim is not None and all(len(flow.shape(ref)) in (0, len(node.shape)) for ref in rest):
+        kept = [_along(flow, node, links(ref), dim) for ref in rest]
+        if all(k is None or _fits(k, node.shape) for k in kept):
+            return shaped(node, flow.all_of(links(named["self"]), *kept))
+    total = flow.total([links(ref) for ref in rest])
+    return shaped(node, flow.all_of(links(named["self"]), total))
+
+
+def _along(flow: Flow, node: Node, links: Links, dim: int) -> Links:
+    del node
+    return links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
+
+
+def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
+    return x.ndim == 0 or all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))

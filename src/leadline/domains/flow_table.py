@@ -1,0 +1,52 @@
+"""How dependence flows, one rule per kind of operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from leadline.domains import flow_local as local
+from leadline.domains.engine import Lookup, Transfer
+from leadline.domains.flow import Flow, Links
+from leadline.domains.flow_index import gather, scatter
+from leadline.domains.flow_linear import attention, contraction
+from leadline.domains.flow_scan import scan
+from leadline.domains.flow_window import convolution, window
+from leadline.graph.ir import Node, Ref
+from leadline.graph.ops import Kind
+
+Rule: TypeAlias = Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]
+
+RULES: dict[Kind, Rule] = {
+    Kind.CREATION: lambda _, node, __: (None,) * len(node.outputs),
+    Kind.POINTWISE: local.pointwise,
+    Kind.RANDOM: local.noise,
+    Kind.VIEW: local.view,
+    Kind.WINDOW: window,
+    Kind.CONVOLUTION: convolution,
+    Kind.CONTRACTION: contraction,
+    Kind.REDUCTION: local.reduction,
+    Kind.CUMULATIVE: local.cumulative,
+    Kind.MIXING: local.mixing,
+    Kind.SOFTMAX: local.softmax,
+    Kind.NORMALISATION: local.normalisation,
+    Kind.ATTENTION: attention,
+    Kind.SCAN: scan,
+    Kind.GATHER: gather,
+    Kind.SCATTER: scatter,
+}
+
+
+def transfers(flow: Flow) -> dict[Kind, Transfer[Links]]:
+    """Bind the rules to a walk; outputs that are known exactly depend on nothing."""
+    return {kind: _bound(flow, rule) for kind, rule in RULES.items()}
+
+
+def _bound(flow: Flow, rule: Rule) -> Transfer[Links]:
+    def transfer(node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+        if all(links(ref) is None for ref in node.refs):
+            return (None,) * len(node.outputs)
+        results = rule(flow, node, links)
+        return tuple(flow.freed(Ref(node.index, i), result) for i, result in enumerate(results))
+
+    return transfer
