@@ -7,6 +7,7 @@ import torch
 
 from leadline import zoo
 from leadline.errors import UsageError
+from leadline.zoo.levels import LevelEmbedding
 
 SMALL = {
     "wavenet": {"length": 20, "layers": 3, "labels": 2},
@@ -124,3 +125,11 @@ def test_initial_weights_have_the_stated_mean_square(name: str, init: str) -> No
     assert weight.pow(2).mean().item() * 256 == pytest.approx(1.0, rel=0.02)
     if init == "orthogonal":
         torch.testing.assert_close(weight @ weight.T, torch.eye(256, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_levels_start_on_a_smooth_orthogonal_basis() -> None:
+    weight = LevelEmbedding(17, 16).weight.detach().double()
+    torch.testing.assert_close(weight.T @ weight / 17, torch.eye(16, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(weight.sum(0), torch.zeros(16, dtype=torch.float64), atol=1e-5, rtol=0)
+    steps = LevelEmbedding(17, 3).weight.diff(dim=0).norm(dim=1)
+    assert steps.max() < (LevelEmbedding(17, 3).weight[0] - LevelEmbedding(17, 3).weight[8]).norm() / 2
