@@ -1,14 +1,13 @@
 """The cells of the grid recurrence: what one does with its pre-activations, and the linearisation of that.
 
-A cell *carries* `states` vectors to its neighbours, its output h first. Its derivative splits into a table of
-coefficients that is known once the forward sweep has ended, and two linear steps: `push` for tangents (towards the
+A cell *carries* `states` vectors to its neighbours, its output h first. Its derivative splits into coefficients, known
+once the forward sweep has ended, and two linear steps: `push` for tangents (towards the
 south-east) and `pull` for gradients (back towards the north-west), each other's transpose.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -33,13 +32,12 @@ class Cell(ABC):
 
     @staticmethod
     @abstractmethod
-    def linearise(
-        carry: Float[Tensor, "*c sk"],
-        north: Float[Tensor, "*c sk"],
-        west: Float[Tensor, "*c sk"],
-        pre: Callable[[], Float[Tensor, "*c gk"]],
-    ) -> Float[Tensor, "*c ak"]:
-        """Return the derivative's coefficients; `pre` recomputes the pre-activations for cells that need them."""
+    def linearise(*known: Float[Tensor, "*c _"]) -> Float[Tensor, "*c ak"]:
+        """Return the derivative's coefficients.
+
+        A cell of one state is given its output; a cell with more its pre-activations, its further states, and those of
+        its north and west neighbours.
+        """
 
     @staticmethod
     @abstractmethod
@@ -77,9 +75,10 @@ class TanhCell(Cell):
         return pre.tanh()
 
     @staticmethod
-    def linearise(carry: Tensor, north: Tensor, west: Tensor, pre: Callable[[], Tensor]) -> Tensor:  # noqa: ARG004
+    def linearise(*known: Tensor) -> Tensor:
         """Return the slopes ``1 - h²``."""
-        return 1 - carry * carry
+        (h,) = known
+        return 1 - h * h
 
     @staticmethod
     def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
@@ -109,18 +108,19 @@ class LSTMCell(Cell):
         return torch.cat([o * c.tanh(), c], -1)
 
     @staticmethod
-    def linearise(carry: Tensor, north: Tensor, west: Tensor, pre: Callable[[], Tensor]) -> Tensor:
+    def linearise(*known: Tensor) -> Tensor:
         """Return ∂h/∂o, ∂h/∂c, then ∂c by the four other pre-activations and by the neighbours' cell states."""
-        o, i, g, f_north, f_west = LSTMCell._gates(pre())
-        squashed = carry.chunk(2, -1)[1].tanh()
+        pre, c, c_north, c_west = known
+        o, i, g, f_north, f_west = LSTMCell._gates(pre)
+        squashed = c.tanh()
         return torch.cat(
             [
                 squashed * o * (1 - o),
                 o * (1 - squashed * squashed),
                 g * i * (1 - i),
                 i * (1 - g * g),
-                north.chunk(2, -1)[1] * f_north * (1 - f_north),
-                west.chunk(2, -1)[1] * f_west * (1 - f_west),
+                c_north * f_north * (1 - f_north),
+                c_west * f_west * (1 - f_west),
                 f_north,
                 f_west,
             ],
@@ -146,8 +146,8 @@ class LSTMCell(Cell):
 
     @staticmethod
     def _gates(pre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        o, i, g, f_north, f_west = pre.chunk(5, -1)
-        return o.sigmoid(), i.sigmoid(), g.tanh(), f_north.sigmoid(), f_west.sigmoid()
+        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
+        return o, i, pre.chunk(5, -1)[2].tanh(), f_north, f_west
 
 
 def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:

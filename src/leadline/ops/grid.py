@@ -55,9 +55,10 @@ def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function
         def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Outputs) -> None:
             ctx.save_for_backward(*inputs, output[1])
             ctx.save_for_forward(*inputs, output[1])
+            ctx.set_materialize_grads(False)
 
         @staticmethod
-        def backward(ctx: Any, g_out: Tensor, g_carry: Tensor) -> tuple[Tensor, ...]:
+        def backward(ctx: Any, g_out: Tensor | None, g_carry: Tensor | None) -> tuple[Tensor, ...]:
             return _adjoint(cell, ctx.saved_tensors, g_out, g_carry)
 
         @staticmethod
@@ -88,11 +89,16 @@ def _tangent(cell: type[Cell], primals: Sequence[Tensor], tangents: Sequence[Ten
     return _outputs(d_carry, weights[2])
 
 
-def _adjoint(cell: type[Cell], primals: Sequence[Tensor], g_out: Tensor, g_carry: Tensor) -> tuple[Tensor, ...]:
+def _adjoint(
+    cell: type[Cell], primals: Sequence[Tensor], g_out: Tensor | None, g_carry: Tensor | None
+) -> tuple[Tensor, ...]:
     x, *weights, carry = primals
-    missing = carry.shape[0] - 1, carry.shape[-1] - g_out.shape[-1]
-    from_out = pad(g_out.permute(1, 2, 0, 3)[None], (0, missing[1]) + (0, 0) * 3 + (missing[0], 0))
-    g_x, g_weights = Linearised(cell, x, Weights(*weights), carry).adjoint(g_carry + from_out)
+    if g_out is not None:
+        missing = carry.shape[0] - 1, carry.shape[-1] - g_out.shape[-1]
+        from_out = pad(g_out.permute(1, 2, 0, 3)[None], (0, missing[1]) + (0, 0) * 3 + (missing[0], 0))
+        g_carry = from_out if g_carry is None else g_carry + from_out
+    g = torch.zeros_like(carry) if g_carry is None else g_carry
+    g_x, g_weights = Linearised(cell, x, Weights(*weights), carry).adjoint(g)
     return g_x, *g_weights
 
 

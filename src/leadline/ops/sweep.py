@@ -30,8 +30,10 @@ class Neighbours:
 
     def features(self, width: int) -> Float[Tensor, "l n s"]:
         """Return the first `width` features of all neighbours side by side, a front's cells and batch as one axis."""
-        sides = (self.north, self.west) if self.below is None else (self.north, self.west, self.below)
-        return torch.cat([side[..., :width] for side in sides], -1).flatten(1, 2)
+        sides = [self.north, self.west] if self.below is None else [self.north, self.west, self.below]
+        if self.north.shape[-1] > width:
+            sides = [side[..., :width] for side in sides]
+        return torch.cat(sides, -1).flatten(1, 2)
 
 
 Step = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]

@@ -66,12 +66,12 @@ class Linearised:
 
         def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
             pre = _mix(tables[0], near.features(k), mixing[front.layers])
-            return cell.push(tables[1], pre, near.north, near.west)
+            return cell.push(cell.linearise(*tables[1:]), pre, near.north, near.west)
 
         cells = self.x.permute(1, 2, 0, 3)
         entering = dx.permute(1, 2, 0, 3) @ self.weights.weight_in.mT + cells @ d_weights.weight_in.mT
         drive = _first_layer(entering, self.weights.layers) + self._recur(d_weights)
-        return sweep(step, (drive, self._coefficients()), cell.states * k)
+        return sweep(step, (drive, *self._around()), cell.states * k)
 
     def adjoint(self, g: Float[Tensor, "d h w b sk"]) -> tuple[Float[Tensor, "b h w k_in"], Weights]:
         """Return the gradient of the input and the weights for a gradient of the carries."""
@@ -81,18 +81,20 @@ class Linearised:
         def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
             h = _mix(tables[0][..., :k], near.features(gated), mixing[front.layers])
             arrived = h if cell.states == 1 else torch.cat([h, tables[0][..., k:]], -1)
-            return cell.pull(tables[1], arrived, near.north, near.west)
+            return cell.pull(cell.linearise(*tables[1:]), arrived, near.north, near.west)
 
         carried = gated + 2 * (cell.states - 1) * k
-        delta = sweep(step, (g, self._coefficients()), carried, reverse=True)[..., :gated]
+        delta = sweep(step, (g, *self._around()), carried, reverse=True)[..., :gated]
         return delta[0].permute(2, 0, 1, 3) @ self.weights.weight_in, self._weight_gradients(delta)
 
-    def _coefficients(self) -> Float[Tensor, "d h w b ak"]:
-        def pre() -> Tensor:
-            entering = self.x.permute(1, 2, 0, 3) @ self.weights.weight_in.mT
-            return _first_layer(entering, self.weights.layers) + self._recur(self.weights)
-
-        return self.cell.linearise(self.carry, _north(self.carry), _west(self.carry), pre)
+    def _around(self) -> tuple[Tensor, ...]:
+        """Return what the linearisation of a cell takes."""
+        if self.cell.states == 1:
+            return (self.carry,)
+        entering = self.x.permute(1, 2, 0, 3) @ self.weights.weight_in.mT
+        pre = _first_layer(entering, self.weights.layers) + self._recur(self.weights)
+        states = self.carry[..., self.weights.units :]
+        return pre, states, _north(states), _west(states)
 
     def _recur(self, weights: Weights) -> Float[Tensor, "d h w b gk"]:
         """Apply weights (or their tangent) to the neighbours' outputs as they are known, with the bias."""
