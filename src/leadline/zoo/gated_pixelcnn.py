@@ -36,7 +36,7 @@ class GatedPixelCNNConfig:
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
-    embedding: Positive = 16
+    embedding: Positive = 4
     channels: Positive = 32
     layers: Positive = 6
     first_kernel: WideKernel = 7

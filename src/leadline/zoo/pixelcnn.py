@@ -35,7 +35,7 @@ class PixelCNNConfig:
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
-    embedding: Positive = 16
+    embedding: Positive = 4
     channels: Positive = 64
     inner: Positive = 32
     layers: Natural = 6
