@@ -18,8 +18,7 @@ UNREACHABLE = 10**9
 def format_depths(law: GrowthLaw) -> dict[str, int | None]:
     """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
 
-    Lost means below half the smallest subnormal, which rounds to zero, if the gradient shrinks, and above the largest
-    number, which rounds to infinity, if it grows.
+    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows.
 
     Examples
     --------
@@ -36,7 +35,7 @@ def _depth(law: GrowthLaw, dtype: torch.dtype) -> int | None:
     if law.kind == "stable" or law.parameter == 0.0:
         return None
     info = torch.finfo(dtype)
-    # smallest_normal · eps is the smallest subnormal.
-    edge = math.log(info.max) if law.parameter > 0 else math.log(info.smallest_normal * info.eps / 2)
+    # Half a unit in the last place above the largest number, and half the smallest subnormal.
+    edge = math.log(info.max * (1 + info.eps / 4) if law.parameter > 0 else info.smallest_normal * info.eps / 2)
     depth = edge / law.parameter if law.kind == "exponential" else math.exp(min(edge / law.parameter, 700.0))
     return math.floor(depth) + 1 if depth < UNREACHABLE else None

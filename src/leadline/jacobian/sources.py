@@ -31,16 +31,27 @@ def starting_point(output: Any, name: str | None = None) -> Tensor:
         ...
     leadline.errors.NotDifferentiable: the output is torch.int64, which has no derivative: return the logits before it
     """
-    chosen = output if name is None else _named(output, name)
-    found = differentiable(chosen)
-    if not found:
-        raise NotDifferentiable(_why_not(chosen))
-    tensor = found[min(found)]
+    tensor = leaf_at(output, name, starting_position(output, name))
     if tensor.numel() == 0:
         raise NotDifferentiable(f"the output has no elements, its shape is {tuple(tensor.shape)}: give longer inputs")
     if not bool(torch.isfinite(tensor.detach()).all()):
         raise Diverged("the output is not finite: check inputs and initialisation before asking for its gradient")
     return tensor
+
+
+def starting_position(output: Any, name: str | None = None) -> int:
+    """Return the position, among the leaves of the output called `name`, of the first that is differentiable."""
+    chosen = output if name is None else _named(output, name)
+    found = differentiable(chosen)
+    if not found:
+        raise NotDifferentiable(_why_not(chosen))
+    return min(found)
+
+
+def leaf_at(output: Any, name: str | None, position: int) -> Tensor:
+    """Return the leaf of an output (the one called `name`, if given) at a position."""
+    leaf: Tensor = pytree.tree_leaves(output if name is None else _named(output, name))[position]
+    return leaf
 
 
 def _named(output: Any, name: str) -> Any:

@@ -1,0 +1,231 @@
+"""The Jacobian of a function or model at a point, as an operator on flat vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from leadline.errors import NotDifferentiable
+from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
+from leadline.jacobian.operators import Operator
+from leadline.jacobian.sources import leaf_at, starting_point, starting_position
+
+LINEARISE_FROM = 16
+"""From so many products on, tracing the linearised function once pays: each then costs one forward pass, not four."""
+
+CHUNK = 32
+"""So many columns are carried at once; more would only cost memory."""
+
+Block = Callable[[Tensor], Tensor]
+"""Takes a block of rows, one vector each, to a block of rows."""
+
+
+def jacobian(
+    f: Callable[..., Any], *inputs: Any, products: int = 64, output: str | None = None, seed: int = 0
+) -> Jacobian:
+    """Return the Jacobian of `f` at a point: of its (first or named) output, by all its floating inputs.
+
+    Inputs and output are flattened and concatenated. A model is called with its own weights and in its own mode, on
+    copies of its buffers.
+
+    Parameters
+    ----------
+    f, inputs
+        A function or model and what it is called with; integers stay as they are.
+    products
+        How many forward products will be asked for: decides how they are made.
+    output
+        Name of the output, if there are several.
+    seed
+        Of the model's own noise (dropout), the same at each product.
+
+    Raises
+    ------
+    NotDifferentiable
+        If no input or no output is floating, or either is empty.
+    Diverged
+        If the output is not finite.
+
+    Examples
+    --------
+    >>> J = jacobian(lambda x: x**2, torch.tensor([1.0, 2.0, 3.0]))
+    >>> J.dense().diag()
+    tensor([2., 4., 6.])
+    """
+    return Jacobian(_pure(f), inputs, products=products, output=output, seed=seed)
+
+
+def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a model as a function that changes nothing: fixed weights, fresh copies of the buffers at each call."""
+    if not isinstance(f, nn.Module):
+        return f
+    weights = {name: parameter.detach() for name, parameter in f.named_parameters()}
+
+    def call(*inputs: Any) -> Any:
+        buffers = {name: buffer.detach().clone() for name, buffer in f.named_buffers()}
+        return functional_call(f, {**weights, **buffers}, inputs)
+
+    return call
+
+
+class Jacobian(Operator):
+    """The ``m × n`` matrix of derivatives of a function at a point; see `jacobian`.
+
+    Attributes
+    ----------
+    value
+        The function's output at the point, detached.
+    method
+        How forward products are made, set by the first: ``"linearize"``, ``"jvp"`` or ``"double backward"``.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], inputs: Sequence[Any], *, products: int, output: str | None, seed: int
+    ) -> None:
+        self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        self._inputs, self._products, self._seed = list(inputs), products, seed
+        point = [inputs[i].detach() for i in self._floating]
+        if not point or any(x.numel() == 0 for x in point):
+            kinds = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in inputs)
+            raise NotDifferentiable(f"no floating input with elements to differentiate by (inputs: {kinds or 'none'})")
+        self._f, self._point, self._name = f, point, output
+        self._leaves = [x.clone().requires_grad_() for x in point]
+        with torch.enable_grad():
+            result = self._run(self._leaves)
+        self._value, self._position = starting_point(result, output), starting_position(result, output)
+        self.value = self._value.detach()
+        self.shape = (self.value.numel(), sum(x.numel() for x in point))
+        self.dtype, self.device = self.value.dtype, self.value.device
+        self.method = ""
+        self._forward: Block | None = None
+
+    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
+        """Return ``J V``, by forward mode or the double-backward trick."""
+        if self._forward is None:
+            self._forward, self.method = self._prepared()
+        return torch.cat([self._forward(part) for part in V.T.split(CHUNK)]).T
+
+    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
+        """Return ``Jᵀ U``, by back-propagation."""
+        return torch.cat([_pulled(self._value, self._leaves, part) for part in U.T.split(CHUNK)]).T
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """Form the matrix, by rows if they are fewer or columns cannot be had."""
+        m, n = self.shape
+        if n < m:
+            try:
+                return self.matmat(torch.eye(n, dtype=self.dtype, device=self.device))
+            except NotDifferentiable:
+                pass
+        return self.rmatmat(torch.eye(m, dtype=self.dtype, device=self.device)).T
+
+    def _run(self, point: Sequence[Tensor]) -> Any:
+        """Call the function at a point, with the same noise every time."""
+        inputs = list(self._inputs)
+        for i, x in zip(self._floating, point, strict=True):
+            inputs[i] = x
+        with same_noise(self._seed):
+            return self._f(*inputs)
+
+    def _evaluate(self, *point: Tensor) -> Tensor:
+        """Return the chosen output at a point, which may carry tangents."""
+        return leaf_at(self._run(point), self._name, self._position)
+
+    def _prepared(self) -> tuple[Block, str]:
+        """Choose how forward products are made: the first way that works and agrees with back-propagation."""
+        ways = (self._by_linearize, self._by_double_backward, self._by_jvp)
+        reasons = []
+        for way in ways if self._products >= LINEARISE_FROM else ways[::-1]:
+            try:
+                block = way()
+                agrees = self._agrees(block)
+            except (RuntimeError, NotImplementedError) as error:
+                reasons.append(str(error).splitlines()[0])
+                continue
+            if agrees:
+                return block, way.__name__.removeprefix("_by_").replace("_", " ")
+            reasons.append("forward derivatives contradict back-propagation")
+        raise NotDifferentiable(f"no forward products, only those with the transpose: {reasons[0]}")
+
+    def _agrees(self, block: Block) -> bool:
+        """Check ``⟨u, J v⟩ = ⟨Jᵀ u, v⟩``.
+
+        Tracing loses what an operation writes in place, and a custom operation without a forward derivative yields
+        zero; both without a word.
+        """
+        generator = torch.Generator().manual_seed(self._seed)
+        u, v = (torch.randn(1, size, generator=generator).to(self.value) for size in self.shape)
+        pushed, pulled = block(v), _pulled(self._value, self._leaves, u)
+        scale = float(pushed.norm() * u.norm() + pulled.norm() * v.norm())
+        difference = abs(float((u * pushed).sum() - (pulled * v).sum()))
+        return difference <= torch.finfo(self.dtype).eps ** 0.5 * scale
+
+    def _by_linearize(self) -> Block:
+        """Trace the linearised function once; a product then costs about one forward pass."""
+        with plain_kernels(), quiet():
+            _, pushed = torch.func.linearize(self._evaluate, *self._point)
+        return lambda rows: _batched(lambda row: pushed(*self._unpacked(row)), rows).flatten(1)
+
+    def _by_jvp(self) -> Block:
+        """Carry each column through the function by dual numbers."""
+
+        def carried(row: Tensor) -> Tensor:
+            with plain_kernels(), quiet():
+                tangents = tuple(self._unpacked(row))
+                pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
+            return pushed.flatten()
+
+        return lambda rows: torch.stack([carried(row) for row in rows])
+
+    def _by_double_backward(self) -> Block:
+        """Differentiate the back-propagated gradient, which is linear in its cotangent, by that cotangent."""
+        leaves = [x.clone().requires_grad_() for x in self._point]
+        with plain_kernels(), torch.enable_grad():
+            value = self._evaluate(*leaves)
+            cotangent = torch.zeros_like(value, requires_grad=True)
+            pulled = torch.autograd.grad(value, leaves, cotangent, create_graph=True, materialize_grads=True)
+            flat = torch.cat([gradient.flatten() for gradient in pulled])
+        if not flat.requires_grad:
+            raise RuntimeError("the back-propagated gradient is not differentiable by its cotangent")
+        return lambda rows: _pulled(flat, [cotangent], rows)
+
+    def _unpacked(self, row: Tensor) -> list[Tensor]:
+        """Cut a flat vector into tangents of the inputs' shapes."""
+        parts = row.split([x.numel() for x in self._point])
+        return [part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True)]
+
+
+def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """Back-propagate flat cotangents, all at once where the operations allow it."""
+
+    def back(cotangent: Tensor, *, batched: bool) -> Tensor:
+        gradients = torch.autograd.grad(
+            end, leaves, cotangent, retain_graph=True, is_grads_batched=batched, allow_unused=True
+        )
+        shapes = [(len(rows), x.numel()) if batched else (x.numel(),) for x in leaves]
+        flat = [
+            rows.new_zeros(shape) if gradient is None else gradient.reshape(shape)
+            for gradient, shape in zip(gradients, shapes, strict=True)
+        ]
+        return torch.cat(flat, dim=-1)
+
+    with quiet():
+        try:
+            return back(rows.reshape(-1, *end.shape), batched=True)
+        except (RuntimeError, NotImplementedError):
+            return torch.stack([back(row.reshape(end.shape), batched=False) for row in rows])
+
+
+def _batched(push: Block, rows: Tensor) -> Tensor:
+    """Apply a linear function to each row, all at once where the operations allow it."""
+    with quiet():
+        try:
+            batched: Tensor = torch.vmap(push, randomness="same")(rows)
+        except (RuntimeError, NotImplementedError):
+            return torch.stack([push(row) for row in rows])
+    return batched

@@ -1,0 +1,188 @@
+"""The gradient's growth against dense Jacobians and closed forms."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.jacobian import gradient
+
+
+def scaled_orthogonal(width: int, depth: int, scale: float) -> nn.Sequential:
+    layers = [nn.utils.parametrizations.orthogonal(nn.Linear(width, width, bias=False)) for _ in range(depth)]
+    net = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        return nn.Sequential(*[_linear(scale * layer.weight) for layer in net])
+
+
+def _linear(weight: torch.Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    return layer
+
+
+@settings(max_examples=6)
+@given(scale=st.floats(0.3, 3.0), depth=st.integers(4, 14), width=st.integers(2, 6))
+def test_scaled_orthogonal_layers_grow_by_their_scale(scale, depth, width):
+    found = gradient(scaled_orthogonal(width, depth, scale), torch.randn(3, width, dtype=torch.float64), probes=2)
+    assert found.rate.value == pytest.approx(math.log(scale), abs=1e-9)
+    assert all(stage.backward.value == pytest.approx(scale) for stage in found.stages)
+    assert all(stage.forward.value == pytest.approx(scale) for stage in found.stages)
+    expected = "stable" if abs(math.log(scale)) < 0.01 else "exploding" if scale > 1 else "vanishing"
+    assert found.kind == expected
+    assert found.verdict.startswith(expected)
+
+
+def test_orthogonal_layers_are_stable_at_any_depth():
+    found = gradient(scaled_orthogonal(4, 50, 1.0), torch.randn(2, 4, dtype=torch.float64), probes=2)
+    assert found.kind == "stable"
+    assert found.law.kind == "stable"
+    assert set(found.underflow_depth.values()) == {None}
+
+
+@settings(max_examples=4)
+@given(seed=st.integers(0, 1000), depth=st.integers(2, 5), widths=st.integers(2, 5))
+def test_cumulative_gradient_is_the_frobenius_norm_of_the_dense_jacobian(seed, depth, widths):
+    torch.manual_seed(seed)
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(widths, widths), nn.Tanh()) for _ in range(depth)]).double()
+    x = torch.randn(1, widths, dtype=torch.float64)
+    found = gradient(net, x, probes=200, seed=seed)
+    dense = torch.autograd.functional.jacobian(net, x).reshape(widths, widths).norm().item()
+    measured = found.stages[0].gradient
+    assert abs(measured.value - dense) < 5 * measured.sem
+
+
+def test_the_stage_that_does_it_is_named():
+    net = scaled_orthogonal(4, 9, 1.0)
+    with torch.no_grad():
+        net[5].weight.mul_(1e-4)
+    found = gradient(net, torch.randn(2, 4, dtype=torch.float64))
+    assert min(found.stages, key=lambda stage: stage.backward.value).name == "5"
+
+
+@pytest.mark.parametrize(("forget", "rate"), [(0.0, -0.6931), (1.0, -0.3133), (5.0, -0.0067)])
+def test_lstm_without_weights_forgets_at_the_rate_of_its_gate(forget, rate):
+    layer = nn.LSTM(2, 3, batch_first=True)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.bias_hh_l0[3:6] = forget
+    found = gradient(layer.double(), torch.randn(1, 40, 2, dtype=torch.float64))
+    assert found.rate.value == pytest.approx(rate, abs=1e-4)
+    assert len(found.stages) == 40
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_fused_layer_and_a_loop_over_its_cell_agree(kind):
+    class Loop(nn.Module):
+        def __init__(self, fused):
+            super().__init__()
+            self.cell = {nn.RNN: nn.RNNCell, nn.GRU: nn.GRUCell, nn.LSTM: nn.LSTMCell}[kind](3, 8)
+            self.cell.load_state_dict({name.removesuffix("_l0"): p for name, p in fused.state_dict().items()})
+
+        def forward(self, x):
+            zero = x.new_zeros(x.shape[0], 8)
+            state = (zero, zero) if kind is nn.LSTM else zero
+            for t in range(x.shape[1]):
+                state = self.cell(x[:, t], state)
+            return state[0] if kind is nn.LSTM else state
+
+    fused = kind(3, 8, batch_first=True)
+    x = torch.randn(2, 12, 3)
+    steps, calls = gradient(fused, x, probes=60), gradient(Loop(fused), x, probes=60)
+    assert len(calls.stages) == len(steps.stages) - 1  # the loop's initial state is a constant
+    assert calls.rate.value == pytest.approx(steps.rate.value, abs=0.1)
+
+
+def test_tokens_are_measured_from_their_embedding():
+    blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(4)]
+    net = nn.Sequential(nn.Embedding(11, 8), *blocks, nn.Linear(8, 11)).eval()
+    found = gradient(net, torch.randint(0, 11, (2, 6)))
+    assert [stage.name for stage in found.stages] == ["1", "2", "3", "4"]
+    assert found.mode == "eval"
+
+
+def test_a_loss_is_measured_without_sampling():
+    net = scaled_orthogonal(3, 6, 0.5)
+    found = gradient(net, torch.ones(1, 3, dtype=torch.float64), loss=lambda y: y.square().sum())
+    assert found.stages[0].gradient.value == pytest.approx(2 * math.sqrt(3) * 0.5**12)
+
+
+def test_the_model_is_left_as_it_was():
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)) for _ in range(3)])
+    net[1].eval()
+    net[0][0].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    noise = torch.random.get_rng_state()
+    modes = [module.training for module in net.modules()]
+    gradient(net, torch.randn(5, 4))
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert [module.training for module in net.modules()] == modes
+    assert not net[0][0].weight.requires_grad
+    assert all(p.grad is None for p in net.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+    torch.random.set_rng_state(noise)
+
+
+def test_the_same_seed_gives_the_same_result():
+    net, x = nn.Sequential(*[nn.Linear(5, 5) for _ in range(6)]), torch.randn(2, 5)
+    assert gradient(net, x, seed=7) == gradient(net, x, seed=7)
+    assert gradient(net, x, seed=7) != gradient(net, x, seed=8)
+
+
+def test_in_place_layers_do_not_spoil_the_measurement():
+    torch.manual_seed(3)
+    linears = [nn.Linear(6, 6) for _ in range(5)]
+    plain = nn.Sequential(*[layer for linear in linears for layer in (linear, nn.ReLU())])
+    in_place = nn.Sequential(*[layer for linear in linears for layer in (linear, nn.ReLU(inplace=True))])
+    x = torch.randn(4, 6)
+    assert gradient(plain, x).stages == gradient(in_place, x).stages
+
+
+class Returns(nn.Module):
+    """A linear layer followed by some function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.linear, self.function = nn.Linear(3, 3), function
+
+    def forward(self, x):
+        return self.function(self.linear(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda y: y.argmax(-1), NotDifferentiable, "int64"),
+        (lambda y: y.detach(), NotDifferentiable, "detached"),
+        (lambda y: y[:0], NotDifferentiable, "no elements"),
+        (lambda y: y / 0, Diverged, "not finite"),
+        (lambda _: "text", NotDifferentiable, "no tensor"),
+    ],
+)
+def test_what_has_no_gradient_is_said_clearly(function, error, message):
+    with pytest.raises(error, match=message):
+        gradient(Returns(function), torch.ones(2, 3))
+
+
+def test_an_unknown_output_is_named():
+    with pytest.raises(UsageError, match="logits"):
+        gradient(Returns(lambda y: {"logits": y}), torch.ones(2, 3), output="logit")
+
+
+def test_packed_sequences_are_refused():
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(4, 2, 3), torch.tensor([4, 2]))
+    with pytest.raises(NotDifferentiable, match="pad them"):
+        gradient(nn.GRU(3, 5), packed)
+
+
+def test_a_gradient_that_is_lost_on_the_way_is_reported():
+    found = gradient(scaled_orthogonal(2, 60, 0.1).float(), torch.ones(1, 2))
+    assert found.kind == "vanishing"
+    assert found.rate.value == pytest.approx(math.log(0.1), abs=1e-3)
+    assert "already lost" in found.verdict

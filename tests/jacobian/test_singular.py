@@ -1,0 +1,132 @@
+"""Singular values against the dense decomposition."""
+
+import pytest
+import torch
+from helpers.jacobians import CASES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from leadline.errors import UsageError
+from leadline.jacobian.density import density, frobenius
+from leadline.jacobian.eager import jacobian
+from leadline.jacobian.golub_kahan import largest, orthonormalised
+from leadline.jacobian.operators import Dense, Identity
+from leadline.jacobian.singular import spectrum
+from leadline.results import Status
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def with_values(values, m, n, seed=0):
+    generator = seeded(seed)
+    left = torch.linalg.qr(torch.randn(m, len(values), generator=generator, dtype=torch.float64))[0]
+    right = torch.linalg.qr(torch.randn(n, len(values), generator=generator, dtype=torch.float64))[0]
+    return left @ torch.diag(torch.as_tensor(values, dtype=torch.float64)) @ right.T
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_iteration_agrees_with_the_dense_decomposition(name):
+    model, x = CASES[name]()
+    J = jacobian(model, x)
+    truth = torch.linalg.svdvals(J.dense())
+    found = largest(J, 4, tolerance=1e-10, generator=seeded())
+    torch.testing.assert_close(found.values, truth[:4], rtol=1e-8, atol=0)
+
+
+@settings(max_examples=30)
+@given(
+    m=st.integers(1, 60),
+    n=st.integers(1, 60),
+    k=st.integers(1, 6),
+    spread=st.floats(0.0, 3.0),
+    seed=st.integers(0, 10**6),
+)
+def test_values_are_lower_estimates_within_their_errors(m, n, k, spread, seed):
+    torch.manual_seed(seed)
+    values = torch.exp(-spread * torch.rand(min(m, n), dtype=torch.float64)).sort(descending=True).values
+    A = with_values(values, m, n, seed)
+    found = largest(Dense(A), k, tolerance=1e-9, generator=seeded(seed))
+    truth = torch.linalg.svdvals(A)[:k]
+    assert len(found.values) == min(k, m, n)
+    torch.testing.assert_close(found.values, truth, rtol=1e-8, atol=1e-12)
+    assert (found.values <= truth * (1 + 1e-12)).all()
+    assert ((found.values - truth).abs() <= found.residuals + 1e-12).all()
+
+
+def test_early_values_are_within_their_residuals():
+    A = with_values([1 / (1 + i) ** 0.3 for i in range(200)], 220, 200)
+    truth = torch.linalg.svdvals(A)
+    found = largest(Dense(A), 3, tolerance=0.05, generator=seeded())
+    assert found.residuals.max() > 1e-6  # it did stop early
+    distances = (found.values[:, None] - truth[None, :]).abs().min(dim=1).values
+    assert (distances <= found.residuals).all()
+    assert (found.values <= truth[:3] + 1e-12).all()
+
+
+@pytest.mark.parametrize("values", [[3.0] * 5 + [1.0] * 20, [1.0] * 40, [2.0, 1.0] + [0.0] * 30, [0.0] * 12])
+def test_coinciding_and_vanishing_values_are_all_found(values):
+    A = Dense(with_values(values, 50, 45))
+    found = largest(A, 5, tolerance=1e-9, generator=seeded())
+    torch.testing.assert_close(found.values, torch.linalg.svdvals(A.matrix)[:5], rtol=1e-8, atol=1e-12)
+
+
+@given(n=st.integers(2, 20), j=st.integers(0, 5), b=st.integers(1, 5), rank=st.integers(0, 5), seed=st.integers(0, 999))
+def test_splitting_a_block_is_exact(n, j, b, rank, seed):
+    torch.manual_seed(seed)
+    j = min(j, n - 1)
+    Q = torch.linalg.qr(torch.randn(n, j, dtype=torch.float64))[0]
+    X = torch.randn(n, min(rank, b), dtype=torch.float64) @ torch.randn(min(rank, b), b, dtype=torch.float64)
+    F, H, S = orthonormalised(X, Q)
+    torch.testing.assert_close(Q @ H + F @ S, X, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(F.T @ F, torch.eye(F.shape[1], dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(Q.T @ F, torch.zeros(j, F.shape[1], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_small_jacobians_are_exact_and_say_so():
+    model, x = CASES["dense"]()
+    found = spectrum(model, x, k=3, probes=2)
+    assert found.status is Status.PROVED
+    truth = torch.linalg.svdvals(jacobian(model, x).dense())
+    torch.testing.assert_close(found.values, truth[:3])
+    assert found.frobenius.value == pytest.approx(truth.norm().item())
+    assert found.density.below(truth[1].item() * (1 - 1e-9)).value == pytest.approx(1 - 2 / x.numel())
+
+
+def test_large_jacobians_are_estimates_with_errors():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 320)).double()
+    x = torch.randn(1, 300, dtype=torch.float64)
+    found, truth = spectrum(net, x, k=5), torch.linalg.svdvals(jacobian(net, x).dense())
+    assert found.status is Status.ESTIMATE
+    torch.testing.assert_close(found.values, truth[:5], rtol=1e-8, atol=0)
+    assert ((found.values - truth[:5]).abs() <= found.errors).all()
+    assert abs(found.frobenius.value - truth.norm().item()) < 5 * found.frobenius.sem
+    assert "linearize" in found.method
+
+
+def test_density_counts_what_the_decomposition_counts():
+    values = torch.linspace(0, 1, 200, dtype=torch.float64)
+    A = Dense(with_values(values, 210, 200))
+    spread = density(A, steps=40, probes=12, generator=seeded())
+    torch.testing.assert_close(spread.weights.sum(dim=1), torch.ones(12, dtype=torch.float64))
+    for edge in (0.25, 0.5, 0.8):
+        counted = spread.below(edge)
+        assert abs(counted.value - edge) < 5 * counted.sem + 1 / 40
+    second = spread.moment(2)
+    assert abs(second.value - values.square().mean().item()) < 5 * second.sem
+
+
+def test_density_and_frobenius_of_an_orthogonal_map_are_exact():
+    spread = density(Identity(64), steps=5, probes=3, generator=seeded())
+    assert spread.moment(2).value == pytest.approx(1.0)
+    assert spread.below(1 - 1e-9).value == pytest.approx(0.0)
+    measured = frobenius(Identity(64), probes=200, generator=seeded())
+    assert abs(measured.value - 8.0) < 4 * measured.sem
+
+
+def test_no_values_at_all_are_refused():
+    with pytest.raises(UsageError, match="at least 1"):
+        spectrum(torch.sin, torch.zeros(3), k=0)
