@@ -144,7 +144,8 @@ class _Walker:
         if node.target is aten.convolution.default:
             exists = (self._jacobian(node, left) != 0) & (self.depth[left].reshape(1, -1) >= 0)
             count = int((exists & (self.value[left].reshape(1, -1) != 0)).sum())
-            found.macs += self.value[node].numel() * self.value[right][0].numel()
+            places = left if node.args[6] else node  # transposed: every input place writes all taps
+            found.macs += self.value[places].numel() * self.value[right][0].numel()
         else:
             a, b = (self.value[n].reshape(-1, *self.value[n].shape[-2:]) for n in (left, right))
             u, w = (self.depth[n].reshape(t.shape) >= 0 for n, t in ((left, a), (right, b)))

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.domains.algebra import Ranks
 from leadline.domains.attentions import attention_edges, attention_macs
 from leadline.domains.convolutions import convolution_edges, convolution_macs
+from leadline.domains.depths import Depths, depths
 from leadline.domains.elements import Elements, Lookup
 from leadline.domains.engine import OnUnknown, Transfer, walk
 from leadline.domains.facts import Facts
+from leadline.domains.flow import Links
 from leadline.domains.pattern import pattern
 from leadline.domains.products import product_edges, product_macs
 from leadline.domains.scans import scan_edges, scan_macs
@@ -101,10 +104,9 @@ def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwa
 def count_graph(graph: Graph, model: nn.Module, *, on_unknown: OnUnknown = "raise") -> Count:
     """Count over a graph that `trace` made from `model`; see `count`."""
     facts = pattern(graph)
-    elements = _lookup(graph, facts)
-    walked = walk(
-        graph, leaf=lambda _: Tally(), transfers=_transfers(graph, facts, elements), top=_free, on_unknown=on_unknown
-    )
+    units = depths(Depths(graph, facts, Ranks()), on_unknown=on_unknown)
+    transfers = _transfers(graph, facts, _lookup(graph, facts, units.values))
+    walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[graph.nodes[ref.node].place.module] += tally
@@ -140,22 +142,21 @@ def _transfers(graph: Graph, facts: Mapping[Ref, Facts], elements: Lookup) -> di
     }
 
 
+def _tally(_: Node) -> Tally:
+    return Tally()
+
+
 def _free(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
     return (Tally(),) * len(node.outputs)
 
 
-def _lookup(graph: Graph, facts: Mapping[Ref, Facts]) -> Lookup:
-    """Tell the units from the constants: what no input reaches, and what is known."""
-    reached = set(graph.inputs.values())
-    for node in graph.nodes:
-        if any(ref.node in reached for ref in node.refs):
-            reached.add(node.index)
+def _lookup(graph: Graph, facts: Mapping[Ref, Facts], depth: Mapping[Ref, Links]) -> Lookup:
+    """Tell the units, which have a depth, from the constants, which depend on no input."""
 
     def elements(ref: Ref) -> Elements:
-        shape = graph.meta(ref).shape
-        nonzero = facts[ref].nonzero()
-        alive = torch.ones((), dtype=torch.bool).expand(shape) if nonzero is None else nonzero.expand(shape)
-        known = facts[ref].where_known(shape)
-        return Elements(alive, alive & ~known & (ref.node in reached))
+        shape, nonzero, links = graph.meta(ref).shape, facts[ref].nonzero(), depth[ref]
+        alive = torch.ones((), dtype=torch.bool) if nonzero is None else nonzero
+        unit = torch.zeros((), dtype=torch.bool) if links is None else links > 0
+        return Elements(alive.expand(shape), unit.expand(shape))
 
     return elements

@@ -84,7 +84,7 @@ def is_grid(node: Node) -> bool:
 def scan_macs(node: Node, graph: Graph) -> int:
     """Multiply-accumulates: every weight once for each step and sample."""
     if is_grid(node):
-        _, weights = _grid(node)
+        _, weights = grid_of(node)
         return prod(graph.meta(node.refs[0]).shape[:-1]) * sum(graph.meta(ref).numel for ref in weights.values())
     recurrence = recurrence_of(node, graph)
     weights_of = (ref for layer in recurrence.layers for direction in layer for ref in direction.weights)
@@ -107,7 +107,7 @@ def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
 
 
 def _grid_edges(node: Node, graph: Graph, elements: Lookup) -> int:
-    x, weights = _grid(node)
+    x, weights = grid_of(node)
     batch, height, width, _ = graph.meta(x).shape
     cells = {
         "weight_below": height * width,
@@ -118,7 +118,8 @@ def _grid_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     return inside + _input_edges(elements(x), elements(weights["weight_in"]))
 
 
-def _grid(node: Node) -> tuple[Ref, dict[str, Ref]]:
+def grid_of(node: Node) -> tuple[Ref, dict[str, Ref]]:
+    """Return the input and the weights of a grid recurrence, by name."""
     named = node.bound()
     return named["x"], {name: ref for name, ref in named.items() if name.startswith("weight_")}
 
