@@ -1,0 +1,251 @@
+"""What a claim is, what settling it yields, and the one rule that turns outcomes into a verdict.
+
+A claim holds a statement and the mathematics that it speaks of (a weight, a mask, a set of taps). Settling it puts
+statements to the test: what is claimed, and what should hold instead. Nobody writes a verdict; it follows from which of
+them held and on what grounds, so that other mathematics gives another verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import torch
+
+from leadline.claims.counterexample import Counterexample
+from leadline.claims.pictures import Picture
+from leadline.results import Bound, Estimate, Status
+
+M = TypeVar("M")
+
+
+class Verdict(StrEnum):
+    """How a claim ends."""
+
+    PROVED = "proved"
+    MEASURED = "measured"
+    REFUTED = "refuted"
+    CORRECTED = "corrected"
+
+
+class Grounds(StrEnum):
+    """Why an outcome is believed: the first two are proofs, of the statement as worded."""
+
+    SYMBOLIC = "symbolic"
+    EXHAUSTIVE = "exhaustive"
+    SEARCHED = "searched"
+    MEASURED = "measured"
+
+    @property
+    def proof(self) -> bool:
+        """Whether no case was left out."""
+        return self in (Grounds.SYMBOLIC, Grounds.EXHAUSTIVE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A statement that was put to the test.
+
+    Attributes
+    ----------
+    statement
+        What was tested.
+    holds
+        Whether it held.
+    grounds
+        How that is known.
+    evidence
+        What was done: the argument, the sizes, the number of tries, the figures.
+    counterexample
+        A case in which the statement fails; None where it holds.
+
+    Raises
+    ------
+    ValueError
+        If a statement that holds comes with a counterexample.
+    """
+
+    statement: str
+    holds: bool
+    grounds: Grounds
+    evidence: str
+    counterexample: Counterexample | None = None
+
+    def __post_init__(self) -> None:
+        if self.holds and self.counterexample is not None:
+            raise ValueError(f"{self.statement!r} cannot hold and have a counterexample")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number by name, with the status that says how it is known."""
+
+    name: str
+    value: int | float | str | Bound | Estimate
+    status: Status
+
+    def __str__(self) -> str:
+        if isinstance(self.value, Bound | Estimate):
+            return str(self.value)
+        return f"{self.value:.6g} ({self.status})" if isinstance(self.value, float) else f"{self.value} ({self.status})"
+
+
+def exact(name: str, value: int | float | str) -> Quantity:
+    """Name a number that is proved.
+
+    Examples
+    --------
+    >>> print(exact("connections", 48))
+    48 (proved)
+    """
+    return Quantity(name, value, Status.PROVED)
+
+
+def computed(name: str, value: float) -> Quantity:
+    """Name a number from a calculation in floating point, right up to rounding."""
+    return Quantity(name, value, Status.ESTIMATE)
+
+
+def measured(name: str, value: Estimate | Bound) -> Quantity:
+    """Name a number that carries its own status."""
+    return Quantity(name, value, value.status)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What settling a claim found.
+
+    Attributes
+    ----------
+    claimed
+        Tests of the statement itself; together they are the claim.
+    instead
+        Tests of what holds in its place, or beyond it.
+    aside
+        Tests of what was said along the way and does not carry the claim, such as a premise.
+    quantities, picture
+        The figures, and what to draw.
+    """
+
+    claimed: tuple[Outcome, ...]
+    instead: tuple[Outcome, ...] = ()
+    aside: tuple[Outcome, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
+    picture: Picture | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Apply the rule.
+
+        All that is claimed holds: proved if every ground is a proof, else measured. Something fails: corrected if there is a right
+        statement and it passes its tests, else refuted.
+        """
+        if all(outcome.holds for outcome in self.claimed):
+            proofs = all(outcome.grounds.proof for outcome in self.claimed)
+            return Verdict.PROVED if proofs else Verdict.MEASURED
+        stands = bool(self.instead) and all(outcome.holds for outcome in self.instead)
+        return Verdict.CORRECTED if stands else Verdict.REFUTED
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try: full sizes or those of the default run, and the seed of every random choice."""
+
+    full: bool = False
+    seed: int = 0
+
+    def pick(self, default: int, full: int) -> int:
+        """Choose a size."""
+        return full if self.full else default
+
+    def generator(self) -> torch.Generator:
+        """Return a fresh generator with the seed."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A settled claim.
+
+    Attributes
+    ----------
+    id, title, statement, paper
+        Those of the claim.
+    evidence
+        All outcomes, figures and the picture.
+    mathematics
+        What the statement was tested on.
+    effort
+        Sizes and seed.
+    seconds
+        Wall time.
+    """
+
+    id: str
+    title: str
+    statement: str
+    paper: str | None
+    evidence: Evidence
+    mathematics: object
+    effort: Effort
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence amounts to."""
+        return self.evidence.verdict
+
+    @property
+    def counterexample(self) -> Counterexample | None:
+        """The first case against what is claimed, else against what should hold instead."""
+        outcomes = self.evidence.claimed + self.evidence.instead
+        return next((o.counterexample for o in outcomes if o.counterexample is not None), None)
+
+
+@dataclass(frozen=True)
+class Claim(Generic[M]):
+    """A statement of the theory as a program.
+
+    Attributes
+    ----------
+    id, title
+        ``"A1"``, and a few words.
+    statement
+        What is claimed, about the default mathematics.
+    paper
+        What the founding paper answered; None where it left a blank or agrees.
+    mathematics
+        What the statement speaks of; pass another to `run` to see whether the statement survives it.
+    settle
+        Puts the statement to the test.
+    """
+
+    id: str
+    title: str
+    statement: str
+    paper: str | None
+    mathematics: M
+    settle: Callable[[M, Effort], Evidence]
+
+    def run(self, mathematics: M | None = None, *, full: bool = False, seed: int = 0) -> Finding:
+        """Settle the claim, about its own mathematics or another's.
+
+        Examples
+        --------
+        >>> from leadline.claims.sigmoid_chain import CLAIM, SigmoidChain
+        >>> CLAIM.run().verdict
+        <Verdict.PROVED: 'proved'>
+        >>> CLAIM.run(SigmoidChain(weight=5.0)).verdict
+        <Verdict.CORRECTED: 'corrected'>
+        """
+        chosen = self.mathematics if mathematics is None else mathematics
+        effort = Effort(full, seed)
+        start = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            evidence = self.settle(chosen, effort)
+        seconds = time.perf_counter() - start
+        return Finding(self.id, self.title, self.statement, self.paper, evidence, chosen, effort, seconds)

@@ -1,0 +1,81 @@
+"""A case in which a statement fails, as plain numbers that anyone can save, load and check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leadline.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Counterexample:
+    """Numbers under which a statement is false.
+
+    Attributes
+    ----------
+    against
+        The statement.
+    values
+        Single numbers and words: what was claimed, what is the case, sizes, seeds.
+    arrays
+        Weights and inputs, float64 or int64.
+
+    Examples
+    --------
+    >>> case = Counterexample("x < 1", {"x": 2.0}, {"w": np.eye(2)})
+    >>> Counterexample.from_json(case.to_json()).arrays["w"].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    against: str
+    values: Mapping[str, int | float | str]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the case as JSON's own types; floats survive the way there and back to the last bit."""
+        arrays = {name: {"dtype": str(a.dtype), "data": a.tolist()} for name, a in self.arrays.items()}
+        return {"against": self.against, "values": dict(self.values), "arrays": arrays}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Counterexample:
+        """Rebuild what `to_json` returned."""
+        arrays = {name: np.array(a["data"], dtype=a["dtype"]) for name, a in record["arrays"].items()}
+        return cls(record["against"], dict(record["values"]), arrays)
+
+    def save(self, path: Path) -> None:
+        """Write the case as a JSON file."""
+        path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Counterexample:
+        """Read a case that `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file holds none.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} holds no counterexample ({error}); write one with `save`") from error
+
+
+def arrays(**tensors: Tensor) -> dict[str, NDArray[Any]]:
+    """Return tensors as arrays, detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> arrays(x=torch.zeros(2))["x"].tolist()
+    [0.0, 0.0]
+    """
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}

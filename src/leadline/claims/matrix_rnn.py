@@ -1,0 +1,117 @@
+"""A3: a tanh recurrence whose matrix has norm 1/2 halves every gradient at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
+from leadline.claims.counterexample import Counterexample, arrays
+from leadline.claims.pictures import Lines
+from leadline.claims.scalar_chain import rational, steepest
+from leadline.claims.search import Point, Search, searched
+
+
+@dataclass(frozen=True)
+class MatrixRNN:
+    """``x ↦ tanh(W x)`` over `units` units with ``σ_max(W) = norm``, for `steps` - 1 applications."""
+
+    norm: float = 0.5
+    units: int = 4
+    steps: int = 8
+
+
+def jacobian(W: Float[Tensor, "*n k k"], x: Float[Tensor, "*n k"], applications: int) -> Float[Tensor, "*n k k"]:
+    """Return the derivative of so many applications of ``x ↦ tanh(W x)``: the product of ``D[1 - x²] W`` over them.
+
+    Examples
+    --------
+    >>> jacobian(torch.eye(2) / 2, torch.zeros(2), 3)
+    tensor([[0.1250, 0.0000],
+            [0.0000, 0.1250]])
+    """
+    J = torch.eye(W.shape[-1], dtype=W.dtype).expand_as(W)
+    for _ in range(applications):
+        x = torch.tanh((W @ x.unsqueeze(-1)).squeeze(-1))
+        J = (1 - x**2).unsqueeze(-1) * (W @ J)
+    return J
+
+
+def settle(of: MatrixRNN, effort: Effort) -> Evidence:
+    """Bound the norm by submultiplicativity, for all inputs and steps; else look for a larger one."""
+    bound = float(rational(of.norm) ** (of.steps - 1))
+    outcome, at_zero = _attained(of, effort)
+    return Evidence(
+        claimed=(_bounded(of, 0.5, effort),),
+        instead=(_bounded(of, of.norm, effort), outcome),
+        quantities=(
+            exact(f"bound after {of.steps - 1} applications", bound),
+            computed("σ_max at x = 0, W a multiple of an orthogonal matrix", at_zero),
+        ),
+        picture=_picture(of, effort),
+    )
+
+
+def _bounded(of: MatrixRNN, limit: float, effort: Effort) -> Outcome:
+    statement = f"σ_max(∂x_n/∂x_1) ≤ ({rational(limit)})^(n-1) for all x_1 and all W of norm {of.norm:g}"
+    if rational(of.norm) * steepest("tanh") <= rational(limit):
+        argument = f"each factor D[tanh'] W has norm at most sup tanh' · ‖W‖ = {steepest('tanh')} · {of.norm:g}"
+        return Outcome(statement, True, Grounds.SYMBOLIC, argument)
+    applications = of.steps - 1
+
+    def draw(generator: torch.Generator, starts: int) -> Point:
+        normal = {"generator": generator, "dtype": torch.float64}
+        W = torch.randn(starts, of.units, of.units, **normal)
+        return {"W": W, "x": torch.randn(starts, of.units, **normal)}
+
+    def excess(point: Point) -> Tensor:
+        J = jacobian(_scaled(point["W"], of.norm), point["x"], applications)
+        return torch.linalg.matrix_norm(J, 2).log() - applications * math.log(limit)
+
+    def values(at: Point) -> dict[str, int | float | str]:
+        found = torch.linalg.matrix_norm(jacobian(_scaled(at["W"], of.norm), at["x"], applications), 2).item()
+        return {"norm of W (scale it)": of.norm, "steps": of.steps, "claimed": limit**applications, "norm": found}
+
+    return searched(statement, Search(draw, excess), effort, values)
+
+
+def _scaled(W: Float[Tensor, "*n k k"], norm: float) -> Float[Tensor, "*n k k"]:
+    """Give a matrix the spectral norm asked for."""
+    return norm * W / torch.linalg.matrix_norm(W, 2)[..., None, None]
+
+
+def _attained(of: MatrixRNN, effort: Effort) -> tuple[Outcome, float]:
+    statement = "this bound is attained at x = 0 by a multiple of an orthogonal matrix"
+    Q = torch.linalg.qr(torch.randn(of.units, of.units, generator=effort.generator(), dtype=torch.float64)).Q
+    x = torch.zeros(of.units, dtype=torch.float64)
+    found = torch.linalg.svdvals(jacobian(of.norm * Q, x, of.steps - 1))[0].item()
+    bound = of.norm ** (of.steps - 1)
+    holds = abs(found - bound) <= 1e-12 * bound
+    case = None if holds else Counterexample(statement, {"norm": found, "bound": bound}, arrays(W=of.norm * Q, x=x))
+    return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"σ_max is {found:.15g}, the bound {bound:.15g}", case), found
+
+
+def _picture(of: MatrixRNN, effort: Effort) -> Lines:
+    generator = effort.generator()
+    W = _scaled(torch.randn(of.units, of.units, generator=generator, dtype=torch.float64), of.norm)
+    x = torch.randn(of.units, generator=generator, dtype=torch.float64)
+    n = range(1, 2 * of.steps)
+    found = tuple(torch.linalg.matrix_norm(jacobian(W, x, i), 2).item() for i in n)
+    series = (("a random W and x", found), ("bound", tuple(float(np.power(of.norm, i)) for i in n)))
+    return Lines(tuple(n), series, "applications", "σ_max", f"Gradient of a tanh recurrence, ‖W‖ = {of.norm:g}", True)
+
+
+CLAIM = Claim(
+    id="A3",
+    title="Matrix tanh RNN",
+    statement="If the recurrent matrix of x ↦ tanh(W x) has norm 1/2, the gradient over n states lies between 0 and "
+    "(1/2)^(n-1) in norm.",
+    paper="0 ≤ σ_max(∂x_n/∂x_1) ≤ (1/2)^(n-1).",
+    mathematics=MatrixRNN(),
+    settle=settle,
+)
