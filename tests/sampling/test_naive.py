@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from hypothesis import given as forall
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -57,6 +58,7 @@ SHAPES = st.sampled_from([(1, 1), (1, 4), (3, 2), (4, 3)])
 ORDERS = st.sampled_from(["h w", "w h", None, "random"])
 
 
+@settings(max_examples=40)
 @forall(SHAPES, ORDERS, st.sampled_from([0, 1]), st.integers(0, 10**6), st.integers(1, 3))
 def test_equals_a_sampler_written_out_in_any_order(
     shape: tuple[int, int], order: str | None, lag: int, seed: int, n: int
@@ -90,6 +92,7 @@ def test_equals_a_sampler_written_out_in_any_order(
         assert torch.equal(drawn[i], by_hand(model, ranks, u[i], lag, symbols[i], mask[i]))
 
 
+@settings(max_examples=25)
 @forall(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 4))
 def test_a_sample_does_not_depend_on_its_batch(seed: int, n: int, i: int) -> None:
     model = Chain(torch.arange(6))

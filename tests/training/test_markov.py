@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Dataset, Split, load
@@ -35,6 +35,7 @@ def direct(train: list[list[int]], history: list[int], x: int, strengths: tuple[
     return p
 
 
+@settings(max_examples=30)
 @given(CLIPS, CLIPS, CLIPS, st.integers(0, 3))
 def test_the_score_equals_counting_in_plain_python(
     train: list[list[int]], validation: list[list[int]], test: list[list[int]], order: int
@@ -49,6 +50,7 @@ def test_the_score_equals_counting_in_plain_python(
     assert set(model.strengths) <= set(STRENGTHS)
 
 
+@settings(max_examples=30)
 @given(CLIPS, st.integers(0, 2), st.integers(1, 3))
 def test_probabilities_of_all_continuations_sum_to_one(train: list[list[int]], order: int, length: int) -> None:
     model = fit_markov(dataset(train, train, train), order)

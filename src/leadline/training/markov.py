@@ -27,7 +27,7 @@ from leadline.training.scoring import Score
 STRENGTHS = tuple(float(2**i) for i in range(-2, 15))
 """The smoothing strengths α that are tried."""
 
-Keys = Int64[np.ndarray, " n"]
+Keys = Int64[np.ndarray, "_"]  # every table has a length of its own
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Markov:
             part=name,
         )
 
-    def _probabilities(self, clips: Sequence[Tensor] | Tensor, strengths: Sequence[float]) -> Float[np.ndarray, " n"]:
+    def _probabilities(self, clips: Sequence[Tensor] | Tensor, strengths: Sequence[float]) -> Float[np.ndarray, "_"]:
         """Return the probability of every symbol of all clips, from orders 0 to ``len(strengths) - 1``."""
         p = np.full(sum(clip.numel() for clip in clips), 1 / self.levels)
         for order, strength in enumerate(strengths):
