@@ -11,7 +11,7 @@ import sympy
 
 from leadline.errors import NotUniform
 from leadline.recurrence.affine import Potential, Step, smallest_potential
-from leadline.recurrence.feedback import generation_steps_of, training_steps_of
+from leadline.recurrence.feedback import generation_steps_of, recurrent_variables, training_steps_of
 from leadline.recurrence.ir import Offset, System
 from leadline.recurrence.longest import Longest, Point, longest_paths
 from leadline.results import Status
@@ -157,7 +157,7 @@ def _family(
 ) -> Family | None:
     """Find, along one longest path, a pivot from which a loop along every growing axis gains what the potential allows."""
     path = longest.path(longest.last())
-    recurrent = {s.reader for s in steps if s.reader == s.source} | set(system.inputs)
+    recurrent = recurrent_variables(system) | set(system.inputs)
     pivots = [point for point in path if point[0] in recurrent][:16] or path[-1:]
     for pivot in pivots:
         loops = [_loop(system, steps, base, pivot, axis, gain) for axis, gain in enumerate(gains)]

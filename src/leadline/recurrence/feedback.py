@@ -43,3 +43,13 @@ def generation_steps_of(system: System, lag: int = 1, *, draw: int = 0) -> tuple
 def without_costs(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the same dependences at no cost."""
     return tuple(Step(s.reader, s.source, s.offset, 0, s.growing) for s in steps)
+
+
+def recurrent_variables(system: System) -> frozenset[str]:
+    """Return the variables that rest on themselves: those between a tap back in the order of variables and its reader."""
+    order = [v.name for v in system.variables]
+    place = {name: i for i, name in enumerate(order)}
+    loops: set[str] = set()
+    for edge in system.edges:
+        loops.update(order[place[edge.reader] : place[edge.source] + 1])
+    return frozenset(loops)

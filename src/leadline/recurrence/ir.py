@@ -109,14 +109,14 @@ class Pointwise:
         In the order in which `call` takes them.
     call
         Maps tensors of shape (..., channels) to one of that shape.
-    parameter
-        The one number on which the function depends (slope, exponent …), if any.
+    literals
+        Arguments that are no tensors, by the name in the operator's schema.
     """
 
     function: str
     operands: tuple[Operand, ...]
     call: Callable[..., Tensor] = field(repr=False)
-    parameter: float | None = None
+    literals: Mapping[str, Any] = field(default_factory=dict)
     cost = 0
 
     @property
@@ -144,12 +144,15 @@ class Reduction:
     """A function that mixes the channels of one point: softmax, layer normalisation, sums.
 
     `call` maps a tensor of shape (points, *shape), where the channels of the tap fill `shape`, to (points, channels).
+    `literals` and `tensors` are the function's further arguments, by their names in the operator's schema.
     """
 
     function: str
     tap: Tap
     shape: tuple[int, ...]
     call: Callable[[Tensor], Tensor] = field(repr=False)
+    literals: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
     cost = 0
 
     @property

@@ -18,7 +18,7 @@ import sympy
 from leadline.errors import NotCausal, NotUniform
 from leadline.recurrence.affine import Step, smallest_potential
 from leadline.recurrence.depth import symbol
-from leadline.recurrence.feedback import generation_steps_of, training_steps_of, without_costs
+from leadline.recurrence.feedback import generation_steps_of, recurrent_variables, training_steps_of, without_costs
 from leadline.recurrence.ir import Offset, System
 from leadline.recurrence.reach import find_leak
 
@@ -106,7 +106,7 @@ def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Sch
         If there is none.
     """
     own = [Step(s.reader, s.source, s.offset, int(any(s.offset)), s.growing) for s in training_steps_of(system)]
-    recurrent = _recurrent(system)
+    recurrent = recurrent_variables(system)
     steps = [s if s.reader in recurrent and s.source in recurrent else replace(s, cost=0) for s in own]
     return _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
 
@@ -200,19 +200,6 @@ def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> d
         if not changed:
             return delay
     raise NotUniform("a recurrence in these equations does not advance along the order of generation")
-
-
-def _recurrent(system: System) -> frozenset[str]:
-    """Return the variables that rest on themselves."""
-    sources: dict[str, set[str]] = {v.name: set() for v in system.variables}
-    for edge in system.edges:
-        sources[edge.reader].add(edge.source)
-    order = {v.name: i for i, v in enumerate(system.variables)}
-    loops: set[str] = set()
-    for edge in system.edges:
-        if order[edge.source] >= order[edge.reader]:  # a tap back: everything between belongs to the loop
-            loops |= {n for n in order if order[edge.reader] <= order[n] <= order[edge.source]}
-    return frozenset(loops)
 
 
 def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Step, ...]) -> Schedule:

@@ -1,0 +1,206 @@
+"""Rules for recurrent layers: each becomes variables that read themselves one step back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.graph import Node
+from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit
+from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
+from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value
+
+
+class Cells:
+    """Emits the variables of recurrent layers, all with the positions of one reading."""
+
+    def __init__(self, low: Lowering, read: Field) -> None:
+        self.low, self.read = low, read
+        self.lead: Dims = read.dims[:-1]
+
+    def dims(self, k: int) -> Dims:
+        """Return the dimensions of k features at the positions of the reading."""
+        return (*self.lead, (Factor(FEATURE, k),))
+
+    def product(
+        self, sources: Sequence[tuple[Field, Offset, Tensor]], bias: Tensor | None, fills: Sequence[float] = ()
+    ) -> Field:
+        """Return ``bias + Σ weight · source``."""
+        fill = [*fills] or [source.fill for source, _, _ in sources]
+        taps = tuple(
+            Tap(s.variable, tuple(a + b for a, b in zip(s.shift, o, strict=True)), s.channels.reshape(-1), f)
+            for (s, o, _), f in zip(sources, fill, strict=True)
+        )
+        weights = tuple(weight for _, _, weight in sources)
+        equation = Contraction(taps, weights, bias, 1, tuple(weight.numel() for weight in weights))
+        return self.low.emit(equation, self.dims(len(weights[0])), self.read.sizes, "recurrence")
+
+    def apply(self, function: str, *operands: Field | Operand) -> Field:
+        """Return an elementwise function of readings."""
+        taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
+        call = _FUNCTIONS[function]
+        width = max(len(tap.channels) for tap in taps if isinstance(tap, Tap))
+        return self.low.emit(Pointwise(function, taps, call), self.dims(width), self.read.sizes, function)
+
+    def state(self, k: int, name: str) -> Field:
+        """Return a variable that gets its equation later, because the gates read it."""
+        return self.low.emit(Pointwise("copy", (), lambda: torch.empty(0)), self.dims(k), self.read.sizes, name)
+
+    def close(self, state: Field, function: str, *operands: Field | Operand) -> None:
+        """Give a state its equation and put it last, after what it reads."""
+        taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
+        self.low.replace(state, Pointwise(function, taps, _FUNCTIONS[function]))
+        variables = self.low.variables
+        index = next(i for i, v in enumerate(variables) if v.name == state.variable)
+        variables.append(variables.pop(index))
+
+
+_FUNCTIONS: dict[str, Any] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "add": torch.add,
+    "mul": torch.mul,
+    "muladd": lambda a, b, c, d: a * b + c * d,
+    "blend": lambda z, n, h: n + z * (h - n),
+    "addmul": lambda a, r, b: a + r * b,
+}
+
+
+def part(read: Field, start: int, stop: int) -> Field:
+    """Return some features of a reading whose last dimension is its only one with features."""
+    dims = (*read.dims[:-1], (Factor(FEATURE, stop - start),))
+    return Field(dims, read.variable, read.channels[..., start:stop], read.shift, read.sizes, read.fill)
+
+
+def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read `nn.RNN`, `nn.GRU` and `nn.LSTM` as stacked cells along one position axis."""
+    if args["bidirectional"]:
+        raise Misfit("a bidirectional recurrence reads the whole future")
+    if args["train"] and args["dropout"] > 0 and args["num_layers"] > 1:
+        raise Misfit("dropout between its layers is random; call model.eval() first")
+    read: Field = args["input"]
+    time = read.dims[1 if args["batch_first"] else 0]
+    if len(read.dims) != 3 or len(time) != 1 or time[0].role < 0 or any(f.role != FEATURE for f in read.dims[2]):
+        raise Misfit("it does not run along a position axis")
+    step = tuple(int(a == time[0].role) for a in range(low.rank))
+    kind = node.op.split(".")[1]
+    start = _start(args["hx"])
+    per, cell = (4 if args["has_biases"] else 2), _CELLS[kind]
+    tensors = [p.tensor for p in args["params"]]
+    for layer in range(args["num_layers"]):
+        mine = tensors[layer * per : (layer + 1) * per]
+        if len(mine) != per or (kind == "lstm" and len(tensors) != per * args["num_layers"]):
+            raise Misfit("a projected recurrence")
+        w_in, w_own = mine[:2]
+        b_in, b_own = mine[2:] if per == 4 else (None, None)
+        read = cell(Cells(low, read), read, step, w_in, w_own, b_in, b_own, start)
+    return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
+
+
+def _start(states: Any) -> float:
+    values = [s for s in (states if isinstance(states, tuple | list) else (states,))]
+    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
+        raise Misfit("its initial state is not zero")
+    return 0.0
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return None if a is None or b is None else a + b
+
+
+def _simple(
+    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float, function: str
+) -> Field:
+    h = c.state(w_own.shape[1], "h")
+    own = (0,) * len(step)
+    pre = c.product([(x, own, w_in), (h, step, w_own)], _sum(b_in, b_own), [x.fill, start])
+    c.close(h, function, pre)
+    return h
+
+
+def _rnn_tanh(*args: Any) -> Field:
+    return _simple(*args, "tanh")
+
+
+def _rnn_relu(*args: Any) -> Field:
+    return _simple(*args, "relu")
+
+
+def _gru(
+    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
+) -> Field:
+    """``r, z = σ(…)``, ``n = tanh(W_in x + b + r (W_hn h + b'))``, ``h = (1 - z) n + z h``."""
+    k = w_own.shape[1]
+    own = (0,) * len(step)
+    h = c.state(k, "h")
+    bias = _sum(b_in, b_own)
+    gates = c.product(
+        [(x, own, w_in[: 2 * k]), (h, step, w_own[: 2 * k])], None if bias is None else bias[: 2 * k], [x.fill, start]
+    )
+    gates = c.apply("sigmoid", gates)
+    new_in = c.product([(x, own, w_in[2 * k :])], None if b_in is None else b_in[2 * k :])
+    new_own = c.product([(h, step, w_own[2 * k :])], None if b_own is None else b_own[2 * k :], [start])
+    new = c.apply("tanh", c.apply("addmul", new_in, part(gates, 0, k), new_own))
+    past = Tap(h.variable, step, np.arange(k), start)
+    c.close(h, "blend", part(gates, k, 2 * k), new, past)
+    return h
+
+
+def _lstm(
+    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
+) -> Field:
+    """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``."""
+    k = w_own.shape[1]
+    own = (0,) * len(step)
+    h, cell = c.state(k, "h"), c.state(k, "c")
+    pre = c.product([(x, own, w_in), (h, step, w_own)], _sum(b_in, b_own), [x.fill, start])
+    i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
+    g = c.apply("tanh", part(pre, 2 * k, 3 * k))
+    o = c.apply("sigmoid", part(pre, 3 * k, 4 * k))
+    past = Tap(cell.variable, step, np.arange(k), start)
+    c.close(cell, "muladd", part(i_f, k, 2 * k), past, part(i_f, 0, k), g)
+    c.close(h, "mul", o, c.apply("tanh", cell))
+    return h
+
+
+_CELLS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lstm}
+
+
+def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read the grid recurrence as stacked cells that read themselves from the north and from the west."""
+    read: Field = args["x"]
+    if [dim[0].role for dim in read.dims[1:3]] != [0, 1] or low.rank != 2:
+        raise Misfit("the grid recurrence does not run along the two position axes")
+    cell = _grid_lstm if "lstm" in node.op else _grid_tanh
+    below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
+    for layer in range(len(north)):
+        w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]
+        read = cell(Cells(low, read), read, w_in, north[layer], west[layer], bias[layer])
+    return read, Unread("the carries of a grid recurrence")
+
+
+def _grid_tanh(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:
+    h = c.state(north.shape[1], "h")
+    pre = c.product([(x, (0, 0), w_in), (h, (1, 0), north), (h, (0, 1), west)], bias, [x.fill, 0.0, 0.0])
+    c.close(h, "tanh", pre)
+    return h
+
+
+def _grid_lstm(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:
+    """Gates o, i, g, f_N, f_W: ``c = f_N c_N + f_W c_W + i g``, ``h = o tanh c``."""
+    k = north.shape[1]
+    h, cell = c.state(k, "h"), c.state(k, "c")
+    pre = c.product([(x, (0, 0), w_in), (h, (1, 0), north), (h, (0, 1), west)], bias, [x.fill, 0.0, 0.0])
+    o_i = c.apply("sigmoid", part(pre, 0, 2 * k))
+    g = c.apply("tanh", part(pre, 2 * k, 3 * k))
+    forget = c.apply("sigmoid", part(pre, 3 * k, 5 * k))
+    above, left = (Tap(cell.variable, o, np.arange(k)) for o in ((1, 0), (0, 1)))
+    kept = c.apply("muladd", part(forget, 0, k), above, part(forget, k, 2 * k), left)
+    c.close(cell, "addmul", kept, part(o_i, k, 2 * k), g)
+    c.close(h, "mul", part(o_i, 0, k), c.apply("tanh", cell))
+    return h
