@@ -7,7 +7,7 @@ means no dependence. Views and selections act on the tensors themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 _CHUNK = 1 << 24  # elements of the largest temporary
 
 
+@runtime_checkable
 class Algebra(Protocol):
     """How dependences combine."""
 

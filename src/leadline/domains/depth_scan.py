@@ -1,7 +1,7 @@
 """Depth through recurrences, in closed form: step t is one deeper than the deepest of its input and step t - 1.
 
-``h_t = c + max(x_t, h_(t-1))`` unrolls to ``h_t = c·t + c + max over s ≤ t of (x_s - c·s)``, a running maximum of skewed
-depths; on a grid the skew is along both axes. No loop over steps.
+``h_t = c + max(x_t, h_(t-1))`` unrolls to ``h_t = c·t + c + max over s ≤ t of (x_s - c·s)``, a running maximum of
+skewed depths; on a grid the skew is along both axes. No loop over steps.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _cell(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -
 
 
 def _layers(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Outputs ``[time, batch, units]`` or batch first, and final states ``[layers · directions, batch, units]``."""
+    """Return outputs, ``[time, batch, units]`` or batch first, and final states ``[layers · ways, batch, units]``."""
     *_, units = flow.shape(recurrence.states[0])
     shape = flow.shape(recurrence.input)[:-1]
     steps, batch = shape[::-1] if recurrence.batch_first else shape

@@ -31,7 +31,7 @@ def contraction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
     ]
     parts = [part.expand(node.shape) for part in parts]
     added = None if product.added is None else links(product.added)
-    return shaped(node, flow.all_of(*parts, added))
+    return shaped(node, flow.all_of(flow.multiplied(node, flow.all_of(*parts)), added))
 
 
 def _through(
@@ -89,7 +89,8 @@ def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     row = None if query is None else reduce(query, [-1]).expand(*batch, queries, keys)
     column = None if key is None else reduce(key, [-1]).transpose(-1, -2).expand(*batch, queries, keys)
     mask = None if att.mask is None else links(att.mask)
-    logits = flow.all_of(row, column, None if mask is None else mask.expand(*batch, queries, keys))
+    scores = flow.multiplied(node, flow.all_of(row, column))
+    logits = flow.all_of(scores, None if mask is None else mask.expand(*batch, queries, keys))
     weights = None
     if logits is not None:
         lone = shown.sum(-1, keepdim=True) == 1
@@ -102,7 +103,8 @@ def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
             values = reduce(value, [-2]).expand(*batch, queries, value.shape[-1])
         else:
             values = flow.algebra.contract(x, partners).reshape(*batch, -1, queries).transpose(-1, -2)
-    return shaped(node, flow.all_of(None if weights is None else weights.expand(node.shape), values))
+    joined = flow.all_of(None if weights is None else weights.expand(node.shape), values)
+    return shaped(node, flow.multiplied(node, joined))
 
 
 def _shown(flow: Flow, mask: Ref | None, causal: bool, shape: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from leadline.domains import flow_local as local
@@ -37,9 +37,9 @@ RULES: dict[Kind, Rule] = {
 }
 
 
-def transfers(flow: Flow) -> dict[Kind, Transfer[Links]]:
+def transfers(flow: Flow, rules: Mapping[Kind, Rule] = RULES) -> dict[Kind, Transfer[Links]]:
     """Bind the rules to a walk; outputs that are known exactly depend on nothing."""
-    return {kind: _bound(flow, rule) for kind, rule in RULES.items()}
+    return {kind: _bound(flow, rule) for kind, rule in rules.items()}
 
 
 def _bound(flow: Flow, rule: Rule) -> Transfer[Links]:

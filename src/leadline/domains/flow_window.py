@@ -24,9 +24,8 @@ def convolution(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
         parts.append(_convolved(flow, conv, x, node))
     if weight is not None:
         parts.append(present(flow.total([weight])))
-    if bias is not None:
-        parts.append(bias.reshape(-1, *(1,) * conv.axes))
-    return shaped(node, flow.joined([part.expand(node.shape) for part in parts]))
+    mixed = flow.multiplied(node, flow.joined([part.expand(node.shape) for part in parts]))
+    return shaped(node, flow.all_of(mixed, None if bias is None else bias.reshape(-1, *(1,) * conv.axes)))
 
 
 def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:

@@ -22,22 +22,36 @@ def support(
 ) -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
     """Find the elements of every input that the chosen elements of an output may depend on.
 
-    `flow` works over the algebra `Links`. Each operation's rule is linear in its arguments' links, so its transpose carries a mask backwards; the cost is about
-    one pass forwards and one back, whatever the number of inputs.
-
     Raises
     ------
     UnknownOp
         If a node has no rule and `on_unknown` is ``"raise"``.
     """
+    graph = flow.graph
+    marked, coverage = behind(flow, {graph.outputs[output]: chosen}, on_unknown=on_unknown)
+    inputs = {
+        name: marked.get(Ref(index), torch.zeros(graph.nodes[index].shape, dtype=torch.bool))
+        for name, index in graph.inputs.items()
+    }
+    return inputs, coverage
+
+
+def behind(
+    flow: Flow, chosen: Mapping[Ref, Bool[Tensor, "..."]], *, on_unknown: OnUnknown = "raise"
+) -> tuple[dict[Ref, Bool[Tensor, "..."]], Coverage]:
+    """Mark every element, of every value, that the chosen elements may depend on; values without any are left out.
+
+    `flow` works over the algebra `Links`. Each operation's rule is linear in its arguments' links, so its transpose
+    carries a mask backwards; the cost is about one pass forwards and one back, whatever the number of inputs.
+    """
     graph, rules, varying = flow.graph, transfers(flow), _varying(flow.graph, flow.facts)
-    marked: dict[Ref, Tensor] = {graph.outputs[output]: chosen}
+    marked = dict(chosen)
     gaps: list[Gap] = []
     visited = 0
     for node in reversed(graph.nodes):
         if node.kind in LEAVES:
             continue
-        marks = [marked.pop(Ref(node.index, i), None) for i in range(len(node.outputs))]
+        marks = [marked.get(Ref(node.index, i)) for i in range(len(node.outputs))]
         if all(mark is None for mark in marks):
             continue
         visited += 1
@@ -50,11 +64,7 @@ def support(
             back = transposed(flow, flow.top, node, marks, varying)
         for ref, mask in back.items():
             marked[ref] = mask | marked[ref] if ref in marked else mask
-    inputs = {
-        name: marked.get(Ref(index), torch.zeros(graph.nodes[index].shape, dtype=torch.bool))
-        for name, index in graph.inputs.items()
-    }
-    return inputs, Coverage(visited, tuple(gaps))
+    return marked, Coverage(visited, tuple(gaps))
 
 
 def _varying(graph: Graph, facts: Mapping[Ref, Facts]) -> frozenset[Ref]:
