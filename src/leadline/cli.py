@@ -64,21 +64,22 @@ def _read_as(command: Command) -> Command:
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @_read_as
-@click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the last one.")
+@click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
     """Print the four depths of MODEL, each number with its status."""
-    from leadline.audit import check_subject
+    from leadline.audit import check_named
+    from leadline.named import find_model
     from leadline.report.audit_document import describe_audit
     from leadline.report.writing import publish
-    from leadline.named import find_model
 
-    subject = find_model(model, settings)
-    audit = check_subject(subject, **how)
-    publish(lambda: describe_audit(audit, subject.run), audit, json=json, html=html)
+    named = find_model(model, settings)
+    position = how.pop("position")
+    audit = check_named(named, position=None if position is None else _place(position), **how)
+    publish(lambda: describe_audit(audit, named.run), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0
 
 
@@ -93,13 +94,13 @@ def compare(first: str, second: str, samples: int, seed: int, json: Path | None,
 
     A and B are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
     """
-    from leadline.audit import compare_subjects
+    from leadline.comparison import compare as put_side_by_side
+    from leadline.named import find_model
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
-    from leadline.named import find_model
 
-    subjects = [find_model(name, settings) for name, *settings in (first.split(), second.split())]
-    comparison = compare_subjects(subjects[0], subjects[1], samples=samples, seed=seed)
+    models = [find_model(name, settings) for name, *settings in (first.split(), second.split())]
+    comparison = put_side_by_side(models[0], models[1], samples=samples, seed=seed)
     publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
 
 
@@ -182,6 +183,14 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
         _fail(f"this is a bug of leadline's: {type(error).__name__}: {error}; please report it with {file.name}", 70)
+
+
+def _place(text: str) -> tuple[int, ...]:
+    """Read an output position, ``5,3``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{text!r} is no position; write one number per position axis, e.g. 5,3") from None
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,0 +1,166 @@
+"""An audit as a document: one section for each depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+from leadline.audit import Audit, Unavailable
+from leadline.domains.counts import Count
+from leadline.domains.generations import Generation
+from leadline.domains.reach import Context
+from leadline.domains.saved import Memory
+from leadline.domains.spans import Span
+from leadline.domains.verdicts import Causality
+from leadline.jacobian import GradientDepth
+from leadline.report.context_map import context_map
+from leadline.report.document import Block, Curve, Document, Section, Table, Text
+from leadline.report.numbers import bound, shape, size, whole
+from leadline.training import Run
+
+Result = TypeVar("Result")
+Rows = tuple[tuple[str, ...], ...]
+
+_HEAD = ("", "value", "status")
+_MODULES = 12
+
+
+def describe_audit(audit: Audit, run: Run | None = None, samples: tuple[Block, ...] = ()) -> Document:
+    """Lay an audit out; of a trained model also its scores and samples."""
+    sections = [
+        Section("Sequential depth", (*_or_why(audit.count, _count), *_or_why(audit.span, _span))),
+        Section("Generation", _or_why(audit.generation, _generation)),
+        Section("Context depth", (*_or_why(audit.causality, _causality), *_or_why(audit.context, _context))),
+        Section("Gradient depth", _or_why(audit.gradient, _gradient)),
+        Section("Memory to train", _or_why(audit.memory, _memory)),
+    ]
+    if run is not None:
+        sections.append(Section("Training", _training(run)))
+    if samples:
+        sections.append(Section("Samples", samples))
+    inputs = ", ".join(shape(sizes) for sizes in audit.inputs.values())
+    mode = "training" if audit.training else "evaluation"
+    subtitle = f"inputs {inputs} · {audit.dtype} · {mode} mode · seed {audit.seed} · torch {audit.torch}"
+    return Document(f"The depths of {audit.name}", subtitle, tuple(sections))
+
+
+def _or_why(result: Result | Unavailable, describe: Callable[[Result], tuple[Block, ...]]) -> tuple[Block, ...]:
+    """Describe a result, or say why it is not known."""
+    return (Text(f"unknown: {result.reason}"),) if isinstance(result, Unavailable) else describe(result)
+
+
+def _count(count: Count) -> tuple[Block, ...]:
+    rows: Rows = (
+        ("connections", whole(count.connections), str(count.status)),
+        ("multiply-accumulates", whole(count.macs), str(count.status)),
+        ("parameters", whole(count.parameters), "proved"),
+        ("covered", str(count.coverage), ""),
+    )
+    ranked = sorted(count.by_module.items(), key=lambda item: (-item[1].macs, -item[1].parameters))
+    modules = tuple(
+        (path or "(the model itself)", whole(t.connections), whole(t.macs), whole(t.parameters))
+        for path, t in ranked[:_MODULES]
+    )
+    left = len(ranked) - len(modules)
+    caption = "By module" + (f", the {len(modules)} largest of {len(ranked)}" if left > 0 else "")
+    head = ("module", "connections", "multiply-accumulates", "parameters")
+    return Table(_HEAD, rows), Table(head, modules, caption)
+
+
+def _span(span: Span) -> tuple[Block, ...]:
+    rows: Rows = (
+        ("sequential steps", whole(span.steps), str(span.status)),
+        ("steps as the code runs them", whole(span.op_steps), str(span.status)),
+    )
+    path = Text("longest chain: " + " → ".join(map(str, span.critical_path))) if span.critical_path else None
+    return (Table(_HEAD, rows), path) if path is not None else (Table(_HEAD, rows),)
+
+
+def _generation(generation: Generation) -> tuple[Block, ...]:
+    rows: Rows = (
+        ("sequential steps", bound(generation.steps), str(generation.steps.status)),
+        ("fronts of symbols drawn at once", bound(generation.fronts), str(generation.fronts.status)),
+        ("symbols", whole(generation.symbols), f"lag {generation.lag}"),
+    )
+    return (Table(_HEAD, rows),)
+
+
+def _causality(causality: Causality) -> tuple[Block, ...]:
+    rows = [
+        ("causality", str(causality.verdict), str(causality.coverage)),
+        ("lag", "depends on no input" if causality.lag is None else str(causality.lag), f"layout {causality.layout}"),
+    ]
+    if causality.witness is not None:
+        rows.append(("leak", str(causality.witness), "confirmed" if causality.witness.confirmed else "by structure"))
+    if causality.cross_batch is not None:
+        rows.append(("across samples", str(causality.cross_batch), ""))
+    return (Table(_HEAD, tuple(rows)),)
+
+
+def _context(context: Context) -> tuple[Block, ...]:
+    name = next(iter(context.seen))
+    box = context.box(name) or {}
+    rows = [
+        ("positions seen", f"{whole(context.size)} of {whole(context.map.numel())}", str(context.coverage)),
+        ("receptive field", ", ".join(f"{a} {low} to {high}" for a, (low, high) in box.items()) or "empty", ""),
+    ]
+    if name in context.blind:
+        always = context.always_blind[name]
+        ever = "" if always is None else f"{whole(int(always.sum()))} at any depth, if all positions are treated alike"
+        rows.append(("earlier positions not seen", whole(int(context.blind[name].sum())), ever))
+    drawn = context_map(context)
+    table = Table(_HEAD, tuple(rows))
+    return (table,) if drawn is None else (table, drawn)
+
+
+def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
+    rows: Rows = (
+        ("verdict", gradient.verdict, "estimate"),
+        ("log rate a stage", str(gradient.rate), f"seed {gradient.seed}"),
+        ("law", str(gradient.law), "95 % interval"),
+        *(
+            (f"lost in {name} at depth", "never, at this rate" if depth is None else whole(depth), "from the law")
+            for name, depth in gradient.underflow_depth.items()
+        ),
+    )
+    drawn = gradient_curve(gradient)
+    return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
+
+
+def gradient_curve(gradient: GradientDepth) -> Curve | None:
+    """Draw the gradient's norm along the stages; None with fewer than two of them."""
+    norms = tuple(stage.gradient.value for stage in gradient.stages)
+    if len(norms) < 2 or not all(math.isfinite(norm) for norm in norms):
+        return None
+    depths = tuple(float(index) for index in range(len(norms)))
+    first, last = gradient.stages[0].name, gradient.stages[-1].name
+    caption = f"norm of the gradient where each stage begins, from {first} to {last}"
+    return Curve(depths, (("gradient norm", norms),), "stage", "gradient norm", caption, log_y=min(norms) > 0)
+
+
+def _memory(memory: Memory) -> tuple[Block, ...]:
+    rows: Rows = (
+        ("kept for the backward pass", size(memory.saved), str(memory.status)),
+        ("parameters", size(memory.parameters), "proved"),
+        ("gradients", size(memory.gradients), "proved"),
+        ("peak, without the optimiser", size(memory.peak), "estimate"),
+    )
+    return (Table(_HEAD, rows),)
+
+
+def _training(run: Run) -> tuple[Block, ...]:
+    data = run.data
+    rows = [
+        ("data", f"{data['name']}, {data['levels']} levels", data["division"]),
+        ("binarisation", str(data["binarisation"] or "none"), ""),
+    ]
+    if run.result is None:
+        return Table(("", "", ""), tuple(rows)), Text("The run is not finished.")
+    result = run.result
+    rows += [
+        ("test", f"{result.test.bits_per_dim:.4f} bits/dim", f"{result.test.nats_per_example} nats per example"),
+        ("validation", f"{result.validation.bits_per_dim:.4f} bits/dim", "chosen on this part"),
+        ("trained", f"{result.steps} steps in {result.seconds:.0f} s", f"seed {run.config.seed}"),
+    ]
+    return (Table(("", "", ""), tuple(rows)),)

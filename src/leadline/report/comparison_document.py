@@ -1,0 +1,115 @@
+"""A comparison as a document: one table of both models, their context maps and their samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from typing import TypeVar
+
+from leadline.audit import Audit, Unavailable
+from leadline.comparison import Comparison, Trial
+from leadline.domains.reach import Context
+from leadline.report.audit_document import gradient_curve
+from leadline.report.context_map import context_map
+from leadline.report.document import Block, Document, Section, Table
+from leadline.report.exports import blocks
+from leadline.report.numbers import bound, size, whole
+
+Result = TypeVar("Result")
+
+_UNKNOWN = "unknown"
+
+
+def describe_comparison(comparison: Comparison) -> Document:
+    """Lay a comparison out."""
+    first, second = comparison.first, comparison.second
+    rows = (*_depth_rows(first, second), *_trial_rows(comparison.first_trial, comparison.second_trial))
+    sections = [Section("Depths", (Table(("", first.name, second.name), rows),))]
+    maps = tuple(chain.from_iterable(_map(audit) for audit in (first, second)))
+    if maps:
+        sections.append(Section("What one output sees", maps))
+    curves = tuple(chain.from_iterable(_curve(audit) for audit in (first, second)))
+    if curves:
+        sections.append(Section("Gradients through depth", curves))
+    trials = ((first, comparison.first_trial), (second, comparison.second_trial))
+    pictures = [blocks(trial.drawn, f"{audit.name}, seed {trial.drawn.seed}") for audit, trial in trials if trial]
+    if pictures:
+        sections.append(Section("Samples", tuple(chain.from_iterable(pictures))))
+    subtitle = f"{first.dtype} · seed {first.seed} · torch {first.torch} · (p) proved, (b) bound, (e) estimate"
+    return Document(f"{first.name} beside {second.name}", subtitle, tuple(sections))
+
+
+def _depth_rows(first: Audit, second: Audit) -> tuple[tuple[str, ...], ...]:
+    rows: tuple[tuple[str, Callable[[Audit], str]], ...] = (
+        ("parameters", lambda a: _unless(a.count, lambda c: f"{whole(c.parameters)} (p)")),
+        ("connections", lambda a: _unless(a.count, lambda c: f"{whole(c.connections)} ({c.status[0]})")),
+        ("multiply-accumulates", lambda a: _unless(a.count, lambda c: f"{whole(c.macs)} ({c.status[0]})")),
+        ("sequential steps to train", lambda a: _unless(a.span, lambda s: f"{whole(s.steps)} ({s.status[0]})")),
+        ("steps as the code runs them", lambda a: _unless(a.span, lambda s: f"{whole(s.op_steps)} ({s.status[0]})")),
+        ("sequential steps to generate", _generation),
+        ("fronts of symbols drawn at once", _fronts),
+        ("causality", lambda a: _unless(a.causality, lambda c: f"{c.verdict}, lag {c.lag}")),
+        ("positions that one output sees", lambda a: _unless(a.context, lambda c: f"{whole(c.size)} (p)")),
+        ("earlier positions it does not see", _blind),
+        ("kept for the backward pass", lambda a: _unless(a.memory, lambda m: f"{size(m.saved)} ({m.status[0]})")),
+        ("gradient through depth", lambda a: _unless(a.gradient, lambda g: f"{g.kind} (e)")),
+    )
+    return tuple((name, tell(first), tell(second)) for name, tell in rows)
+
+
+def _trial_rows(first: Trial | None, second: Trial | None) -> tuple[tuple[str, ...], ...]:
+    if first is None and second is None:
+        return ()
+    rows: tuple[tuple[str, Callable[[Trial], str]], ...] = (
+        ("test score", lambda t: f"{t.test_bits:.4f} bits/dim, {t.test_nats:.2f} nats per example"),
+        ("data", lambda t: t.data + (f", {t.binarisation}" if t.binarisation else "")),
+        ("trained for", lambda t: f"{t.training_seconds:.0f} s, {t.examples_per_second:.0f} examples/s"),
+        (
+            "drawing a sample takes",
+            lambda t: f"{t.seconds_per_sample:.3f} s ({len(t.drawn.symbols)} at once, {t.sampler})",
+        ),
+    )
+    return tuple(
+        (name, *("not trained" if trial is None else tell(trial) for trial in (first, second))) for name, tell in rows
+    )
+
+
+def _unless(result: Result | Unavailable, tell: Callable[[Result], str]) -> str:
+    return _UNKNOWN if isinstance(result, Unavailable) else tell(result)
+
+
+def _generation(audit: Audit) -> str:
+    return _unless(audit.generation, lambda g: f"{bound(g.steps)} ({g.steps.status[0]})")
+
+
+def _fronts(audit: Audit) -> str:
+    return _unless(
+        audit.generation, lambda g: f"{bound(g.fronts)} ({g.fronts.status[0]}) for {whole(g.symbols)} symbols"
+    )
+
+
+def _blind(audit: Audit) -> str:
+    def tell(context: Context) -> str:
+        blind = next(iter(context.blind.values()), None)
+        always = next(iter(context.always_blind.values()), None)
+        if blind is None:
+            return "no order"
+        ever = "" if always is None else f", {whole(int(always.sum()))} of them at any depth"
+        return f"{whole(int(blind.sum()))}{ever}"
+
+    return _unless(audit.context, tell)
+
+
+def _map(audit: Audit) -> tuple[Block, ...]:
+    if isinstance(audit.context, Unavailable):
+        return ()
+    drawn = context_map(audit.context)
+    return () if drawn is None else (replace(drawn, caption=f"{audit.name}: {drawn.caption}"),)
+
+
+def _curve(audit: Audit) -> tuple[Block, ...]:
+    if isinstance(audit.gradient, Unavailable):
+        return ()
+    drawn = gradient_curve(audit.gradient)
+    return () if drawn is None else (replace(drawn, caption=f"{audit.name}: {drawn.caption}"),)
