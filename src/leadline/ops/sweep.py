@@ -39,7 +39,9 @@ class Neighbours:
 Step = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]
 
 
-def sweep(step: Step, tables: tuple[Tensor, ...], width: int, *, reverse: bool = False) -> Float[Tensor, "l h w b m"]:
+def sweep(
+    step: Step, tables: tuple[Tensor, ...], width: int, *, keep: int | None = None, reverse: bool = False
+) -> Float[Tensor, "l h w b m"]:
     """Apply `step` to every front and return what each cell carries to its neighbours.
 
     Parameters
@@ -51,6 +53,8 @@ def sweep(step: Step, tables: tuple[Tensor, ...], width: int, *, reverse: bool =
         What the cells read besides their neighbours, each ``[layers, h, w, b, any]``.
     width
         Number of features that a cell carries.
+    keep
+        Return only so many of them, the first ones.
     reverse
         Run from the last layer's south-east corner back; "north" is then south, "west" east and "below" above.
     """
@@ -63,7 +67,7 @@ def sweep(step: Step, tables: tuple[Tensor, ...], width: int, *, reverse: bool =
         carry = step(front, _neighbours(front, past, carry, layers), tuple(fronts[s] for fronts in packed))
         if inside is not None and not front.full:
             carry = carry * inside[s]
-        carries.append(carry)
+        carries.append(carry if keep is None else carry[..., :keep])
         past = front
     return schedule.unpack(carries, reverse=reverse)
 

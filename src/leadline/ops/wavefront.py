@@ -1,7 +1,7 @@
 """The grid recurrence and its two derivatives, each as one sweep over the fronts and a few large products.
 
-All tables are laid out ``[layers, h, w, b, features]``. What does not depend on the neighbours (the first layer's input
-projection, the linearisation, the gradients of the weights) stays outside the sweeps.
+All tables are laid out ``[layers, h, w, b, features]``. What need not wait for the neighbours (the first layer's input
+projection, pre-activations once all outputs are known, the weights' gradients) stays outside the sweeps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import linear, pad
 
 from leadline.ops.cells import Cell
 from leadline.ops.fronts import Front
@@ -47,8 +47,7 @@ def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) 
         pre = _mix(tables[0], near.features(k), mixing[front.layers])
         return cell.advance(pre, near.north, near.west)
 
-    drive = _first_layer(x.permute(1, 2, 0, 3) @ weights.weight_in.mT, weights.layers) + _per_layer(weights.bias)
-    return sweep(step, (drive,), cell.states * k)
+    return sweep(step, (_drive(x, weights),), cell.states * k)
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,9 @@ class Linearised:
             pre = _mix(tables[0], near.features(k), mixing[front.layers])
             return cell.push(cell.linearise(*tables[1:]), pre, near.north, near.west)
 
-        cells = self.x.permute(1, 2, 0, 3)
-        entering = dx.permute(1, 2, 0, 3) @ self.weights.weight_in.mT + cells @ d_weights.weight_in.mT
-        drive = _first_layer(entering, self.weights.layers) + self._recur(d_weights)
+        moved_weights = self._recur(_drive(self.x, d_weights), d_weights)
+        moved_input = dx.permute(1, 2, 0, 3) @ self.weights.weight_in.mT
+        drive = torch.cat([moved_weights[:1] + moved_input, moved_weights[1:]])
         return sweep(step, (drive, *self._around()), cell.states * k)
 
     def adjoint(self, g: Float[Tensor, "d h w b sk"]) -> tuple[Float[Tensor, "b h w k_in"], Weights]:
@@ -84,22 +83,20 @@ class Linearised:
             return cell.pull(cell.linearise(*tables[1:]), arrived, near.north, near.west)
 
         carried = gated + 2 * (cell.states - 1) * k
-        delta = sweep(step, (g, *self._around()), carried, reverse=True)[..., :gated]
+        delta = sweep(step, (g, *self._around()), carried, keep=gated, reverse=True)
         return delta[0].permute(2, 0, 1, 3) @ self.weights.weight_in, self._weight_gradients(delta)
 
     def _around(self) -> tuple[Tensor, ...]:
         """Return what the linearisation of a cell takes."""
         if self.cell.states == 1:
             return (self.carry,)
-        entering = self.x.permute(1, 2, 0, 3) @ self.weights.weight_in.mT
-        pre = _first_layer(entering, self.weights.layers) + self._recur(self.weights)
+        pre = self._recur(_drive(self.x, self.weights), self.weights)
         states = self.carry[..., self.weights.units :]
         return pre, states, _north(states), _west(states)
 
-    def _recur(self, weights: Weights) -> Float[Tensor, "d h w b gk"]:
-        """Apply weights (or their tangent) to the neighbours' outputs as they are known, with the bias."""
-        mixed = torch.bmm(self._context(), _mixing(weights))
-        return mixed.reshape(*self.carry.shape[:4], mixed.shape[-1]) + _per_layer(weights.bias)
+    def _recur(self, drive: Float[Tensor, "d h w b gk"], weights: Weights) -> Float[Tensor, "d h w b gk"]:
+        """Add what weights (or their tangent) make of the neighbours' outputs, now that all are known, to the drive."""
+        return torch.baddbmm(drive.flatten(1, 3), self._context(), _mixing(weights)).reshape(drive.shape)
 
     def _context(self) -> Float[Tensor, "d n s"]:
         """Return what each cell read from its neighbours: their outputs, side by side."""
@@ -135,12 +132,13 @@ def _mixing_back(weights: Weights) -> Float[Tensor, "d t k"]:
     return torch.cat(sides, -2).flip(0)
 
 
-def _per_layer(bias: Float[Tensor, "d m"]) -> Float[Tensor, "d 1 1 1 m"]:
-    return bias[:, None, None, None]
-
-
-def _first_layer(table: Float[Tensor, "h w b m"], layers: int) -> Float[Tensor, "d h w b m"]:
-    return pad(table[None], (0, 0) * 4 + (0, layers - 1))
+def _drive(x: Float[Tensor, "b h w k_in"], weights: Weights) -> Float[Tensor, "d h w b gk"]:
+    """Return what the pre-activations receive from outside the recurrence: the input in the first layer, and biases."""
+    first = linear(x.permute(1, 2, 0, 3), weights.weight_in, weights.bias[0])[None]
+    if weights.layers == 1:
+        return first
+    biases = weights.bias[1:, None, None, None]
+    return torch.cat([first, biases.expand(-1, *first.shape[1:])])
 
 
 def _north(table: Float[Tensor, "d h w b m"]) -> Float[Tensor, "d h w b m"]:
