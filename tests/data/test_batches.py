@@ -1,12 +1,14 @@
 """Batches: functions of seed and step, every example of an epoch once, every symbol of an evaluation once."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Split, TrainingBatches, evaluation_batches, load
-from leadline.data.transforms import Shift
+from leadline.data.augmentations import Shift, Turn
+from leadline.errors import UsageError
 
 DIGITS = load("digits")
 TONES = load("tones", clips=30, length=90)
@@ -103,3 +105,32 @@ def test_a_shift_moves_images_and_fills_with_zero(seed: int, pixels: int) -> Non
         windows = [padded[i, r : r + 8, c : c + 8] for r in moves for c in moves]
         assert any(torch.equal(window, shifted[i]) for window in windows)
     assert torch.equal(Shift(pixels, chance=0.0)(x, torch.Generator()), x)
+
+
+@given(st.integers(0, 50))
+def test_a_turn_is_one_of_eight_forms_and_all_of_them_occur(seed: int) -> None:
+    x = DIGITS.train.examples[:200].long()
+    turned = Turn()(x, torch.Generator().manual_seed(seed))
+    seen = set()
+    for before, after in zip(x, turned, strict=True):
+        forms = [torch.rot90(y, quarter) for y in (before, before.flip(1)) for quarter in range(4)]
+        found = [i for i, form in enumerate(forms) if torch.equal(form, after)]
+        assert found
+        seen |= set(found[:1])
+    assert len(seen) == 8
+
+
+def test_only_square_images_are_turned() -> None:
+    with pytest.raises(UsageError, match="5 × 4"):
+        Turn()(torch.zeros(1, 5, 4, dtype=torch.int64), torch.Generator())
+
+
+def test_augmentation_fades_out() -> None:
+    batches = TrainingBatches(DIGITS, 500, 0, (Turn(), Shift(2)), fade=10)
+    changed = []
+    for step in range(14):
+        batch = batches.at(step)
+        changed.append((batch.x != DIGITS.train.examples[list(batch.index)]).flatten(1).any(1).double().mean().item())
+    assert changed[0] > 0.9
+    assert changed == sorted(changed, reverse=True) or np.polyfit(range(14), changed, 1)[0] < -0.05
+    assert changed[10:] == [0.0] * 4

@@ -34,10 +34,10 @@ class Killed(BaseException):
 def killed_at(path: Path, step: int, monkeypatch: pytest.MonkeyPatch, config: TrainConfig = CONFIG) -> None:
     real = Session.step
 
-    def fatal(self: Session, steps: int) -> None:
+    def fatal(self: Session) -> None:
         if self.state.step == step:
             raise Killed
-        real(self, steps)
+        real(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "step", fatal)
@@ -212,7 +212,7 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
             tmp_path / "s",
             build=lambda name, **kw: dataclasses.replace(build_tiny(name, **kw), likelihood=None),
         )
-    with pytest.raises(UsageError, match="shift moves images"):
+    with pytest.raises(UsageError, match="shift and turn move"):
         train(
             "tiny",
             {"classes": 256, "shape": [9]},
@@ -257,10 +257,10 @@ def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
 
 
 def test_the_average_is_the_recursion_written_out() -> None:
-    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1)
+    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1, steps=30)
     expected = [p.detach().double().clone() for p in session.state.model.parameters()]
     for n in range(1, 30):
-        session.step(30)
+        session.step()
         decay = min(0.9, (1 + n) / (10 + n))
         expected = [
             decay * e + (1 - decay) * p.double()

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Integer
 from torch import Tensor
 
+from leadline.data.augmentations import Augmentation
 from leadline.data.dataset import Dataset, Split
-from leadline.data.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class TrainingBatches:
 
     Images come in a new permutation every epoch (an incomplete last batch is left out). Audio comes as random crops of
     `crop` samples from clips drawn by their length; shorter clips are padded and masked.
-    The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not
-    silence, so they do not count.
+    The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not silence,
+    so they do not count. `augmentations` change training images with a strength that falls from 1 to 0 in the first
+    `fade` steps (None: it stays 1).
 
     Examples
     --------
@@ -57,7 +58,8 @@ class TrainingBatches:
     data: Dataset
     size: int
     seed: int
-    transforms: tuple[Transform, ...] = ()
+    augmentations: tuple[Augmentation, ...] = ()
+    fade: int | None = None
     crop: int = 2048
     burn_in: int = 0
 
@@ -72,8 +74,10 @@ class TrainingBatches:
         """Return the batch of training step `step`, counted from 0."""
         generator = torch.Generator().manual_seed(_seed(self.seed, step + 1, 0))
         batch = self._crops(generator) if self.data.kind == "audio" else self._images(step)
-        x = batch.x
-        for transform in (*self.transforms, *self.data.transforms):
+        x, strength = batch.x, 1.0 if self.fade is None else max(0.0, 1 - step / self.fade)
+        for augmentation in self.augmentations:
+            x = augmentation(x, generator, strength)
+        for transform in self.data.transforms:
             x = transform(x, generator)
         return Batch(x, batch.mask, batch.labels, batch.index)
 

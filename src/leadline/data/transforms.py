@@ -44,25 +44,3 @@ class Binarise:
         """Return the bits."""
         u = torch.rand(x.shape, generator=generator, dtype=torch.float64)
         return (u * (self.levels - 1) < x).to(x.dtype)
-
-
-@dataclass(frozen=True)
-class Shift:
-    """Move each image by up to `pixels` rows and columns with probability `chance`, filling with 0.
-
-    The density that a model learns stays one over the original images: shifted ones are extra training examples.
-    """
-
-    pixels: int
-    chance: float = 1.0
-
-    def __call__(self, x: Integer[Tensor, "b ..."], generator: torch.Generator) -> Integer[Tensor, "b ..."]:
-        """Return the shifted images, ``(b, height, width)``."""
-        b, height, width = x.shape
-        p = self.pixels
-        moves = torch.randint(-p, p + 1, (b, 2), generator=generator)
-        moves *= (torch.rand(b, 1, generator=generator) < self.chance).long()
-        padded = torch.nn.functional.pad(x, (p, p, p, p))
-        rows = (torch.arange(height) + p)[None, :, None] + moves[:, 0, None, None]
-        columns = (torch.arange(width) + p)[None, None, :] + moves[:, 1, None, None]
-        return padded[torch.arange(b)[:, None, None], rows, columns]

@@ -31,10 +31,11 @@ class TrainConfig:
         In steps; None: 20 times a run.
     validation_examples
         Validate on the first this many examples only; None: on all. The test score always takes the whole test part.
-    shift
-        Largest random shift of training images, in pixels.
-    shift_chance
-        The part of the training images that is shifted.
+    shift, shift_chance, turn
+        Augmentation of training images: moved by up to `shift` pixels with probability `shift_chance`; turned or
+        mirrored with probability `turn`.
+    fade
+        The part of the run in which these probabilities fall to zero, in a straight line; None: they stay.
     crop, burn_in
         Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
     seed
@@ -68,6 +69,8 @@ class TrainConfig:
     validation_examples: int | None = None
     shift: int = 0
     shift_chance: float = 1.0
+    turn: float = 0.0
+    fade: float | None = None
     crop: int = 2048
     burn_in: int = 0
     seed: int = 0
@@ -87,8 +90,14 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be a positive number, got {value}")
-        for name, top in (("ema", 1.0), ("shift_chance", 1.0), ("weight_decay", math.inf)):
-            if not 0 <= getattr(self, name) <= top:
+        for name, top in (
+            ("ema", 1.0),
+            ("shift_chance", 1.0),
+            ("turn", 1.0),
+            ("fade", 1.0),
+            ("weight_decay", math.inf),
+        ):
+            if not 0 <= (getattr(self, name) or 0) <= top:
                 raise UsageError(f"{name} must lie between 0 and {top}, got {getattr(self, name)}")
         for name in ("warmup", "shift", "burn_in", "seed"):
             if getattr(self, name) < 0:

@@ -87,7 +87,7 @@ def train(
             record = {**request, "plan": dataclasses.asdict(_plan(specimen, dataset, config, lag, clock))}
             folder.begin(record)
         planned = Plan(**record["plan"])
-        session = Session.open(specimen, dataset, config, lag)
+        session = Session.open(specimen, dataset, config, lag, planned.steps)
         seed_everything(config.seed)
         if folder.checkpoint.exists():
             session.state.restore(*load_checkpoint(folder.checkpoint))
@@ -101,22 +101,22 @@ def train(
 def _run(session: Session, folder: RunFolder, planned: Plan, clock: float, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    steps, every = planned.steps, config.validate_every or planned.validate_every
+    every = config.validate_every or planned.validate_every
     save_every = config.checkpoint_every or every
     deadline = math.inf if config.minutes is None else clock + 60 * config.minutes - planned.reserve
-    while state.step < steps and time.perf_counter() < deadline:
-        session.step(steps)
+    while state.step < session.steps and time.perf_counter() < deadline:
+        session.step()
         reporter.step(state.step)
         if state.step % every == 0:
-            _validate(session, folder, steps, clock, reporter)
+            _validate(session, folder, clock, reporter)
         if state.step % save_every == 0:
             state.seconds = time.perf_counter() - clock
             folder.save(state)
     if state.validated != state.step or not state.best:
-        _validate(session, folder, steps, clock, reporter)
+        _validate(session, folder, clock, reporter)
 
 
-def _validate(session: Session, folder: RunFolder, steps: int, clock: float, reporter: Reporter) -> None:
+def _validate(session: Session, folder: RunFolder, clock: float, reporter: Reporter) -> None:
     """Score the averaged weights on the validation part, keep them if they are the best, and say so."""
     state = session.state
     train = float(torch.stack(session.recent).mean()) / math.log(2) if session.recent else None
@@ -129,7 +129,7 @@ def _validate(session: Session, folder: RunFolder, steps: int, clock: float, rep
             "train": train,
             "validation": bits.bits_per_dim,
             "best": best,
-            "lr": session.config.learning_rate(state.step, steps=steps),
+            "lr": session.config.learning_rate(state.step, steps=session.steps),
             "seconds": round(time.perf_counter() - clock, 3),
         }
     )
@@ -176,7 +176,7 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
         assert config.steps is not None  # the config has one of them
         return Plan.of_steps(config.steps)
     copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
-    rehearsal = Session.open(copied, dataset, config, lag)
+    rehearsal = Session.open(copied, dataset, config, lag, steps=1000)
     examples = min(config.validation_examples or len(dataset.validation), len(dataset.validation))
     probe = min(examples, 128)
 
@@ -187,7 +187,7 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
 
     fitting = plan(
         config.minutes,
-        step=lambda: rehearsal.step(1000),
+        step=rehearsal.step,
         validate=validate,
         final=(len(dataset.validation) + len(dataset.test)) / examples,
         spent=time.perf_counter() - clock,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
-from leadline.data.transforms import Shift
+from leadline.data.augmentations import Augmentation, Shift, Turn
 from leadline.errors import Diverged, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.config import TrainConfig
@@ -36,11 +36,12 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
+    steps: int
     recent: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int) -> Session:
-        """Make optimiser and average for a fresh model.
+    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, steps: int) -> Session:
+        """Make optimiser and average for a fresh model and a run of `steps`.
 
         Raises
         ------
@@ -51,23 +52,27 @@ class Session:
 
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
-        if config.shift and dataset.kind != "image":
-            raise UsageError("shift moves images; leave it out for audio")
+        augmentations = _augmentations(config)
+        if augmentations and dataset.kind != "image":
+            raise UsageError("shift and turn move the pixels of images; leave them out for audio")
+        fade = None if config.fade is None else max(1, round(config.fade * steps))
         accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
         model, optimizer = accelerator.prepare(model, optimizer)
-        shift = (Shift(config.shift, config.shift_chance),) if config.shift else ()
         return cls(
             state=TrainingState(model, averaged, optimizer),
             accelerator=accelerator,
-            batches=TrainingBatches(dataset, config.batch, config.seed, shift, config.crop, config.burn_in),
+            batches=TrainingBatches(
+                dataset, config.batch, config.seed, augmentations, fade, crop=config.crop, burn_in=config.burn_in
+            ),
             dataset=dataset,
             likelihood=likelihood(specimen.likelihood or "categorical", dataset.levels),
             config=config,
             lag=lag,
             conditional=len(specimen.inputs) > 1,
+            steps=steps,
         )
 
     @property
@@ -75,8 +80,8 @@ class Session:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
 
-    def step(self, steps: int) -> None:
-        """Take the next of `steps` optimiser steps and update the average.
+    def step(self) -> None:
+        """Take the next optimiser step and update the average.
 
         Raises
         ------
@@ -85,7 +90,7 @@ class Session:
         """
         state, config = self.state, self.config
         for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate(state.step, steps=steps)
+            group["lr"] = config.learning_rate(state.step, steps=self.steps)
         batch = self.batches.at(state.step).to(self.accelerator.device)
         state.model.train()
         with self.accelerator.autocast():
@@ -137,6 +142,12 @@ class Session:
             f"the {what} is {value.item()} at step {self.state.step}: {place}; the last checkpoint is kept. "
             "Try a smaller learning rate, or a longer warm-up"
         )
+
+
+def _augmentations(config: TrainConfig) -> tuple[Augmentation, ...]:
+    turn = (Turn(config.turn),) if config.turn else ()
+    shift = (Shift(config.shift, config.shift_chance),) if config.shift else ()
+    return (*turn, *shift)
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

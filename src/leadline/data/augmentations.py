@@ -1,0 +1,72 @@
+"""Augmentations: more training images from the given ones, by exact moves of pixels that leave values as they are.
+
+They fade out during training, so that the density that is learned in the end is one over the original images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Integer
+from torch import Tensor
+
+from leadline.errors import UsageError
+
+Augmentation = Callable[[Integer[Tensor, "b h w"], torch.Generator, float], Integer[Tensor, "b h w"]]
+"""Changes a batch; the number is the strength, from 1 at the beginning of training to 0, where nothing changes."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Move each image by up to `pixels` rows and columns with probability ``chance · strength``, filling with 0."""
+
+    pixels: int
+    chance: float = 1.0
+
+    def __call__(
+        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w"]:
+        """Return the moved images."""
+        b, height, width = x.shape
+        p = self.pixels
+        moves = torch.randint(-p, p + 1, (b, 2), generator=generator)
+        moves *= (torch.rand(b, 1, generator=generator) < self.chance * strength).long()
+        padded = torch.nn.functional.pad(x, (p, p, p, p))
+        rows = (torch.arange(height) + p)[None, :, None] + moves[:, 0, None, None]
+        columns = (torch.arange(width) + p)[None, None, :] + moves[:, 1, None, None]
+        return padded[torch.arange(b)[:, None, None], rows, columns]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Turn or mirror each square image into one of its 8 symmetric forms with probability ``chance · strength``.
+
+    Strokes look alike from all sides: a model learns their texture from eight times the images before it settles on the
+    upright ones.
+    """
+
+    chance: float = 1.0
+
+    def __call__(
+        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w"]:
+        """Return the turned images.
+
+        Raises
+        ------
+        UsageError
+            If the images are not square.
+        """
+        b, height, width = x.shape
+        if height != width:
+            raise UsageError(f"only square images can be turned, these are {height} × {width}; leave turn out")
+        form = torch.randint(8, (b,), generator=generator)
+        form *= (torch.rand(b, generator=generator) < self.chance * strength).long()
+        forms = torch.stack([quarter for side in (x, x.mT) for quarter in _quarters(side)])
+        return forms[form, torch.arange(b)]
+
+
+def _quarters(x: Integer[Tensor, "b h w"]) -> list[Integer[Tensor, "b h w"]]:
+    return [torch.rot90(x, quarter, (1, 2)) for quarter in range(4)]
