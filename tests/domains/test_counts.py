@@ -92,10 +92,27 @@ class Products(nn.Module):
         return (scores @ x) @ (self.a.T @ self.b.T)
 
 
+class Cropped(nn.Module):
+    """Computes more than it returns: rows, channels, positions and queries that no output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, (2, 3), padding=1, groups=2)
+        self.transposed = nn.ConvTranspose2d(2, 2, 3, stride=2)
+        self.linear, self.attention = nn.Linear(3, 4), SelfAttention(causal=True, width=4, heads=2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        above = torch.tanh(self.conv(x))[:, :3, :2, 1:]
+        every_second = torch.tanh(self.transposed(x))[:, :, 1:5:2, :3]
+        row = torch.tanh(x @ x.transpose(-1, -2))[:, :, 0] @ x.new_ones(3, 2)
+        return [above, every_second, row, self.linear(x)[..., :2], self.attention(self.linear(x[:, 0]))[:, 1:2]]
+
+
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
         (Padded(), (2,)),
+        (Cropped(), (2, 2, 3, 3)),
         (Products(), (2, 4, 4)),
         (SelfAttention(causal=True, width=4, heads=2), (1, 5, 4)),
         (SelfAttention(width=4, heads=2), (2, 3, 4)),

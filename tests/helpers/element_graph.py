@@ -78,6 +78,7 @@ class _Walker:
         self.graph = graph
         self.value: dict[torch.fx.Node, Any] = {}
         self.depth: dict[torch.fx.Node, Any] = {}
+        self.support: dict[torch.fx.Node, dict[tuple[int | None, torch.fx.Node], Tensor]] = {}
         self.found = Longest()
 
     def walk(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -92,8 +93,9 @@ class _Walker:
             elif node.op == "call_function":
                 self._call(node)
             else:
-                return [self.depth[n] for n in tree_leaves(node.args) if n is not None]
-        raise AssertionError("a graph ends in its output")
+                ends = [n for n in tree_leaves(node.args) if n is not None]
+        self._count(self._used(ends))
+        return [self.depth[n] for n in ends]
 
     def _call(self, node: torch.fx.Node) -> None:
         value = self._run(node)
@@ -104,8 +106,6 @@ class _Walker:
             self.depth[node] = self.depth[node.args[0]][node.args[1]]
         else:
             self.depth[node] = self._reach(node, None, value)
-        if node.target in FACTORS:
-            self._count(node)
 
     def _run(self, node: torch.fx.Node, instead: dict[torch.fx.Node, Tensor] | None = None) -> Any:
         """Do one operation, on copies, since some work in place."""
@@ -121,6 +121,7 @@ class _Walker:
             if not isinstance(self.depth[operand], Tensor) or not bool((self.depth[operand] >= 0).any()):
                 continue
             support = self._jacobian(node, operand, pick) != 0
+            self.support.setdefault(node, {})[pick, operand] = support
             before = self.depth[operand].reshape(1, -1)
             multiplied = any(operand is node.args[i] for i in FACTORS.get(node.target, ()))
             through = torch.where(support & (before >= 0), before + int(multiplied), CONSTANT)
@@ -137,13 +138,38 @@ class _Walker:
             jacobian = torch.autograd.functional.jacobian(alone, self.value[operand])
         return jacobian.reshape(-1, self.value[operand].numel())
 
-    def _count(self, node: torch.fx.Node) -> None:
-        """Products of two elements, neither of them zero, at least one of them a unit."""
+    def _used(self, ends: list[torch.fx.Node]) -> dict[torch.fx.Node, Tensor]:
+        """Mark the elements that some output depends on, for each node (several results: for each of them)."""
+        used: dict[Any, Tensor] = {}
+
+        def mark(key: Any, mask: Tensor) -> None:
+            used[key] = mask | used[key] if key in used else mask
+
+        for node in ends:
+            mark(node, torch.ones(self.depth[node].numel(), dtype=torch.bool))
+        for node in reversed(self.graph.graph.nodes):
+            if node in used and getattr(node.target, "__name__", "") == "getitem":
+                mark((node.args[0], node.args[1]), used[node])
+            for (pick, operand), support in self.support.get(node, {}).items():
+                key = node if pick is None else (node, pick)
+                if key in used:
+                    mark(operand, support[used[key]].any(0))
+        return used
+
+    def _count(self, used: dict[torch.fx.Node, Tensor]) -> None:
+        for node in self.graph.graph.nodes:
+            if node.target in FACTORS:
+                none = torch.zeros(self.value[node].numel(), dtype=torch.bool)
+                self._count_one(node, used.get(node, none))
+
+    def _count_one(self, node: torch.fx.Node, used: Tensor) -> None:
+        """Count products of two elements, neither of them zero, at least one of them a unit, into a used element."""
         left, right = (node.args[i] for i in FACTORS[node.target])
         found = self.found
         if node.target is aten.convolution.default:
             exists = (self._jacobian(node, left) != 0) & (self.depth[left].reshape(1, -1) >= 0)
-            count = int((exists & (self.value[left].reshape(1, -1) != 0)).sum())
+            exists &= (self.value[left].reshape(1, -1) != 0) & used.unsqueeze(1)
+            count = int(exists.sum())
             places = left if node.args[6] else node  # transposed: every input place writes all taps
             found.macs += self.value[places].numel() * self.value[right][0].numel()
         else:
@@ -151,7 +177,8 @@ class _Walker:
             u, w = (self.depth[n].reshape(t.shape) >= 0 for n, t in ((left, a), (right, b)))
             products = (a != 0)[..., :, :, None] & (b != 0)[..., None, :, :]
             units = u[..., :, :, None] | w[..., None, :, :]
-            count = int((products & units).sum())
+            kept = used.reshape(a.shape[0], a.shape[1], 1, b.shape[2])
+            count = int((products & units & kept).sum())
             found.macs += products.numel()
         found.connections += count
         found.by_op[node.name] = count

@@ -54,8 +54,15 @@ def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
     if attention.grouped:
         key, value = (_repeated(e, query) for e in (key, value))
+    used = elements(Ref(node.index)).used
+    if used is not None:  # queries whose result nobody reads ask nothing
+        asked = used.any(-1, keepdim=True)
+        query = Elements(query.alive & asked, query.unit & asked)
     scores = edges(query, key, lambda q, k: int((q.sum(-2) * k.sum(-2)).sum()))
     shown = allowed(attention, graph, facts)
+    if used is not None:
+        readers = shown.double().transpose(-1, -2) @ used.double()  # [*heads, keys, d_v]
+        return scores + int((readers * value.alive).sum())
     readers = shown.expand(*value.alive.shape[:-2], *shown.shape[-2:]).sum(-2)
     return scores + int((readers * value.alive.sum(-1)).sum())
 

@@ -84,15 +84,49 @@ def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     """Edges of a convolution between units that exist: taps that fall outside reach nothing."""
     conv = convolution_of(node, graph)
     sizes = zip(graph.meta(conv.input).shape[-conv.axes :], node.shape[-conv.axes :], strict=True)
-    reads = [conv.reads(axis, n_in, n_out).sum(1).double() for axis, (n_in, n_out) in enumerate(sizes)]
-    return edges(elements(conv.input), elements(conv.weight), lambda x, weight: _pairs(conv, reads, x, weight))
+    reads = [conv.reads(axis, n_in, n_out).double() for axis, (n_in, n_out) in enumerate(sizes)]
+    used = elements(Ref(node.index)).used
+
+    def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
+        x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
+        by_out = (
+            torch.stack(weight.chunk(conv.groups))
+            if not conv.transposed
+            else torch.stack(weight.chunk(conv.groups)).transpose(1, 2)
+        )  # [group, out / groups, in / groups, *taps]
+        if used is None:
+            return _pairs(reads, x, by_out)
+        return _used_pairs(reads, x, by_out, used.reshape(len(x), conv.groups, -1, *node.shape[-conv.axes :]))
+
+    return edges(elements(conv.input), elements(conv.weight), pairs)
 
 
-def _pairs(conv: Convolution, reads: list[Tensor], x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
+def _pairs(reads: list[Tensor], x: Bool[Tensor, "b c *n"], weight: Bool[Tensor, "g o i *taps"]) -> int:
     """Sum, over input channels and taps, how often marked inputs are read times how many marked weights read them."""
-    batched = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
-    read = batched.sum(0).double()
+    read = x.sum(0).double()
     for axis, places in enumerate(reads):  # [c, in, …] x [tap, in] -> [c, tap, …]
-        read = torch.tensordot(read, places, dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    fan_out = weight.sum(1) if conv.transposed else torch.stack(weight.chunk(conv.groups)).sum(1).flatten(0, 1)
-    return int((read * fan_out).sum())
+        read = torch.tensordot(read, places.sum(1), dims=([axis + 1], [1])).movedim(-1, axis + 1)
+    return int((read * weight.sum(1).flatten(0, 1)).sum())
+
+
+def _used_pairs(
+    reads: list[Tensor],
+    x: Bool[Tensor, "b c *n"],
+    weight: Bool[Tensor, "g o i *taps"],
+    used: Bool[Tensor, "b g o *m"],
+) -> int:
+    """Count only what is added into used elements; channels that are used at the same places go together."""
+    patterns, which = torch.unique(used.movedim(2, 0).flatten(1), dim=0, return_inverse=True)
+    total = 0
+    for i, pattern in enumerate(patterns):
+        readers = pattern.reshape(used[:, :, 0].shape).double()  # [b, g, *out]
+        for places in reads:  # [b, g, out, …] x [tap, out, in] -> [b, g, …, tap, in]
+            readers = torch.tensordot(readers, places, dims=([2], [1]))
+        axes = len(reads)
+        readers = readers.permute(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
+        fan_out = weight[:, which == i].sum(1).double().flatten(2)  # [g, c/g, taps]
+        inputs = x.double().reshape(x.shape[0], weight.shape[0], weight.shape[2], -1)
+        total += int(
+            (torch.einsum("bgcq,gct->bgtq", inputs, fan_out) * readers.flatten(2 + axes).flatten(2, 1 + axes)).sum()
+        )
+    return total

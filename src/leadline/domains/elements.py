@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -13,13 +14,21 @@ from leadline.graph import Ref
 
 @dataclass(frozen=True)
 class Elements:
-    """Which elements of a tensor are not known to be zero (`alive`), and which of those depend on an input (`unit`).
+    """What is known of a tensor's elements; masks may be expanded views of a single element.
 
-    Both may be expanded views of a single element.
+    Attributes
+    ----------
+    alive
+        Not known to be zero.
+    unit
+        Depends on an input.
+    used
+        Some output of the model depends on it; None: all do.
     """
 
     alive: Bool[Tensor, "..."]
     unit: Bool[Tensor, "..."]
+    used: Bool[Tensor, "..."] | None = None
 
     @property
     def constant(self) -> Bool[Tensor, "..."]:
@@ -27,7 +36,7 @@ class Elements:
         return self.alive & ~self.unit
 
 
-Lookup = Callable[[Ref], Elements]
+Lookup: TypeAlias = Callable[[Ref], Elements]
 
 
 def edges(left: Elements, right: Elements, pairs: Callable[[Tensor, Tensor], int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -107,7 +108,29 @@ def product_macs(node: Node, graph: Graph) -> int:
 def product_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     """Edges of a matrix product between units that exist."""
     product = product_of(node, graph)
-    return edges(elements(product.left), elements(product.right), lambda a, b: _pairs(product, a, b))
+    used = elements(Ref(node.index)).used
+
+    def pairs(left: Bool[Tensor, "..."], right: Bool[Tensor, "..."]) -> int:
+        return _pairs(product, left, right) if used is None else _used_pairs(product, left, right, used)
+
+    return edges(elements(product.left), elements(product.right), pairs)
+
+
+def _used_pairs(
+    product: Product, left: Bool[Tensor, "..."], right: Bool[Tensor, "..."], used: Bool[Tensor, "..."]
+) -> int:
+    """Count only what is added into used elements. An axis of one side, all or none of it used, is summed at once."""
+    terms, out_axes, out = [], product.out_axes, used
+    for axes, mask in ((product.left_axes, left.double()), (product.right_axes, right.double())):
+        for axis in axes:
+            place = out_axes.find(axis)
+            alone = place >= 0 and (axis not in product.left_axes or axis not in product.right_axes)
+            if alone and bool((out.all(place) == out.any(place)).all()):
+                mask, out = mask.sum(axes.index(axis)), out.any(place)
+                axes, out_axes = axes.replace(axis, ""), out_axes.replace(axis, "")
+        terms.append((axes, mask))
+    (a, x), (b, y) = terms
+    return int((torch.einsum(f"{a},{b}->{out_axes}", x, y) * out).sum())
 
 
 def _pairs(product: Product, left: Bool[Tensor, "..."], right: Bool[Tensor, "..."]) -> int:
