@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Split, TrainingBatches, evaluation_batches, load
-from leadline.data.augmentations import Shift, Turn
+from leadline.data.augmentations import Shift, Turn, Warp
 from leadline.errors import UsageError
 
 DIGITS = load("digits")
@@ -123,6 +123,22 @@ def test_a_turn_is_one_of_eight_forms_and_all_of_them_occur(seed: int) -> None:
 def test_only_square_images_are_turned() -> None:
     with pytest.raises(UsageError, match="5 × 4"):
         Turn()(torch.zeros(1, 5, 4, dtype=torch.int64), torch.Generator())
+
+
+def test_a_warp_moves_pixels_and_invents_none() -> None:
+    x = 1 + torch.arange(64).reshape(1, 8, 8).expand(300, 8, 8)
+    warped = Warp()(x, torch.Generator().manual_seed(0))
+    assert set(warped.unique().tolist()) <= set(range(65))
+    rows, columns = (warped - 1) // 8, (warped - 1) % 8
+    inside = warped > 0
+    for places in (rows, columns):  # no pixel travels far, and neighbours stay neighbours
+        own = torch.arange(8)[:, None] if places is rows else torch.arange(8)
+        assert ((places - own).abs()[inside] <= 4).all()
+    steps = (rows[:, 1:] - rows[:, :-1])[inside[:, 1:] & inside[:, :-1]]
+    assert set(steps.unique().tolist()) <= {-1, 0, 1, 2, 3}
+    changed = (warped != x).flatten(1).any(1).double().mean()
+    assert changed > 0.7
+    assert torch.equal(Warp(chance=0.0)(x, torch.Generator()), x)
 
 
 def test_augmentation_fades_out() -> None:

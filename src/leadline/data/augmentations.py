@@ -70,3 +70,39 @@ class Turn:
 
 def _quarters(x: Integer[Tensor, "b h w"]) -> list[Integer[Tensor, "b h w"]]:
     return [torch.rot90(x, quarter, (1, 2)) for quarter in range(4)]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Slant and stretch each image with probability ``chance · strength``, along rows and along columns.
+
+    Rows slide sideways in proportion to their height, by up to `slant` pixels a row; one row is left out and another
+    one doubled. Handwriting varies like this from writer to writer.
+    """
+
+    chance: float = 1.0
+    slant: float = 0.4
+
+    def __call__(
+        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w"]:
+        """Return the warped images, filled with 0."""
+        chosen = torch.rand(len(x), generator=generator) < self.chance * strength
+        slanted = self._rows(x, generator, self.slant)
+        warped = self._rows(slanted.mT, generator, self.slant / 2).mT
+        return torch.where(chosen[:, None, None], warped, x)
+
+    @staticmethod
+    def _rows(x: Integer[Tensor, "b h w"], generator: torch.Generator, slant: float) -> Integer[Tensor, "b h w"]:
+        b, height, width = x.shape
+        slope, offset = (torch.rand(2, b, 1, generator=generator) * 2 - 1) * torch.tensor([slant, 0.5])[:, None, None]
+        # Half of the images keep their slant, half of them their rows.
+        slope *= torch.rand(b, 1, generator=generator) < 0.5
+        dropped, doubled = torch.randint(height, (2, b, 1), generator=generator)
+        doubled = torch.where(torch.rand(b, 1, generator=generator) < 0.5, doubled, dropped)
+        row = torch.arange(height)
+        source = row + ((dropped <= row) & (row < doubled)).long() - ((doubled < row) & (row <= dropped)).long()
+        slide = ((row - (height - 1) / 2) * slope + offset).round().long()
+        column = torch.arange(width) + slide[:, :, None]
+        inside = (column >= 0) & (column < width)
+        return x[torch.arange(b)[:, None, None], source[:, :, None], column.clamp(0, width - 1)] * inside

@@ -31,9 +31,9 @@ class TrainConfig:
         In steps; None: 20 times a run.
     validation_examples
         Validate on the first this many examples only; None: on all. The test score always takes the whole test part.
-    shift, shift_chance, turn
+    shift, shift_chance, turn, warp
         Augmentation of training images: moved by up to `shift` pixels with probability `shift_chance`; turned or
-        mirrored with probability `turn`.
+        mirrored with probability `turn`; slanted and stretched with probability `warp`.
     fade
         The part of the run in which these probabilities fall to zero, in a straight line; None: they stay.
     crop, burn_in
@@ -70,6 +70,7 @@ class TrainConfig:
     shift: int = 0
     shift_chance: float = 1.0
     turn: float = 0.0
+    warp: float = 0.0
     fade: float | None = None
     crop: int = 2048
     burn_in: int = 0
@@ -90,16 +91,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be a positive number, got {value}")
-        for name, top in (
-            ("ema", 1.0),
-            ("shift_chance", 1.0),
-            ("turn", 1.0),
-            ("fade", 1.0),
-            ("weight_decay", math.inf),
-        ):
-            if not 0 <= (getattr(self, name) or 0) <= top:
-                raise UsageError(f"{name} must lie between 0 and {top}, got {getattr(self, name)}")
-        for name in ("warmup", "shift", "burn_in", "seed"):
+        for name in ("ema", "shift_chance", "turn", "warp", "fade"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "shift", "burn_in", "seed"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.burn_in >= self.crop:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
-from leadline.data.augmentations import Augmentation, Shift, Turn
+from leadline.data.augmentations import Augmentation, Shift, Turn, Warp
 from leadline.errors import Diverged, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.config import TrainConfig
@@ -54,7 +54,7 @@ class Session:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)
         if augmentations and dataset.kind != "image":
-            raise UsageError("shift and turn move the pixels of images; leave them out for audio")
+            raise UsageError("shift, turn and warp move the pixels of images; leave them out for audio")
         fade = None if config.fade is None else max(1, round(config.fade * steps))
         accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
         model = specimen.model.to(accelerator.device)
@@ -145,9 +145,10 @@ class Session:
 
 
 def _augmentations(config: TrainConfig) -> tuple[Augmentation, ...]:
+    warp = (Warp(config.warp),) if config.warp else ()
     turn = (Turn(config.turn),) if config.turn else ()
     shift = (Shift(config.shift, config.shift_chance),) if config.shift else ()
-    return (*turn, *shift)
+    return (*warp, *turn, *shift)
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
