@@ -15,6 +15,7 @@ from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, com
 from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.pictures import Lines
 from leadline.claims.proof import vanishes
+from leadline.jacobian.normalisation import batchnorm_jacobian, batchnorm_singular_values
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,6 @@ def normalise(of: Normalisation, x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
     return of.gamma * shifted / torch.sqrt(variance + of.epsilon)
 
 
-def formula(of: Normalisation, x: Float[Tensor, " m"]) -> Float[Tensor, "m m"]:
-    """Return the Jacobian that is claimed: ``(γ/s)(δ_ij - 1/m - x̂_i x̂_j/m)``."""
-    m = len(x)
-    s = torch.sqrt(x.var(correction=0) + of.epsilon)
-    hat = (x - x.mean()) / s
-    return of.gamma / s * (torch.eye(m, dtype=x.dtype) - 1 / m - torch.outer(hat, hat) / m)
-
-
 def _entry(of: Normalisation, effort: Effort, *, diagonal: bool) -> Outcome:
     """Differentiate y_i by x_i or by another x_j, all other values of the batch entering by their first two moments."""
     entry = "∂y_i/∂x_i = (γ/s)(1 - 1/m - x̂_i²/m)" if diagonal else "∂y_i/∂x_j = -(γ/s)(1 + x̂_i x̂_j)/m for i ≠ j"
@@ -91,7 +84,7 @@ def _entry(of: Normalisation, effort: Effort, *, diagonal: bool) -> Outcome:
 def _contradicted(of: Normalisation, statement: str, effort: Effort) -> Outcome:
     """Show the difference in numbers."""
     x = torch.randn(4, generator=effort.generator(), dtype=torch.float64) + 1
-    true, claimed = _jacobian(of, x), formula(of, x)
+    true, claimed = _jacobian(of, x), batchnorm_jacobian(x, of.gamma, of.epsilon)
     gap = float((true - claimed).abs().max())
     case = Counterexample(statement, {"largest difference": gap}, arrays(x=x, jacobian=true, claimed=claimed))
     return Outcome(statement, False, Grounds.SEARCHED, f"at a random batch of 4 an entry is off by {gap:.4g}", case)
@@ -128,20 +121,12 @@ def _differentiated(of: Normalisation, effort: Effort) -> Outcome:
     for m in range(2, 65):
         x = 3 * torch.randn(m, generator=generator, dtype=torch.float64) + 1
         true = _jacobian(of, x)
-        gap = float((true - formula(of, x)).abs().max())
-        gap = max(gap, float((torch.linalg.svdvals(true) - _closed(of, x)).abs().max()))
+        gap = float((true - batchnorm_jacobian(x, of.gamma, of.epsilon)).abs().max())
+        gap = max(gap, float((torch.linalg.svdvals(true) - batchnorm_singular_values(x, of.gamma, of.epsilon)).abs().max()))
         if gap > 1e-10:
             case = Counterexample(statement, {"m": m, "gap": gap}, arrays(x=x, jacobian=true))
             return Outcome(statement, False, Grounds.MEASURED, f"off by {gap:.3g} at m = {m}", case)
     return Outcome(statement, True, Grounds.MEASURED, "63 batch sizes, one random batch each, to 1e-10")
-
-
-def _closed(of: Normalisation, x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """Return the claimed singular values, largest first."""
-    variance = x.var(correction=0)
-    scale = abs(of.gamma) / torch.sqrt(variance + of.epsilon)
-    values = [scale] * (len(x) - 2) + [scale * of.epsilon / (variance + of.epsilon), 0 * scale]
-    return torch.stack(values)
 
 
 def _singular_values(of: Normalisation, m: int, effort: Effort) -> NDArray[np.float64]:

@@ -48,4 +48,4 @@ def vanishes(difference: sympy.Expr) -> bool:
     """
     ordered = sorted(difference.free_symbols, key=str)
     point = {symbol: sympy.Rational(7 + 3 * i, 5 + i) for i, symbol in enumerate(ordered)}
-    return abs(difference.subs(point).evalf(30)) < 1e-20 and sympy.simplify(difference) == 0
+    return bool(abs(difference.subs(point).evalf(30)) < 1e-20 and sympy.simplify(difference) == 0)
