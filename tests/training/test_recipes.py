@@ -1,0 +1,53 @@
+"""Every recipe builds, and takes a step, on the data it is for; those of the demo have equal numbers of parameters."""
+
+import pytest
+import torch
+
+from leadline.data import Dataset, Split, load
+from leadline.errors import UsageError
+from leadline.training.config import TrainConfig
+from leadline.training.recipes import RECIPES, find_recipe
+from leadline.training.session import Session
+from leadline.zoo import Specimen, build
+
+# A set of the same kind where the real one may not be installed.
+STANDINS = {
+    "digits": load("digits"),
+    "speech": load("tones", clips=5, length=6000),
+    "fashion-mnist": Dataset(
+        "noise",
+        "image",
+        *(Split(torch.randint(256, (20, 28, 28)), torch.zeros(20, dtype=torch.int64)) for _ in range(3)),
+        levels=256,
+        licence="none",
+        division="none",
+        shape=(28, 28),
+    ),
+}
+
+
+def built(model: str, data: str, name: str) -> Specimen:
+    dataset = STANDINS[data]
+    sizes = {"height": dataset.shape[0], "width": dataset.shape[1]} if dataset.shape else {}
+    return build(model, classes=dataset.levels, **sizes, **RECIPES[model, data, name].settings)
+
+
+@pytest.mark.parametrize(("model", "data", "name"), RECIPES)
+def test_a_recipe_is_ready_to_run(model: str, data: str, name: str) -> None:
+    config = TrainConfig.from_dict(RECIPES[model, data, name].training).replace(batch=2, device="cpu")
+    session = Session.open(built(model, data, name), STANDINS[data], config, 1, steps=10)
+    session.step()
+    assert torch.isfinite(session.recent[0])
+    assert config.minutes is not None
+
+
+def test_the_demo_compares_models_of_equal_size() -> None:
+    one, other = (
+        sum(p.numel() for p in built(model, "digits", "demo").model.parameters()) for model in ("pixelcnn", "mdrnn")
+    )
+    assert abs(one / other - 1) < 0.02
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(UsageError, match="'demo'"):
+        find_recipe("pixelcnn", "digits", "dmo")
