@@ -85,11 +85,12 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         raise Misfit("its parameters are computed")
     bound, keywords = arguments(node), keyword_only(node)
     fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
+    own = "self" if "self" in args else "input"
+    plain = {name: _later(name, value) for name, value in bound.items() if name != own and name not in fixed}
     target = node.target
 
     def call(x: Tensor) -> Tensor:
-        given = {name: fixed.get(name, _later(name, value)) for name, value in bound.items()}
-        given["self" if "self" in args else "input"] = x
+        given = {name: x if name == own else fixed.get(name, plain.get(name)) for name in bound}
         result = target(*(v for n, v in given.items() if n not in keywords), **{n: given[n] for n in given if n in keywords})  # type: ignore[misc]
         first = result[0] if isinstance(result, list | tuple) else result
         return first.reshape(len(x), -1)

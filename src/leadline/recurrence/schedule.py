@@ -134,6 +134,8 @@ def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | Non
     schedule = None
     if len(sizes) > 1:  # a long thin row may make raster order the shorter one: compare
         schedule = _scheduled_or_none(system, sizes, without_costs(steps[:forward]) + steps[forward:])
+        if schedule is not None and schedule.delay[system.output] > -lag:
+            schedule = None
     ordered = raster(system, lag, sizes)
     return ordered if schedule is None or schedule.length >= ordered.length else schedule
 
@@ -190,7 +192,12 @@ def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
 def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> dict[str, int]:
     """Return the smallest delays, not below `first`, of all variables that rest on those in `first`."""
     delay = dict(first)
-    edges = [(e.reader, e.source, _dot(slope, e.offset)) for e in system.edges if e.reader not in system.inputs]
+    place = {v.name: i for i, v in enumerate(system.variables)}
+    edges = [
+        # within a front, variables are computed in order: what stands later must come from an earlier front
+        (e.reader, e.source, _dot(slope, e.offset) - (place[e.source] >= place[e.reader]))
+        for e in system.edges
+    ]
     for _ in range(len(system.variables) + 2):
         changed = False
         for reader, source, step in edges:

@@ -1,0 +1,149 @@
+"""The machine that runs a plan on tensors: one front at a time, wherever torch runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.errors import UsageError
+from leadline.recurrence.ir import (
+    Attention,
+    Constant,
+    Contraction,
+    Equation,
+    Input,
+    Lookup,
+    Operand,
+    Pointwise,
+    Reduction,
+    Table,
+    Tap,
+)
+from leadline.sampling.plan import Plan
+
+if TYPE_CHECKING:
+    from leadline.sampling.plan import Points
+
+
+class Machine(Protocol):
+    """What a stream asks of a backend. Values have shape (points, batch, channels)."""
+
+    def write(self, name: str, points: Points, values: Tensor) -> None:
+        """Store an input."""
+
+    def run(self, front: int) -> None:
+        """Compute everything that is due in a front, after its inputs are stored."""
+
+    def read(self, name: str, points: Points) -> Tensor:
+        """Return values that are still kept."""
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all rings."""
+
+
+class TorchMachine:
+    """Runs a plan with torch, a batch at a time; rings are tensors of shape (slots, batch, channels)."""
+
+    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
+        self.plan, self.batch, self.dtype = plan, batch, dtype
+        self._rings = {
+            v.name: torch.zeros(plan.slots[v.name], batch, v.channels, dtype=self._dtype(v.equation))
+            for v in plan.system.variables
+        }
+        self._channels = {
+            id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps
+        }
+
+    def _dtype(self, equation: Equation) -> torch.dtype:
+        return torch.int64 if isinstance(equation, Input) and equation.integer else self.dtype
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all rings, for one sample."""
+        return sum(ring.numel() * ring.element_size() for ring in self._rings.values()) // self.batch
+
+    def write(self, name: str, points: Points, values: Tensor) -> None:
+        """Store values of shape (points, batch, channels)."""
+        ring = self._rings[name]
+        if ring.dtype != values.dtype and not values.is_floating_point():
+            ring = self._rings[name] = ring.to(values.dtype)  # integer arithmetic of the model
+        ring[torch.from_numpy(self.plan.slot(name, points))] = values.to(ring.dtype)
+
+    def read(self, name: str, points: Points) -> Tensor:
+        """Return values of shape (points, batch, channels)."""
+        return self._rings[name][torch.from_numpy(self.plan.slot(name, points))]
+
+    @torch.no_grad()
+    def run(self, front: int) -> None:
+        """Compute every variable's points of this front, in the order of the variables."""
+        for variable in self.plan.system.variables:
+            if not isinstance(variable.equation, Input):
+                points = self.plan.points(variable.name, front)
+                if len(points):
+                    self.write(variable.name, points, self._value(variable.equation, points))
+
+    def _value(self, equation: Equation, points: Points) -> Tensor:
+        if isinstance(equation, Contraction):
+            return self._contract(equation, points)
+        if isinstance(equation, Pointwise):
+            return equation.call(*(self._operand(operand, points) for operand in equation.operands))
+        if isinstance(equation, Lookup):
+            rows = equation.rows[self._tap(equation.tap, points).long()]
+            return rows.flatten(-2)
+        if isinstance(equation, Reduction):
+            value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
+            return equation.call(value).reshape(len(points), self.batch, -1)
+        assert isinstance(equation, Attention), f"no rule for {type(equation).__name__}"
+        return self._attend(equation, points)
+
+    def _operand(self, operand: Operand, points: Points) -> Tensor:
+        if isinstance(operand, Tap):
+            return self._tap(operand, points)
+        if isinstance(operand, Constant):
+            return operand.values.expand(len(points), self.batch, -1)
+        assert isinstance(operand, Table)
+        if points[:, 0].max() >= operand.values.shape[0]:
+            raise UsageError(f"a table that the model adds by position ends after {operand.values.shape[0]} positions")
+        index = tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))
+        return operand.values[index].unsqueeze(1).expand(-1, self.batch, -1)
+
+    def _tap(self, tap: Tap, points: Points) -> Tensor:
+        """Read a tap: (points, batch, channels of the tap), its fill beyond the source's range."""
+        origin = points - np.array(tap.offset)
+        inside = ((origin >= 0) & (origin < np.array(self.plan.ranges[tap.source]))).all(axis=1)
+        values = self.read(tap.source, np.where(inside[:, None], origin, 0))[..., self._channels[id(tap)]]
+        if not inside.all():
+            values[torch.from_numpy(~inside)] = tap.fill
+        return values
+
+    def _contract(self, equation: Contraction, points: Points) -> Tensor:
+        rows = len(points), self.batch
+        out = len(equation.weights[0]) if equation.weights else len(equation.bias if equation.bias is not None else ())
+        total = torch.zeros(*rows, out, dtype=self.dtype) if equation.bias is None else equation.bias.expand(*rows, out)
+        for tap, weight in zip(equation.taps, equation.weights, strict=True):
+            values = self._tap(tap, points)
+            if equation.groups == 1:
+                total = total + values @ weight.mT
+            else:
+                grouped = values.reshape(*rows, equation.groups, 1, -1)
+                matrix = weight.reshape(equation.groups, -1, weight.shape[1])
+                total = total + (matrix * grouped).sum(-1).reshape(*rows, out)
+        return total
+
+    def _attend(self, equation: Attention, points: Points) -> Float[Tensor, "p b c"]:
+        (place,) = points[:, 0].tolist()
+        first = 0 if equation.window is None else max(0, place - equation.window + 1)
+        past = np.arange(first, place + 1)[:, None]
+        heads = equation.heads
+        query = self._tap(equation.query, points).reshape(self.batch, heads, 1, -1)
+        key, value = (
+            self._tap(tap, past).reshape(len(past), self.batch, heads, -1).permute(1, 2, 0, 3)
+            for tap in (equation.key, equation.value)
+        )
+        scores = (query * equation.scale) @ key.mT
+        return (scores.softmax(-1) @ value).reshape(1, self.batch, -1)

@@ -1,0 +1,116 @@
+"""What a machine needs to run a system front by front: where every value is kept, and which points are due when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leadline.recurrence.ir import Attention, System
+from leadline.recurrence.schedule import Schedule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Points: type = NDArray[np.int64]
+
+ENDLESS = 2**40
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A schedule, and a ring of slots for each variable, long enough for its last reader.
+
+    Attributes
+    ----------
+    schedule
+        When every point is computed.
+    capacity
+        How many points variables that attention reads can hold: they grow with the sequence.
+    endless
+        Whether the only axis goes on past its traced size.
+    """
+
+    schedule: Schedule
+    capacity: int
+    endless: bool
+
+    @property
+    def system(self) -> System:
+        """The equations."""
+        return self.schedule.system
+
+    @cached_property
+    def ranges(self) -> Mapping[str, tuple[int, ...]]:
+        """The range of every variable; rows are endless if the plan is."""
+        sizes = (ENDLESS,) if self.endless else self.schedule.sizes
+        return {v.name: v.range(sizes) for v in self.system.variables}
+
+    @cached_property
+    def grown(self) -> frozenset[str]:
+        """The variables that attention reads."""
+        equations = [v.equation for v in self.system.variables if isinstance(v.equation, Attention)]
+        return frozenset(tap.source for equation in equations for tap in (equation.key, equation.value))
+
+    @cached_property
+    def slots(self) -> Mapping[str, int]:
+        """How many points of every variable are kept: point number n stands in slot ``n mod slots``."""
+        lifetimes = self.schedule.lifetimes()
+        output = self.system.output
+        lifetimes[output] = max(lifetimes[output], 1 - self.schedule.delay[output])
+        return {v.name: self._slots(v.name, lifetimes[v.name]) for v in self.system.variables}
+
+    def _slots(self, name: str, lifetime: int) -> int:
+        """Return the ring's length: points in one row follow each other by one front, rows by the slope."""
+        if name in self.grown:
+            return self.capacity
+        width = int(np.prod(self.ranges[name][1:]))
+        total = width * self.ranges[name][0]
+        slope = self.schedule.slope
+        if len(slope) == 1:
+            return min(total, lifetime // max(1, slope[0]) + 1)
+        last = sum(s * (n - 1) for s, n in zip(slope[1:], self.ranges[name][1:], strict=True))
+        if slope[0] > last and slope[1:] == (1,):
+            return min(total, lifetime + 1)
+        return min(total, ((last + lifetime) // slope[0] + 1) * width)
+
+    @property
+    def first(self) -> int:
+        """The first front: what rests on no input may be due before the first input."""
+        return min(0, *self.schedule.delay.values())
+
+    @property
+    def last(self) -> int:
+        """The front of the grid's last point."""
+        return sum(s * (n - 1) for s, n in zip(self.schedule.slope, self.schedule.sizes, strict=True))
+
+    def points(self, name: str, front: int) -> Points:
+        """Return the points of a variable that are due in a front, shape (points, axes)."""
+        due = front - self.schedule.delay[name]
+        if len(self.schedule.slope) == 1:
+            slope = self.schedule.slope[0]
+            inside = due % slope == 0 and 0 <= due // slope < self.ranges[name][0]
+            return np.array([[due // slope]] if inside else np.empty((0, 1)), np.int64)
+        return self._fronts[self.ranges[name]].get(due, np.empty((0, len(self.schedule.slope)), np.int64))
+
+    @cached_property
+    def _fronts(self) -> Mapping[tuple[int, ...], Mapping[int, Points]]:
+        """Return the points of each front, for every range of more than one axis."""
+        found = {}
+        for sizes in set(self.ranges.values()):
+            points = np.argwhere(np.ones(sizes, bool)).astype(np.int64)
+            fronts = points @ np.array(self.schedule.slope)
+            order = np.argsort(fronts, kind="stable")
+            values, starts = np.unique(fronts[order], return_index=True)
+            found[sizes] = dict(zip(values.tolist(), np.split(points[order], starts[1:]), strict=True))
+        return found
+
+    def slot(self, name: str, points: Points) -> Points:
+        """Return the slots of points of a variable."""
+        number = np.zeros(len(points), np.int64)
+        for axis, size in enumerate(self.ranges[name]):
+            number = number * (size if axis else 1) + points[:, axis]
+        return number % self.slots[name]
