@@ -38,7 +38,7 @@ _WIDE: Mapping[str, Any] = MappingProxyType(
 # (model, data, name) -> recipe
 RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
     {
-        ("pixelcnn", "digits", DEFAULT): Recipe(_WIDE, {**_DIGITS, "minutes": 6.8}),
+        ("pixelcnn", "digits", DEFAULT): Recipe(_WIDE, {**_DIGITS, "minutes": 6.8, "steps": 8000}),
         ("mdrnn", "digits", DEFAULT): Recipe(
             {"hidden": 64, "layers": 1, "embedding": 16, "positions": True, "dropout": 0.3}, {**_DIGITS, "minutes": 6.8}
         ),
