@@ -214,6 +214,9 @@ class Stream:
         """Fill `symbols` where they are not kept, front by front."""
         n = len(symbols)
         machine = self._machine(plan, n)
+        if self._encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
+            machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
+            return
         encode = self._encode or likelihood.encode
         for front in range(plan.first, plan.last + 1):
             points = self._inside(plan, front)
