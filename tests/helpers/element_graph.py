@@ -78,6 +78,7 @@ class _Walker:
         self.graph = graph
         self.value: dict[torch.fx.Node, Any] = {}
         self.depth: dict[torch.fx.Node, Any] = {}
+        self.unit: dict[torch.fx.Node, Any] = {}
         self.support: dict[torch.fx.Node, dict[tuple[int | None, torch.fx.Node], Tensor]] = {}
         self.found = Longest()
 
@@ -87,9 +88,11 @@ class _Walker:
             if node.op == "placeholder":
                 self.value[node] = next(feed)
                 self.depth[node] = torch.zeros(self.value[node].shape, dtype=torch.long)
+                self.unit[node] = torch.ones(self.value[node].shape, dtype=torch.bool)
             elif node.op == "get_attr":
                 self.value[node] = getattr(self.graph, node.target)
                 self.depth[node] = torch.full(self.value[node].shape, CONSTANT)
+                self.unit[node] = self.depth[node] >= 0
             elif node.op == "call_function":
                 self._call(node)
             else:
@@ -101,11 +104,12 @@ class _Walker:
         value = self._run(node)
         self.value[node] = value
         if not isinstance(value, Tensor):  # several results, of which getitem takes one
-            self.depth[node] = [self._reach(node, i, v) for i, v in enumerate(value)]
+            reached = [self._reach(node, i, v) for i, v in enumerate(value)]
+            self.depth[node], self.unit[node] = map(list, zip(*reached, strict=True))
         elif node.target.__name__ == "getitem":
-            self.depth[node] = self.depth[node.args[0]][node.args[1]]
+            self.depth[node], self.unit[node] = (of[node.args[0]][node.args[1]] for of in (self.depth, self.unit))
         else:
-            self.depth[node] = self._reach(node, None, value)
+            self.depth[node], self.unit[node] = self._reach(node, None, value)
 
     def _run(self, node: torch.fx.Node, instead: dict[torch.fx.Node, Tensor] | None = None) -> Any:
         """Do one operation, on copies, since some work in place."""
@@ -114,20 +118,24 @@ class _Walker:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), copies.__getitem__)
         return node.target(*args, **kwargs)
 
-    def _reach(self, node: torch.fx.Node, pick: int | None, value: Tensor) -> Tensor:
-        """Longest chain into each element of one result: one more where the operand is multiplied."""
-        depth = torch.full((value.numel(),), CONSTANT)
+    def _reach(self, node: torch.fx.Node, pick: int | None, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Longest chain into each element of one result, one more where the operand is multiplied; and the units.
+
+        A sum of products of units is a unit, whichever of its terms exist.
+        """
+        depth, unit = torch.full((value.numel(),), CONSTANT), torch.zeros(value.numel(), dtype=torch.bool)
         for operand in node.all_input_nodes:
-            if not isinstance(self.depth[operand], Tensor) or not bool((self.depth[operand] >= 0).any()):
+            if not isinstance(self.unit[operand], Tensor) or not bool(self.unit[operand].any()):
                 continue
             support = self._jacobian(node, operand, pick) != 0
             self.support.setdefault(node, {})[pick, operand] = support
-            before = self.depth[operand].reshape(1, -1)
+            before, units = self.depth[operand].reshape(1, -1), self.unit[operand].reshape(1, -1)
             multiplied = any(operand is node.args[i] for i in FACTORS.get(node.target, ()))
             through = torch.where(support & (before >= 0), before + int(multiplied), CONSTANT)
             if through.numel():
                 depth = torch.maximum(depth, through.amax(1))
-        return depth.reshape(value.shape)
+                unit |= (support & units).any(1) | multiplied
+        return depth.reshape(value.shape), unit.reshape(value.shape)
 
     def _jacobian(self, node: torch.fx.Node, operand: torch.fx.Node, pick: int | None = None) -> Tensor:
         def alone(x: Tensor) -> Tensor:
@@ -167,14 +175,14 @@ class _Walker:
         left, right = (node.args[i] for i in FACTORS[node.target])
         found = self.found
         if node.target is aten.convolution.default:
-            exists = (self._jacobian(node, left) != 0) & (self.depth[left].reshape(1, -1) >= 0)
+            exists = (self._jacobian(node, left) != 0) & self.unit[left].reshape(1, -1)
             exists &= (self.value[left].reshape(1, -1) != 0) & used.unsqueeze(1)
             count = int(exists.sum())
             places = left if node.args[6] else node  # transposed: every input place writes all taps
             found.macs += self.value[places].numel() * self.value[right][0].numel()
         else:
             a, b = (self.value[n].reshape(-1, *self.value[n].shape[-2:]) for n in (left, right))
-            u, w = (self.depth[n].reshape(t.shape) >= 0 for n, t in ((left, a), (right, b)))
+            u, w = (self.unit[n].reshape(t.shape) for n, t in ((left, a), (right, b)))
             products = (a != 0)[..., :, :, None] & (b != 0)[..., None, :, :]
             units = u[..., :, :, None] | w[..., None, :, :]
             kept = used.reshape(a.shape[0], a.shape[1], 1, b.shape[2])

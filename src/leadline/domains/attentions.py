@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.elements import Elements, Lookup, edges
+from leadline.domains.elements import Elements, Lookup, edges, total
 from leadline.domains.facts import Facts
 from leadline.domains.pattern import unmasked
 from leadline.graph import Graph, Node, Ref
@@ -58,13 +58,13 @@ def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[
     if used is not None:  # queries whose result nobody reads ask nothing
         asked = used.any(-1, keepdim=True)
         query = Elements(query.alive & asked, query.unit & asked)
-    scores = edges(query, key, lambda q, k: int((q.sum(-2) * k.sum(-2)).sum()))
+    scores = edges(query, key, lambda q, k: int((total(q, [-2]) * total(k, [-2])).sum()))
     shown = allowed(attention, graph, facts)
     if used is not None:
         readers = shown.double().transpose(-1, -2) @ used.double()  # [*heads, keys, d_v]
         return scores + int((readers * value.alive).sum())
-    readers = shown.expand(*value.alive.shape[:-2], *shown.shape[-2:]).sum(-2)
-    return scores + int((readers * value.alive.sum(-1)).sum())
+    readers = total(shown.expand(*value.alive.shape[:-2], *shown.shape[-2:]), [-2])
+    return scores + int((readers * total(value.alive, [-1])).sum())
 
 
 def allowed(attention: Attention, graph: Graph, facts: Callable[[Ref], Facts]) -> Bool[Tensor, "*heads queries keys"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.elements import Lookup, edges
+from leadline.domains.elements import Lookup, edges, total
 from leadline.graph import Graph, Node, Ref
 
 
@@ -89,11 +89,8 @@ def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
 
     def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
         x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
-        by_out = (
-            torch.stack(weight.chunk(conv.groups))
-            if not conv.transposed
-            else torch.stack(weight.chunk(conv.groups)).transpose(1, 2)
-        )  # [group, out / groups, in / groups, *taps]
+        by_out = weight.unflatten(0, (conv.groups, -1))  # type: ignore[no-untyped-call]
+        by_out = by_out.transpose(1, 2) if conv.transposed else by_out  # [group, out, in, *taps]
         if used is None:
             return _pairs(reads, x, by_out)
         return _used_pairs(reads, x, by_out, used.reshape(len(x), conv.groups, -1, *node.shape[-conv.axes :]))
@@ -103,10 +100,10 @@ def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
 
 def _pairs(reads: list[Tensor], x: Bool[Tensor, "b c *n"], weight: Bool[Tensor, "g o i *taps"]) -> int:
     """Sum, over input channels and taps, how often marked inputs are read times how many marked weights read them."""
-    read = x.sum(0).double()
+    read = total(x, [0]).double()
     for axis, places in enumerate(reads):  # [c, in, …] x [tap, in] -> [c, tap, …]
         read = torch.tensordot(read, places.sum(1), dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    return int((read * weight.sum(1).flatten(0, 1)).sum())
+    return int((read * total(weight, [1]).flatten(0, 1)).sum())
 
 
 def _used_pairs(
@@ -117,7 +114,7 @@ def _used_pairs(
 ) -> int:
     """Count only what is added into used elements; channels that are used at the same places go together."""
     patterns, which = torch.unique(used.movedim(2, 0).flatten(1), dim=0, return_inverse=True)
-    total = 0
+    found = 0
     for i, pattern in enumerate(patterns):
         readers = pattern.reshape(used[:, :, 0].shape).double()  # [b, g, *out]
         for places in reads:  # [b, g, out, …] x [tap, out, in] -> [b, g, …, tap, in]
@@ -126,7 +123,7 @@ def _used_pairs(
         readers = readers.permute(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
         fan_out = weight[:, which == i].sum(1).double().flatten(2)  # [g, c/g, taps]
         inputs = x.double().reshape(x.shape[0], weight.shape[0], weight.shape[2], -1)
-        total += int(
+        found += int(
             (torch.einsum("bgcq,gct->bgtq", inputs, fan_out) * readers.flatten(2 + axes).flatten(2, 1 + axes)).sum()
         )
-    return total
+    return found

@@ -7,22 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from leadline.domains.algebra import Links as Paths
-from leadline.domains.algebra import Ranks
 from leadline.domains.attentions import attention_edges, attention_macs
 from leadline.domains.convolutions import convolution_edges, convolution_macs
-from leadline.domains.depths import Depths, depths
-from leadline.domains.elements import Elements, Lookup
+from leadline.domains.elements import Lookup
 from leadline.domains.engine import OnUnknown, Transfer, walk
 from leadline.domains.facts import Facts
-from leadline.domains.flow import Flow, Links
 from leadline.domains.pattern import pattern
 from leadline.domains.products import product_edges, product_macs
 from leadline.domains.scans import scan_edges, scan_macs
-from leadline.domains.support import behind
+from leadline.domains.units import elements_of
 from leadline.graph import Graph, Kind, Node, Ref, trace
 from leadline.results import Coverage, Status
 
@@ -107,10 +102,7 @@ def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwa
 def count_graph(graph: Graph, model: nn.Module, *, on_unknown: OnUnknown = "raise") -> Count:
     """Count over a graph that `trace` made from `model`; see `count`."""
     facts = pattern(graph)
-    units = depths(Depths(graph, facts, Ranks()), on_unknown=on_unknown)
-    ends = {ref: torch.ones(graph.meta(ref).shape, dtype=torch.bool) for ref in graph.outputs.values()}
-    used, _ = behind(Flow(graph, facts, Paths()), ends, on_unknown=on_unknown)
-    transfers = _transfers(graph, facts, _lookup(graph, facts, units.values, used))
+    transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
     walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
@@ -153,16 +145,3 @@ def _tally(_: Node) -> Tally:
 
 def _free(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
     return (Tally(),) * len(node.outputs)
-
-
-def _lookup(graph: Graph, facts: Mapping[Ref, Facts], depth: Mapping[Ref, Links], used: Mapping[Ref, Tensor]) -> Lookup:
-    """Tell the units, which have a depth, from the constants, which depend on no input."""
-
-    def elements(ref: Ref) -> Elements:
-        shape, nonzero, links = graph.meta(ref).shape, facts[ref].nonzero(), depth[ref]
-        alive = torch.ones((), dtype=torch.bool) if nonzero is None else nonzero
-        unit = torch.zeros((), dtype=torch.bool) if links is None else links > 0
-        mask = used.get(ref, torch.zeros((), dtype=torch.bool)).expand(shape)
-        return Elements(alive.expand(shape), unit.expand(shape), None if bool(mask.all()) else mask)
-
-    return elements

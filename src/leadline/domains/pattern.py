@@ -44,7 +44,7 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
             return UNKNOWN
         if node.kind is Kind.BUFFER:
             return Facts(value.cpu())
-        if weights and bool((value == 0).any()):
+        if weights and bool((value == 0).any()) and bool((value != 0).any()):  # all zero: an initialisation, no mask
             return partial(torch.zeros((), dtype=value.dtype).expand(value.shape), (value == 0).cpu())
         return UNKNOWN
 
@@ -110,7 +110,7 @@ class _Rules:
         data = data_refs(node)
         if data is None or not all(facts(ref).constant for ref in node.refs if ref not in data):
             return nothing(node, facts)
-        if all(facts(ref).empty for ref in data) and not fills(node, 0):
+        if all(facts(ref).empty for ref in data) and not fills(node, 0.0):
             return nothing(node, facts)
         constants = self.values(facts)
 
@@ -122,7 +122,7 @@ class _Rules:
             return stand_in(self.graph.meta(ref)).float() if offset is None else offset
 
         values = evaluate(node, constants)
-        knowns = evaluate(node, known, **fills(node, 1))
+        knowns = evaluate(node, known, **fills(node, 1.0))
         biases: tuple[Tensor | None, ...] = (None,) * len(values)
         if any(facts(ref).bias is not None for ref in data):
             biases = evaluate(node, bias)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.elements import Lookup, edges
+from leadline.domains.elements import Lookup, edges, total
 from leadline.domains.engine import NoRule
 from leadline.graph import Graph, Node, Ref
 
@@ -140,6 +140,5 @@ def _pairs(product: Product, left: Bool[Tensor, "..."], right: Bool[Tensor, "...
     for axes, mask in ((product.left_axes, left), (product.right_axes, right)):
         own = [i for i, letter in enumerate(axes) if letter not in shared]
         order = [letter for letter in axes if letter in shared]
-        total = mask.sum(own) if own else mask.long()
-        sums.append(total.permute([order.index(letter) for letter in shared]))
+        sums.append(total(mask, own).permute([order.index(letter) for letter in shared]))
     return int((sums[0] * sums[1]).sum())

@@ -12,7 +12,7 @@ from math import prod
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.elements import Elements, Lookup, edges
+from leadline.domains.elements import Elements, Lookup, edges, total
 from leadline.graph import Graph, Node, Ref
 
 
@@ -97,13 +97,13 @@ def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
         return _grid_edges(node, graph, elements)
     recurrence = recurrence_of(node, graph)
     x = elements(recurrence.input)
-    rows, total = _rows(recurrence, graph), 0
+    rows, found = _rows(recurrence, graph), 0
     for depth, layer in enumerate(recurrence.layers):
         for direction in layer:
             first, *others = direction.weights
-            total += rows * _alive(first, elements) if depth else _input_edges(x, elements(first))
-            total += rows * sum(_alive(ref, elements) for ref in others)
-    return total
+            found += rows * _alive(first, elements) if depth else _input_edges(x, elements(first))
+            found += rows * sum(_alive(ref, elements) for ref in others)
+    return found
 
 
 def _grid_edges(node: Node, graph: Graph, elements: Lookup) -> int:
@@ -129,13 +129,14 @@ def _rows(recurrence: Recurrence, graph: Graph) -> int:
 
 
 def _alive(ref: Ref, elements: Lookup) -> int:
-    return int(elements(ref).alive.sum())
+    alive = elements(ref).alive
+    return int(total(alive, range(alive.ndim)))
 
 
 def _input_edges(x: Elements, weight: Elements) -> int:
     """Pairs of an input element and a weight, which is ``[units, features]``."""
 
     def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "units features"]) -> int:
-        return int((x.flatten(0, -2).sum(0) * weight.sum(0)).sum())
+        return int((total(x, range(x.ndim - 1)) * total(weight, [0])).sum())
 
     return edges(x, weight, pairs)
