@@ -19,6 +19,7 @@ from leadline.domains.products import product_edges, product_macs
 from leadline.domains.scans import scan_edges, scan_macs
 from leadline.domains.units import elements_of
 from leadline.graph import Graph, Kind, Node, Ref, trace
+from leadline.graph.layout import LayoutLike, Order
 from leadline.results import Coverage, Status
 
 
@@ -68,7 +69,15 @@ class Count:
     training: bool
 
 
-def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwargs: Any) -> Count:
+def count(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> Count:
     """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``.
 
     Parameters
@@ -77,8 +86,12 @@ def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwa
         On any device; on ``meta`` a model needs no memory for its weights.
     inputs, kwargs
         What the model takes. The whole batch is counted.
+    layout, order
+        Taken as by the other depths; counts do not depend on how axes are read.
     on_unknown
         ``"raise"``, or ``"top"`` to leave out operations without a rule and to list them in the coverage.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -96,11 +109,8 @@ def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwa
     >>> found.macs, found.connections, found.by_module["1"].parameters
     (120, 90, 35)
     """
-    return count_graph(trace(model, *inputs, **kwargs), model, on_unknown=on_unknown)
-
-
-def count_graph(graph: Graph, model: nn.Module, *, on_unknown: OnUnknown = "raise") -> Count:
-    """Count over a graph that `trace` made from `model`; see `count`."""
+    del layout, order
+    graph = traced or trace(model, *inputs, **kwargs)
     facts = pattern(graph)
     transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
     walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())

@@ -17,6 +17,7 @@ from leadline.domains.pattern import pattern
 from leadline.domains.scans import grid_of, is_grid, recurrence_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Ref, trace
+from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.ops import LEAVES
 from leadline.results import Coverage, Place, Status
 
@@ -68,7 +69,10 @@ def span(
     model: nn.Module,
     *inputs: Any,
     costs: Mapping[str, int] | None = None,
+    layout: LayoutLike = None,
+    order: Order = None,
     on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Span:
     """Find how many steps of ``model(*inputs, **kwargs)`` must follow one another.
@@ -85,8 +89,12 @@ def span(
         What the model takes.
     costs
         Other prices by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}``.
+    layout, order
+        Taken as by the other depths; chains do not depend on how axes are read.
     on_unknown
         ``"raise"``, or ``"top"``: outputs of an operation without a rule then wait for all its inputs.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -105,11 +113,8 @@ def span(
     >>> found.steps, found.op_steps
     (13, 40)
     """
-    return span_graph(trace(model, *inputs, **kwargs), costs=costs, on_unknown=on_unknown)
-
-
-def span_graph(graph: Graph, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
-    """Find the span of a graph that `trace` made; see `span`."""
+    del layout, order
+    graph = traced or trace(model, *inputs, **kwargs)
     flow = Depths(graph, pattern(graph), Ranks(), costs=_prices(costs or {}))
     walked = depths(flow, on_unknown=on_unknown)
     deepest = {ref: _deepest(walked.values[ref]) for ref in graph.outputs.values()}
