@@ -1,103 +1,76 @@
-"""Assertions for users' own tests; each failure shows what was found, and where in the model."""
+"""Assertions for users' own tests: what a model may see, checked at its structure.
+
+Each takes what the function that it rests on takes; its message shows the witness and the source line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from leadline.domains import Count, Span, count, span
+from leadline.domains.reach import context
+from leadline.domains.verdicts import Causality, Verdict, causality
+
+_GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 
 
-def assert_span(
-    model: nn.Module,
-    *inputs: Any,
-    steps: int | None = None,
-    at_most: int | None = None,
-    costs: Mapping[str, int] | None = None,
-    **kwargs: Any,
-) -> Span:
-    """Assert how many contractions of ``model(*inputs, **kwargs)`` must follow one another; see `leadline.span`.
+def assert_causal(
+    model: nn.Module, *inputs: Any, at_least: Verdict | str = Verdict.FINITE_MASK, samples: bool = True, **kwargs: Any
+) -> Causality:
+    """Assert that no output depends on a later input, nor on another sample.
 
     Parameters
     ----------
-    model, inputs, kwargs
-        The model and what it takes.
-    steps
-        The exact number.
-    at_most
-        Or an upper bound.
-    costs
-        Other prices by kind of operation.
-
-    Returns
-    -------
-    Span
-        What was found.
+    model, *inputs, **kwargs
+        As in `causality`.
+    at_least
+        The weakest verdict that passes: ``"structural"``, ``"finite-mask"`` or ``"present-weights"``.
+    samples
+        Whether dependence across samples fails too.
 
     Raises
     ------
     AssertionError
-        If the span is another one; the message lists the critical path by module and source line.
-    UnknownOp
-        If an operation has no rule.
+        With the verdict and the witness.
 
     Examples
     --------
-    >>> import torch
-    >>> assert_span(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), torch.zeros(1, 2), steps=2).op_steps
-    2
+    >>> assert_causal(nn.GRU(3, 4, batch_first=True), torch.zeros(2, 5, 3), layout="b t c -> b t v", output="[0]").lag
+    0
     """
-    found = span(model, *inputs, costs=costs, **kwargs)
-    path = "\n".join(f"  {step}" for step in found.critical_path)
-    where = f"; the longest chain, from the input on:\n{path}" if path else ""
-    if steps is not None and found.steps != steps:
-        raise AssertionError(f"the span is {found.steps} steps, not {steps}{where}")
-    if at_most is not None and found.steps > at_most:
-        raise AssertionError(f"the span is {found.steps} steps, more than {at_most}{where}")
-    return found
+    result = causality(model, *inputs, **kwargs)
+    passing = _GRADES[: _GRADES.index(Verdict(at_least)) + 1]
+    assert result.verdict in passing, f"{type(model).__name__} is not causal: {result}"
+    assert not samples or result.cross_batch is None, f"{type(model).__name__} mixes samples: {result.cross_batch}"
+    return result
 
 
-def assert_connections(
-    model: nn.Module, *inputs: Any, connections: int | None = None, macs: int | None = None, **kwargs: Any
-) -> Count:
-    """Assert the connections, or the multiply-accumulates, of ``model(*inputs, **kwargs)``; see `leadline.count`.
+def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs: Any) -> None:
+    """Assert which input positions one output position may depend on.
 
     Parameters
     ----------
-    model, inputs, kwargs
-        The model and what it takes; the whole batch counts.
-    connections
-        Edges between units that exist.
-    macs
-        Dense multiply-accumulates.
-
-    Returns
-    -------
-    Count
-        What was found.
+    model, *inputs, **kwargs
+        As in `context`.
+    sees
+        A boolean map over the first input's positions, or how many positions it holds.
 
     Raises
     ------
     AssertionError
-        If a number differs; the message lists the counts by module.
-    UnknownOp
-        If an operation has no rule.
+        With the positions seen that should not be, and those missing.
 
     Examples
     --------
-    >>> import torch
-    >>> assert_connections(nn.Linear(3, 2), torch.zeros(5, 3), connections=30).parameters
-    8
+    >>> conv = nn.Conv1d(1, 1, 3, padding=1)
+    >>> assert_context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t", sees=3)
     """
-    found = count(model, *inputs, **kwargs)
-    for name, asked, has in (("connections", connections, found.connections), ("macs", macs, found.macs)):
-        if asked is not None and has != asked:
-            lines = "\n".join(
-                f"  {path or 'the model itself'}: {tally.connections} connections, {tally.macs} macs"
-                for path, tally in found.by_module.items()
-                if tally.macs
-            )
-            raise AssertionError(f"the model has {has} {name}, not {asked}; by module:\n{lines}")
-    return found
+    found = context(model, *inputs, **kwargs)
+    at = ", ".join(f"{axis}={place}" for axis, place in found.position.items())
+    if isinstance(sees, int):
+        assert found.size == sees, f"the output at {at} sees {found.size} positions, not {sees}: {found.box()}"
+        return
+    more, less = ((found.map & ~sees).nonzero().tolist(), (sees & ~found.map).nonzero().tolist())
+    assert torch.equal(found.map, sees), f"the output at {at} sees {more} besides, and does not see {less}"

@@ -185,6 +185,8 @@ def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
         program = torch.export.export(call, tuple(call.tensors.values()), strict=False)
+        if _is_functional(program):
+            return program
         table = torch.export.default_decompositions()
         for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in KINDS}:
             for overload in _overloads(packet):
@@ -195,6 +197,20 @@ def _export(call: Call) -> ExportedProgram:
         raise
     except Exception as error:
         raise TraceError(_explain(call.model, error)) from error
+
+
+def _is_functional(program: ExportedProgram) -> bool:
+    """Whether nothing is changed in place, nested or unknown, so that there is nothing to decompose."""
+    return all(
+        node.target is operator.getitem
+        or (
+            isinstance(node.target, torch._ops.OpOverload)
+            and not node.target._schema.is_mutable
+            and kind_of(str(node.target)) is not Kind.OPAQUE
+        )
+        for node in program.graph.nodes
+        if node.op == "call_function"
+    )
 
 
 def _overloads(packet: str) -> Iterator[Any]:

@@ -1,0 +1,175 @@
+"""Traces replay, name everything, and leave the model, its flags and the random state alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.nn import functional as F
+
+from leadline.errors import TraceError
+from leadline.graph import Kind, run, trace
+from leadline.graph.ops import KINDS, kind_of
+
+
+@dataclass
+class Output:
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+    name: str = "output"
+
+
+class Everything(nn.Module):
+    """In-place work, a region without gradients, weight norm, a buffer that changes, literals, nested containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 3, padding=1))
+        self.norm = nn.BatchNorm1d(4)
+        self.lstm = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x: Tensor, extra: dict[str, Tensor], *, flag: bool = False, scale: float = 1.0) -> Output:
+        y = self.norm(self.conv(x))
+        y.add_(extra["bias"])
+        y[:, 0] = 0
+        with torch.no_grad():
+            rounded = y.round()
+        z, _ = self.lstm((y * scale).mT)
+        return Output(z if flag else -z, (rounded, y))
+
+
+def everything() -> tuple[nn.Module, Tensor, dict[str, Tensor]]:
+    return Everything(), torch.randn(2, 3, 5), {"bias": torch.randn(4, 1)}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_trace_computes_what_forward_computes(training: bool) -> None:
+    model, x, extra = everything()
+    model.train(training)
+    graph = trace(model, x, extra, flag=True, scale=0.5)
+    assert graph.verified
+    assert graph.training is training
+    assert list(graph.inputs) == ["x", "extra.bias"]
+    assert list(graph.outputs) == ["logits", "hidden[0]", "hidden[1]"]
+    assert (graph.mutated == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}) is training
+    found = run(graph, [x, extra["bias"]])
+    expected = model(x, extra, flag=True, scale=0.5)
+    torch.testing.assert_close(found["logits"], expected.logits)
+    torch.testing.assert_close(found["hidden[0]"], expected.hidden[0])
+
+
+def test_recurrences_stay_whole_and_places_point_at_the_source() -> None:
+    model, x, extra = everything()
+    graph = trace(model.eval(), x, extra)
+    (lstm,) = (node for node in graph.nodes if node.kind is Kind.SCAN)
+    assert (lstm.op, lstm.place.module) == ("aten.lstm.input", "lstm")
+    assert lstm.place.source is not None
+    assert lstm.place.source.rpartition(":")[0] == __file__
+    (rounding,) = (node for node in graph.nodes if node.op == "aten.round.default")
+    assert rounding.place.source is not None
+    assert rounding.place.source.startswith(__file__)
+    assert all(node.args == () or all(ref.node < node.index for ref in node.refs) for node in graph.nodes)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_left_behind(training: bool) -> None:
+    model, x, extra = everything()
+    model.train(training)
+    model.norm.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = {name: module.training for name, module in model.named_modules()}
+    flags = (
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.is_grad_enabled(),
+        logging.getLogger("torch.fx.experimental.symbolic_shapes").level,
+    )
+    random = torch.get_rng_state()
+    trace(model, x, extra)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert flags == (
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.is_grad_enabled(),
+        logging.getLogger("torch.fx.experimental.symbolic_shapes").level,
+    )
+    assert modes == {name: module.training for name, module in model.named_modules()}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_and_torch_s_own_encoder(training: bool) -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+    graph = trace(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train(training), torch.randn(2, 4, 8))
+    assert graph.verified
+    assert any(node.kind is Kind.ATTENTION for node in graph.nodes)
+
+
+def test_meta_and_fake_models_need_no_memory() -> None:
+    with torch.device("meta"):
+        huge = nn.Linear(1 << 20, 1 << 20)
+    graph = trace(huge, torch.empty(1, 1 << 20, device="meta"))
+    assert (graph.verified, len(graph.values)) == (False, 0)
+    with FakeTensorMode():
+        fake, x = nn.Linear(1 << 20, 1 << 20), torch.zeros(1, 1 << 20)
+        graph = trace(fake, x)
+    assert graph.nodes[-1].shape == (1, 1 << 20)
+
+
+class Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Counter(nn.Module):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+class Silent(nn.Module):
+    def forward(self, x: Tensor) -> None:
+        return None
+
+
+def test_a_branch_on_values_is_refused_with_its_line() -> None:
+    with pytest.raises(
+        TraceError, match=r"Branch.forward branches on the values of its tensors \(.*test_trace.py:\d+\)"
+    ):
+        trace(Branch(), torch.ones(3))
+
+
+def test_a_trace_that_does_not_replay_is_refused() -> None:
+    with pytest.raises(TraceError, match="does not replay"):
+        trace(Counter(), torch.ones(3))
+
+
+def test_what_forward_does_not_take_or_give_is_said() -> None:
+    with pytest.raises(TraceError, match="does not take these inputs"):
+        trace(nn.Linear(2, 2), torch.ones(2), torch.ones(2))
+    with pytest.raises(TraceError, match="returns no tensor"):
+        trace(Silent(), torch.ones(2))
+    with pytest.raises(TraceError, match="cannot be traced"):
+        trace(nn.Linear(2, 2), torch.ones(3))
+
+
+def test_the_table_knows_real_operations() -> None:
+    for name in KINDS:
+        space, packet, *_ = name.split(".")
+        if space == "aten":
+            assert hasattr(torch.ops.aten, packet), name
+    assert kind_of("aten.nonzero.default") is Kind.OPAQUE
+
+
+def test_an_unknown_operation_is_decomposed_where_torch_knows_how() -> None:
+    class Cosine(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.cosine_similarity(x, x.roll(1, 0))
+
+    graph = trace(Cosine(), torch.randn(3, 4))
+    assert all(node.kind is not Kind.OPAQUE for node in graph.nodes)
