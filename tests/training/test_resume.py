@@ -62,5 +62,6 @@ def kill_and_resume(tmp_path: Path, steps: int, kills: int, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, steps=2000, kills=20, seed=0)
+    kill_and_resume(tmp_path, steps=1000, kills=20, seed=0)
