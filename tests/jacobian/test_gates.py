@@ -25,7 +25,7 @@ cases = {
 }
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(**cases)
 def test_gru_step(k, scale, bias, seed):
     torch.manual_seed(seed)
@@ -50,7 +50,7 @@ def test_gru_bounds_are_tight_where_the_gate_only_carries():
     assert gru_bound(cell).hi == pytest.approx(1.0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(**cases)
 def test_lstm_step(k, scale, bias, seed):
     torch.manual_seed(seed)
@@ -76,7 +76,7 @@ def test_an_lstm_whose_cell_is_zero_is_singular():
     assert torch.linalg.svdvals(step.jacobian)[-1] < 1e-12
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(scale=st.floats(0.01, 0.3), forget=st.floats(1.0, 5.0), steps=st.integers(1, 25), seed=st.integers(0, 10**6))
 def test_the_cell_carries_gradients_at_least_as_far_as_the_bound_says(scale, forget, steps, seed):
     torch.manual_seed(seed)

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.jacobian.formats import FORMATS, format_depths
 from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
 
 
+@settings(max_examples=40)
 @given(rate=st.floats(-2, 2).filter(lambda r: abs(r) > 0.05), n=st.integers(8, 60), seed=st.integers(0, 10**6))
 def test_an_exponential_law_is_recognised(rate, n, seed):
     noise = 0.01 * np.random.default_rng(seed).standard_normal(n)
@@ -20,6 +21,7 @@ def test_an_exponential_law_is_recognised(rate, n, seed):
     assert law.parameter == pytest.approx(rate, abs=0.02)
 
 
+@settings(max_examples=40)
 @given(exponent=st.floats(-3, 3).filter(lambda c: abs(c) > 0.2), n=st.integers(12, 80), seed=st.integers(0, 10**6))
 def test_a_power_law_is_recognised(exponent, n, seed):
     place = np.arange(1, n + 1)
@@ -31,9 +33,9 @@ def test_a_power_law_is_recognised(exponent, n, seed):
 
 def test_noise_without_drift_is_stable_as_often_as_the_criterion_says():
     rng = np.random.default_rng(0)
-    kinds = [fit_law(0.1 * rng.standard_normal(60)).kind for _ in range(2000)]
+    kinds = [fit_law(0.1 * rng.standard_normal(60)).kind for _ in range(1000)]
     # The penalty ln 60 is exceeded by chance 4.6 % of the time for either rival; the two are partly the same chance.
-    assert 1 - 2 * 0.046 - 0.02 < kinds.count("stable") / 2000 < 1 - 0.046 + 0.02
+    assert 1 - 2 * 0.046 - 0.03 < kinds.count("stable") / 1000 < 1 - 0.046 + 0.03
 
 
 def test_the_interval_covers_the_truth():
@@ -53,6 +55,7 @@ def test_one_stage_supports_no_interval():
     assert math.isinf(fit_law(np.array([0.5])).interval[1])
 
 
+@settings(max_examples=40)
 @given(parameter=st.floats(0.05, 3.0), grows=st.booleans(), kind=st.sampled_from(["exponential", "power"]))
 def test_format_depth_is_the_first_depth_that_the_format_loses(parameter, grows, kind):
     law = GrowthLaw(kind, parameter if grows else -parameter, (0.0, 0.0), {})
@@ -64,5 +67,5 @@ def test_format_depth_is_the_first_depth_that_the_format_loses(parameter, grows,
             value = torch.tensor(math.exp(law.log_gradient(stages)), dtype=torch.float64).to(dtype).item()
             return value in (0.0, math.inf)
 
-        assert is_lost(depth + 1)
-        assert not is_lost(depth - 1)
+        assert is_lost(depth + 1.0)
+        assert not is_lost(depth - 1.0)

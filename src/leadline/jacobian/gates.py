@@ -100,7 +100,7 @@ class LstmStep:
     Q: Float[Tensor, "k k"]
 
     @property
-    def jacobian(self) -> Float[Tensor, "2*k 2*k"]:
+    def jacobian(self) -> Float[Tensor, "kk kk"]:
         """The whole matrix, state order ``(h, c)``."""
         top = torch.cat([self.Q + self.s[:, None] * self.P, torch.diag(self.s * self.f)], dim=1)
         return torch.cat([top, torch.cat([self.P, torch.diag(self.f)], dim=1)])

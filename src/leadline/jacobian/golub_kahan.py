@@ -58,7 +58,8 @@ class Bases:
         rows = torch.cat([self.B, self.B.new_zeros(left.shape[1], self.B.shape[1])])
         self.B = torch.cat([rows, torch.cat([against, within])], dim=1)
         self.V, self.U = torch.cat([self.V, block], dim=1), torch.cat([self.U, left], dim=1)
-        self.next, _, self.residual = orthonormalised(self.A.rmatmat(left), self.V)
+        back = self.A.rmatmat(left) if left.shape[1] else self.V.new_zeros(len(self.V), 0)
+        self.next, _, self.residual = orthonormalised(back, self.V)
         self.products += block.shape[1] + left.shape[1]
         self.last = left.shape[1]
 

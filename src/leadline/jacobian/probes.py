@@ -38,7 +38,7 @@ class Tape:
 
 
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
-    """Run the model once, keeping a differentiable copy of what crosses each boundary between stages.
+    """Run the model once, keeping what crosses each boundary between stages, made differentiable.
 
     Gradients start from what `run` returns, unless the stages are shared.
 
@@ -52,9 +52,8 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
     crossing: dict[int, list[Tensor]] = {}
 
     def copied(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
-        # A copy, because the next stage may change its input in place; a boundary that nothing led to starts here.
-        crossing[boundary] = [t.clone() if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
-        return crossing[boundary]
+        crossing[boundary] = [t if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
+        return [t.clone() for t in crossing[boundary]]  # the next stage may change its input in place
 
     with visited(model, chain, copied), same_noise(seed):
         output = run()

@@ -175,8 +175,8 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64], seed: int) ->
     n = len(above)
     if not below.mean() > 0:
         return Estimate(math.nan, math.nan, n, seed)
-    square = above.mean() / below.mean()
-    spread = float(np.std(above - square * below, ddof=1)) / math.sqrt(n) / below.mean() if n > 1 else 0.0
+    square = float(above.mean() / below.mean())
+    spread = float(np.std(above - square * below, ddof=1) / math.sqrt(n) / below.mean()) if n > 1 else 0.0
     value = math.sqrt(square)
     return Estimate(value, spread / (2 * value) if value > 0 else 0.0, n, seed)
 

@@ -133,7 +133,8 @@ def _exact(A: Operator, k: int, probes: int, seed: int) -> Spectrum:
 
 def _rounding(A: Operator, values: Float[Tensor, "k"]) -> Float[Tensor, ""]:
     """Return the backward error of the computation: a modest multiple of the unit roundoff of the largest value."""
-    return values.max() * torch.finfo(A.dtype).eps * 4 * max(A.shape) ** 0.5
+    backward_error: Tensor = values.max() * torch.finfo(A.dtype).eps * 4 * max(A.shape) ** 0.5
+    return backward_error
 
 
 def _made(A: Operator) -> str:

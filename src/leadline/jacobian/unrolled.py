@@ -39,7 +39,7 @@ def unrolled(layer: nn.RNNBase, visit: Visit) -> Iterator[None]:
         raise NotDifferentiable("a bidirectional layer has no state that every path through time crosses")
     fused = layer.forward
 
-    def forward(x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+    def forward(x: Any, hx: Any = None) -> tuple[Tensor, Any]:
         if isinstance(x, PackedSequence):
             raise NotDifferentiable("packed sequences have no time axis of one batch size: pad them instead")
         axis = 1 if layer.batch_first and x.ndim == 3 else 0
