@@ -221,6 +221,8 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
             tmp_path / "t",
             build=build_tiny,
         )
+    with pytest.raises(UsageError, match="process of its own"):
+        run(tmp_path / "u", dataclasses.replace(CONFIG, precision="bf16"))
     with pytest.raises(UsageError, match="how long"):
         TrainConfig()
     with pytest.raises(UsageError, match="did you mean 'batch'"):

@@ -105,5 +105,6 @@ class Warp:
         slide = ((row - (height - 1) / 2) * slope + offset).round().long()
         column = torch.arange(width) + slide[:, :, None]
         inside = (column >= 0) & (column < width)
-        moved: Tensor = x[torch.arange(b)[:, None, None], source[:, :, None], column.clamp(0, width - 1)]
-        return moved * inside
+        moved = x[torch.arange(b)[:, None, None], source[:, :, None], column.clamp(0, width - 1)]
+        filled: Tensor = moved * inside
+        return filled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -76,6 +77,7 @@ def train(
     folder = RunFolder(Path(path))
     model = {"name": name, "settings": dict(settings)}
     request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
+    request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
     record = _earlier(folder, request, resume)
     finished = folder.result() if record else None
     if finished is not None:

@@ -56,7 +56,13 @@ class Session:
         if augmentations and dataset.kind != "image":
             raise UsageError("shift, turn and warp move the pixels of images; leave them out for audio")
         fade = None if config.fade is None else max(1, round(config.fade * steps))
-        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
+        try:
+            accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
+        except ValueError as error:  # accelerate's state is one per process
+            raise UsageError(
+                f"accelerate runs with another precision or device in this process already ({error}); "
+                "train in a process of its own"
+            ) from error
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
