@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
-from torch.nn import functional as F
+from torch.nn.functional import cosine_similarity
 
 from leadline.errors import TraceError
 from leadline.graph import Kind, run, trace
@@ -133,7 +133,7 @@ class Counter(nn.Module):
 
 
 class Silent(nn.Module):
-    def forward(self, x: Tensor) -> None:
+    def forward(self, _: Tensor) -> None:
         return None
 
 
@@ -169,7 +169,7 @@ def test_the_table_knows_real_operations() -> None:
 def test_an_unknown_operation_is_decomposed_where_torch_knows_how() -> None:
     class Cosine(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return F.cosine_similarity(x, x.roll(1, 0))
+            return cosine_similarity(x, x.roll(1, 0))
 
     graph = trace(Cosine(), torch.randn(3, 4))
     assert all(node.kind is not Kind.OPAQUE for node in graph.nodes)

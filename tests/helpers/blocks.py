@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 B, T, C = 2, 6, 4
 
@@ -96,7 +96,7 @@ class Attention(nn.Module):
         self.register_buffer("added", torch.zeros(T, T).masked_fill(later, value))
         self.register_buffer("alibi", -0.5 * (torch.arange(T).view(-1, 1) - torch.arange(T)).abs())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: C901 (one branch per style)
         q, k, v = self.qkv(x).chunk(3, -1)
         if self.style.startswith("sdpa"):
             mask = {"sdpa": None, "sdpa bool": ~self.later, "sdpa float": self.added}[self.style]
@@ -239,7 +239,8 @@ STRUCTURAL: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: Recurrent(nn.LSTM),
     "cell loop": CellLoop,
     **{f"attention, {style}": (lambda style=style: Attention(style)) for style in (
-        "sdpa", "sdpa bool", "sdpa float", "linear", "alibi", "masked_fill", "where", "added", "arange", "exp", "stable exp"
+        "sdpa", "sdpa bool", "sdpa float", "linear", "alibi", "masked_fill", "where", "added", "arange", "exp",
+        "stable exp",
     )},
     "multi-head, bool": lambda: MultiHead(False),
     "multi-head, float": lambda: MultiHead(True),

@@ -1,7 +1,7 @@
 """Two ways to combine dependences: the latest rank among them, or a count of links that a backward pass can follow.
 
-How dependence flows through an operation is written once (`flow`), in terms of an algebra over float32 tensors where zero
-means no dependence. Views and selections act on the tensors themselves.
+How dependence flows through an operation is written once (`flow`), in terms of an algebra over float32 tensors where
+zero means no dependence. Views and selections act on the tensors themselves.
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ class Ranks:
             x = x[:, :1]
         back = None
         if mask.shape[0] == 1 and columns > 1:
-            unique, back = mask[0].unique(dim=1, return_inverse=True)
+            unique, back = torch.unique(mask[0], dim=1, return_inverse=True)
             mask = unique.unsqueeze(0)
         batch = max(x.shape[0], mask.shape[0])
         step = max(1, _CHUNK // max(1, batch * x.shape[1] * x.shape[2]))
-        parts = [(x.unsqueeze(-1) * part.unsqueeze(1)).amax(2) for part in mask.to(x.dtype).split(step, 2)]
+        parts = [
+            (x.unsqueeze(-1) * mask[:, None, :, i : i + step].to(x.dtype)).amax(2)
+            for i in range(0, mask.shape[2], step)
+        ]
         out = torch.cat(parts, -1)
         out = out if back is None else out[..., back]
         return out.expand(batch, rows, columns)

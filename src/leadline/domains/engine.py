@@ -17,7 +17,7 @@ Lookup: TypeAlias = Callable[[Ref], V]
 Transfer: TypeAlias = Callable[[Node, Lookup[V]], tuple[V, ...]]
 
 
-class NoRule(Exception):  # noqa: N818 (caught by `walk`, never seen by users)
+class NoRule(Exception):
     """Raised by a transfer that cannot handle a node of its kind."""
 
 

@@ -1,7 +1,7 @@
 """The pattern domain: which elements are known exactly, and which known constants stand within a sum.
 
-Buffers and constants are known, parameters and inputs are not; arithmetic on known values is carried out. So a zero in a
-mask survives ``weight * mask``, and -inf survives ``masked_fill`` and its softmax as a zero.
+Buffers and constants are known, parameters and inputs are not; arithmetic on known values is carried out. So a zero in
+a mask survives ``weight * mask``, and -inf survives ``masked_fill`` and its softmax as a zero.
 """
 
 from __future__ import annotations

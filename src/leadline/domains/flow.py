@@ -49,7 +49,8 @@ class Flow:
 
     def total(self, parts: list[Links]) -> Links:
         """Join all elements of some tensors into one."""
-        found = [self.algebra.reduce(part, range(part.ndim)).reshape(()) for part in parts if part is not None and part.numel()]
+        held = [part for part in parts if part is not None and part.numel()]
+        found = [self.algebra.reduce(part, range(part.ndim)).reshape(()) for part in held]
         return self.joined(found)
 
     def joined(self, parts: list[Tensor]) -> Links:

@@ -8,7 +8,7 @@ from torch import Tensor
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.flow import Flow, Links, carried, shaped
 from leadline.domains.pattern import data_refs
-from leadline.graph.ir import Node, Ref
+from leadline.graph.ir import Node
 
 
 def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -56,16 +56,16 @@ def _indexed(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
     if data is not None:
         anywhere = flow.algebra.reduce(data, unknown).expand(data.shape)
         chosen = torch.ops.aten.index.Tensor(anywhere, places)
-    return flow.all_of(chosen, *(_placed(flow, node, ref, links(ref)) for ref in indices if ref is not None))
+    return flow.all_of(chosen, *(_placed(flow, node, links(ref)) for ref in indices if ref is not None))
 
 
-def _placed(flow: Flow, node: Node, ref: Ref, places: Links) -> Links:
+def _placed(flow: Flow, node: Node, places: Links) -> Links:
     """Lay an index tensor's dependences along the output axes that the indices have become."""
     if places is None:
         return None
     indices = node.bound()["indices"]
     used = [d for d, index in enumerate(indices) if index is not None]
-    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))
+    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))  # type: ignore[no-untyped-call]
     adjacent = used == list(range(used[0], used[-1] + 1))
     after = len(node.shape) - len(shape) - (used[0] if adjacent else 0)
     return places.expand(shape).reshape(*shape, *(1,) * after)
@@ -82,15 +82,14 @@ def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     rest = [ref for ref in node.refs if ref != named["self"]]
     dim = named.get("dim")
     if dim is not None and all(len(flow.shape(ref)) in (0, len(node.shape)) for ref in rest):
-        kept = [_along(flow, node, links(ref), dim) for ref in rest]
+        kept = [_along(flow, links(ref), dim) for ref in rest]
         if all(k is None or _fits(k, node.shape) for k in kept):
             return shaped(node, flow.all_of(links(named["self"]), *kept))
     total = flow.total([links(ref) for ref in rest])
     return shaped(node, flow.all_of(links(named["self"]), total))
 
 
-def _along(flow: Flow, node: Node, links: Links, dim: int) -> Links:
-    del node
+def _along(flow: Flow, links: Links, dim: int) -> Links:
     return links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
 
 

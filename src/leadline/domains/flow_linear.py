@@ -23,11 +23,11 @@ def contraction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
     for axes, ref in ((product.left_axes, product.left), (product.right_axes, product.right)):
         for axis, size in zip(axes, flow.shape(ref), strict=True):
             sizes[axis] = max(size, sizes.get(axis, 1))
-    sides = (product.left, product.left_axes), (product.right, product.right_axes)
+    left, right = (product.left, product.left_axes), (product.right, product.right_axes)
     parts = [
-        _through(flow, product, sizes, *mine, *other, links=links(mine[0]))
-        for mine, other in (sides, sides[::-1])
-        if links(mine[0]) is not None
+        _through(flow, product, sizes, axes, *other, links=found)
+        for (mine, axes), other in ((left, right), (right, left))
+        if (found := links(mine)) is not None
     ]
     parts = [part.expand(node.shape) for part in parts]
     added = None if product.added is None else links(product.added)
@@ -38,15 +38,13 @@ def _through(
     flow: Flow,
     product: Product,
     sizes: dict[str, int],
-    mine: Ref,
     my_axes: str,
     other: Ref,
     other_axes: str,
     *,
-    links: Links,
+    links: Tensor,
 ) -> Tensor:
     """Dependences through one factor, laid out as the product."""
-    assert links is not None
     kept = [axis for axis in my_axes if axis in product.out_axes and axis not in other_axes]
     shared = [axis for axis in my_axes if axis in product.out_axes and axis in other_axes]
     gained = [axis for axis in other_axes if axis not in my_axes]

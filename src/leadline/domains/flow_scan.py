@@ -7,7 +7,7 @@ import torch
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.flow import Flow, Links
 from leadline.domains.scans import Recurrence, is_grid, recurrence_of
-from leadline.graph.ir import Node, Ref
+from leadline.graph.ir import Node
 
 
 def scan(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -48,7 +48,7 @@ def _cell(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) 
 
 
 def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Outputs ``[time, batch, units]`` and final states ``[layers · directions, batch, units]``."""
+    """Return outputs ``[time, batch, units]`` and final states ``[layers · directions, batch, units]``."""
     below = links(recurrence.input)
     if below is not None and recurrence.batch_first:
         below = below.transpose(0, 1)

@@ -31,7 +31,7 @@ def convolution(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
 def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:
     reduce, axes, out_sizes = flow.algebra.reduce, conv.axes, node.shape[-conv.axes :]
     batched = x if x.ndim == axes + 2 else x.unsqueeze(0)
-    windows = batched.unflatten(1, (conv.groups, -1))
+    windows = torch.unflatten(batched, 1, (conv.groups, -1))
     tables = [_taps(conv, a, n, m) for a, (n, m) in enumerate(zip(batched.shape[2:], out_sizes, strict=True))]
     nonzero = flow.facts[conv.weight].nonzero()
     if nonzero is None:
@@ -53,8 +53,8 @@ def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:
 def _mask(conv: Convolution, nonzero: Tensor) -> Tensor:
     """Lay the weight out as ``[group, channel · tap, out]``."""
     if conv.transposed:  # [in, out / groups, *taps]
-        return nonzero.unflatten(0, (conv.groups, -1)).movedim(2, -1).flatten(1, -2)
-    return nonzero.unflatten(0, (conv.groups, -1)).flatten(2).transpose(1, 2)
+        return torch.unflatten(nonzero, 0, (conv.groups, -1)).movedim(2, -1).flatten(1, -2)
+    return torch.unflatten(nonzero, 0, (conv.groups, -1)).flatten(2).transpose(1, 2)
 
 
 def _taps(conv: Convolution, axis: int, n_in: int, n_out: int) -> Tensor:
@@ -73,7 +73,8 @@ def _taps(conv: Convolution, axis: int, n_in: int, n_out: int) -> Tensor:
 def _read(x: Tensor, axis: int, table: Tensor) -> Tensor:
     """Read places along an axis, ``[…, n, …]`` to ``[…, out, tap, …]``; the place behind the last holds nothing."""
     nothing = torch.zeros_like(x.narrow(axis, 0, 1))
-    return torch.cat([x, nothing], axis).index_select(axis, table.flatten()).unflatten(axis, tuple(table.shape))
+    read = torch.cat([x, nothing], axis).index_select(axis, table.flatten())
+    return torch.unflatten(read, axis, tuple(table.shape))
 
 
 def window(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:

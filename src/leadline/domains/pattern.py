@@ -132,7 +132,7 @@ class _Rules:
         )
 
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """A sum or mean of zeros is zero; a maximum carries the largest constant."""
+        """Find zero where zeros are added up; a maximum carries the largest constant."""
         (ref,) = node.refs[:1]
         packet, found = node.op.split(".")[1], facts(ref)
         if packet in ("sum", "mean", "any", "count_nonzero") and found.value is not None:
@@ -179,7 +179,7 @@ def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
 
 
 def data_refs(node: Node) -> frozenset[Ref] | None:
-    """Return the arguments whose elements a view, gather or scatter moves; the others say where. None: it adds elements up."""
+    """Return the arguments whose elements an operation moves; the others say where. None: it combines elements."""
     named = node.bound()
     if node.kind is Kind.VIEW:
         return frozenset(node.refs)

@@ -1,4 +1,4 @@
-"""Ask the real model: does an output element change when an input element does?"""
+"""Ask the real model whether an output element changes when an input element does."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _others(tensor: Tensor, at: tuple[int, ...]) -> Iterator[Any]:
         for step in (scale, -scale, 10 * scale, -10 * scale, 0.1 * scale):
             yield here + step
     else:
-        candidates = [int(v) for v in tensor.unique()[:3]] + [0, 1, int(here) + 1, int(here) - 1]
+        candidates = [int(v) for v in torch.unique(tensor)[:3]] + [0, 1, int(here) + 1, int(here) - 1]
         yield from dict.fromkeys(v for v in candidates if v != int(here) and v >= 0)
 
 

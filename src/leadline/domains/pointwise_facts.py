@@ -13,14 +13,16 @@ from leadline.domains.facts import UNKNOWN, Facts, evaluate, partial
 from leadline.graph.ir import Node, Ref
 
 _COPIES = frozenset(
-    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()
+    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905
 )
 _KEEP_ZERO = frozenset(
-    "abs asin asinh atan atanh ceil elu erf expm1 fix floor frac gelu hardswish leaky_relu log1p neg relu relu6 round "
-    "selu sgn sign silu sin sinh sqrt square tan tanh trunc celu mish conj _conj".split()
+    """
+    abs asin asinh atan atanh ceil celu _conj conj elu erf expm1 floor frac gelu hardswish leaky_relu log1p mish neg
+    relu relu6 round selu sgn sign silu sin sinh sqrt square tan tanh trunc
+    """.split()  # noqa: SIM905
 )
-_PRODUCTS = frozenset("mul multiply logical_and bitwise_and".split())
-_SUMS = frozenset("add sub subtract".split())
+_PRODUCTS = frozenset(["mul", "multiply", "logical_and", "bitwise_and"])
+_SUMS = frozenset(["add", "sub", "subtract"])
 
 
 def pointwise(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]:
@@ -45,30 +47,33 @@ def _first(node: Node, facts: Lookup[Facts], floor: float) -> Facts:
         return _chosen(packet, operands, node)
     if packet in ("exp", "exp2", "sigmoid"):
         return _exponential(operands[0], node, floor)
-    known, bias = _joint(operands, node), None
-    if packet in _PRODUCTS:
-        known = known | _broadcast([f.zeros() for f in operands[:2]], node)
-        bias = _scaled(operands[0], operands[1]) if packet.startswith("mul") else None
-    elif packet in ("div", "divide", "true_divide"):
-        known = known | _broadcast([operands[0].zeros()], node)
-        bias = _scaled(operands[0], operands[1], quotient=True)
-    elif packet in _SUMS:
-        bias = _summed(packet, operands, node)
-    elif packet in ("maximum", "clamp", "clamp_min"):
-        bias = _raised(operands)
-    elif packet in ("logical_or", "bitwise_or"):
-        return _either(operands, known, node)
-    elif packet in _KEEP_ZERO:
-        known = known | _broadcast([operands[0].zeros()], node)
+    if packet in ("logical_or", "bitwise_or"):
+        return _either(operands, _joint(operands, node), node)
+    zero, bias = _absorbed(packet, operands, node)
+    known = _joint(operands, node) | zero
     if not bool(known.any()):
         return Facts(bias=bias)
     (value,) = evaluate(node, _filled(facts))[:1]
     assert value is not None
     value = value.to(node.meta.dtype).expand(node.shape)
-    zero = _broadcast([f.zeros() for f in operands[:2]], node) if packet in _PRODUCTS else None
-    if zero is not None:
-        value = torch.where(zero, torch.zeros_like(value), value)
-    return partial(value, known, bias)
+    return partial(torch.where(zero, torch.zeros_like(value), value), known, bias)
+
+
+def _absorbed(packet: str, operands: list[Facts], node: Node) -> tuple[Tensor, Tensor | None]:
+    """Where known zeros make the result zero, and the constants within sums that the result carries."""
+    zeros = [operand.zeros() for operand in operands]
+    nowhere = torch.zeros((), dtype=torch.bool).expand(node.shape)
+    if packet in _PRODUCTS:
+        return _broadcast(zeros[:2], node), _scaled(operands[0], operands[1]) if packet.startswith("mul") else None
+    if packet in ("div", "divide", "true_divide"):
+        return _broadcast(zeros[:1], node), _scaled(operands[0], operands[1], quotient=True)
+    if packet in _KEEP_ZERO:
+        return _broadcast(zeros[:1], node), None
+    if packet in _SUMS:
+        return nowhere, _summed(packet, operands, node)
+    if packet in ("maximum", "clamp", "clamp_min"):
+        return nowhere, _raised(operands)
+    return nowhere, None
 
 
 def _operand(argument: Any, facts: Lookup[Facts]) -> Facts:
@@ -187,7 +192,7 @@ def _raised(operands: list[Facts]) -> Tensor | None:
 
 
 def _either(operands: list[Facts], known: Tensor, node: Node) -> Facts:
-    """True absorbs in a disjunction of truth values; elsewhere both sides must be known."""
+    """Find what is known of a disjunction: truth absorbs; elsewhere both sides must be known."""
     sides = operands[:2]
     if node.meta.dtype is not torch.bool:
         return UNKNOWN

@@ -39,8 +39,8 @@ class Context:
     blind
         Earlier positions that the output does not depend on, by input name; only for inputs that have an order.
     always_blind
-        Those of them that stay blind at any depth: no sum of the offsets seen reaches them. It holds for models that treat
-        all positions alike, as convolutions and recurrences do; None where the grid is too large to tell.
+        Those of them that stay blind at any depth: no sum of the offsets seen reaches them. It holds for models that
+        treat all positions alike, as convolutions and recurrences do; None where the grid is too large to tell.
     coverage
         Which operations had a rule.
     """
@@ -63,7 +63,7 @@ class Context:
         return int(self.map.sum())
 
     def box(self, name: str | None = None) -> dict[str, tuple[int, int]] | None:
-        """Return the smallest box of positions that holds the map, first and last along each axis; None for an empty map."""
+        """Return the first and last position seen along each axis; None for an empty map."""
         name = next(iter(self.seen)) if name is None else name
         hits = self.seen[name].nonzero()
         if not len(hits):
@@ -105,7 +105,8 @@ def context(
 
     Examples
     --------
-    >>> seen = context(nn.Conv1d(1, 1, 3, dilation=2, padding=2), torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t")
+    >>> conv = nn.Conv1d(1, 1, 3, dilation=2, padding=2)
+    >>> seen = context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t")
     >>> seen.map.int().tolist(), seen.box()
     ([0, 0, 1, 0, 1, 0, 1, 0, 0], {'t': (2, 6)})
     """

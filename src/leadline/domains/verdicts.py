@@ -1,4 +1,4 @@
-"""Causality: does every output depend only on inputs that come before it in an order, and how is that known?"""
+"""Causality: whether every output depends only on inputs that come before it in an order, and how that is known."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ class Causality:
     Attributes
     ----------
     verdict
-        `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite constant
-        (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that stand in
-        parameters now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule is in the way.
+        `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
+        constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
+        stand in parameters now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule
+        is in the way.
     lag
-        The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it sees
-        later inputs; None when it depends on no ordered input at all.
+        The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it
+        sees later inputs; None when it depends on no ordered input at all.
     strict
         Whether a lag of at least one was asked for.
     witness
         For a leak, an output and a later input on which it may depend.
     cross_batch
-        An output and an input of another sample on which it may depend. None: samples are independent, or only one was given.
+        An output and an input of another sample on which it may depend. None: samples are independent, or only one was
+        given.
     layout, training
         How the axes were read; whether the model was in training mode.
     coverage
@@ -95,9 +97,9 @@ def causality(
 ) -> Causality:
     """Decide from the structure of a model whether its outputs depend on later inputs only where they may.
 
-    Through every operation the latest input that each element may depend on is carried along: rounding, argmax, detached
-    values and indices carry dependence as everything else does. So a certificate is a proof about the traced graph; a leak
-    comes with a witness, which the real model is then asked to confirm.
+    Through every operation the latest input that each element may depend on is carried along: rounding, argmax,
+    detached values and indices carry dependence as everything else does. So a certificate is a proof about the traced
+    graph; a leak comes with a witness, which the real model is then asked to confirm.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ def causality(
     asked = subject(model, inputs, kwargs, layout, order, output)
     prober = Prober(model, inputs, kwargs, asked.graph)
     least, own, seen = int(strict), *_by_position(asked)
-    for verdict, floor, weights in _LEVELS:
+    for verdict, floor, weights in _LEVELS:  # noqa: B007 (read after the loop)
         facts = pattern(asked.graph, floor=floor, weights=weights)
         search = Search(asked, Flow(asked.graph, facts, Ranks(), floor), on_unknown)
         found = search.latest(seen)

@@ -160,7 +160,7 @@ class Graph:
         return meta
 
     def live(self, *outputs: str) -> frozenset[int]:
-        """Indices of the nodes on which the named outputs (default: all) rest."""
+        """Return the indices of the nodes on which the named outputs (default: all) rest."""
         stack = [self.outputs[name].node for name in outputs or self.outputs]
         seen: set[int] = set()
         while stack:

@@ -111,7 +111,7 @@ class Layout:
         sizes
             The size of each position axis.
         order
-            Axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; None: `positions` as they stand.
+            Axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; None: as `positions` stand.
 
         Raises
         ------

@@ -18,9 +18,11 @@ _SEED = 20  # any; dropout draws the same noise in both runs
 
 @runtime_checkable
 class Callee(Protocol):
-    """A call with its tensors by name."""
+    """A call with its inputs by name."""
 
-    tensors: Mapping[str, Tensor]
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The inputs."""
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors of the output."""

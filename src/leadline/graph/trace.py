@@ -28,9 +28,9 @@ from leadline.results import Place
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 
-    Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.ops` does not know are
-    decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state and
-    global flags are left as they were.
+    Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.ops` does not know
+    are decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state
+    and global flags are left as they were.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _rebuild(value: Any, stream: Iterator[Tensor]) -> Any:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Restore buffers, modes, the random state and the attention fast path afterwards; record no gradients or warnings."""
+    """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not _hollow(buffer)}
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -191,8 +191,9 @@ def _export(call: Call) -> ExportedProgram:
         for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in KINDS}:
             for overload in _overloads(packet):
                 if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
-                    table.pop(overload)
-        return program.run_decompositions(table)
+                    table.pop(overload)  # type: ignore[no-untyped-call]
+        decomposed: ExportedProgram = program.run_decompositions(table)
+        return decomposed
     except TraceError:
         raise
     except Exception as error:
