@@ -14,7 +14,7 @@ from leadline.report.audit_document import gradient_curve
 from leadline.report.context_map import context_map
 from leadline.report.document import Block, Document, Section, Table
 from leadline.report.exports import blocks
-from leadline.report.numbers import bound, size, whole
+from leadline.report.numbers import bound, shape, size, whole
 
 Result = TypeVar("Result")
 
@@ -42,6 +42,7 @@ def describe_comparison(comparison: Comparison) -> Document:
 
 def _depth_rows(first: Audit, second: Audit) -> tuple[tuple[str, ...], ...]:
     rows: tuple[tuple[str, Callable[[Audit], str]], ...] = (
+        ("inputs", lambda a: ", ".join(map(shape, a.inputs.values()))),
         ("parameters", lambda a: _unless(a.count, lambda c: f"{whole(c.parameters)} (p)")),
         ("connections", lambda a: _unless(a.count, lambda c: f"{whole(c.connections)} ({c.status[0]})")),
         ("multiply-accumulates", lambda a: _unless(a.count, lambda c: f"{whole(c.macs)} ({c.status[0]})")),

@@ -14,6 +14,8 @@ from leadline.report.document import Block, Curve, Document, GridMap, Pictures, 
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
+_COLUMNS = 78
+"""What a terminal of the customary 80 leaves beside the margin."""
 
 
 def show(document: Document, console: Console) -> None:
@@ -80,7 +82,7 @@ def _pictures(block: Pictures) -> RenderableType:
     count, height, width = block.images.shape
     if height > 16:
         return RichText(f"{block.caption} ({count} pictures of {height} × {width}, in the HTML report)", style="italic")
-    shown = block.images[: max(1, 100 // (2 * width + 2))]
+    shown = block.images[: max(1, _COLUMNS // (2 * width + 2))]
     shades = (shown.clip(0, 1) * (len(_SHADES) - 1)).round().astype(int)
     rows = ("  ".join("".join(_SHADES[v] * 2 for v in image[row]) for image in shades) for row in range(height))
     return Group(RichText(block.caption, style="italic"), *map(RichText, rows))

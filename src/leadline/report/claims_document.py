@@ -1,0 +1,75 @@
+"""Findings as a document: one table of verdicts, then a section for each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leadline.claims.claim import Finding, Outcome
+from leadline.claims.pictures import Lines, Map, Picture, Rows
+from leadline.report.document import Block, Curve, Document, GridMap, Section, Table, Text
+
+
+def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Document:
+    """Lay out findings; the terminal wants the table, `detailed` adds a section with a figure for each claim.
+
+    Examples
+    --------
+    >>> from leadline.claims import run_claims
+    >>> claims_document(run_claims(["A1"])).sections[0].blocks[0].rows[0][:3]
+    ('A1', 'Sigmoid chain', 'proved')
+    """
+    seconds = sum(finding.seconds for finding in findings)
+    sizes = "full sizes" if any(finding.effort.full for finding in findings) else "default sizes"
+    subtitle = f"{len(findings)} claims settled in {seconds:.0f} s, {sizes}"
+    summary = Section("Verdicts", (_summary(findings),))
+    details = tuple(_section(finding) for finding in findings) if detailed else ()
+    return Document("What is true of gradients and of autoregressive models", subtitle, (summary, *details))
+
+
+def _summary(findings: Sequence[Finding]) -> Table:
+    rows = tuple((f.id, f.title, f.verdict.value, _reason(f), f"{f.seconds:.1f} s") for f in findings)
+    return Table(("claim", "about", "verdict", "because", "time"), rows)
+
+
+def _reason(finding: Finding) -> str:
+    """Say in one line what decided: the first failure, or what was shown."""
+    evidence = finding.evidence
+    failed = next((outcome for outcome in evidence.claimed if not outcome.holds), None)
+    if failed is None:
+        return finding.statement
+    better = next((outcome.statement for outcome in evidence.instead if outcome.holds), None)
+    against = f"not so: {failed.statement} ({failed.evidence})"
+    return f"{against}; instead: {better}" if better and finding.verdict == "corrected" else against
+
+
+def _section(finding: Finding) -> Section:
+    paper = f"The paper: {finding.paper}" if finding.paper else "The paper left this blank."
+    blocks: list[Block] = [Text(f"{finding.verdict.value}: {finding.statement}"), Text(paper), _tests(finding)]
+    if finding.evidence.quantities:
+        rows = tuple((quantity.name, str(quantity)) for quantity in finding.evidence.quantities)
+        blocks.append(Table(("figure", "value"), rows))
+    if finding.evidence.picture is not None:
+        blocks.append(_drawn(finding.evidence.picture))
+    return Section(f"{finding.id} {finding.title}", tuple(blocks))
+
+
+def _tests(finding: Finding) -> Table:
+    evidence = finding.evidence
+    roles = {"claimed": evidence.claimed, "instead": evidence.instead, "aside": evidence.aside}
+    rows = tuple(_row(role, outcome) for role, outcomes in roles.items() for outcome in outcomes)
+    return Table(("role", "statement", "holds", "grounds", "evidence"), rows)
+
+
+def _row(role: str, outcome: Outcome) -> tuple[str, ...]:
+    holds = "yes" if outcome.holds else "no, counterexample kept" if outcome.counterexample else "no"
+    return role, outcome.statement, holds, outcome.grounds.value, outcome.evidence
+
+
+def _drawn(picture: Picture) -> Block:
+    match picture:
+        case Lines():
+            return Curve(picture.x, picture.series, picture.x_label, picture.y_label, picture.caption, picture.log_y)
+        case Map():
+            return GridMap(picture.cells, picture.legend, picture.caption)
+        case Rows():
+            return Table(picture.head, picture.rows, picture.caption)

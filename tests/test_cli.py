@@ -1,0 +1,126 @@
+"""The command line: what it prints, what it writes, and how every bad input ends."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from leadline import cli
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(words))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a tiny model, two steps old."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    words = ["train", "wavenet", "layers=1", "channels=2", "skip=2", "head=2", "--data", "tones", "--steps", "2"]
+    assert run(*words, "-t", "crop=50", "-t", "validation_examples=1", "--run", str(folder)) == 0
+    return folder
+
+
+def test_check_prints_and_writes_the_depths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, record = tmp_path / "a.html", tmp_path / "a.json"
+    words = ["check", "masked-stack", "layers=2", "channels=1", "height=4", "width=4"]
+    assert run(*words, "--html", str(page), "--json", str(record), "--strict") == 0
+    printed = capsys.readouterr().out
+    assert "Sequential depth" in printed
+    assert json.loads(record.read_text())["span"]["steps"] == 2
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_json_to_standard_output_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "chain", "layers=3", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "chain"
+
+
+def test_a_leak_is_an_exit_code_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "leaky.py").write_text(
+        "import torch\n\ndef build():\n    return torch.nn.Conv1d(1, 1, 3, padding=1), torch.zeros(2, 1, 8)\n"
+    )
+    words = ["check", f"{tmp_path / 'leaky.py'}:build", "--layout", "b c t -> b v t", "--position", "3"]
+    assert run(*words) == 0
+    assert run(*words, "--strict") == 1
+    assert "confirmed by perturbation" in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+def test_a_run_is_sampled_scored_and_resumed(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("sample", str(trained), "-n", "1", "--length", "20", "--out", str(tmp_path / "a.wav")) == 0
+    assert (tmp_path / "a.wav").stat().st_size > 40
+    assert run("score", str(trained), "--part", "validation") == 0
+    assert "bits/dim" in capsys.readouterr().out
+
+
+BAD_WORDS = [
+    (["nosuch"], 2, "No such command 'nosuch'"),
+    (["check"], 2, "Missing argument 'MODEL'"),
+    (["check", "pixelcn"], 2, "did you mean 'pixelcnn'"),
+    (["check", "pixelcnn", "layrs=3"], 2, "did you mean 'layers'"),
+    (["check", "pixelcnn", "layers=none"], 2, "layers must be an integer"),
+    (["check", "chain", "--position", "x"], 2, "'x' is no position"),
+    (["check", "absent.py:build"], 2, "there is no file absent.py"),
+    (["train", "pixelcnn", "--data", "digts"], 2, "did you mean 'digits'"),
+    (["train", "pixelcnn", "--data", "digits", "--recipe", "dmo"], 2, "did you mean 'demo'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "lrr=3"], 2, "did you mean 'lr'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "binarse=fixed"], 2, "did you mean 'binarise'"),
+    (["train", "chain", "--data", "digits", "--steps", "1"], 2, "no density model"),
+    (["train", "pixelcnn", "--data", "tones", "--steps", "1"], 2, "say how long|does not|takes"),
+    (["sample", "absent"], 5, "is not a run folder"),
+    (["score", "absent"], 5, "is not a run folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"), BAD_WORDS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_words_end_in_one_sentence(
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if words[0] == "train":
+        words = [*words, "--run", str(tmp_path / "run")]
+    assert run(*words) == code
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_an_empty_folder_of_wavs_is_a_data_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "wavenet", "--data", str(tmp_path), "--steps", "1", "--run", str(tmp_path / "run")) == 4
+    assert "holds no wavs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign"])
+def test_a_damaged_checkpoint_is_refused(
+    damage: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in trained.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    checkpoint = folder / "checkpoint.safetensors"
+    contents = {"truncated": checkpoint.read_bytes()[:-7], "pickle": b"\x80\x02}q\x00.", "foreign": b"{}"}
+    checkpoint.write_bytes(contents[damage])
+    assert run("score", str(folder)) == 5
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_is_reported_with_a_file_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("at sea")
+
+    monkeypatch.setattr("leadline.named.find_model", broken)
+    assert run("check", "chain") == 70
+    error = capsys.readouterr().err
+    (path,) = re.findall(r"with (\S+\.txt)", error)
+    assert "ZeroDivisionError: at sea" in Path(path).read_text()
+    Path(path).unlink()
