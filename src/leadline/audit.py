@@ -169,7 +169,7 @@ def check(
         generation=take("generation", lambda: generation(model, *inputs, lag=_lag(verdict), **axes, **how)),
         context=take("context", lambda: context(model, *inputs, **viewed, **how)),
         memory=take("memory", lambda: memory(model, *inputs, **kwargs)),
-        gradient=take("gradient", lambda: gradient(model, *inputs, kwargs=kwargs, output=output, seed=seed)),
+        gradient=take("gradient", lambda: gradient(model, *inputs, output=output, seed=seed, **kwargs)),
         seconds=seconds,
     )
 

@@ -1,4 +1,4 @@
-"""Assertions for users' own tests: what a model may see, checked at its structure.
+"""Assertions for users' own tests: what a model may see, checked at its structure, and what its gradients do.
 
 Each takes what the function that it rests on takes; its message shows the witness and the source line.
 """
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leadline.domains.reach import context
 from leadline.domains.verdicts import Causality, Verdict, causality
+from leadline.jacobian import GradientDepth, gradient
 
 _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 
@@ -74,3 +75,41 @@ def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs:
         return
     more, less = ((found.map & ~sees).nonzero().tolist(), (sees & ~found.map).nonzero().tolist())
     assert torch.equal(found.map, sees), f"the output at {at} sees {more} besides, and does not see {less}"
+
+
+def assert_gradient_stable(
+    model: nn.Module, *inputs: Any, rate: float = 0.1, through: int | None = None, **kwargs: Any
+) -> GradientDepth:
+    """Assert that gradients neither vanish nor explode from stage to stage, at initialisation or whenever it is called.
+
+    Parameters
+    ----------
+    model, *inputs, **kwargs
+        As in `gradient`.
+    rate
+        The largest change of the log gradient norm per stage that passes, either way, beyond what chance explains.
+    through
+        Fail also if float16 gradients of size 1 are lost within so many stages.
+
+    Raises
+    ------
+    AssertionError
+        With the verdict in plain words, which names the rate and the stage.
+
+    Examples
+    --------
+    >>> blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(4)]
+    >>> assert_gradient_stable(nn.Sequential(*blocks).eval(), torch.randn(2, 5, 8)).mode
+    'eval'
+    """
+    found = gradient(model, *inputs, **kwargs)
+    name = type(model).__name__
+    assert found.kind != "unknown", f"{name} has too few stages to judge: {found.verdict}"
+    low, high = found.rate.interval()
+    drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
+    assert not drifts, f"the gradient of {name} is {found.verdict}"
+    depth = found.underflow_depth["float16"]
+    assert through is None or depth is None or depth > through, (
+        f"float16 loses the gradient of {name} after {depth} stages, not {through}: {found.verdict}"
+    )
+    return found

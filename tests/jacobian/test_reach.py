@@ -174,6 +174,22 @@ def test_an_unknown_output_is_named():
         gradient(Returns(lambda y: {"logits": y}), torch.ones(2, 3), output="logit")
 
 
+@pytest.mark.parametrize("path", ["logits", "hidden[1]", "[0]"])
+def test_outputs_are_named_by_their_path(path):
+    def wrapped(y):
+        return (3 * y, y) if path == "[0]" else {"other": y, "logits": 3 * y, "hidden": [y, 3 * y]}
+
+    x = torch.ones(2, 3)
+    named, plain = gradient(Returns(wrapped), x, output=path), gradient(Returns(lambda y: 3 * y), x)
+    assert named.stages[0].gradient.value == pytest.approx(plain.stages[0].gradient.value)
+
+
+def test_keyword_inputs_are_accepted():
+    x = torch.ones(2, 3)
+    model = Returns(torch.tanh)
+    assert gradient(model, x=x).stages == gradient(model, x).stages
+
+
 def test_packed_sequences_are_refused():
     packed = nn.utils.rnn.pack_padded_sequence(torch.randn(4, 2, 3), torch.tensor([4, 2]))
     with pytest.raises(NotDifferentiable, match="pad them"):

@@ -23,16 +23,16 @@ Box = tuple[float, float] | Mapping[str, Interval] | None
 def bound(
     model: nn.Module,
     *inputs: Any,
-    kwargs: Mapping[str, Any] | None = None,
     box: Box = None,
     output: str | None = None,
     on_unknown: OnUnknown = "raise",
+    **kwargs: Any,
 ) -> Bound:
     """Bound every singular value of the Jacobian of an output by all floating inputs.
 
     Parameters
     ----------
-    model, inputs, kwargs
+    model, *inputs, **kwargs
         The model and inputs whose shapes count; their values do not.
     box
         ``(lo, hi)`` for every element of every floating input, or intervals by input name; None: all inputs.
@@ -64,7 +64,7 @@ def bound(
     >>> print(bound(net, torch.zeros(1, 1)))
     [0, 0.25] (bound)
     """
-    graph = trace(model, *inputs, **dict(kwargs or {}))
+    graph = trace(model, *inputs, **kwargs)
     name = _chosen(graph, output)
     moving = {i for i in graph.inputs.values() if graph.nodes[i].meta.dtype.is_floating_point}
     if not moving:

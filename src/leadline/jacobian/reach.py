@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,11 +86,11 @@ class GradientDepth:
 def gradient(
     model: nn.Module,
     *inputs: Any,
-    kwargs: Mapping[str, Any] | None = None,
     output: str | None = None,
     loss: Callable[[Any], Tensor] | None = None,
     probes: int = 8,
     seed: int = 0,
+    **kwargs: Any,
 ) -> GradientDepth:
     """Measure how the gradient grows or shrinks through the stages of a model, as it stands.
 
@@ -99,10 +99,11 @@ def gradient(
 
     Parameters
     ----------
-    model, inputs, kwargs
+    model, *inputs, **kwargs
         The model and what it is called with.
     output
-        The output that gradients start from; default: the first differentiable one.
+        The output that gradients start from, by name or path (``"logits"``, ``"[0]"``); default: the first that is
+        differentiable.
     loss
         Takes the model's output and returns a scalar: then its gradient is measured instead of random probes.
     probes
@@ -125,7 +126,7 @@ def gradient(
     ('vanishing', True)
     """
     with kept(model), torch.enable_grad():
-        given, named = with_gradients((inputs, dict(kwargs or {})))
+        given, named = with_gradients((inputs, kwargs))
 
         def call() -> Any:
             return model(*given, **named)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,7 +42,7 @@ def starting_point(output: Any, name: str | None = None) -> Tensor:
 
 
 def starting_position(output: Any, name: str | None = None) -> int:
-    """Return the position, among the leaves of the output called `name`, of the first that is differentiable."""
+    """Return the position, among the leaves of the output at a path, of the first that is differentiable."""
     chosen = output if name is None else _named(output, name)
     found = differentiable(chosen)
     if not found:
@@ -55,13 +57,17 @@ def leaf_at(output: Any, name: str | None, position: int) -> Tensor:
 
 
 def _named(output: Any, name: str) -> Any:
-    """Return one of several outputs, by key or attribute."""
-    if isinstance(output, dict) and name in output:
-        return output[name]
-    if hasattr(output, name):
-        return getattr(output, name)
-    known = output.keys() if isinstance(output, dict) else [key for key in dir(output) if not key.startswith("_")]
-    raise UsageError(f"no output is called {name!r}; {near_misses(name, known)}")
+    """Return the part of an output at a path such as ``"logits"``, ``"[0]"`` or ``"hidden[0]"``."""
+    part = output
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", name):
+        if isinstance(part, Tensor) and key == "output":
+            continue
+        try:
+            part = part[int(index)] if index else part[key] if isinstance(part, Mapping) else getattr(part, key)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            paths = [pytree.keystr(path) for path, _ in pytree.tree_leaves_with_path(output)]
+            raise UsageError(f"no output is called {name!r}; {near_misses(name, paths)}") from None
+    return part
 
 
 def _why_not(output: Any) -> str:
