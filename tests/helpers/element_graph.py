@@ -69,7 +69,7 @@ def brute_force(model: nn.Module, *inputs: Tensor, seed: int = 0) -> Longest:
         graph = make_fx(functionalize(lambda *args: tree_leaves(model(*args))))(*inputs)
         walker = _Walker(graph)
         outputs = walker.walk(inputs)
-    walker.found.steps = max(int(depth.max()) for depth in outputs)
+    walker.found.steps = max(0, *(int(depth.max()) for depth in outputs))
     return walker.found
 
 
@@ -128,7 +128,7 @@ class _Walker:
             if not isinstance(self.unit[operand], Tensor) or not bool(self.unit[operand].any()):
                 continue
             support = self._jacobian(node, operand, pick) != 0
-            self.support.setdefault(node, {})[pick, operand] = support
+            self.support.setdefault(node, {})[pick, operand] = self._reads(node, operand, pick)
             before, units = self.depth[operand].reshape(1, -1), self.unit[operand].reshape(1, -1)
             multiplied = any(operand is node.args[i] for i in FACTORS.get(node.target, ()))
             through = torch.where(support & (before >= 0), before + int(multiplied), CONSTANT)
@@ -137,17 +137,37 @@ class _Walker:
                 unit |= (support & units).any(1) | multiplied
         return depth.reshape(value.shape), unit.reshape(value.shape)
 
-    def _jacobian(self, node: torch.fx.Node, operand: torch.fx.Node, pick: int | None = None) -> Tensor:
+    def _reads(self, node: torch.fx.Node, operand: torch.fx.Node, pick: int | None) -> Tensor:
+        """Which elements are read, whatever masks hold: the Jacobian at generic numbers, for either choice."""
+        reads = torch.zeros((), dtype=torch.bool)
+        for choice in (torch.zeros_like, torch.ones_like):
+            generic = {
+                n: torch.rand_like(v) + 0.1 if v.is_floating_point() else choice(v)
+                for n in node.all_input_nodes
+                if isinstance(v := self.value[n], Tensor) and (v.is_floating_point() or v.dtype is torch.bool)
+            }
+            reads = reads | (self._jacobian(node, operand, pick, generic) != 0)
+        return reads
+
+    def _jacobian(
+        self,
+        node: torch.fx.Node,
+        operand: torch.fx.Node,
+        pick: int | None = None,
+        values: dict[torch.fx.Node, Tensor] | None = None,
+    ) -> Tensor:
+        values = values or {}
+
         def alone(x: Tensor) -> Tensor:
-            result = self._run(node, {operand: x})
+            result = self._run(node, values | {operand: x})
             return result if pick is None else result[pick]
 
         with torch.enable_grad():
-            jacobian = torch.autograd.functional.jacobian(alone, self.value[operand])
+            jacobian = torch.autograd.functional.jacobian(alone, values.get(operand, self.value[operand]))
         return jacobian.reshape(-1, self.value[operand].numel())
 
     def _used(self, ends: list[torch.fx.Node]) -> dict[torch.fx.Node, Tensor]:
-        """Mark the elements that some output depends on, for each node (several results: for each of them)."""
+        """Mark the elements that are read on the way to some output, for each node (several results: for each one)."""
         used: dict[Any, Tensor] = {}
 
         def mark(key: Any, mask: Tensor) -> None:

@@ -43,7 +43,7 @@ class Count:
     ----------
     connections
         Edges between units that exist: padding, masked taps, masked pairs and constants are none, nor is what no output
-        depends on (rows that are cropped away). Initial states that a recurrent operation takes are units; neighbours
+        reads (rows that are cropped away). Initial states that a recurrent operation takes are units; neighbours
         outside a grid recurrence's grid do not exist.
     macs
         Dense multiply-accumulates of matrix products, convolutions, attention's two products and recurrent steps, as

@@ -24,7 +24,7 @@ class Elements:
     unit
         Depends on an input.
     used
-        Some output of the model depends on it; None: all do.
+        It is read on the way to some output of the model; None: all are.
     """
 
     alive: Bool[Tensor, "..."]

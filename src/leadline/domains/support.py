@@ -11,7 +11,7 @@ from torch import Tensor
 from leadline.domains.engine import Lookup, NoRule, OnUnknown, Transfer, unknown
 from leadline.domains.facts import Facts
 from leadline.domains.flow import Flow, Links
-from leadline.domains.flow_table import transfers
+from leadline.domains.flow_table import RULES, Rule, transfers
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.ops import LEAVES, Kind
 from leadline.results import Coverage, Gap
@@ -37,14 +37,18 @@ def support(
 
 
 def behind(
-    flow: Flow, chosen: Mapping[Ref, Bool[Tensor, "..."]], *, on_unknown: OnUnknown = "raise"
+    flow: Flow,
+    chosen: Mapping[Ref, Bool[Tensor, "..."]],
+    *,
+    on_unknown: OnUnknown = "raise",
+    rules: Mapping[Kind, Rule] = RULES,
 ) -> tuple[dict[Ref, Bool[Tensor, "..."]], Coverage]:
     """Mark every element, of every value, that the chosen elements may depend on; values without any are left out.
 
     `flow` works over the algebra `Links`. Each operation's rule is linear in its arguments' links, so its transpose
     carries a mask backwards; the cost is about one pass forwards and one back, whatever the number of inputs.
     """
-    graph, rules, varying = flow.graph, transfers(flow), _varying(flow.graph, flow.facts)
+    graph, bound, varying = flow.graph, transfers(flow, rules), _varying(flow.graph, flow.facts)
     marked = dict(chosen)
     gaps: list[Gap] = []
     visited = 0
@@ -56,7 +60,7 @@ def behind(
             continue
         visited += 1
         try:
-            back = transposed(flow, rules.get(node.kind), node, marks, varying)
+            back = transposed(flow, bound.get(node.kind), node, marks, varying)
         except NoRule:
             if on_unknown == "raise":
                 raise unknown(node) from None

@@ -1,7 +1,9 @@
-"""The unit domain: which elements count as units of the network, and which of them matter to its outputs.
+"""The unit domain: which elements count as units of the network, and which of them are read on the way to an output.
 
 Inputs are units, and so is every element of a sum of products that multiplies a unit, even if a mask leaves that
 element nothing to sum. Elsewhere an element is a unit when it depends on one: padding and other constants are not.
+
+Reading asks only where elements go: rows that are cropped away are not read, masked ones are.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from torch import Tensor
 
 from leadline.domains.algebra import Links as Paths
 from leadline.domains.algebra import Ranks
+from leadline.domains.attentions import attention_of
 from leadline.domains.elements import Elements, Lookup, compact
 from leadline.domains.engine import Lookup as LinksOf
 from leadline.domains.engine import OnUnknown, walk
-from leadline.domains.facts import Facts
-from leadline.domains.flow import Flow, Links
+from leadline.domains.facts import UNKNOWN, Facts
+from leadline.domains.flow import Flow, Links, shaped
 from leadline.domains.flow_scan import scan
 from leadline.domains.flow_table import RULES, transfers
 from leadline.domains.support import behind
@@ -34,7 +37,7 @@ class Units(Flow):
 
 
 def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnknown = "raise") -> Lookup:
-    """Find what the counting rules ask about: nonzero elements, units, and elements that some output depends on.
+    """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output.
 
     Raises
     ------
@@ -43,7 +46,8 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     """
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones(graph.meta(ref).shape, dtype=torch.bool) for ref in graph.outputs.values()}
-    used, _ = behind(Flow(graph, facts, Paths()), ends, on_unknown=on_unknown)
+    places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
+    used, _ = behind(Flow(graph, places, Paths()), ends, on_unknown=on_unknown, rules={**RULES, Kind.ATTENTION: _read})
     return lambda ref: _elements(graph.meta(ref).shape, facts[ref].nonzero(), units[ref], used.get(ref))
 
 
@@ -57,6 +61,29 @@ def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> M
     flow = Units(graph, facts, Ranks())
     rules = transfers(flow, {**RULES, Kind.SCAN: recurrence})
     return walk(graph, leaf=leaf, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live()).values
+
+
+def _index(facts: Facts) -> bool:
+    """Whether a value can say where elements go: integers, known throughout."""
+    value = facts.value
+    return value is not None and facts.constant and not value.is_floating_point() and value.dtype is not torch.bool
+
+
+def _read(flow: Flow, node: Node, links: LinksOf[Links]) -> tuple[Links, ...]:
+    """Read every key and value, masked or not, for each query."""
+    attention = attention_of(node)
+    query, key, value = (links(ref) for ref in (attention.query, attention.key, attention.value))
+    if attention.grouped:
+        times = flow.shape(attention.query)[-3] // flow.shape(attention.key)[-3]
+        key, value = (None if x is None else x.repeat_interleave(times, -3) for x in (key, value))
+    reduce, mask = flow.algebra.reduce, None if attention.mask is None else links(attention.mask)
+    parts = (
+        None if query is None else reduce(query, [-1]),
+        None if key is None else reduce(key, [-2, -1]),
+        None if value is None else reduce(value, [-2]),
+        None if mask is None else reduce(mask, [-1]),
+    )
+    return shaped(node, flow.all_of(*parts))
 
 
 def _elements(shape: tuple[int, ...], nonzero: Tensor | None, links: Links, used: Tensor | None) -> Elements:

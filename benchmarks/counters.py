@@ -1,0 +1,216 @@
+"""Counters beside one another: leadline, fvcore, torchlens and torch's FlopCounterMode on models with known counts.
+
+Run as ``python benchmarks/counters.py``; all counters run in one process on the same models and inputs. The table goes
+to ``benchmarks/results/counters.md`` and ``.json``: multiply-accumulates beside the `truth`, a closed form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchlens
+import transformers as hf
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from leadline import causality, context, count, memory, span
+from leadline.graph import trace
+
+RESULTS = Path(__file__).parent / "results"
+D, T = 16, 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its inputs, and what it multiplies."""
+
+    name: str
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    truth: int
+
+
+class Attention(nn.MultiheadAttention):
+    """A sequence over itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+class MaskedConv(nn.Conv2d):
+    """Weight times a raster mask."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        mask = torch.ones(5, 5)
+        mask[2, 2:], mask[3:] = 0, 0
+        return nn.functional.conv2d(x, self.weight * mask, self.bias, padding=2)
+
+
+class Einsum(nn.Module):
+    """A linear map written as an einsum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(D, D))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return torch.einsum("btd,de->bte", x, self.weight)
+
+
+class Columns(nn.Module):
+    """The first 224 logits of a classifier, read as columns: images have no order, and causality asks for one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the model."""
+        logits: Tensor = self.model(x)
+        return logits[:, : x.shape[-1]]
+
+
+class Logits(nn.Module):
+    """A model of `transformers` that returns its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the model."""
+        logits: Tensor = self.model(x).logits
+        return logits
+
+
+def cases() -> list[Case]:
+    x, linear = torch.randn(1, T, D), nn.Linear(D, D)
+    projections, pairs = 4 * D * D * T, 2 * T * T * D
+    gpt2 = hf.GPT2LMHeadModel(hf.GPT2Config(use_cache=False))
+    resnet = hf.ResNetForImageClassification(hf.ResNetConfig(num_labels=1000))
+    return [
+        Case("nn.LSTM", nn.LSTM(D, D, batch_first=True), (x,), 4 * D * 2 * D * T),
+        Case("nn.GRU", nn.GRU(D, D, batch_first=True), (x,), 3 * D * 2 * D * T),
+        Case("nn.MultiheadAttention", Attention(D, 4, batch_first=True), (x,), projections + pairs),
+        Case(
+            "nn.TransformerEncoderLayer",
+            nn.TransformerEncoderLayer(D, 4, 2 * D, batch_first=True),
+            (x,),
+            projections + pairs + 4 * D * D * T,
+        ),
+        Case("conv with weight * mask", MaskedConv(3, 32, 5), (torch.randn(1, 3, 8, 8),), 3 * 32 * 25 * 64),
+        Case("einsum", Einsum(), (x,), D * D * T),
+        Case("one Linear used twice", nn.Sequential(linear, linear), (x,), 2 * D * D * T),
+        Case(
+            "GPT-2 small, T = 128",
+            Logits(gpt2),
+            (torch.randint(50000, (1, 128)),),
+            12 * (12 * 768**2 * 128 + 2 * 128**2 * 768) + 768 * 50257 * 128,
+        ),
+        Case("ResNet-50, 224 × 224", Logits(resnet), (torch.randn(1, 3, 224, 224),), 4_089_184_256),
+    ]
+
+
+def with_fvcore(model: nn.Module, *inputs: Tensor) -> int:
+    return int(FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).total())
+
+
+def with_torch(model: nn.Module, *inputs: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*inputs)
+    return counter.get_total_flops() // 2
+
+
+def with_torchlens(model: nn.Module, *inputs: Tensor) -> int:
+    return int(torchlens.trace(model, list(inputs)).total_macs_forward)
+
+
+COUNTERS: dict[str, Callable[..., int]] = {
+    "leadline": lambda model, *inputs: count(model, *inputs).macs,
+    "fvcore": with_fvcore,
+    "FlopCounterMode / 2": with_torch,
+    "torchlens": with_torchlens,
+}
+
+
+def row(case: Case) -> dict[str, Any]:
+    found: dict[str, Any] = {"case": case.name, "truth": case.truth}
+    for name, counter in COUNTERS.items():
+        start = time.perf_counter()
+        try:
+            found[name] = counter(case.model.eval(), *case.inputs)
+        except Exception as error:
+            found[name] = f"{type(error).__name__}"
+        found[f"{name}, seconds"] = round(time.perf_counter() - start, 2)
+    return found
+
+
+def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dict[str, Any]:
+    """Time count, span, causality, context of one output and memory on one model; with the process's peak memory."""
+    model, inputs = case.model.eval(), case.inputs
+    seconds: dict[str, float] = {}
+
+    def take(name: str, ask: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = ask()
+        seconds[name] = round(time.perf_counter() - start, 2)
+        return result
+
+    graph = take("trace", lambda: trace(model, *inputs))
+    take("count", lambda: count(model, *inputs, traced=graph))
+    take("span", lambda: span(model, *inputs, traced=graph))
+    take("causality", lambda: causality(model, *inputs, layout=layout))
+    take("context", lambda: context(model, *inputs, layout=layout, output=position))
+    take("memory", lambda: memory(model, *inputs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"model": case.name, "seconds": seconds, "sum": round(sum(seconds.values()), 2), "peak_mb": peak}
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    columns = ["case", "truth", *COUNTERS]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    return (
+        "\n".join([*lines, *("| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows)]) + "\n"
+    )
+
+
+def main() -> None:
+    """Measure the two large models first, while the process is small; then all counters on all cases."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    every = cases()
+    gpt2, resnet = every[-2:]
+    depths = [
+        five_depths(gpt2, {"x": "b t", "output": "b t v"}, 64),
+        five_depths(replace(resnet, model=Columns(resnet.model)), {"x": "b c h w", "output": "b w"}, 0),
+    ]
+    print(*depths, sep="\n", flush=True)
+    rows = []
+    for case in every:
+        rows.append(row(case))
+        print(rows[-1], flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    machine = {"torch": torch.__version__, "python": sys.version.split()[0], "processor": platform.machine()}
+    (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
+    (RESULTS / "counters.md").write_text(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
