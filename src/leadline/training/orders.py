@@ -16,7 +16,7 @@ from leadline.training.config import TrainConfig
 from leadline.training.folder import RunResult
 from leadline.training.loop import train
 from leadline.training.recipes import find_recipe
-from leadline.zoo import ZOO, parse_settings
+from leadline.zoo import ZOO, build, parse_settings
 from leadline.zoo.settings import settings_of
 
 
@@ -73,15 +73,26 @@ def prepare(
     """
     asked = parse_settings(model, settings)
     found = find_recipe(model, data_name, recipe)
+    dataset = data.load(data_name, **{**found.options, **(options or {})})
     changes = dict(training or {})
     lengths = {"steps", "minutes"}
     base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & changes.keys())}
     if not lengths & {*base, *changes}:
         raise UsageError(f"there is no recipe for {model} on {data_name}: say how long to train, --minutes or --steps")
     config = TrainConfig.from_dict({**base, **changes})
-    dataset = data.load(data_name, **{**found.options, **(options or {})})
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
+    _refuse_other_kinds(model, chosen, dataset)
     return Order(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
+
+
+def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:
+    """Pictures have two axes and sound has one; a model reads one or the other."""
+    specimen = build(model, **settings)
+    read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
+    if specimen.likelihood is not None and read != given:
+        raise UsageError(
+            f"{model} reads '{specimen.layout}', {read} position axes; {dataset.name} is {dataset.kind}, which has {given}"
+        )
 
 
 def _sizes(model: str, dataset: Dataset) -> dict[str, Any]:
