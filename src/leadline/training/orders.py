@@ -91,7 +91,8 @@ def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Datase
     read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
     if specimen.likelihood is not None and read != given:
         raise UsageError(
-            f"{model} reads '{specimen.layout}', {read} position axes; {dataset.name} is {dataset.kind}, which has {given}"
+            f"{model} reads '{specimen.layout}', {read} position axes; "
+            f"{dataset.name} is {dataset.kind}, which has {given}"
         )
 
 
