@@ -56,17 +56,17 @@ _PACKETS = {
         xlogy
     """,
     Kind.VIEW: """
-        atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat
-        channel_shuffle chunk column_stack concat concatenate constant_pad_nd diag_embed diagonal diagonal_copy
-        diagonal_scatter expand expand_as expand_copy flatten flip fliplr flipud hstack im2col meshgrid moveaxis
-        movedim narrow pad permute permute_copy pixel_shuffle pixel_unshuffle ravel reflection_pad1d
-        reflection_pad2d reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d reshape
-        _reshape_alias reshape_as _reshape_copy roll rot90 select select_copy select_scatter slice slice_copy
-        slice_scatter split split_copy split_with_sizes split_with_sizes_copy squeeze squeeze_copy stack swapaxes
-        swapdims t t_copy tensor_split tile transpose transpose_copy tril triu unbind unbind_copy unflatten unfold
-        unfold_copy unsafe_chunk unsafe_split _unsafe_view unsqueeze unsqueeze_copy upsample_nearest1d
-        upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
-        _upsample_nearest_exact3d view view_as view_as_complex view_as_real view_copy vstack
+        atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat channel_shuffle chunk
+        column_stack concat concatenate constant_pad_nd diag_embed diagonal diagonal_copy diagonal_scatter expand
+        expand_as expand_copy flatten flip fliplr flipud hstack im2col mT meshgrid moveaxis movedim narrow numpy_T
+        pad permute permute_copy pixel_shuffle pixel_unshuffle ravel reflection_pad1d reflection_pad2d
+        reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d reshape _reshape_alias
+        reshape_as _reshape_copy roll rot90 select select_copy select_scatter slice slice_copy slice_scatter split
+        split_copy split_with_sizes split_with_sizes_copy squeeze squeeze_copy stack swapaxes swapdims t t_copy
+        tensor_split tile transpose transpose_copy tril triu unbind unbind_copy unflatten unfold unfold_copy
+        unsafe_chunk unsafe_split _unsafe_view unsqueeze unsqueeze_copy upsample_nearest1d upsample_nearest2d
+        upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d view
+        view_as view_as_complex view_as_real view_copy vstack
     """,
     Kind.WINDOW: """
         adaptive_avg_pool1d _adaptive_avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool3d
