@@ -65,7 +65,9 @@ def carried(effort: Effort) -> Outcome:
         found, bound = _carry(lstm, steps, generator)
         holding += bound > 0
         nearest = min(nearest, found / bound if bound > 0 else math.inf)
-    evidence = f"{holding} of 20 random LSTMs meet the condition over {steps} steps; found at least {nearest:.3f} × bound"
+    evidence = (
+        f"{holding} of 20 random LSTMs meet the condition over {steps} steps; found at least {nearest:.3f} × bound"
+    )
     return _measured(statement, holding > 0 and nearest >= 1, evidence, {"ratio": nearest})
 
 

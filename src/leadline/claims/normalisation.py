@@ -122,7 +122,9 @@ def _differentiated(of: Normalisation, effort: Effort) -> Outcome:
         x = 3 * torch.randn(m, generator=generator, dtype=torch.float64) + 1
         true = _jacobian(of, x)
         gap = float((true - batchnorm_jacobian(x, of.gamma, of.epsilon)).abs().max())
-        gap = max(gap, float((torch.linalg.svdvals(true) - batchnorm_singular_values(x, of.gamma, of.epsilon)).abs().max()))
+        gap = max(
+            gap, float((torch.linalg.svdvals(true) - batchnorm_singular_values(x, of.gamma, of.epsilon)).abs().max())
+        )
         if gap > 1e-10:
             case = Counterexample(statement, {"m": m, "gap": gap}, arrays(x=x, jacobian=true))
             return Outcome(statement, False, Grounds.MEASURED, f"off by {gap:.3g} at m = {m}", case)

@@ -9,20 +9,17 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaln
 from torch import Tensor
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.pictures import Lines
 from leadline.jacobian.growth import GrowthLaw, fit_law
+from leadline.jacobian.mean_field import batchnorm_growth, residual_growth
 from leadline.results import Estimate
 from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet
 
 Place = Literal["plain", "branch", "before", "after"]
-
-PI_RATIO = math.pi / (math.pi - 1)
-"""Growth of the squared gradient through BN(W relu(x)), wide and with large batches."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Placement:
 
 def settle(of: Placement, effort: Effort) -> Evidence:
     """Back-propagate random cotangents through fresh networks, and compare the growth with its laws."""
-    seeds = effort.pick(5, 20)
+    seeds = effort.pick(3, 20)
     places: tuple[Place, ...] = ("branch", "after", "plain")
     logs = {place: _log_norms(of, place, seeds, effort) for place in dict.fromkeys((*places, of.preferred, of.rival))}
     laws = {place: _law(logs[place]) for place in places}
@@ -47,8 +44,8 @@ def settle(of: Placement, effort: Effort) -> Evidence:
         claimed=(_better(of, logs),),
         instead=(
             _power(of, laws["branch"], norms["branch"]),
-            _exponential("after", 2 * math.pi / (2 * math.pi - 1), laws["after"]),
-            _exponential("plain", PI_RATIO, laws["plain"]),
+            _exponential("after", residual_growth(torch.relu, "sum", 1), laws["after"]),
+            _exponential("plain", batchnorm_growth(torch.relu), laws["plain"]),
         ),
         quantities=(
             *(measured(f"gradient norm at the input, {_NAMES[place]}", norm) for place, norm in norms.items()),
@@ -72,8 +69,8 @@ def _log_norms(of: Placement, place: Place, seeds: int, effort: Effort) -> NDArr
     rows = []
     for seed in range(seeds):
         torch.manual_seed(effort.seed * 1_000_003 + seed)
-        model = BatchNormNet(BatchNormConfig(of.layers, of.width, place)).double()
-        states: list[Tensor] = [torch.randn(of.batch, of.width, dtype=torch.float64, requires_grad=True)]
+        model = BatchNormNet(BatchNormConfig(of.layers, of.width, place))
+        states: list[Tensor] = [torch.randn(of.batch, of.width, requires_grad=True)]
         for layer in model.layers:
             states.append(layer(states[-1]))
         gradients = torch.autograd.grad(states[-1], states, torch.randn_like(states[-1]))
@@ -111,24 +108,25 @@ def _better(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Outcome:
 
 
 def _theory(layers: int) -> float:
-    """Return sqrt(Γ(D+1+c)/(Γ(D+1)Γ(1+c))): layer l multiplies the squared norm by 1 + c/l.
+    """Return the gradient norm at the input of x + BN(f(x)), for infinite width and batch.
 
     Examples
     --------
     >>> round(_theory(80), 1)
     22.1
     """
-    c = PI_RATIO
-    return math.exp(0.5 * float(gammaln(layers + 1 + c) - gammaln(layers + 1) - gammaln(1 + c)))
+    return math.sqrt(residual_growth(torch.relu, "branch", layers))
 
 
 def _power(of: Placement, law: GrowthLaw, norm: Estimate) -> Outcome:
-    statement = "through x + BN(f(x)) gradients grow as a power of depth, about D^0.733"
-    theory = _theory(of.layers)
-    near = abs(law.parameter - PI_RATIO / 2) < 0.1 and abs(norm.value / theory - 1) < 0.1 + 4 * norm.sem / theory
+    theory, exponent = _theory(of.layers), batchnorm_growth(torch.relu) / 2
+    statement = f"through x + BN(f(x)) gradients grow as a power of depth, about D^{exponent:.3f}"
+    near = abs(law.parameter - exponent) < 0.1 and abs(norm.value / theory - 1) < 0.1 + 4 * norm.sem / theory
     holds = law.kind == "power" and near
     evidence = f"the law with the best criterion is {law}; norm {norm}, by theory {theory:.4g}"
-    case = None if holds else Counterexample(statement, {"law": law.kind, "exponent": law.parameter, "norm": norm.value})
+    case = (
+        None if holds else Counterexample(statement, {"law": law.kind, "exponent": law.parameter, "norm": norm.value})
+    )
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 

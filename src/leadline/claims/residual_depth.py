@@ -17,6 +17,8 @@ from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, mea
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.pictures import Lines
 from leadline.claims.search import Point, Search, searched
+from leadline.jacobian.exponents import averaged, exponents_through
+from leadline.jacobian.mean_field import residual_product_exponents
 from leadline.results import Estimate
 
 
@@ -42,10 +44,11 @@ class ResidualDepth:
 def settle(of: ResidualDepth, effort: Effort) -> Evidence:
     """Prove that nothing is lost with depth, or find branches with which it is; then test the bounds that hold."""
     top, bottom = _exponents(of, effort)
+    laws = residual_product_exponents(of.spread**2)
     return Evidence(
         claimed=(_kept(of, effort),),
         instead=(*_between(of, effort), _monotone(of, effort)),
-        aside=(_law("top", top, of.spread**2, effort), _law("bottom", bottom, -(of.spread**2), effort)),
+        aside=(_law("top", top, laws[0], effort), _law("bottom", bottom, laws[1], effort)),
         quantities=(measured("growth per layer, top", top), measured("growth per layer, bottom", bottom)),
         picture=_picture(of),
     )
@@ -142,26 +145,28 @@ def _over_products(of: ResidualDepth, statement: str, gap: _Gap, effort: Effort)
 
     def values(at: Point) -> dict[str, int | float | str]:
         s = torch.linalg.svdvals(_product(scaled(at["A"][None])))[0]
-        return {"norm of each branch (scale it)": of.each, "layers": of.layers, "σ_min": s[-1].item(), "σ_max": s[0].item()}
+        return {
+            "norm of each branch (scale it)": of.each,
+            "layers": of.layers,
+            "σ_min": s[-1].item(),
+            "σ_max": s[0].item(),
+        }
 
     search = Search(lambda g, n: _branches(of, g, n), excess, tolerance=1e-8)
     return searched(statement, search, effort, values)
 
 
 def _exponents(of: ResidualDepth, effort: Effort) -> tuple[Estimate, Estimate]:
-    """Measure the largest and smallest growth exponent of products of I + A, A Gaussian of variance s²/n, by QR."""
+    """Measure the largest and smallest growth exponent of products of I + A, A Gaussian of variance s²/n."""
     n, layers = _sizes(effort)
-    random = np.random.default_rng(effort.seed)
-    Q, logs = np.eye(n), np.empty((layers, n))
-    for layer in range(layers):
-        Q, R = np.linalg.qr(Q + of.spread / math.sqrt(n) * random.standard_normal((n, n)) @ Q)
-        logs[layer] = np.log(np.abs(np.diagonal(R)))
-    settled = logs[layers // 5 :, [0, -1]]
-    sems = settled.std(axis=0, ddof=1) / math.sqrt(len(settled))
-    top, bottom = (
-        Estimate(float(m), float(e), len(settled), effort.seed) for m, e in zip(settled.mean(axis=0), sems, strict=True)
-    )
-    return top, bottom
+    generator = effort.generator()
+    scale, eye = of.spread / math.sqrt(n), torch.eye(n, dtype=torch.float64)
+
+    def drawn(Q: Tensor) -> Tensor:
+        return Q + scale * torch.randn(n, n, generator=generator, dtype=torch.float64) @ Q
+
+    found = averaged(exponents_through([drawn] * layers, eye), None, effort.seed).exponents
+    return found[0], found[-1]
 
 
 def _sizes(effort: Effort) -> tuple[int, int]:
@@ -169,9 +174,9 @@ def _sizes(effort: Effort) -> tuple[int, int]:
     return effort.pick(48, 256), effort.pick(500, 2000)
 
 
-def _law(end: str, found: Estimate, share: float, effort: Effort) -> Outcome:
+def _law(end: str, found: Estimate, expected: float, effort: Effort) -> Outcome:
     """Compare with the limit of infinite width; at width n a correction of 1/n is allowed."""
-    expected, width = 0.5 * math.log1p(share), _sizes(effort)[0]
+    width = _sizes(effort)[0]
     holds = abs(found.value - expected) <= 4 * found.sem + 1 / width
     statement = f"independent Gaussian branches of variance s²/n grow by {expected:.4f} a layer at the {end}"
     case = None if holds else Counterexample(statement, {"measured": found.value, "sem": found.sem, "width": width})
@@ -186,7 +191,9 @@ def _picture(of: ResidualDepth) -> Lines:
         (f"least possible, ‖A_l‖ ≤ {a:g}/L", tuple(((1 - a / L) ** L).tolist())),
         (f"most possible, ‖A_l‖ ≤ {a:g}/L", tuple(((1 + a / L) ** L).tolist())),
     )
-    return Lines(tuple(L.tolist()), series, "layers L", "singular value", "How far residual layers keep gradients", True)
+    return Lines(
+        tuple(L.tolist()), series, "layers L", "singular value", "How far residual layers keep gradients", True
+    )
 
 
 CLAIM = Claim(

@@ -65,7 +65,9 @@ def bounded(activation: Activation, weight: float, layers: int, limit: sympy.Rat
     statement = f"|f'(x)| ≤ {power} for every input and all biases, at weight {weight:g}"
     factor = abs(rational(weight)) * steepest(activation)
     if factor <= limit:
-        argument = f"f' is the product of n slopes, each at most |w| · sup φ' = {abs(weight):g} · {steepest(activation)}"
+        argument = (
+            f"f' is the product of n slopes, each at most |w| · sup φ' = {abs(weight):g} · {steepest(activation)}"
+        )
         return Outcome(statement, True, Grounds.SYMBOLIC, argument)
     model = chain(activation, weight, layers)
 

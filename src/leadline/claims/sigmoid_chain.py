@@ -57,14 +57,14 @@ def _attained(of: SigmoidChain, bound: float) -> Outcome:
 
 def _thin(layers: int) -> Outcome:
     """Integrate |f'| of an exploding chain: being monotone and into (0, 1), it cannot climb more than 1 in all."""
-    statement = "where a chain of positive weights explodes, it does so on a thin set: the integral of |f'| is at most 1"
+    statement = (
+        "where a chain of positive weights explodes, it does so on a thin set: the integral of |f'| is at most 1"
+    )
     near, weight = 0.5 + np.sinh(np.linspace(-12, 12, 8001)) * 1e-4, 8.0
     slopes = _slopes(weight, layers, near)
     area = float(np.trapezoid(slopes, near))
     width = float(np.sum(np.gradient(near)[slopes > 1]))
-    evidence = (
-        f"at weight {weight:g}, |f'| up to {slopes.max():.4g} integrates to {area:.6f}, |f'| > 1 on a width of {width:.2g}"
-    )
+    evidence = f"at weight {weight:g}, |f'| up to {slopes.max():.4g} integrates to {area:.6f}, |f'| > 1 on a width of {width:.2g}"
     case = None if area <= 1 else Counterexample(statement, {"weight": weight, "integral": area})
     return Outcome(statement, area <= 1, Grounds.MEASURED, evidence, case)
 

@@ -118,7 +118,8 @@ def _exponential(of: TanhChain, rate: float) -> Outcome:
     statement = f"with a bias of {of.bias:g} the gradient vanishes exponentially again"
     x = torch.ones(1, dtype=torch.float64)
     ends = [
-        gradients(chain("tanh", 1.0, n), x, torch.full((1, n), of.bias, dtype=torch.float64)).log().item() for n in (60, 61)
+        gradients(chain("tanh", 1.0, n), x, torch.full((1, n), of.bias, dtype=torch.float64)).log().item()
+        for n in (60, 61)
     ]
     found = ends[1] - ends[0]
     holds = rate < 0 and abs(found - rate) < 1e-6
@@ -137,7 +138,9 @@ def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Lines:
         ("no bias", tuple(np.exp(logs[n - 1]).tolist())),
         (f"bias {of.bias:g}", tuple(np.exp(np.cumsum(biased)[n - 1]).tolist())),
     )
-    return Lines(tuple(n.tolist()), series, "layers", "f'", "How a tanh chain of weight 1 forgets its input", log_y=True)
+    return Lines(
+        tuple(n.tolist()), series, "layers", "f'", "How a tanh chain of weight 1 forgets its input", log_y=True
+    )
 
 
 CLAIM = Claim(

@@ -1,0 +1,98 @@
+"""Causal networks on a grid as systems of recurrence equations, with taps that a test may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import sympy
+import torch
+
+from leadline.claims.claim import Grounds, Outcome
+from leadline.claims.counterexample import Counterexample
+from leadline.recurrence.depth import Depth, symbol
+from leadline.recurrence.examples import layered
+from leadline.recurrence.ir import Contraction, Input, Offset, System, Tap, Variable
+from leadline.results import Status
+
+H, W, T = symbol("h"), symbol("w"), symbol("t")
+
+NORTH_AND_WEST: tuple[Offset, ...] = ((1, 0), (0, 1))
+"""What a cell of an MDRNN reads of its own layer: offsets (rows up, columns left)."""
+
+
+def mask(radius: int, *, centre: bool, dilation: int = 1) -> tuple[Offset, ...]:
+    """Return the offsets that a masked convolution sees; those to the right are negative.
+
+    Examples
+    --------
+    >>> mask(1, centre=False)
+    ((0, 1), (1, -1), (1, 0), (1, 1))
+    """
+    span = range(-radius, radius + 1)
+    seen = [(i, j) for i in range(radius + 1) for j in span if (i, j) > (0, 0) or (centre and (i, j) == (0, 0))]
+    return tuple((i * dilation, j * dilation) for i, j in seen)
+
+
+def convolutions(layers: Iterable[tuple[Offset, ...]], axes: str = "h w", k: int = 1) -> System:
+    """Stack convolutions, given the offsets that each layer sees."""
+    return layered(axes, (8,) * len(axes.split()), [dict.fromkeys(offsets, False) for offsets in layers], k)
+
+
+def pixel_stack(layers: int, first: int = 1, k: int = 1, dilation: int = 1) -> System:
+    """Stack a masked convolution of radius `first` without its centre, and 3 × 3 ones with it."""
+    rest = [mask(1, centre=True, dilation=dilation)] * (layers - 1)
+    return convolutions([mask(first, centre=False, dilation=dilation), *rest], k=k)
+
+
+def grid_recurrence(taps: tuple[Offset, ...], layers: int, k: int = 1) -> System:
+    """Stack recurrences that read the layer below at their own cell, and their own layer at `taps`."""
+    return layered("h w", (8, 8), [{(0, 0): False} | dict.fromkeys(taps, True)] * layers, k)
+
+
+def grid_density(taps: tuple[Offset, ...], layers: int, k: int = 1) -> System:
+    """Feed such recurrences with earlier pixels only, those at `taps`, so that each pixel can be drawn from them."""
+    flat = (0, 0)
+    variables = [
+        Variable("x", k, Input(), flat),
+        Variable("earlier", k, _product([("x", t) for t in taps], k, 0), flat),
+    ]
+    for depth in range(1, layers + 1):
+        reads = [(variables[-1].name, flat), *((f"h{depth}", tap) for tap in taps)]
+        variables.append(Variable(f"h{depth}", k, _product(reads, k, 1), flat))
+    return System(("h", "w"), (8, 8), tuple(variables), ("x",), variables[-1].name, (k,))
+
+
+def _product(reads: list[tuple[str, Offset]], k: int, cost: int) -> Contraction:
+    taps = tuple(Tap(source, offset, np.arange(k)) for source, offset in reads)
+    weights = tuple(torch.full((k, k), 0.5 / (k * len(taps))) for _ in taps)
+    return Contraction(taps, weights, edges=(k * k * cost,) * len(taps), cost=cost)
+
+
+def same_depth(statement: str, cases: Iterable[tuple[str, Depth, sympy.Expr]]) -> Outcome:
+    """Compare depths, each proved for all sizes by a potential and a family of paths, with what is claimed of them."""
+    proofs = []
+    for label, depth, claimed in cases:
+        if depth.status is not Status.PROVED or sympy.expand(depth.upper - claimed) != 0:
+            at = {H: 8, W: 8, T: 8}
+            values = {"case": label, "claimed": str(claimed), "found": str(depth), "sizes": 8,
+                      "claimed at these sizes": int(claimed.subs(at)), "found at these sizes": int(depth.upper.subs(at))}  # fmt: skip
+            evidence = f"for {label} it is {depth}, not {claimed}"
+            return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
+        proofs.append(f"{label}: {depth.upper}")
+    argument = "a potential from above and a family of paths from below meet, for all sizes: " + "; ".join(proofs)
+    return Outcome(statement, True, Grounds.SYMBOLIC, argument)
+
+
+def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]) -> Outcome:
+    """Compare closed forms, derived from the taps, with what is claimed of them."""
+    seen = []
+    for label, found, claimed in cases:
+        if sympy.expand(found - claimed) != 0:
+            at = {H: 8, W: 8, T: 8}
+            values = {"case": label, "claimed": str(claimed), "found": str(found), "sizes": 8,
+                      "claimed at these sizes": str(claimed.subs(at)), "found at these sizes": str(found.subs(at))}  # fmt: skip
+            evidence = f"for {label} it is {found}, not {claimed}"
+            return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
+        seen.append(f"{label}: {sympy.factor_terms(found)}")
+    return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))

@@ -1,0 +1,163 @@
+"""All claims, one after another, and what becomes of them: JSON, and counterexamples as files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from leadline.claims import (
+    dilated_stack,
+    discussion,
+    grid_count,
+    grid_steps,
+    known_numbers,
+    live_state,
+    masked_count,
+    masked_steps,
+    matrix_rnn,
+    normalisation,
+    placement,
+    residual,
+    residual_depth,
+    sigmoid_chain,
+    sight,
+    tanh_chain,
+)
+from leadline.claims.claim import Claim, Finding, Outcome, Quantity
+from leadline.errors import UsageError, near_misses
+from leadline.results import Bound, Estimate
+
+_MODULES = (
+    sigmoid_chain,
+    tanh_chain,
+    matrix_rnn,
+    residual,
+    residual_depth,
+    normalisation,
+    placement,
+    known_numbers,
+    dilated_stack,
+    masked_count,
+    masked_steps,
+    grid_count,
+    grid_steps,
+    sight,
+    live_state,
+    discussion,
+)
+
+CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType({module.CLAIM.id: module.CLAIM for module in _MODULES})
+"""Every claim by its id, A1 … B8."""
+
+
+def run_claims(
+    ids: Iterable[str] | None = None,
+    *,
+    full: bool = False,
+    seed: int = 0,
+    started: Callable[[Claim[Any]], None] = lambda _: None,
+) -> tuple[Finding, ...]:
+    """Settle claims, in the order of the theory.
+
+    Parameters
+    ----------
+    ids
+        Which; default: all.
+    full
+        Full sizes (many minutes) instead of those of the default run.
+    seed
+        Of every random choice.
+    started
+        Called with each claim before it is settled.
+
+    Raises
+    ------
+    UsageError
+        If a claim of that id does not exist.
+
+    Examples
+    --------
+    >>> [finding.verdict.value for finding in run_claims(["A1"])]
+    ['proved']
+    """
+    wanted = set(CLAIMS) if ids is None else {word.upper() for word in ids}
+    for word in sorted(wanted - set(CLAIMS)):
+        raise UsageError(f"there is no claim {word!r}; {near_misses(word, CLAIMS)}")
+    findings = []
+    for claim in CLAIMS.values():
+        if claim.id in wanted:
+            started(claim)
+            findings.append(claim.run(full=full, seed=seed))
+    return tuple(findings)
+
+
+def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return findings in JSON's own types: ``{"claims": [{"id": "A1", "verdict": …, …}]}``."""
+    return {"claims": [_finding(finding) for finding in findings]}
+
+
+def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Path, ...]:
+    """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for finding in findings:
+        cases = [o.counterexample for _, o in _outcomes(finding) if o.counterexample is not None]
+        for number, case in enumerate(cases, start=1):
+            paths.append(folder / f"{finding.id}-{number}.json")
+            case.save(paths[-1])
+    return tuple(paths)
+
+
+def _outcomes(finding: Finding) -> list[tuple[str, Outcome]]:
+    """Return all outcomes with their roles."""
+    evidence = finding.evidence
+    roles = {"claimed": evidence.claimed, "instead": evidence.instead, "aside": evidence.aside}
+    return [(role, outcome) for role, outcomes in roles.items() for outcome in outcomes]
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "title": finding.title,
+        "verdict": finding.verdict.value,
+        "statement": finding.statement,
+        "paper": finding.paper,
+        "tests": [{"role": role} | _outcome(outcome) for role, outcome in _outcomes(finding)],
+        "figures": [_quantity(quantity) for quantity in finding.evidence.quantities],
+        "mathematics": asdict(finding.mathematics),  # type: ignore[call-overload]
+        "full": finding.effort.full,
+        "seed": finding.effort.seed,
+        "seconds": round(finding.seconds, 3),
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    case = outcome.counterexample
+    return {
+        "statement": outcome.statement,
+        "holds": outcome.holds,
+        "grounds": outcome.grounds.value,
+        "evidence": outcome.evidence,
+        "counterexample": None if case is None else case.to_json(),
+    }
+
+
+def _quantity(quantity: Quantity) -> dict[str, Any]:
+    record: dict[str, Any] = {"name": quantity.name, "status": quantity.status.value}
+    match quantity.value:
+        case Estimate() as estimate:
+            return record | {"value": _finite(estimate.value), "sem": _finite(estimate.sem), "n": estimate.n}
+        case Bound() as bound:
+            return record | {"lo": _finite(bound.lo), "hi": _finite(bound.hi), "assumptions": list(bound.assumptions)}
+        case float() as value:
+            return record | {"value": _finite(value)}
+    return record | {"value": quantity.value}
+
+
+def _finite(value: float) -> float | str:
+    """JSON has no infinities: they become words."""
+    return value if math.isfinite(value) else str(value)
