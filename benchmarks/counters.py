@@ -174,8 +174,8 @@ def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dic
     graph = take("trace", lambda: trace(model, *inputs))
     take("count", lambda: count(model, *inputs, traced=graph))
     take("span", lambda: span(model, *inputs, traced=graph))
-    take("causality", lambda: causality(model, *inputs, layout=layout))
-    take("context", lambda: context(model, *inputs, layout=layout, output=position))
+    take("causality", lambda: causality(model, *inputs, layout=layout, traced=graph))
+    take("context", lambda: context(model, *inputs, layout=layout, output=position, traced=graph))
     take("memory", lambda: memory(model, *inputs))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"model": case.name, "seconds": seconds, "sum": round(sum(seconds.values()), 2), "peak_mb": peak}

@@ -32,7 +32,7 @@ def row(architecture: Architecture) -> dict[str, Any]:
     graph = trace(model, **inputs)
     counted, spanned = count(model, traced=graph, **inputs), span(model, traced=graph, **inputs)
     layout = {name: architecture.layout.get(name) for name in (*inputs, *architecture.layout)}
-    verdict = causality(model, layout=layout, **inputs).verdict.value
+    verdict = causality(model, layout=layout, traced=graph, **inputs).verdict.value
     seconds = time.perf_counter() - start
     return {
         "name": architecture.name,

@@ -22,7 +22,7 @@ from leadline.domains.spans import Span, span
 from leadline.domains.verdicts import Causality, Verdict, causality
 from leadline.errors import ModelError, NotCausal
 from leadline.graph.layout import LayoutLike, Order
-from leadline.graph.trace import quiet
+from leadline.graph.trace import quiet, trace
 from leadline.jacobian import GradientDepth, gradient
 from leadline.named import NamedModel
 from leadline.results import Status
@@ -153,7 +153,9 @@ def check(
 
     tensors = {str(i): leaf for i, leaf in enumerate(tree_leaves((inputs, kwargs))) if isinstance(leaf, Tensor)}
     floating = [p.dtype for p in model.parameters()] + [t.dtype for t in tensors.values()]
-    how: dict[str, Any] = {"on_unknown": on_unknown, **kwargs}
+    graph = take("trace", lambda: trace(model, *inputs, **kwargs))
+    traced = None if isinstance(graph, Unavailable) else graph  # without one, each depth says why
+    how: dict[str, Any] = {"on_unknown": on_unknown, "traced": traced, **kwargs}
     viewed = {**axes, "output": position if output is None else {output: position}}
     verdict = take("causality", lambda: causality(model, *inputs, **axes, strict=strict, **how))
     return Audit(

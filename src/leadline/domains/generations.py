@@ -21,7 +21,7 @@ from leadline.domains.flow import Links
 from leadline.domains.pattern import pattern
 from leadline.domains.subject import Subject, subject
 from leadline.errors import LayoutError, NotCausal
-from leadline.graph import Kind, Node
+from leadline.graph import Graph, Kind, Node
 from leadline.graph.layout import LayoutLike, Order
 from leadline.results import Bound, Status
 
@@ -60,13 +60,14 @@ def generation(
     order: Order = None,
     output: str | None = None,
     on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
     Parameters
     ----------
-    model, inputs, kwargs, layout, order, output, on_unknown
+    model, inputs, kwargs, layout, order, output, on_unknown, traced
         As in `leadline.domains.verdicts.causality`, which also tells the lag.
     lag
         1 or more: the symbol at a position is drawn from the output there; 0: from the output one place earlier in the
@@ -91,7 +92,7 @@ def generation(
     """
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    asked = subject(model, inputs, kwargs, layout, order, output)
+    asked = subject(model, inputs, kwargs, layout, order, output, traced)
     drawn = _drawn(asked)
     flow = Depths(asked.graph, pattern(asked.graph), Ranks())
     ranks = asked.ranks()

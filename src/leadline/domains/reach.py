@@ -17,6 +17,7 @@ from leadline.domains.pattern import pattern
 from leadline.domains.subject import Subject, subject
 from leadline.domains.support import support
 from leadline.errors import LayoutError
+from leadline.graph import Graph
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
 from leadline.results import Coverage
 
@@ -78,6 +79,7 @@ def context(
     layout: LayoutLike = None,
     order: Order = None,
     on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
@@ -91,7 +93,7 @@ def context(
     output
         The position, along the output's position axes as they stand in it (negative counts from the end); a dict
         ``{"logits": 5}`` also says which output. None: the middle of every axis.
-    layout, order, on_unknown
+    layout, order, on_unknown, traced
         As in `causality`.
 
     Raises
@@ -113,7 +115,7 @@ def context(
     named = dict(output) if isinstance(output, Mapping) else {}
     if len(named) > 1:
         raise LayoutError("ask for one output position at a time")
-    asked = subject(model, inputs, kwargs, layout, order, next(iter(named), None))
+    asked = subject(model, inputs, kwargs, layout, order, next(iter(named), None), traced)
     place = _place(asked, next(iter(named.values())) if named else output)  # type: ignore[arg-type]
     flow = Flow(asked.graph, pattern(asked.graph), Links())
     elements, coverage = support(flow, asked.output, _chosen(asked, place), on_unknown=on_unknown)

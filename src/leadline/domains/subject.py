@@ -96,8 +96,9 @@ def subject(
     layout: LayoutLike,
     order: Order,
     output: str | None,
+    traced: Graph | None = None,
 ) -> Subject:
-    """Trace a model and give its tensors their axes.
+    """Trace a model, unless that is done, and give its tensors their axes.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def subject(
     LayoutError
         If the axes cannot be told apart or do not fit.
     """
-    graph = trace(model, *inputs, **kwargs)
+    graph = traced or trace(model, *inputs, **kwargs)
     given = {
         name: _hollow(graph.nodes[index].shape, graph.nodes[index].meta.dtype) for name, index in graph.inputs.items()
     }

@@ -18,6 +18,7 @@ from leadline.domains.perturbation import Prober
 from leadline.domains.ranks import Search
 from leadline.domains.subject import Subject, batch_ranks, subject
 from leadline.domains.witness import Witness, first_witness
+from leadline.graph import Graph
 from leadline.graph.layout import LayoutLike, Order
 from leadline.results import Coverage
 
@@ -93,6 +94,7 @@ def causality(
     output: str | None = None,
     strict: bool = False,
     on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Causality:
     """Decide from the structure of a model whether its outputs depend on later inputs only where they may.
@@ -117,6 +119,8 @@ def causality(
         Ask for a lag of at least one: output t must not depend on input t.
     on_unknown
         ``"raise"``, or ``"top"`` to let an operation without a rule depend on everything.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -138,7 +142,7 @@ def causality(
     >>> result.verdict.value, result.lag
     ('structural', 0)
     """
-    asked = subject(model, inputs, kwargs, layout, order, output)
+    asked = subject(model, inputs, kwargs, layout, order, output, traced)
     prober = Prober(model, inputs, kwargs, asked.graph)
     least, own, seen = int(strict), *_by_position(asked)
     for verdict, floor, weights in _LEVELS:  # noqa: B007 (read after the loop)
