@@ -52,8 +52,9 @@ def naive_sample(
     temperature, top_k
         As in `leadline.likelihoods.Categorical.probabilities`.
     given, mask
-        Symbols to complete, ``(n or 1, *positions)``, kept where `mask` (``(*positions)``, or with a batch axis) is True.
-        Without a mask all of `given` is kept; it may then be shorter than the sample along the first position axis.
+        Symbols to complete, ``(n or 1, *positions)``, kept where `mask` (``(*positions)``, or with a batch axis) is
+        True. Without a mask all of `given` is kept; it may then be shorter than the sample along the first position
+        axis.
     lag
         1: the output at a position is that symbol's distribution. 0: that of the next one in the order; the first one
         must then be given.
