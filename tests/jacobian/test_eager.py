@@ -10,11 +10,10 @@ from leadline.jacobian.eager import jacobian
 from leadline.jacobian.kernels import same_noise
 
 
-@pytest.mark.parametrize("products", [1, 100])
 @pytest.mark.parametrize("name", CASES)
-def test_products_are_those_of_the_dense_jacobian(name, products):
+def test_products_are_those_of_the_dense_jacobian(name):
     model, x = CASES[name]()
-    J = jacobian(model, x, products=products)
+    J = jacobian(model, x)
 
     def same(point):
         with same_noise(0):
@@ -28,14 +27,50 @@ def test_products_are_those_of_the_dense_jacobian(name, products):
     assert (U * (J @ V)).sum() == pytest.approx((V * (J.T @ U)).sum().item())
 
 
-def test_few_products_are_not_traced_and_many_are():
-    model, x = CASES["dense"]()
-    methods = {}
-    for products in (1, 100):
-        J = jacobian(model, x, products=products)
-        J.matmat(torch.ones(J.shape[1], 1, dtype=x.dtype))
-        methods[products] = J.method
-    assert methods == {1: "jvp", 100: "linearize"}
+@pytest.mark.parametrize("way", ["_by_double_backward", "_by_linearize", "_by_jvp"])
+@pytest.mark.parametrize("name", ["dense", "conv", "batch norm, training", "attention"])
+def test_every_way_of_making_products_agrees(name, way):
+    model, x = CASES[name]()
+    J = jacobian(model, x)
+    V = torch.randn(3, J.shape[1], dtype=x.dtype)
+    torch.testing.assert_close(getattr(J, way)()(V), V @ J.dense().T, rtol=1e-9, atol=1e-11)
+
+
+class OnceBackward(torch.autograd.Function):
+    """A function with a forward derivative, but no second one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**2
+
+    @staticmethod
+    def setup_context(ctx, inputs, _):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 2 * ctx.saved_tensors[0] * tangent
+
+    @staticmethod
+    def backward(ctx, grad):
+        return (2 * ctx.saved_tensors[0] * grad).detach()
+
+
+@pytest.mark.parametrize(("products", "method"), [(1, "jvp"), (100, "linearize")])
+def test_without_a_second_derivative_few_products_are_not_traced_and_many_are(products, method):
+    J = jacobian(OnceBackward.apply, torch.tensor([1.0, 3.0]), products=products)
+    torch.testing.assert_close(J @ torch.eye(2), torch.diag(torch.tensor([2.0, 6.0])))
+    assert J.method == method
+
+
+def test_a_trace_that_writes_in_place_is_not_trusted():
+    model, x = CASES["rnn"]()
+    J = jacobian(model, x)
+    assert not J._agrees(J._by_linearize())
+    assert J._agrees(J._by_double_backward())
 
 
 def test_several_inputs_are_concatenated_and_integers_stand():

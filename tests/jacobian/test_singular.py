@@ -67,6 +67,11 @@ def test_early_values_are_within_their_residuals():
     assert (found.values <= truth[:3] + 1e-12).all()
 
 
+def test_a_smaller_block_goes_on_when_its_space_is_exhausted():
+    found = largest(Dense(with_values([1.0] * 40, 50, 45)), 5, tolerance=1e-9, generator=seeded(), block=2)
+    torch.testing.assert_close(found.values, torch.ones(5, dtype=torch.float64), rtol=1e-8, atol=0)
+
+
 @pytest.mark.parametrize("values", [[3.0] * 5 + [1.0] * 20, [1.0] * 40, [2.0, 1.0] + [0.0] * 30, [0.0] * 12])
 def test_coinciding_and_vanishing_values_are_all_found(values):
     A = Dense(with_values(values, 50, 45))
@@ -105,7 +110,7 @@ def test_large_jacobians_are_estimates_with_errors():
     torch.testing.assert_close(found.values, truth[:5], rtol=1e-8, atol=0)
     assert ((found.values - truth[:5]).abs() <= found.errors).all()
     assert abs(found.frobenius.value - truth.norm().item()) < 5 * found.frobenius.sem
-    assert "linearize" in found.method
+    assert "double backward" in found.method
 
 
 def test_density_counts_what_the_decomposition_counts():

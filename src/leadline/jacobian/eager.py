@@ -16,7 +16,11 @@ from leadline.jacobian.operators import Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
 LINEARISE_FROM = 16
-"""From so many products on, tracing the linearised function once pays: each then costs one forward pass, not four."""
+"""From so many products on, tracing the linearised function once pays, where double backward does not work.
+
+Measured on six Transformer blocks: a product costs one forward pass and a half by double backward, as much after a
+trace that costs five hundred, and four by dual numbers.
+"""
 
 CHUNK = 32
 """So many columns are carried at once; more would only cost memory."""
@@ -38,7 +42,7 @@ def jacobian(
     f, inputs
         A function or model and what it is called with; integers stay as they are.
     products
-        How many forward products will be asked for: decides how they are made.
+        How many forward products will be asked for: decides what is tried where the double-backward trick fails.
     output
         Name of the output, if there are several.
     seed
@@ -81,7 +85,7 @@ class Jacobian(Operator):
     value
         The function's output at the point, detached.
     method
-        How forward products are made, set by the first: ``"linearize"``, ``"jvp"`` or ``"double backward"``.
+        How forward products are made, set by the first: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
     """
 
     def __init__(
@@ -138,9 +142,12 @@ class Jacobian(Operator):
 
     def _prepared(self) -> tuple[Block, str]:
         """Choose how forward products are made: the first way that works and agrees with back-propagation."""
-        ways = (self._by_linearize, self._by_double_backward, self._by_jvp)
+        traced, dual = self._by_linearize, self._by_jvp
         reasons = []
-        for way in ways if self._products >= LINEARISE_FROM else ways[::-1]:
+        for way in (
+            self._by_double_backward,
+            *((traced, dual) if self._products >= LINEARISE_FROM else (dual, traced)),
+        ):
             try:
                 block = way()
                 agrees = self._agrees(block)

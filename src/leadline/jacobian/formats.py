@@ -38,4 +38,4 @@ def _depth(law: GrowthLaw, dtype: torch.dtype) -> int | None:
     # Half a unit in the last place above the largest number, and half the smallest subnormal.
     edge = math.log(info.max * (1 + info.eps / 4) if law.parameter > 0 else info.smallest_normal * info.eps / 2)
     depth = edge / law.parameter if law.kind == "exponential" else math.exp(min(edge / law.parameter, 700.0))
-    return math.floor(depth) + 1 if depth < UNREACHABLE else None
+    return math.ceil(depth) if depth < UNREACHABLE else None

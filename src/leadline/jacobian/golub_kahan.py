@@ -70,10 +70,11 @@ class Bases:
         return values, torch.linalg.vector_norm(self.residual @ tail, dim=0)
 
 
-def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator) -> Ritz:
+def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator, block: int | None = None) -> Ritz:
     """Return the `k` largest singular values, once the residual of each is within `tolerance` of its value.
 
-    Values that are zero to working precision, relative to the largest, count as found.
+    Values that are zero to working precision, relative to the largest, count as found. A `block` of fewer than k
+    columns needs fewer products, but may miss copies of a value that occurs more often than it has columns.
 
     Examples
     --------
@@ -86,8 +87,12 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
     if A.shape[0] < A.shape[1]:
         A = A.T
     n = A.shape[1]
-    drawn = torch.randn(n, min(k, n), generator=generator, dtype=torch.float64)
-    bases = Bases(A, drawn.to(dtype=A.dtype, device=A.device))
+
+    def fresh() -> Tensor:
+        drawn = torch.randn(n, min(block or k, n), generator=generator, dtype=torch.float64)
+        return drawn.to(dtype=A.dtype, device=A.device)
+
+    bases = Bases(A, fresh())
     noise = 10 * torch.finfo(A.dtype).eps
     while True:
         bases.grow(n)
@@ -95,7 +100,11 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
         values, residuals = values[:k], residuals[:k]
         enough = torch.clamp(tolerance * values, min=noise * float(values[0]) if len(values) else 0.0)
         settled = len(values) >= k and bool((residuals <= enough).all())
-        if settled or bases.next.shape[1] == 0 or bases.V.shape[1] >= n:
+        exhausted = bases.next.shape[1] == 0
+        if exhausted and len(values) < min(k, n):  # a small block cannot span what coincides more often
+            bases.next, _, _ = orthonormalised(fresh(), bases.V)
+            continue
+        if settled or exhausted or bases.V.shape[1] >= n:
             return Ritz(_padded(values, min(k, n)), _padded(residuals, min(k, n)), bases.products)
 
 
@@ -108,9 +117,11 @@ def orthonormalised(
     rest = X - Q @ H
     correction = Q.T @ rest
     rest, H = rest - Q @ correction, H + correction
-    F, values, mixing = torch.linalg.svd(rest, full_matrices=False)
-    alive = values > 100 * torch.finfo(X.dtype).eps * scale
-    F, S = F[:, alive], values[alive, None] * mixing[alive]
+    F, S = torch.linalg.qr(rest)
+    if bool((S.diagonal().abs() <= 1e-3 * scale).any()):
+        F, values, mixing = torch.linalg.svd(rest, full_matrices=False)
+        alive = values > 100 * torch.finfo(X.dtype).eps * scale
+        F, S = F[:, alive], values[alive, None] * mixing[alive]
     # A direction that was nearly lost carries rounding errors along Q: remove them once more.
     F, turn = torch.linalg.qr(F - Q @ (Q.T @ F))
     return F, H, turn @ S

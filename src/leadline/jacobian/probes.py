@@ -115,21 +115,20 @@ def _by_forward_mode(
     model: nn.Module, chain: Chain, run: Callable[[], Any], generator: torch.Generator, seed: int
 ) -> Float[Tensor, "boundaries"]:
     """Carry one random tangent through the model with dual numbers."""
-    crossing: dict[int, list[Tensor]] = {}
-    tangents: list[Tensor | None] = []
+    squares: dict[int, Tensor] = {}
 
     def carried(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
-        if not crossing and tensors:
-            tensors = [make_dual(t.detach(), normal_like(t, generator)) for t in tensors]
-        if tensors:
-            crossing[boundary] = tensors
-            tangents.extend(unpack_dual(t).tangent for t in tensors)
+        if not squares and tensors:
+            # Copies: tangents of views of one tensor, such as two states that begin as the same zeros, would merge.
+            tensors = [make_dual(t.detach().clone(), normal_like(t, generator)) for t in tensors]
+        if tensors:  # at once: the next stage may change tangents in place
+            squares[boundary] = _squares([tensors], [unpack_dual(t).tangent for t in tensors])[0]
         return tensors
 
     with torch.no_grad(), plain_kernels(), quiet(), forward_ad.dual_level():
         with visited(model, chain, carried), same_noise(seed):
             run()
-        return _squares([crossing[i] for i in sorted(crossing)], tangents)
+        return torch.stack([squares[i] for i in sorted(squares)])
 
 
 def _by_double_backward(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:

@@ -61,6 +61,7 @@ def spectrum(
     k: int = 6,
     *,
     tolerance: float | None = None,
+    block: int | None = None,
     probes: int = 0,
     output: str | None = None,
     seed: int = 0,
@@ -75,6 +76,8 @@ def spectrum(
         How many values; fewer if the Jacobian has fewer.
     tolerance
         Residual that stops the iteration, relative to each value; default: 4e-10 in float64, 7e-5 in float32.
+    block
+        Columns that a product takes; default: k, which finds every value as often as it occurs. Fewer are faster.
     probes
         Random vectors for the density of all singular values; 0: none.
     output
@@ -100,7 +103,8 @@ def spectrum(
     generator = torch.Generator().manual_seed(seed)
     if min(A.shape) <= max(DENSE_BELOW, 4 * k):
         return _exact(A, k, probes, seed)
-    found = largest(A, k, tolerance=tolerance or torch.finfo(A.dtype).eps ** 0.6, generator=generator)
+    tolerance = tolerance or torch.finfo(A.dtype).eps ** 0.6
+    found = largest(A, k, tolerance=tolerance, generator=generator, block=block)
     spread = density(A, probes=probes, generator=generator, seed=seed) if probes else None
     return Spectrum(
         values=found.values,
