@@ -1,0 +1,81 @@
+"""Test likelihoods of the default recipes, with their parameters and times; speech beside an order-2 Markov model.
+
+``python benchmarks/densities.py [MODEL:DATA …]`` trains anew those named (default: all), in out/densities, and writes
+one line for each into results/densities.json. Wall time is that of the whole run, validations and test score included.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from leadline import data
+from leadline.report.exports import write_samples
+from leadline.samples import draw
+from leadline.training import load_run
+from leadline.training.markov import fit_markov
+from leadline.training.orders import prepare
+
+RESULTS = Path(__file__).parent / "results" / "densities.json"
+RUNS = Path("out") / "densities"
+ALL = ("pixelcnn:digits", "mdrnn:digits", "wavenet:speech", "pixelcnn:fashion-mnist", "mdrnn:fashion-mnist")
+SOUND_SECONDS = 2
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(name: str) -> dict[str, object]:
+    model, _, dataset = name.partition(":")
+    folder = RUNS / f"{model}-{dataset}"
+    shutil.rmtree(folder, ignore_errors=True)
+    before = cpu_seconds()
+    result = prepare(model, [], dataset).train(folder, console=Console(stderr=True))
+    return {
+        "parameters": result.parameters,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "cpu_seconds": round(cpu_seconds() - before, 1),
+        "validation_bits": result.validation.bits_per_dim,
+        "test_bits": result.test.bits_per_dim,
+        "test_nats": result.test.nats_per_example.value,
+        "torch": torch.__version__,
+    }
+
+
+def baseline(dataset: str) -> dict[str, object]:
+    speech = data.load(dataset)
+    markov = fit_markov(speech, order=2)
+    return {"test_bits": markov.score(speech.test).bits_per_dim}
+
+
+def main() -> None:
+    """Measure what the command line names, and print everything measured so far."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in sys.argv[1:] or ALL:
+        found[name] = measure(name)
+        if name.endswith(":speech"):
+            found["order-2 Markov:speech"] = baseline("speech")
+            run = load_run(RUNS / name.replace(":", "-"))
+            write_samples(draw(run, 1, length=SOUND_SECONDS * run.data["rate"]), RUNS / "speech.wav")
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"{'':<26}{'bits/dim':>9}{'nats':>9}{'parameters':>12}{'steps':>8}{'wall s':>8}{'CPU s':>8}")
+    for name, row in found.items():
+        cells = [row.get(key, float("nan")) for key in ("test_nats", "parameters", "steps", "seconds", "cpu_seconds")]
+        print(
+            f"{name:<26}{row['test_bits']:>9.4f}{cells[0]:>9.2f}"
+            + "".join(f"{cell:>{w}.0f}" for cell, w in zip(cells[1:], (12, 8, 8, 8), strict=True))
+        )
+
+
+if __name__ == "__main__":
+    main()
