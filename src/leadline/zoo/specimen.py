@@ -24,8 +24,8 @@ class Specimen:
     order
         The generation order over named position axes, ``"h w"``; None: as they stand in the layout.
     likelihood
-        ``"categorical"`` (the last output axis holds logits over classes) or ``"bernoulli"`` (one logit per position) for
-        density models; None for everything else.
+        ``"categorical"`` (the last output axis holds logits over classes) or ``"bernoulli"`` (one logit per position)
+        for density models; None for everything else.
     """
 
     model: nn.Module
