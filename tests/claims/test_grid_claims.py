@@ -28,11 +28,10 @@ NORTH_EAST = (*NORTH_AND_WEST, (1, -1))
     [
         ("B1", DilatedStack(layers=3), Verdict.PROVED),
         ("B1", DilatedStack(kernel=3, layers=3), Verdict.REFUTED),
-        ("B1", DilatedStack(base=3, layers=3), Verdict.REFUTED),
         ("B2", MaskedCount(), Verdict.CORRECTED),
         ("B2", MaskedCount(first=mask(1, centre=True)), Verdict.REFUTED),
-        ("B3", MaskedSteps(layers=2), Verdict.PROVED),
-        ("B3", MaskedSteps(dilation=2, layers=2), Verdict.REFUTED),
+        ("B3", MaskedSteps(layers=2, gated=2), Verdict.PROVED),
+        ("B3", MaskedSteps(dilation=2, layers=2, gated=1), Verdict.REFUTED),
         ("B4", GridCount(), Verdict.PROVED),
         ("B4", GridCount(taps=NORTH_EAST), Verdict.REFUTED),
         ("B5", GridSteps(layers=2), Verdict.CORRECTED),

@@ -140,8 +140,8 @@ class Evidence:
     def verdict(self) -> Verdict:
         """Apply the rule.
 
-        All that is claimed holds: proved if every ground is a proof, else measured. Something fails: corrected if there is a right
-        statement and it passes its tests, else refuted.
+        All that is claimed holds: proved if every ground is a proof, else measured. Something fails: corrected if there
+        is a right statement and it passes its tests, else refuted.
         """
         if all(outcome.holds for outcome in self.claimed):
             proofs = all(outcome.grounds.proof for outcome in self.claimed)

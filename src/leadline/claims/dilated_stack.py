@@ -95,7 +95,7 @@ def _stacks(of: DilatedStack) -> Outcome:
 
 
 def _gated(effort: Effort) -> Outcome:
-    """The real network: two products a block and a head of two, 5k² + ks connections a step and block, 2^d positions."""
+    """Ask the graph level about the real network: its steps, its context, the connections of its first block."""
     k, s, length = 3, 2, 40
 
     def found(layers: int, what: int) -> int:
@@ -111,9 +111,9 @@ def _gated(effort: Effort) -> Outcome:
         borders = 2 * k * k  # the second tap has no source at the first step
         return (2 * layers + 2, 2**layers, (5 * k * k + k * s) * length - borders)[what]
 
-    cases = [{"layers": d, "what": what} for d in ((2, 3) if not effort.full else (2, 3, 4, 5)) for what in (0, 1, 2)]
+    cases = [{"layers": d, "what": what} for d in ((3,) if not effort.full else (2, 3, 4, 5)) for what in (0, 1, 2)]
     return exhausted(
-        "the zoo's WaveNet takes 2d + 2 steps to train, sees 2^d positions, and its blocks have 5k² + ks connections a step",
+        "the zoo's WaveNet trains in 2d + 2 steps, sees 2^d positions, and has 5k² + ks connections a step and block",
         cases,
         law,
         found,
@@ -131,8 +131,8 @@ def _picture(of: DilatedStack) -> Lines:
 CLAIM = Claim(
     id="B1",
     title="WaveNet",
-    statement="With kernel 2 and dilations 1, 2 … 2^(d-1), a WaveNet has k²(2dT - (2^d - 1)) connections, trains in d steps, "
-    "generates in d T, and sees 2^d positions.",
+    statement="With kernel 2 and dilations 1, 2 … 2^(d-1), a WaveNet has k²(2dT - (2^d - 1)) connections, trains in d "
+    "steps, generates in d T, and sees 2^d positions.",
     paper=None,
     mathematics=DilatedStack(),
     settle=settle,

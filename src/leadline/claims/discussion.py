@@ -27,7 +27,7 @@ from leadline.claims.grids import (
     same_depth,
 )
 from leadline.claims.pictures import Rows
-from leadline.recurrence.depth import generation_depth, training_depth
+from leadline.recurrence.depth import Depth, generation_depth, training_depth
 from leadline.recurrence.examples import layered
 from leadline.recurrence.ir import Offset, System
 from leadline.recurrence.reach import seen_from
@@ -90,7 +90,7 @@ def settle(of: Discussion, effort: Effort) -> Evidence:
     )
 
 
-def _cases(found: dict[str, object], claimed: dict[str, sympy.Expr]) -> list[tuple[str, object, sympy.Expr]]:
+def _cases(found: dict[str, Depth], claimed: dict[str, sympy.Expr]) -> list[tuple[str, Depth, sympy.Expr]]:
     return [(name, found[name], law) for name, law in claimed.items()]
 
 
@@ -121,7 +121,7 @@ def _blind(of: Discussion) -> Outcome:
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"never seen from {place} of {size}: {evidence}", case)
 
 
-def _table(networks: dict[str, System], training: dict[str, object], drawing: dict[str, object]) -> Rows:
+def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Rows:
     names = tuple(networks)
     last = {name: tuple(n - 1 for n in (64,) * len(system.axes)) for name, system in networks.items()}
     seen = {
@@ -153,7 +153,8 @@ def _throughput(effort: Effort) -> tuple[Quantity, ...]:
         for name, specimen in models.items():
             start = time.perf_counter()
             logits = specimen.model(*specimen.inputs)
-            cross_entropy(logits.flatten(0, -2), specimen.inputs[0].flatten()).backward()
+            loss = cross_entropy(logits.flatten(0, -2), specimen.inputs[0].flatten())
+            torch.autograd.backward(loss)
             seconds[name].append(time.perf_counter() - start)
     figures = []
     for name, specimen in models.items():
@@ -186,8 +187,8 @@ def _likelihoods(effort: Effort) -> tuple[Quantity, ...]:
 CLAIM = Claim(
     id="B8",
     title="The discussion",
-    statement="Convolutions train in steps that do not grow with the data, recurrences in steps that do; when drawing, PixelCNN and "
-    "MDRNN need steps and memory of the same order, and both are blind to some earlier pixels.",
+    statement="Convolutions train in steps that do not grow with the data, recurrences in steps that do; when drawing, "
+    "PixelCNN and MDRNN need steps and memory of the same order, and both are blind to some earlier pixels.",
     paper="PixelCNN trains in parallel; MDRNN sees more and may forget; both generate one pixel at a time.",
     mathematics=Discussion(),
     settle=settle,

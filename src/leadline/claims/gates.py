@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
+from leadline.claims.algebra import derivative, eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Effort, Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.search import Point, Search, searched
@@ -24,14 +26,18 @@ def closed_forms(effort: Effort) -> Outcome:
     statement = "the Jacobians of a GRU and an LSTM step are D_z + E and [[I, D_s],[0, I]] · [[Q, 0],[P, D_f]]"
     gap = 0.0
     for gru, lstm, x, h, c in _cells(effort, 40):
-        true = torch.autograd.functional.jacobian(lambda h, gru=gru, x=x: gru(x, h), h)
+        true = derivative(partial(gru, x), h)
         gap = max(gap, float((gates.gru_step(gru, x, h).jacobian - true).abs().max()))
         step = gates.lstm_step(lstm, x, h, c)
-        blocks = torch.autograd.functional.jacobian(lambda h, c, lstm=lstm, x=x: lstm(x, (h, c)), (h, c))
-        true = torch.cat([torch.cat(row, dim=1) for row in blocks])
+        true = derivative(partial(_joint, lstm, x), torch.cat([h, c]))
         gap = max(gap, float((step.jacobian - true).abs().max()))
         gap = max(gap, abs(step.determinant / float(torch.linalg.det(true)) - 1) * 1e-6)
     return _measured(statement, gap < 1e-10, f"40 random cells of each kind, to {gap:.1g}", {"gap": gap})
+
+
+def _joint(lstm: nn.LSTMCell, x: Tensor, state: Tensor) -> Tensor:
+    """Step an LSTM whose state (h, c) is one vector."""
+    return torch.cat(lstm(x, state.chunk(2)))
 
 
 def step_bounds(effort: Effort) -> Outcome:
@@ -43,11 +49,11 @@ def step_bounds(effort: Effort) -> Outcome:
     worst = -math.inf
     for gru, lstm, x, h, c in _cells(effort, 200):
         step = gates.gru_step(gru, x, h)
-        values = torch.linalg.svdvals(step.jacobian)
+        values = singular_values(step.jacobian)
         worst = max(worst, float(values[0]) / step.bound.hi - 1, step.bound.hi / gates.gru_bound(gru).hi - 1)
         worst = max(worst, step.bound.lo - float(values[-1]))
         other = gates.lstm_step(lstm, x, h, c)
-        least = torch.linalg.svdvals(other.jacobian)[:UNITS]
+        least = singular_values(other.jacobian)[:UNITS]
         worst = max(worst, float((other.lower / least - 1).max()))
     return _measured(statement, worst < 1e-9, f"200 random cells of each kind; nearest: {worst:.3g}", {"excess": worst})
 
@@ -74,21 +80,21 @@ def carried(effort: Effort) -> Outcome:
 def _carry(lstm: nn.LSTMCell, steps: int, generator: torch.Generator) -> tuple[float, float]:
     """Return σ_min(∂c_T/∂c_0) and its lower bound along one random sequence."""
     h, c = torch.zeros(2, UNITS, dtype=torch.float64)
-    J = torch.eye(2 * UNITS, dtype=torch.float64)
+    J = eye(2 * UNITS)
     worst = {"f_min": 1.0, "s_max": 0.0, "P": 0.0, "Q": 0.0}
     for _ in range(steps):
-        x = torch.randn(INPUTS, generator=generator, dtype=torch.float64)
+        x = normal(generator, INPUTS)
         step = gates.lstm_step(lstm, x, h, c)
         worst = {
             "f_min": min(worst["f_min"], float(step.f.min())),
             "s_max": max(worst["s_max"], float(step.s.max())),
-            "P": max(worst["P"], float(torch.linalg.matrix_norm(step.P, 2))),
-            "Q": max(worst["Q"], float(torch.linalg.matrix_norm(step.Q, 2))),
+            "P": max(worst["P"], spectral_norm(step.P).item()),
+            "Q": max(worst["Q"], spectral_norm(step.Q).item()),
         }
         J = step.jacobian @ J
         with torch.no_grad():
             h, c = lstm(x, (h, c))
-    kept = float(torch.linalg.svdvals(J[UNITS:, UNITS:])[-1])
+    kept = float(singular_values(J[UNITS:, UNITS:])[-1])
     return kept, gates.lstm_carry_bound(**worst, steps=steps).lo
 
 
@@ -103,11 +109,11 @@ def no_floor(kind: str, effort: Effort) -> Outcome:
 
     def smallest(point: Point) -> Float[Tensor, " n"]:
         state = point["state"].tanh()
-        return torch.linalg.svdvals(vmap(jacrev(step, 2))(point["given"], point["W"], state))[..., -1]
+        return singular_values(vmap(jacrev(step, 2))(point["given"], point["W"], state))[..., -1]
 
     def draw(generator: torch.Generator, starts: int) -> Point:
         shapes = {"given": (gated * UNITS,), "W": (gated * UNITS, UNITS), "state": (states * UNITS,)}
-        return {n: torch.randn(starts, *s, generator=generator, dtype=torch.float64) for n, s in shapes.items()}
+        return {n: normal(generator, starts, *s) for n, s in shapes.items()}
 
     floor = 1e-3
     search = Search(draw, lambda point: math.log(floor) - smallest(point).clamp_min(1e-300).log())
@@ -127,9 +133,9 @@ def _cells(effort: Effort, count: int) -> Iterator[tuple[nn.GRUCell, nn.LSTMCell
         size = 10 ** (1.5 * torch.rand((), generator=generator).item() - 1)
         for parameter in (*gru.parameters(), *lstm.parameters()):
             parameter.data.normal_(0, size, generator=generator)
-        x = torch.randn(INPUTS, generator=generator, dtype=torch.float64)
+        x = normal(generator, INPUTS)
         h = 2 * torch.rand(UNITS, generator=generator, dtype=torch.float64) - 1
-        yield gru, lstm, x, h, 3 * torch.randn(UNITS, generator=generator, dtype=torch.float64)
+        yield gru, lstm, x, h, 3 * normal(generator, UNITS)
 
 
 def _measured(statement: str, holds: bool, evidence: str, values: dict[str, int | float | str]) -> Outcome:

@@ -62,7 +62,8 @@ def _real(of: GridCount, effort: Effort) -> Outcome:
 CLAIM = Claim(
     id="B4",
     title="MDRNN: connections",
-    statement="Each cell of an MDRNN has 3 k² connections, less what the borders cut: d k²(3HW - H - W), which is Θ(d k² H W).",
+    statement="Each cell of an MDRNN has 3 k² connections, less what the borders cut: d k²(3HW - H - W) in all, "
+    "which is Θ(d k² H W).",
     paper="Θ(d k² H W).",
     mathematics=GridCount(),
     settle=settle,

@@ -103,13 +103,13 @@ def _implemented(of: GridSteps) -> Outcome:
     return exhausted(
         "the zoo's op has this span, and its wavefront takes no more steps",
         cases,
-        lambda H, W, d, code: longest_training(of.taps, H, W, d),
+        lambda H, W, d, **_: longest_training(of.taps, H, W, d),
         found,
     )
 
 
 def _picture(of: GridSteps) -> Map:
-    """Number the fronts of training on a small grid."""
+    """Draw the fronts of training on a small grid."""
     fronts = training_schedule(grid_recurrence(of.taps, 1), (6, 8)).fronts
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(fronts.max()) + 1))

@@ -74,9 +74,7 @@ def same_depth(statement: str, cases: Iterable[tuple[str, Depth, sympy.Expr]]) -
     proofs = []
     for label, depth, claimed in cases:
         if depth.status is not Status.PROVED or sympy.expand(depth.upper - claimed) != 0:
-            at = {H: 8, W: 8, T: 8}
-            values = {"case": label, "claimed": str(claimed), "found": str(depth), "sizes": 8,
-                      "claimed at these sizes": int(claimed.subs(at)), "found at these sizes": int(depth.upper.subs(at))}  # fmt: skip
+            values = _at_eight(label, claimed, depth.upper)
             evidence = f"for {label} it is {depth}, not {claimed}"
             return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
         proofs.append(f"{label}: {depth.upper}")
@@ -89,10 +87,20 @@ def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]
     seen = []
     for label, found, claimed in cases:
         if sympy.expand(found - claimed) != 0:
-            at = {H: 8, W: 8, T: 8}
-            values = {"case": label, "claimed": str(claimed), "found": str(found), "sizes": 8,
-                      "claimed at these sizes": str(claimed.subs(at)), "found at these sizes": str(found.subs(at))}  # fmt: skip
+            values = _at_eight(label, claimed, found)
             evidence = f"for {label} it is {found}, not {claimed}"
             return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
         seen.append(f"{label}: {sympy.factor_terms(found)}")
     return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))
+
+
+def _at_eight(label: str, claimed: sympy.Expr, found: sympy.Expr) -> dict[str, int | float | str]:
+    """Record two laws that differ, and their values where all sizes are 8."""
+    at = {H: 8, W: 8, T: 8}
+    return {
+        "case": label,
+        "claimed": str(claimed),
+        "found": str(found),
+        "claimed at sizes 8": str(claimed.subs(at)),
+        "found at sizes 8": str(found.subs(at)),
+    }

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.pictures import Lines
@@ -60,7 +61,7 @@ def _isometry(of: KnownNumbers, effort: Effort) -> Outcome:
     """Saxe, McClelland and Ganguli (2014)."""
     statement = "a deep orthogonal linear network has all singular values 1"
     net = MLP(MLPConfig(layers=20, width=48, activation="identity", init=of.linear)).double()
-    x = torch.randn(1, 48, generator=effort.generator(), dtype=torch.float64)
+    x = normal(effort.generator(), 1, 48)
     values = spectrum(net, x, k=48).values
     gap = float((values - 1).abs().max())
     holds = gap < 1e-5  # the zoo draws its weights in single precision
@@ -137,14 +138,14 @@ def _squares(
     n: int, depth: int, variance: float, q: float, orthogonal: bool, tanh: bool, generator: torch.Generator
 ) -> Float[Tensor, " n"]:
     """Draw one product of ``W D[φ'(h)]`` with h normal of variance q, and return its squared singular values."""
-    J = torch.eye(n, dtype=torch.float64)
+    J = eye(n)
     for _ in range(depth):
-        W = torch.randn(n, n, generator=generator, dtype=torch.float64) / math.sqrt(n)
+        W = normal(generator, n, n) / math.sqrt(n)
         W = torch.linalg.qr(W).Q if orthogonal else W
-        h = math.sqrt(q) * torch.randn(n, generator=generator, dtype=torch.float64)
+        h = math.sqrt(q) * normal(generator, n)
         slope = 1 - torch.tanh(h) ** 2 if tanh else torch.ones_like(h)
         J = math.sqrt(variance) * (slope[:, None] * (W @ J))
-    return torch.linalg.svdvals(J) ** 2
+    return singular_values(J) ** 2
 
 
 def _newman(effort: Effort) -> tuple[Outcome, tuple[Estimate, ...]]:
@@ -155,10 +156,10 @@ def _newman(effort: Effort) -> tuple[Outcome, tuple[Estimate, ...]]:
 
     def factors() -> Iterator[Tensor]:
         for _ in range(steps):
-            yield torch.randn(n, n, generator=generator, dtype=torch.float64) / math.sqrt(n)
+            yield normal(generator, n, n) / math.sqrt(n)
 
     multiplies = ((lambda Q, A=A: A @ Q) for A in factors())
-    found = averaged(exponents_through(multiplies, torch.eye(n, dtype=torch.float64)), None, effort.seed).exponents
+    found = averaged(exponents_through(multiplies, eye(n)), None, effort.seed).exponents
     theory = gaussian_product_exponents(n)
     worst = max(abs(f.value - t) / f.sem for f, t in zip(found, theory, strict=True))
     evidence = f"{steps} factors, n = {n}: all eight within {worst:.1f} standard errors"
@@ -167,14 +168,14 @@ def _newman(effort: Effort) -> tuple[Outcome, tuple[Estimate, ...]]:
 
 
 def _recurrent(effort: Effort) -> tuple[Outcome, Estimate]:
-    """A chaotic tanh recurrence, whose exponent approaches its mean-field value from below as it widens."""
+    """Measure a chaotic tanh recurrence, whose exponent rises to its mean-field value as it widens."""
     width, nets, steps = effort.pick(120, 500), effort.pick(3, 10), effort.pick(300, 1500)
     theory = rnn_exponent(torch.tanh, 2.0)
     statement = f"the tanh recurrence of gain 2 has the largest exponent {theory:.4f} when wide"
     generator, rates = effort.generator(), []
     for _ in range(nets):
-        W = 2 * torch.randn(width, width, generator=generator, dtype=torch.float64) / math.sqrt(width)
-        state = torch.randn(width, generator=generator, dtype=torch.float64)
+        W = 2 * normal(generator, width, width) / math.sqrt(width)
+        state = normal(generator, width)
         rates.append(lyapunov(lambda x, W=W: torch.tanh(W @ x), state, steps=steps, k=1).largest.value)
     found = Estimate(float(np.mean(rates)), float(np.std(rates, ddof=1)) / math.sqrt(nets), nets, effort.seed)
     holds = abs(found.value - theory) <= 4 * found.sem + 2 / width
@@ -183,7 +184,7 @@ def _recurrent(effort: Effort) -> tuple[Outcome, Estimate]:
 
 
 def _lstm() -> Iterator[Outcome]:
-    """An LSTM without weights forgets at the rate of its forget gate."""
+    """Measure LSTMs without weights, which forget at the rate of their forget gates."""
     for bias in (0.0, 1.0, 5.0):
         cell = nn.LSTMCell(1, 3).double()
         for parameter in cell.parameters():
@@ -209,8 +210,8 @@ def _picture(found: tuple[Estimate, ...]) -> Lines:
 CLAIM = Claim(
     id="A8",
     title="Known numbers",
-    statement="The engine reproduces what is known: orthogonal isometry, χ₁ and its depth scales, the spread of singular values, "
-    "the exponents of Gaussian products, of a chaotic RNN and of an idle LSTM.",
+    statement="The engine reproduces what is known: orthogonal isometry, χ₁ and its depth scales, the spread of "
+    "singular values, the exponents of Gaussian products, of a chaotic RNN and of an idle LSTM.",
     paper=None,
     mathematics=KnownNumbers(),
     settle=settle,

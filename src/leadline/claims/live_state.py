@@ -40,7 +40,7 @@ def settle(of: LiveState, effort: Effort) -> Evidence:
             same_law("a cached PixelCNN of radius r keeps rW + r vectors a layer", radii),
             same_law("a WaveNet keeps 2^d - 1 vectors a stack, an RNN 1", _sequences()),
             _fronts(of, effort),
-            _training(effort),
+            _training(),
         ),
         quantities=(
             exact("bytes a layer, k = 64, W = 28, float32: MDRNN", 4 * 64 * int(grid.subs(W, 28))),
@@ -101,12 +101,12 @@ def _fronts(of: LiveState, effort: Effort) -> Outcome:
     return exhausted("by antidiagonals it keeps min(H, W) vectors", cases, lambda H, W: min(H, W), kept)
 
 
-def _training(effort: Effort) -> Outcome:
+def _training() -> Outcome:
     """Measure what autograd saves while the image, the depth and the batch double."""
     statement = "to train, both keep Θ(B k d H W) numbers for back-propagation"
     base = {"batch": 2, "height": 12, "width": 12, "layers": 2}
     doublings = [base] + [base | {name: 2 * base[name]} for name in base]
-    ratios = {}
+    ratios: dict[str, float] = {}
     for name, saved in (("MDRNN", _saved_grid), ("PixelCNN", _saved_pixels)):
         first, *others = (saved(**sizes) for sizes in doublings)
         ratios |= {f"{name}, {axis} doubled": other / first for axis, other in zip(base, others, strict=True)}

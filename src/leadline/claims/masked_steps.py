@@ -22,10 +22,11 @@ from leadline.zoo import build
 
 @dataclass(frozen=True)
 class MaskedSteps:
-    """Masked convolutions, the first of radius 1 or 3, all of them dilated by `dilation`."""
+    """Masked convolutions, up to `layers` of them, dilated by `dilation`; a Gated PixelCNN of `gated` layers."""
 
     dilation: int = 1
     layers: int = 3
+    gated: int = 16
 
 
 def settle(of: MaskedSteps, effort: Effort) -> Evidence:
@@ -41,7 +42,7 @@ def settle(of: MaskedSteps, effort: Effort) -> Evidence:
             ),
             _fronts(of, effort),
             *_table(of),
-            _gated(effort),
+            _gated(of, effort),
         ),
         aside=(_real(),),
         quantities=(exact("fronts in raster order, 28 × 28", 28 * 28),),
@@ -104,18 +105,18 @@ def _real() -> Outcome:
     )
 
 
-def _gated(effort: Effort) -> Outcome:
+def _gated(of: MaskedSteps, effort: Effort) -> Outcome:
     """Read the zoo's Gated PixelCNN as equations: its D is the sum of the radii of its vertical layers."""
 
     def found(layers: int) -> int:
         net = build("gated-pixelcnn", layers=layers, channels=1, classes=2, head=1, height=28, width=28, batch=1)
         return generation_schedule(system(net.model, *net.inputs, layout=net.layout)).length
 
-    depths = (2, 4, 8, 16) if effort.full else (2, 16)
+    depths = range(1, of.gated + 1) if effort.full else (of.gated,)
     return exhausted(
-        "a gated PixelCNN without blind spot, first layer 7 × 7, makes (d + 3) · 27 + 28 fronts of 28 × 28: 541 at d = 16",
-        ({"layers": d} for d in depths),
-        lambda layers: (3 + (layers - 1) + 1) * 27 + 28,
+        "a gated PixelCNN of d layers, the first 7 × 7, makes (d + 3) · 27 + 28 fronts of 28 × 28",
+        ({"layers": layers} for layers in depths),
+        lambda layers: (layers + 3) * 27 + 28,
         found,
     )
 
@@ -131,8 +132,8 @@ def _picture(of: MaskedSteps) -> Map:
 CLAIM = Claim(
     id="B3",
     title="PixelCNN: steps",
-    statement="A PixelCNN of d layers trains in d steps and is drawn in min(D+1, W)(H - 1) + W fronts, where D is its reach to the "
-    "right in the row above.",
+    statement="A PixelCNN of d layers trains in d steps and is drawn in min(D+1, W)(H - 1) + W fronts, where D is "
+    "its reach to the right in the row above.",
     paper=None,
     mathematics=MaskedSteps(),
     settle=settle,

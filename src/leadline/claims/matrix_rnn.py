@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline.claims.algebra import normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.pictures import Lines
@@ -65,16 +66,14 @@ def _bounded(of: MatrixRNN, limit: float, effort: Effort) -> Outcome:
     applications = of.steps - 1
 
     def draw(generator: torch.Generator, starts: int) -> Point:
-        normal = {"generator": generator, "dtype": torch.float64}
-        W = torch.randn(starts, of.units, of.units, **normal)
-        return {"W": W, "x": torch.randn(starts, of.units, **normal)}
+        return {"W": normal(generator, starts, of.units, of.units), "x": normal(generator, starts, of.units)}
 
     def excess(point: Point) -> Tensor:
         J = jacobian(_scaled(point["W"], of.norm), point["x"], applications)
-        return torch.linalg.matrix_norm(J, 2).log() - applications * math.log(limit)
+        return spectral_norm(J).log() - applications * math.log(limit)
 
     def values(at: Point) -> dict[str, int | float | str]:
-        found = torch.linalg.matrix_norm(jacobian(_scaled(at["W"], of.norm), at["x"], applications), 2).item()
+        found = spectral_norm(jacobian(_scaled(at["W"], of.norm), at["x"], applications)).item()
         return {"norm of W (scale it)": of.norm, "steps": of.steps, "claimed": limit**applications, "norm": found}
 
     return searched(statement, Search(draw, excess), effort, values)
@@ -82,14 +81,14 @@ def _bounded(of: MatrixRNN, limit: float, effort: Effort) -> Outcome:
 
 def _scaled(W: Float[Tensor, "*n k k"], norm: float) -> Float[Tensor, "*n k k"]:
     """Give a matrix the spectral norm asked for."""
-    return norm * W / torch.linalg.matrix_norm(W, 2)[..., None, None]
+    return norm * W / spectral_norm(W)[..., None, None]
 
 
 def _attained(of: MatrixRNN, effort: Effort) -> tuple[Outcome, float]:
     statement = "this bound is attained at x = 0 by a multiple of an orthogonal matrix"
-    Q = torch.linalg.qr(torch.randn(of.units, of.units, generator=effort.generator(), dtype=torch.float64)).Q
+    Q = torch.linalg.qr(normal(effort.generator(), of.units, of.units)).Q
     x = torch.zeros(of.units, dtype=torch.float64)
-    found = torch.linalg.svdvals(jacobian(of.norm * Q, x, of.steps - 1))[0].item()
+    found = singular_values(jacobian(of.norm * Q, x, of.steps - 1))[0].item()
     bound = of.norm ** (of.steps - 1)
     holds = abs(found - bound) <= 1e-12 * bound
     case = None if holds else Counterexample(statement, {"norm": found, "bound": bound}, arrays(W=of.norm * Q, x=x))
@@ -98,10 +97,10 @@ def _attained(of: MatrixRNN, effort: Effort) -> tuple[Outcome, float]:
 
 def _picture(of: MatrixRNN, effort: Effort) -> Lines:
     generator = effort.generator()
-    W = _scaled(torch.randn(of.units, of.units, generator=generator, dtype=torch.float64), of.norm)
-    x = torch.randn(of.units, generator=generator, dtype=torch.float64)
+    W = _scaled(normal(generator, of.units, of.units), of.norm)
+    x = normal(generator, of.units)
     n = range(1, 2 * of.steps)
-    found = tuple(torch.linalg.matrix_norm(jacobian(W, x, i), 2).item() for i in n)
+    found = tuple(spectral_norm(jacobian(W, x, i)).item() for i in n)
     series = (("a random W and x", found), ("bound", tuple(float(np.power(of.norm, i)) for i in n)))
     return Lines(tuple(n), series, "applications", "σ_max", f"Gradient of a tanh recurrence, ‖W‖ = {of.norm:g}", True)
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from leadline.claims.algebra import derivative, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed
 from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.pictures import Lines
@@ -83,7 +84,7 @@ def _entry(of: Normalisation, effort: Effort, *, diagonal: bool) -> Outcome:
 
 def _contradicted(of: Normalisation, statement: str, effort: Effort) -> Outcome:
     """Show the difference in numbers."""
-    x = torch.randn(4, generator=effort.generator(), dtype=torch.float64) + 1
+    x = normal(effort.generator(), 4) + 1
     true, claimed = _jacobian(of, x), batchnorm_jacobian(x, of.gamma, of.epsilon)
     gap = float((true - claimed).abs().max())
     case = Counterexample(statement, {"largest difference": gap}, arrays(x=x, jacobian=true, claimed=claimed))
@@ -110,8 +111,7 @@ def _spectrum() -> Outcome:
 
 def _jacobian(of: Normalisation, x: Float[Tensor, " m"]) -> Float[Tensor, "m m"]:
     """Differentiate automatically."""
-    J: Tensor = torch.autograd.functional.jacobian(lambda x: normalise(of, x), x)
-    return J
+    return derivative(lambda x: normalise(of, x), x)
 
 
 def _differentiated(of: Normalisation, effort: Effort) -> Outcome:
@@ -119,12 +119,10 @@ def _differentiated(of: Normalisation, effort: Effort) -> Outcome:
     statement = "formula and singular values agree with automatic differentiation for every batch size up to 64"
     generator = effort.generator()
     for m in range(2, 65):
-        x = 3 * torch.randn(m, generator=generator, dtype=torch.float64) + 1
+        x = 3 * normal(generator, m) + 1
         true = _jacobian(of, x)
         gap = float((true - batchnorm_jacobian(x, of.gamma, of.epsilon)).abs().max())
-        gap = max(
-            gap, float((torch.linalg.svdvals(true) - batchnorm_singular_values(x, of.gamma, of.epsilon)).abs().max())
-        )
+        gap = max(gap, float((singular_values(true) - batchnorm_singular_values(x, of.gamma, of.epsilon)).abs().max()))
         if gap > 1e-10:
             case = Counterexample(statement, {"m": m, "gap": gap}, arrays(x=x, jacobian=true))
             return Outcome(statement, False, Grounds.MEASURED, f"off by {gap:.3g} at m = {m}", case)
@@ -132,17 +130,17 @@ def _differentiated(of: Normalisation, effort: Effort) -> Outcome:
 
 
 def _singular_values(of: Normalisation, m: int, effort: Effort) -> NDArray[np.float64]:
-    x = torch.randn(m, generator=effort.generator(), dtype=torch.float64)
-    J = _jacobian(of, x)
-    return torch.linalg.svdvals(J).numpy()
+    x = normal(effort.generator(), m)
+    values: NDArray[np.float64] = singular_values(_jacobian(of, x)).numpy()
+    return values
 
 
 def _constant_batch(of: Normalisation) -> Outcome:
-    """A batch without variance: the slope is at its largest, in all directions but one."""
+    """Differentiate at a batch without variance, where the slope is at its largest in all directions but one."""
     m = 5
     statement = "on a constant batch the singular values are |γ|/sqrt(ε), m - 1 times, and 0"
     J = _jacobian(of, torch.full((m,), 2.0, dtype=torch.float64))
-    found = torch.linalg.svdvals(J)
+    found = singular_values(J)
     expected = torch.tensor([abs(of.gamma) / of.epsilon**0.5] * (m - 1) + [0.0], dtype=torch.float64)
     gap = float((found - expected).abs().max() / expected[0])
     case = None if gap < 1e-9 else Counterexample(statement, {"relative gap": gap})
@@ -153,7 +151,7 @@ def _eval_mode(of: Normalisation) -> Outcome:
     """PyTorch's own module, in eval mode."""
     statement = "in eval mode the Jacobian is diagonal"
     norm = nn.BatchNorm1d(1, eps=of.epsilon).double().eval()
-    J = torch.autograd.functional.jacobian(lambda x: norm(x[:, None])[:, 0], torch.linspace(-1, 2, 6).double())
+    J = derivative(lambda x: norm(x[:, None])[:, 0], torch.linspace(-1, 2, 6).double())
     rest = float((J - J.diagonal().diag()).abs().max())
     case = None if rest == 0 else Counterexample(statement, {"largest off the diagonal": rest})
     return Outcome(statement, rest == 0, Grounds.EXHAUSTIVE, f"off the diagonal of nn.BatchNorm1d: {rest:g}", case)
@@ -169,8 +167,8 @@ def _picture(of: Normalisation, effort: Effort) -> Lines:
 CLAIM = Claim(
     id="A6",
     title="Gradient of batch normalisation",
-    statement="Over a batch of m ≥ 2, batch normalisation has the Jacobian (γ/s)(δ_ij - 1/m - x̂_i x̂_j/m), which is blind to "
-    "a common shift, nearly blind to a common stretch, and |γ|/s in every other direction.",
+    statement="Over a batch of m ≥ 2, batch normalisation has the Jacobian (γ/s)(δ_ij - 1/m - x̂_i x̂_j/m), which is "
+    "blind to a common shift, nearly blind to a common stretch, and |γ|/s in every other direction.",
     paper="A derivation that stops before the end; its diagonal is the case i = j.",
     mathematics=Normalisation(),
     settle=settle,

@@ -101,8 +101,15 @@ def _better(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Outcome:
         f"over {of.layers} layers it is {math.exp(mean):.3g} × the rival's, 95 % in "
         f"[{math.exp(mean - 1.96 * sem):.3g}, {math.exp(mean + 1.96 * sem):.3g}], {len(gap)} networks each"
     )
-    norms = {f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)}
-    sizes = {"width": of.width, "batch": of.batch, "layers": of.layers, "seed of both networks": 0}
+    norms: dict[str, int | float | str] = {
+        f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)
+    }
+    sizes: dict[str, int | float | str] = {
+        "width": of.width,
+        "batch": of.batch,
+        "layers": of.layers,
+        "seed of both networks": 0,
+    }
     case = None if holds else Counterexample(statement, norms | sizes)
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
@@ -148,8 +155,8 @@ def _picture(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Lines:
 CLAIM = Claim(
     id="A7",
     title="Where batch normalisation belongs",
-    statement="In a residual network of layers f(x) = W relu(x), normalising after the addition treats gradients better than "
-    "normalising the branch.",
+    statement="In a residual network of layers f(x) = W relu(x), normalising after the addition treats gradients "
+    "better than normalising the branch.",
     paper="Unsure; picks BN(x + f(x)).",
     mathematics=Placement(),
     settle=settle,

@@ -1,4 +1,4 @@
-"""The two kinds of proof: an identity or inequality that sympy settles, and the comparison of all cases up to a size."""
+"""The two kinds of proof: identities that sympy settles, and the comparison of all cases up to a size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def exhausted(
     (False, {'n': 1, 'claimed': 1, 'true': 2})
     """
     seen = 0
-    for seen, case in enumerate(cases, start=1):
+    for case in cases:
+        seen += 1
         said, is_so = claimed(**case), true(**case)
         if said != is_so:
             where = ", ".join(f"{name} = {value}" for name, value in case.items())

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from leadline.claims import gates
+from leadline.claims.algebra import eye, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, measured
 from leadline.claims.pictures import Lines
 from leadline.claims.residual_spectrum import (
@@ -47,7 +48,7 @@ def settle(of: ResidualSpectrum, effort: Effort) -> Evidence:
 def _picture(of: ResidualSpectrum) -> Lines:
     """Draw what the paper claims, what is certain, and what is the case for the A that attains the least."""
     values = torch.logspace(np.log10(of.largest), np.log10(of.smallest), 16, dtype=torch.float64)
-    found = torch.linalg.svdvals(torch.eye(16, dtype=torch.float64) + attaining(values))
+    found = singular_values(eye(16) + attaining(values))
     series = (
         ("the paper's bound |σ_i(A) - 1|", tuple((values - 1).abs().tolist())),
         ("Weyl's bound", tuple(weyl_lower(values).tolist())),
@@ -59,8 +60,8 @@ def _picture(of: ResidualSpectrum) -> Lines:
 CLAIM = Claim(
     id="A4",
     title="Residual, GRU, LSTM",
-    statement="Adding the identity to a layer of Jacobian A gives σ_i(I+A) ≥ |σ_i(A) - 1|, so that singular values stay "
-    "away from 0.",
+    statement="Adding the identity to a layer of Jacobian A gives σ_i(I+A) ≥ |σ_i(A) - 1|, so that singular values "
+    "stay away from 0.",
     paper="σ_i(I+A) ≥ |σ_i(A) - 1|, hence neither residual nor gated networks vanish.",
     mathematics=ResidualSpectrum(),
     settle=settle,

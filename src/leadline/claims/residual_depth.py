@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leadline.claims.algebra import eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.pictures import Lines
@@ -21,13 +22,12 @@ from leadline.jacobian.exponents import averaged, exponents_through
 from leadline.jacobian.mean_field import residual_product_exponents
 from leadline.results import Estimate
 
-
 _Gap = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class ResidualDepth:
-    """`layers` layers I + A_l with ‖A_l‖ ≤ `norm`, or `norm` / `layers` if `by_depth`; `spread` is s of the random law."""
+    """`layers` layers I + A_l, ‖A_l‖ ≤ `norm` or, if `by_depth`, `norm / layers`; `spread` is s of the random law."""
 
     norm: float = 0.5
     by_depth: bool = False
@@ -61,7 +61,7 @@ def _kept(of: ResidualDepth, effort: Effort) -> Outcome:
         argument = "σ_min ≥ (1 - c/L)^L, which grows with L: d/dL of its log is ln(1-u) + u/(1-u) ≥ 0 at u = c/L"
         return Outcome(statement, True, Grounds.SYMBOLIC, argument)
     floor = math.log(1 - of.norm)
-    return _over_products(of, statement, lambda J, A: floor - torch.linalg.svdvals(J)[..., -1].log(), effort)
+    return _over_products(of, statement, lambda J, _: floor - singular_values(J)[..., -1].log(), effort)
 
 
 def _bernoulli() -> bool:
@@ -73,20 +73,16 @@ def _bernoulli() -> bool:
 
 def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
     """Look for branches that leave ``Π(1 - ‖A_l‖) … Π(1 + ‖A_l‖)``, and check that both ends are reached."""
-
-    def norms(A: Tensor) -> Tensor:
-        return torch.linalg.matrix_norm(A, 2)
-
     lower = _over_products(
         of,
         "σ_min of the product ≥ Π(1 - ‖A_l‖)",
-        lambda J, A: (1 - norms(A)).prod(-1) - torch.linalg.svdvals(J)[..., -1],
+        lambda J, A: (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1],
         effort,
     )
     upper = _over_products(
         of,
         "σ_max of the product ≤ Π(1 + ‖A_l‖)",
-        lambda J, A: torch.linalg.svdvals(J)[..., 0] / (1 + norms(A)).prod(-1) - 1,
+        lambda J, A: singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1,
         effort,
     )
     return lower, upper, _attained(of)
@@ -94,11 +90,10 @@ def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
 
 def _attained(of: ResidualDepth) -> Outcome:
     statement = "both bounds are attained, by multiples of the identity"
-    eye = torch.eye(of.units, dtype=torch.float64)
     gaps = []
     for sign in (-1, 1):
-        J = torch.linalg.matrix_power(eye + sign * of.each * eye, of.layers)
-        gaps.append(abs(torch.linalg.matrix_norm(J, 2).item() / (1 + sign * of.each) ** of.layers - 1))
+        J = torch.linalg.matrix_power((1 + sign * of.each) * eye(of.units), of.layers)
+        gaps.append(abs(spectral_norm(J).item() / (1 + sign * of.each) ** of.layers - 1))
     holds = max(gaps) < 1e-12
     case = None if holds else Counterexample(statement, {"gap": max(gaps)})
     evidence = f"A_l = ∓{of.each:g} I gives {(1 - of.each) ** of.layers:.4g} and {(1 + of.each) ** of.layers:.4g}"
@@ -111,18 +106,18 @@ def _monotone(of: ResidualDepth, effort: Effort) -> Outcome:
     def excess(point: Point) -> Tensor:
         M, N = point["A"], point["B"]
         J = _product(M @ M.mT + N - N.mT)
-        return 1 - torch.linalg.svdvals(J)[..., -1]
+        return 1 - singular_values(J)[..., -1]
 
     def draw(generator: torch.Generator, starts: int) -> Point:
         return _branches(of, generator, starts) | {"B": _branches(of, generator, starts)["A"]}
 
     search = Search(draw, excess, tolerance=1e-8)
-    return searched("A_l + A_lᵀ ⪰ 0 in every layer gives σ_min ≥ 1", search, effort, lambda at: {"layers": of.layers})
+    return searched("A_l + A_lᵀ ⪰ 0 in every layer gives σ_min ≥ 1", search, effort, lambda _: {"layers": of.layers})
 
 
 def _branches(of: ResidualDepth, generator: torch.Generator, starts: int) -> Point:
     shape = (starts, of.layers, of.units, of.units)
-    return {"A": torch.randn(shape, generator=generator, dtype=torch.float64) / of.units}
+    return {"A": normal(generator, *shape) / of.units}
 
 
 def _product(A: Float[Tensor, "n l k k"]) -> Float[Tensor, "n k k"]:
@@ -137,14 +132,14 @@ def _over_products(of: ResidualDepth, statement: str, gap: _Gap, effort: Effort)
     """Search over branches of exactly the norm allowed."""
 
     def scaled(A: Tensor) -> Tensor:
-        return of.each * A / torch.linalg.matrix_norm(A, 2)[..., None, None]
+        return of.each * A / spectral_norm(A)[..., None, None]
 
     def excess(point: Point) -> Tensor:
         A = scaled(point["A"])
         return gap(_product(A), A)
 
     def values(at: Point) -> dict[str, int | float | str]:
-        s = torch.linalg.svdvals(_product(scaled(at["A"][None])))[0]
+        s = singular_values(_product(scaled(at["A"][None])))[0]
         return {
             "norm of each branch (scale it)": of.each,
             "layers": of.layers,
@@ -160,12 +155,12 @@ def _exponents(of: ResidualDepth, effort: Effort) -> tuple[Estimate, Estimate]:
     """Measure the largest and smallest growth exponent of products of I + A, A Gaussian of variance s²/n."""
     n, layers = _sizes(effort)
     generator = effort.generator()
-    scale, eye = of.spread / math.sqrt(n), torch.eye(n, dtype=torch.float64)
+    scale = of.spread / math.sqrt(n)
 
     def drawn(Q: Tensor) -> Tensor:
-        return Q + scale * torch.randn(n, n, generator=generator, dtype=torch.float64) @ Q
+        return Q + scale * normal(generator, n, n) @ Q
 
-    found = averaged(exponents_through([drawn] * layers, eye), None, effort.seed).exponents
+    found = averaged(exponents_through([drawn] * layers, eye(n)), None, effort.seed).exponents
     return found[0], found[-1]
 
 

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
 
+from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Effort, Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.proof import vanishes
 from leadline.claims.search import Point, Search, searched
 from leadline.jacobian.residual import attaining, smallest_possible, weyl_lower
 from leadline.results import Estimate
-
 
 _Lower = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,13 +35,13 @@ class ResidualSpectrum:
 def paper_bound(of: ResidualSpectrum, effort: Effort) -> Outcome:
     """Look for an A with some σ_i(I + A) below |σ_i(A) - 1|."""
     statement = "σ_i(I+A) ≥ |σ_i(A) - 1| for every i"
-    return _searched(of, statement, lambda A, s: (s - 1).abs(), effort)
+    return _searched(of, statement, lambda _, s: (s - 1).abs(), effort)
 
 
 def weyl_bound(of: ResidualSpectrum, effort: Effort) -> Outcome:
     """Look for an A that breaks Weyl's inequality."""
     statement = "σ_i(I+A) ≥ max(0, σ_i(A) - 1, 1 - σ_(n+1-i)(A)) for every i"
-    return _searched(of, statement, lambda A, s: vmap(weyl_lower)(s), effort)
+    return _searched(of, statement, lambda _, s: vmap(weyl_lower)(s), effort)
 
 
 def symmetric_bound(of: ResidualSpectrum, effort: Effort) -> Outcome:
@@ -79,8 +79,8 @@ def attained(of: ResidualSpectrum, effort: Effort) -> Outcome:
         low, high = ((-2, 2), (-2, 0), (0, 2))[draw % 3]
         values = 10 ** (low + (high - low) * torch.rand(of.size, generator=generator, dtype=torch.float64))
         A = attaining(values)
-        reached = torch.linalg.svdvals(torch.eye(of.size, dtype=torch.float64) + A)[-1].item()
-        drift = (torch.linalg.svdvals(A) - values.sort(descending=True).values).abs().max().item()
+        reached = singular_values(eye(of.size) + A)[-1].item()
+        drift = (singular_values(A) - values.sort(descending=True).values).abs().max().item()
         gap = max(gap, drift / values.max().item(), abs(reached - smallest_possible(values)) / values.max().item())
     holds = gap < 1e-12
     case = None if holds else Counterexample(statement, {"relative gap": gap})
@@ -97,9 +97,9 @@ def smallest_of_random(of: ResidualSpectrum, size: int, draws: int, effort: Effo
     s = torch.tensor([of.largest] * (size // 2) + [of.smallest] * (size - size // 2), dtype=torch.float64)
     found = np.empty(draws)
     for i in range(draws):
-        U, V = (torch.randn(size, size, generator=generator, dtype=torch.float64) for _ in range(2))
+        U, V = (normal(generator, size, size) for _ in range(2))
         A = _orthogonal(U) * s @ _orthogonal(V).mT
-        found[i] = torch.linalg.svdvals(A + torch.eye(size, dtype=torch.float64))[-1].item()
+        found[i] = singular_values(A + eye(size))[-1].item()
     found.sort()
     reach = round(np.sqrt(draws) / 2)
     middle = draws // 2
@@ -112,18 +112,16 @@ def _searched(of: ResidualSpectrum, statement: str, lower: _Lower, effort: Effor
     k = of.size
 
     def draw(generator: torch.Generator, starts: int) -> Point:
-        normal = {"generator": generator, "dtype": torch.float64}
-        U, V = (torch.randn(starts, k, k, **normal) for _ in range(2))
-        return {"U": U, "V": V, "levels": 2 * torch.randn(starts, k, **normal)}
+        U, V = (normal(generator, starts, k, k) for _ in range(2))
+        return {"U": U, "V": V, "levels": 2 * normal(generator, starts, k)}
 
     def excess(point: Point) -> Tensor:
         A, s = _branch(of, point)
-        eye = torch.eye(k, dtype=torch.float64)
-        return ((lower(A, s) - torch.linalg.svdvals(A + eye)) / (1 + s)).amax(-1)
+        return ((lower(A, s) - singular_values(A + eye(k))) / (1 + s)).amax(-1)
 
     def values(at: Point) -> dict[str, int | float | str]:
         A, s = _branch(of, at)
-        residual = torch.linalg.svdvals(A + torch.eye(k, dtype=torch.float64))
+        residual = singular_values(A + eye(k))
         worst = int((lower(A, s) - residual).argmax())
         return {"i": worst + 1, "σ_i(A)": s[worst].item(), "claimed": lower(A, s)[worst].item(),
                 "σ_i(I+A)": residual[worst].item()}  # fmt: skip
@@ -140,5 +138,6 @@ def _branch(of: ResidualSpectrum, point: Point) -> tuple[Tensor, Tensor]:
 
 def _orthogonal(M: Float[Tensor, "*n k k"]) -> Float[Tensor, "*n k k"]:
     """Return the orthogonal factor of a matrix, uniform over all rotations and reflections for normal ones."""
+    Q: Tensor
     Q, R = torch.linalg.qr(M)
     return Q * torch.diagonal(R, dim1=-2, dim2=-1).sign().unsqueeze(-2)

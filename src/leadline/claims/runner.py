@@ -23,8 +23,8 @@ from leadline.claims import (
     placement,
     residual,
     residual_depth,
-    sigmoid_chain,
     sight,
+    sigmoid_chain,
     tanh_chain,
 )
 from leadline.claims.claim import Claim, Finding, Outcome, Quantity

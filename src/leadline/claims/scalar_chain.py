@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from leadline.claims.algebra import normal
 from leadline.claims.claim import Effort, Grounds, Outcome
 from leadline.claims.search import Point, Search, searched
 from leadline.zoo.chain import Chain, ChainConfig
@@ -83,8 +84,8 @@ def _steeper(model: Chain, limit: sympy.Rational) -> Search:
     depth = model.config.layers
 
     def draw(generator: torch.Generator, starts: int) -> Point:
-        x = torch.randn(starts, generator=generator, dtype=torch.float64)
-        biases = 3 * torch.randn(starts, depth, generator=generator, dtype=torch.float64)
+        x = normal(generator, starts)
+        biases = 3 * normal(generator, starts, depth)
         return {"x": x, "biases": biases}
 
     def excess(point: Point) -> Tensor:

@@ -64,7 +64,7 @@ def ascend(search: Search, effort: Effort) -> tuple[float, Point]:
         if values[top] > best:
             best, where = float(values[top]), {name: t[top].detach().clone() for name, t in point.items()}
         optimiser.zero_grad()
-        (-excess.sum()).backward()
+        torch.autograd.backward(-excess.sum())
         optimiser.step()
     return best, where
 

@@ -32,6 +32,11 @@ class Sight:
     width: int = 7
 
     @property
+    def asked(self) -> Place:
+        """The pixel that examples speak of: in the middle of the last row."""
+        return self.height - 1, self.width // 2
+
+    @property
     def places(self) -> list[Place]:
         """All pixels."""
         return [(i, j) for i in range(self.height) for j in range(self.width)]
@@ -58,14 +63,14 @@ def settle(of: Sight, effort: Effort) -> Evidence:
             _sees(
                 of,
                 deep,
-                "at any depth a PixelCNN sees just the earlier pixels that lie no more columns to the right than rows up",
+                "at any depth a PixelCNN sees just the earlier pixels that lie no further to the right than up",
                 lambda i, j, a, b: (a, b) < (i, j) and b - j <= i - a,
             ),
             _real(of),
         ),
         quantities=(
-            exact("earlier pixels that an MDRNN never sees from (5, 3) of 6 × 7", _blind(mdrnn, of, (5, 3))),
-            exact("those that a PixelCNN of any depth never sees from there", _blind(deep, of, (5, 3))),
+            exact(f"earlier pixels that an MDRNN never sees from {of.asked}", _blind(mdrnn, of, of.asked)),
+            exact("those that a PixelCNN of any depth never sees from there", _blind(deep, of, of.asked)),
         ),
         picture=_picture(of),
     )
@@ -86,7 +91,7 @@ def _sees(of: Sight, system: System, statement: str, claimed: Callable[[int, int
         for a, b in of.places:
             if bool(seen[a, b]) != claimed(i, j, a, b):
                 is_so = "is" if seen[a, b] else "is not"
-                values = {
+                values: dict[str, int | float | str] = {
                     "from": f"{i}, {j}",
                     "pixel": f"{a}, {b}",
                     "height": of.height,
@@ -101,18 +106,17 @@ def _sees(of: Sight, system: System, statement: str, claimed: Callable[[int, int
 
 
 def _four(of: Sight) -> Outcome:
-    """What the paper says of PixelCNN, of networks and not of single layers."""
-    middle = (of.height - 1, of.width // 2)
+    """Take the paper at its word: it speaks of networks, not of single layers."""
     return exhausted(
         "a PixelCNN looks at 4 other pixels only",
         ({"d": d} for d in (1, 2, 3)),
-        lambda d: 4,
-        lambda d: int(_seen(pixel_stack(d), of, middle).sum()),
+        lambda **_: 4,
+        lambda d: int(_seen(pixel_stack(d), of, of.asked).sum()),
     )
 
 
 def _wedge(of: Sight, d: int) -> Outcome:
-    """The shape, borders included."""
+    """Compare the shape, borders included."""
 
     def inside(i: int, j: int, a: int, b: int) -> bool:
         up, right = i - a, b - j
@@ -125,7 +129,7 @@ def _wedge(of: Sight, d: int) -> Outcome:
 
 
 def _counted(effort: Effort) -> Outcome:
-    """The number, away from borders."""
+    """Count, away from borders."""
 
     def pixels(d: int) -> int:
         size = 2 * d + 3
@@ -138,11 +142,10 @@ def _counted(effort: Effort) -> Outcome:
 def _real(of: Sight) -> Outcome:
     """Ask the graph level about the zoo's own networks, at a few pixels."""
     statement = "the zoo's MDRNN and masked stack see just what their taps say"
-    size = {"height": of.height, "width": of.width}
-    stack = build("masked-stack", layers=2, channels=1, batch=1, **size)
-    mdrnn = MDRNN(MDRNNConfig(classes=2, embedding=1, hidden=2, layers=1, head=2, **size))
+    stack = build("masked-stack", layers=2, channels=1, batch=1, height=of.height, width=of.width)
+    mdrnn = MDRNN(MDRNNConfig(2, of.height, of.width, embedding=1, hidden=2, layers=1, head=2))
     image = torch.zeros(1, of.height, of.width, dtype=torch.long)
-    for place in ((of.height - 1, of.width // 2), (2, 1)):
+    for place in (of.asked, (2, 1)):
         found = [
             context(stack.model, *stack.inputs, output=place, layout=stack.layout).map,
             context(mdrnn, image, output=place, layout="b h w -> b h w v").map,
@@ -157,7 +160,7 @@ def _real(of: Sight) -> Outcome:
 
 def _picture(of: Sight) -> Map:
     """Two maps side by side: the pixel, what it sees, what it will see with more layers, what it never sees."""
-    place = (of.height - 1, of.width // 2)
+    place = of.asked
     maps = [
         _classes(of, place, pixel_stack(2), pixel_stack(of.height + of.width)),
         _classes(of, place, grid_density(of.taps, 1), grid_density(of.taps, 2)),

@@ -64,7 +64,9 @@ def _thin(layers: int) -> Outcome:
     slopes = _slopes(weight, layers, near)
     area = float(np.trapezoid(slopes, near))
     width = float(np.sum(np.gradient(near)[slopes > 1]))
-    evidence = f"at weight {weight:g}, |f'| up to {slopes.max():.4g} integrates to {area:.6f}, |f'| > 1 on a width of {width:.2g}"
+    evidence = (
+        f"at weight {weight:g} it rises to {slopes.max():.4g}, exceeds 1 on a width of {width:.2g}, integral {area:.4f}"
+    )
     case = None if area <= 1 else Counterexample(statement, {"weight": weight, "integral": area})
     return Outcome(statement, area <= 1, Grounds.MEASURED, evidence, case)
 

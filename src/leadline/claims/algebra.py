@@ -1,0 +1,51 @@
+"""A few typed shorthands for linear algebra in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import jacrev
+
+
+def normal(generator: torch.Generator, *shape: int) -> Float[Tensor, "..."]:
+    """Draw standard normal numbers.
+
+    Examples
+    --------
+    >>> normal(torch.Generator().manual_seed(0), 2, 3).dtype
+    torch.float64
+    """
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def eye(n: int) -> Float[Tensor, "n n"]:
+    """Return the identity."""
+    return torch.eye(n, dtype=torch.float64)
+
+
+def spectral_norm(A: Float[Tensor, "*n m k"]) -> Float[Tensor, "*n"]:
+    """Return the largest singular value of each matrix."""
+    norm: Tensor = torch.linalg.matrix_norm(A, 2)
+    return norm
+
+
+def singular_values(A: Float[Tensor, "*n m k"]) -> Float[Tensor, "*n s"]:
+    """Return the singular values of each matrix, largest first."""
+    values: Tensor = torch.linalg.svdvals(A)
+    return values
+
+
+def derivative(f: Callable[[Tensor], Tensor], x: Float[Tensor, " n"]) -> Float[Tensor, "m n"]:
+    """Return the Jacobian of a map of vectors, by automatic differentiation.
+
+    Examples
+    --------
+    >>> derivative(torch.square, torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+    J: Tensor = jacrev(f)(x)
+    return J.detach()
