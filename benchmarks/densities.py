@@ -1,7 +1,8 @@
 """Test likelihoods of the default recipes, with their parameters and times; speech beside an order-2 Markov model.
 
-``python benchmarks/densities.py [MODEL:DATA …]`` trains anew those named (default: all), in out/densities, and writes
-one line for each into results/densities.json. Wall time is that of the whole run, validations and test score included.
+``python benchmarks/densities.py [MODEL:DATA[:KEY=VALUE,…] …]`` trains anew those named (default: all, by their recipes;
+the keys change a recipe's training settings), in out/densities, and writes one line for each into
+results/densities.json. Wall time is that of the whole run, validations and test score included.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from leadline.samples import draw
 from leadline.training import load_run
 from leadline.training.markov import fit_markov
 from leadline.training.orders import prepare
+from leadline.words import literals
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"
@@ -33,12 +35,14 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(name: str) -> dict[str, object]:
+def measure(name: str, changes: str) -> dict[str, object]:
     model, _, dataset = name.partition(":")
     folder = RUNS / f"{model}-{dataset}"
     shutil.rmtree(folder, ignore_errors=True)
     before = cpu_seconds()
-    result = prepare(model, [], dataset).train(folder, console=Console(stderr=True))
+    result = prepare(model, [], dataset, training=literals(changes.split(",") if changes else [])).train(
+        folder, console=Console(stderr=True)
+    )
     return {
         "parameters": result.parameters,
         "steps": result.steps,
@@ -60,8 +64,9 @@ def baseline(dataset: str) -> dict[str, object]:
 def main() -> None:
     """Measure what the command line names, and print everything measured so far."""
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in sys.argv[1:] or ALL:
-        found[name] = measure(name)
+    for word in sys.argv[1:] or ALL:
+        name, changes = ":".join(word.split(":")[:2]), word.split(":")[2] if word.count(":") > 1 else ""
+        found[name] = measure(name, changes)
         if name.endswith(":speech"):
             found["order-2 Markov:speech"] = baseline("speech")
             run = load_run(RUNS / name.replace(":", "-"))

@@ -139,6 +139,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @click.option("--length", type=int, help="Samples of sound, or rows of pixels.")
 @click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
 @click.option("--label", type=int, help="The class to draw, for conditional models.")
+@click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
 def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
     """Draw from a trained model."""
     from leadline.report.exports import write_samples

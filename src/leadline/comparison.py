@@ -22,10 +22,9 @@ class Trial:
         What it was trained on; scores under different binarisations do not compare.
     training_seconds, examples_per_second
         Wall time of training with its validations, and how many training examples it read in a second of that.
-    drawn, seconds_per_sample
-        Samples, and the wall time of one when so many are drawn at once.
-    sampler
-        Which sampler drew them.
+    drawn, seconds_per_sample, naive_seconds_per_sample
+        Samples, and the wall time of one when so many are drawn at once: by the sampler derived from the model, once
+        it is compiled, and by full forward passes.
     """
 
     test_bits: float
@@ -36,7 +35,7 @@ class Trial:
     examples_per_second: float
     drawn: Drawn
     seconds_per_sample: float
-    sampler: str
+    naive_seconds_per_sample: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def compare(first: NamedModel, second: NamedModel, *, samples: int = 16, seed: i
 def _trial(run: Run | None, samples: int, seed: int) -> Trial | None:
     if run is None or run.result is None:
         return None
-    drawn = draw(run, samples, seed=seed)
+    draw(run, samples, seed=seed)  # the first time, the sampler is compiled
+    drawn, naive = draw(run, samples, seed=seed), draw(run, samples, seed=seed, naive=True)
     result = run.result
     return Trial(
         test_bits=result.test.bits_per_dim,
@@ -96,5 +96,5 @@ def _trial(run: Run | None, samples: int, seed: int) -> Trial | None:
         examples_per_second=result.steps * run.config.batch / result.seconds,
         drawn=drawn,
         seconds_per_sample=drawn.seconds / samples,
-        sampler=drawn.sampler,
+        naive_seconds_per_sample=naive.seconds / samples,
     )

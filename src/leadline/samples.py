@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,12 @@ from torch import Tensor
 from leadline import data
 from leadline.data import Dataset
 from leadline.data.audio import inverse_mu_law
-from leadline.errors import UsageError
-from leadline.likelihoods import likelihood
+from leadline.errors import NotUniform, UsageError
+from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample
+from leadline.sampling.streams import Backend, Stream, stream
 from leadline.training import Run, Score, score
+from leadline.zoo import Specimen
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,12 @@ def draw(
     length: int | None = None,
     given: Int[Tensor, "g ..."] | None = None,
     label: int | None = None,
+    naive: bool = False,
 ) -> Drawn:
     """Draw `n` samples from a trained run.
+
+    The sampler is derived from the model, does only the work that is new at each position, and draws what the naive
+    one draws; where no system of recurrence equations describes the model, the naive one draws.
 
     Parameters
     ----------
@@ -75,6 +83,8 @@ def draw(
         As in `leadline.sampling.naive_sample`.
     label
         The class to draw, for conditional models.
+    naive
+        Draw by a full forward pass for each symbol, the oracle of the derived sampler.
 
     Raises
     ------
@@ -89,22 +99,28 @@ def draw(
         )
     if label is not None:
         inputs[1] = torch.tensor([label])
+    how: dict[str, Any] = {
+        "n": n, "seed": seed, "temperature": temperature, "top_k": top_k, "length": length, "given": given,
+    }  # fmt: skip
+    described = likelihood(specimen.likelihood or "categorical", levels)
+    derived = None if naive else _derived(specimen, inputs, described)
     start = time.perf_counter()
-    symbols = naive_sample(
-        specimen.model,
-        *inputs,
-        layout=specimen.layout,
-        order=specimen.order,
-        likelihood=likelihood(specimen.likelihood or "categorical", levels),
-        lag=run.lag,
-        n=n,
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k,
-        length=length,
-        given=given,
-    )
-    return Drawn(symbols, time.perf_counter() - start, "naive", seed, levels, run.data.get("rate"))
+    if derived is not None:
+        symbols, sampler = derived.generate(**how), "derived"
+    else:
+        axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order, "lag": run.lag}
+        symbols, sampler = naive_sample(specimen.model, *inputs, likelihood=described, **axes, **how), "naive"
+    return Drawn(symbols, time.perf_counter() - start, sampler, seed, levels, run.data.get("rate"))
+
+
+def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood) -> Stream | None:
+    """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
+    backend: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
+    axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
+    try:
+        return stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
+    except NotUniform:
+        return None
 
 
 def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."]:
