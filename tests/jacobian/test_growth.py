@@ -60,7 +60,7 @@ def test_one_stage_supports_no_interval():
 def test_format_depth_is_the_first_depth_that_the_format_loses(parameter, grows, kind):
     law = GrowthLaw(kind, parameter if grows else -parameter, (0.0, 0.0), {})
     for name, depth in format_depths(law).items():
-        if depth is None or depth > 10**8:
+        if depth is None or depth > 10**6:
             continue
 
         def is_lost(stages, dtype=FORMATS[name]):

@@ -11,7 +11,7 @@ from leadline.jacobian.growth import GrowthLaw
 FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-UNREACHABLE = 10**9
+UNREACHABLE = 10**6
 """No network is deeper than this: a power law that needs more is never lost."""
 
 

@@ -26,6 +26,9 @@ Kind = Literal["vanishing", "exploding", "stable", "unknown"]
 SLOW = 0.01
 """Exponential rates below one per cent a stage are called stable: float16 would need more than a thousand stages."""
 
+SMALL = 0.1
+"""Powers of depth that change the gradient by less than a tenth over the whole model are called stable too."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -225,7 +228,7 @@ def _judged(
     settled = increments[window]
     law = fit_law(settled, first=start + window.start + 1, resolution=8 * torch.finfo(dtype).eps)
     rate = fit_rate(settled, seed)
-    kind = _kind(law)
+    kind = _kind(law, len(stages))
     depths = format_depths(law) if kind != "unknown" else dict.fromkeys(FORMATS)
     measured = [stage for stage, is_alive in zip(stages, alive, strict=True) if is_alive]
     verdict = _in_words(kind, law, rate, measured, increments, depths)
@@ -234,13 +237,13 @@ def _judged(
     return GradientDepth(stages, rate, law, kind, verdict, depths, method, mode, dtype, seed)
 
 
-def _kind(law: GrowthLaw) -> Kind:
-    """Name the direction of growth, if the interval excludes none and an exponential one is not negligible."""
+def _kind(law: GrowthLaw, stages: int) -> Kind:
+    """Name the direction of growth, unless the interval holds none or it is too slow to matter."""
     low, high = law.interval
     if math.isinf(high - low):
         return "unknown"
-    unsure = law.kind == "stable" or low <= 0 <= high
-    if unsure or (law.kind == "exponential" and abs(law.parameter) < SLOW):
+    slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
+    if law.kind == "stable" or slow or low <= 0 <= high:
         return "stable"
     return "exploding" if law.parameter > 0 else "vanishing"
 
