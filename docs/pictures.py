@@ -18,7 +18,7 @@ MODELS = (
     ("gated PixelCNN, 6 layers", "gated-pixelcnn", {"layers": 6, "first_kernel": 3, "channels": 2, "head": 2}),
     ("MDRNN, 1 layer", "mdrnn", {"layers": 1, "hidden": 2, "embedding": 2, "head": 2}),
 )
-COLOURS = {"seen": "#1f6f8b", "not seen": "#e0a458", "never seen, at any depth": "#c8553d", "later": "#f3f1ea"}
+COLOURS = {"seen": "#1f6f8b", "not seen": "#e0a458", "not seen by any stack of copies": "#c8553d", "later": "#f3f1ea"}
 
 
 def main() -> None:

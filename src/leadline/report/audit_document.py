@@ -107,7 +107,11 @@ def _context(context: Context) -> tuple[Block, ...]:
     ]
     if name in context.blind:
         always = context.always_blind[name]
-        ever = "" if always is None else f"{whole(int(always.sum()))} at any depth, if all positions are treated alike"
+        ever = (
+            ""
+            if always is None
+            else f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
+        )
         rows.append(("earlier positions not seen", whole(int(context.blind[name].sum())), ever))
     drawn = context_map(context)
     table = Table(_HEAD, tuple(rows))

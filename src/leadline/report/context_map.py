@@ -11,7 +11,7 @@ _LEGEND = (
     ("·", "not earlier, not seen"),
     ("#", "seen"),
     ("o", "blind"),
-    ("x", "blind at any depth"),
+    ("x", "blind in any stack of copies"),
     ("@", "the output's position"),
 )
 
