@@ -41,8 +41,8 @@ class Context:
         Earlier positions that the output does not depend on, by input name; only for inputs that have an order.
     always_blind
         Those of them that stay blind however many copies of the model are stacked: no sum of the offsets seen reaches
-        them. (A deeper model of the same kind may see more: the rows of a Gated PixelCNN widen.) It holds for models that
-        treat all positions alike, as convolutions and recurrences do; None where the grid is too large to tell.
+        them. (A deeper model of the same kind may see more: the rows of a Gated PixelCNN widen.) It holds for models
+        that treat all positions alike, as convolutions and recurrences do; None where the grid is too large to tell.
     coverage
         Which operations had a rule.
     """
