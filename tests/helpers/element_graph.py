@@ -163,7 +163,9 @@ class _Walker:
             return result if pick is None else result[pick]
 
         with torch.enable_grad():
-            jacobian = torch.autograd.functional.jacobian(alone, values.get(operand, self.value[operand]))
+            jacobian = torch.autograd.functional.jacobian(
+                alone, values.get(operand, self.value[operand]), vectorize=True
+            )
         return jacobian.reshape(-1, self.value[operand].numel())
 
     def _used(self, ends: list[torch.fx.Node]) -> dict[torch.fx.Node, Tensor]:
