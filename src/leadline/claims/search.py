@@ -78,7 +78,7 @@ def searched(
     if excess <= search.tolerance:
         return Outcome(statement, True, Grounds.SEARCHED, f"{tries} found no case against it; nearest: {excess:.3g}")
     case = Counterexample(statement, {"excess": excess} | values(at), arrays(**at))
-    return Outcome(statement, False, Grounds.SEARCHED, f"{tries} found a case that exceeds it by {excess:.4g}", case)
+    return Outcome(statement, False, Grounds.SEARCHED, f"{tries} found a case against it, excess {excess:.4g}", case)
 
 
 def decided(proof: Outcome | None, search: Callable[[], Outcome]) -> Outcome:
