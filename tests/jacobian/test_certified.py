@@ -234,6 +234,17 @@ def test_convolution_norm_bounds_the_dense_matrix(o, i, k, d, s, p, groups, seed
         assert upper <= 1.5 * dense + 1e-12
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_fixed_statistics_are_a_scaling_whatever_the_mode_of_the_rest(whole):
+    norm = nn.BatchNorm1d(3, eps=0.0).eval()
+    with torch.no_grad():
+        norm.running_var.copy_(torch.tensor([0.25, 1.0, 4.0]))
+    model = nn.Sequential(norm).train(not whole)
+    norm.eval()
+    found = bound(model, torch.zeros(2, 3))
+    assert (found.lo, found.hi) == (pytest.approx(0.5), pytest.approx(2.0))
+
+
 def test_operations_without_a_rule_are_named():
     class Sorts(nn.Module):
         def forward(self, x):

@@ -205,10 +205,15 @@ def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
     return (within(node.shape, -math.inf, 0.0) if "log" in node.op else within(node.shape, 0.0, 1.0),)
 
 
+def fixed_statistics(node: Node) -> bool:
+    """Whether a normalisation takes its statistics from buffers, not from what it normalises."""
+    return "no_training" in node.op or ("batch_norm" in node.op and node.bound().get("training") is False)
+
+
 def _normalisation(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound what is normalised by the root of the number of elements that share statistics."""
     named = node.bound()
-    if "no_training" in node.op:
+    if fixed_statistics(node):
         mean, var = look(named["running_mean"]), look(named["running_var"])
         scale = Interval(var.lo, var.hi)
         inverse = outward(1 / torch.sqrt(scale.hi + named["eps"]), 1 / torch.sqrt(scale.lo + named["eps"]))

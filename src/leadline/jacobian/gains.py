@@ -17,7 +17,7 @@ from torch import Tensor
 
 from leadline.domains.engine import Lookup, NoRule, Transfer
 from leadline.domains.interval_arithmetic import Interval
-from leadline.domains.interval_rules import call, operand
+from leadline.domains.interval_rules import call, fixed_statistics, operand
 from leadline.domains.intervals import Values
 from leadline.graph.ir import Node, Ref
 from leadline.graph.ops import Kind
@@ -202,7 +202,7 @@ class Rules:
         x, weight = named["input"], named.get("weight")
         self._still(look, weight, named.get("bias"))
         sizes = self.values[weight].size if weight is not None else torch.ones(1, dtype=torch.float64)
-        if "no_training" in node.op:
+        if fixed_statistics(node):
             factors = sizes / torch.sqrt(self.values[named["running_var"]].lo + named["eps"])
             gain = look(x).times(float(factors.min()) * (1 - 1e-15), float(factors.max()) * (1 + 1e-15))
         elif "batch_norm" in node.op or node.op.startswith("aten.layer_norm"):
