@@ -103,7 +103,9 @@ def smallest_potential(
     free = all(floor is None for floor in floors.values())
     tie = 0.0 if free else 1e-3 / (1 + len(names))  # among the best, the one with low levels
     objective = np.concatenate([np.asarray(weights, float), [1.0], np.full(len(names), tie)])
-    limits: list[tuple[float | None, float | None]] = [(0.0, None)] * rank + [(None, None)] + [(floors[name], None) for name in names]
+    limits: list[tuple[float | None, float | None]] = (
+        [(0.0, None)] * rank + [(None, None)] + [(floors[name], None) for name in names]
+    )
     if free:
         limits[rank + 1] = (0.0, 0.0)
     solution = linprog(

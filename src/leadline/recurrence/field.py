@@ -213,4 +213,6 @@ def broadcast(all_dims: Sequence[Dims]) -> Dims:
     """Return the dimensions to which all these broadcast, aligned at the last one."""
     rank = max(map(len, all_dims))
     padded = [((),) * (rank - len(dims)) + dims for dims in all_dims]
-    return tuple(max(column, key=lambda dim: (math.prod(f.size for f in dim), len(dim))) for column in zip(*padded, strict=True))
+    return tuple(
+        max(column, key=lambda dim: (math.prod(f.size for f in dim), len(dim))) for column in zip(*padded, strict=True)
+    )

@@ -72,7 +72,12 @@ _BY_KIND: dict[Kind, Rule] = {
 
 
 def system(
-    model: nn.Module, *inputs: Any, layout: LayoutLike = None, order: Order = None, output: str | None = None, **kwargs: Any
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    **kwargs: Any,
 ) -> System:
     """Read a model as a system of uniform recurrence equations over the positions of its layout.
 
@@ -123,7 +128,7 @@ def lower(
     """Turn a graph into a system; see `system`."""
     metas = {name: torch.empty(graph.meta(ref).shape, device="meta") for name, ref in graph.outputs.items()}
     axes = resolve(layout, inputs, metas, output=output)
-    (name, _), = axes.outputs.items()
+    ((name, _),) = axes.outputs.items()
     positions = _ordered(axes, order)
     sizes = _sizes(axes, inputs, positions)
     low = Lowering(positions, sizes, _batch(axes, inputs))

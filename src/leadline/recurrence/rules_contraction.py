@@ -126,7 +126,9 @@ def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias
     tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
     edges = int(weights[1].count_nonzero())
     full = None if bias is None else bias.repeat(groups)
-    equation = Contraction((tap,) if edges else (), (weights[0],) if edges else (), full, groups, (edges,) if edges else ())
+    equation = Contraction(
+        (tap,) if edges else (), (weights[0],) if edges else (), full, groups, (edges,) if edges else ()
+    )
     dims = (*read.dims[:-1], (Factor(FEATURE, weight.shape[-2]),))
     return canonical(low.emit(equation, dims, read.sizes, "linear"))
 
@@ -144,5 +146,3 @@ def _grouped(read: Field, weight: Tensor, groups: int) -> Tensor:
     rows = math.prod(f.size for f in read.dims[-2] if f.role == FEATURE)
     full = weight.expand(*sizes, *weight.shape[-2:]).reshape(-1, 1, *weight.shape[-2:])
     return full.expand(-1, rows, -1, -1).reshape(groups * weight.shape[-2], weight.shape[-1]).contiguous()
-
-

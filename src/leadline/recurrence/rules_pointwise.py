@@ -91,7 +91,9 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
     def call(x: Tensor) -> Tensor:
         given = {name: x if name == own else fixed.get(name, plain.get(name)) for name in bound}
-        result = target(*(v for n, v in given.items() if n not in keywords), **{n: given[n] for n in given if n in keywords})  # type: ignore[misc]
+        result = target(
+            *(v for n, v in given.items() if n not in keywords), **{n: given[n] for n in given if n in keywords}
+        )  # type: ignore[misc]
         first = result[0] if isinstance(result, list | tuple) else result
         return first.reshape(len(x), -1)
 

@@ -131,9 +131,7 @@ def _rnn_relu(*args: Any) -> Field:
     return _simple(*args, "relu")
 
 
-def _gru(
-    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
-) -> Field:
+def _gru(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float) -> Field:
     """``r, z = σ(…)``, ``n = tanh(W_in x + b + r (W_hn h + b'))``, ``h = (1 - z) n + z h``."""
     k = w_own.shape[1]
     own = (0,) * len(step)
@@ -151,9 +149,7 @@ def _gru(
     return h
 
 
-def _lstm(
-    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
-) -> Field:
+def _lstm(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float) -> Field:
     """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``."""
     k = w_own.shape[1]
     own = (0,) * len(step)

@@ -60,7 +60,9 @@ def expand(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     grown_dims = tuple(new)
     channels = read.channels.reshape(sizes)
     target = tuple(f.size for dim in grown_dims for f in dim if f.role == FEATURE)
-    return canonical(Field(grown_dims, read.variable, np.broadcast_to(channels, target), read.shift, read.sizes, read.fill))
+    return canonical(
+        Field(grown_dims, read.variable, np.broadcast_to(channels, target), read.shift, read.sizes, read.fill)
+    )
 
 
 def pad(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -89,7 +91,11 @@ def _pad_features(low: Lowering, read: Field, dim: int, before: int, after: int,
     ends = []
     for amount in (before, after):
         shape[dim] = amount
-        ends.append(torch.full([1 if any(f.role != FEATURE for f in d) else n for n, d in zip(shape, read.dims, strict=True)], fill))
+        ends.append(
+            torch.full(
+                [1 if any(f.role != FEATURE for f in d) else n for n, d in zip(shape, read.dims, strict=True)], fill
+            )
+        )
     return joined(low, [Fixed(ends[0], ends[0]), read, Fixed(ends[1], ends[1])], dim)
 
 
@@ -173,4 +179,3 @@ def _beside(low: Lowering, parts: list[Field | Fixed], read: Field, dim: int) ->
     table = torch.cat([middle if t is None else t for t in fixed], dim)
     operands = (low.tap(moved), low.constant(table, moved.dims, moved.sizes))
     return low.emit(Pointwise("add", operands, torch.add), moved.dims, moved.sizes, "start")
-

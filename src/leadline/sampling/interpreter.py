@@ -2,12 +2,13 @@
 
 Values of a point are kept as (batch, channels). An instruction gathers its operands into scratch rows (points times
 batch), works on those, and scatters the result. Exponentials are polynomials over whole rows, which vectorise. Nothing
-here assumes that numbers are finite.
+here assumes that numbers are finite. (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
 """
 
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numba as nb
 import numpy as np
@@ -15,16 +16,17 @@ import numpy as np
 _FAST = {"contract", "reassoc", "nsz"}
 
 # Op codes as plain numbers, for the compiler; the names are those of `program.Op`.
-CONTRACT, LOOKUP, ATTEND, CONCAT, SOFTMAX, LAYER_NORM, SUM = range(7)
+CONTRACT, LOOKUP, ATTEND, SOFTMAX, LAYER_NORM, SUM, CONCAT = range(7)
 (COPY, ADD, SUB, MUL, DIV, AFFINE, TANH, SIGMOID, RELU, GELU, SILU, EXP, NEG, MULADD, BLEND, ADDMUL, GELU_TANH, LEAKY,
  ELU, RSUB, SQUARE) = range(10, 31)  # fmt: skip
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def exponential(x, n, power, bits, k):
     """Replace the first n numbers of x by their exponentials; `power` and `bits` are one scratch in two types.
 
-    `k` holds, in the type of x: log2 e, ln 2 in two parts, the limits of the argument, one half, then 1/13! … 1/0!.
+    `k` holds, in the type of x: log2 e, ln 2 in two parts, the limits of the argument, one half, then 1/13! … 1/0!, and 0.
     """
     shift, bias = (52, 1023) if x.itemsize == 8 else (23, 127)
     for i in range(n):
@@ -41,15 +43,16 @@ def exponential(x, n, power, bits, k):
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath=_FAST)
-def multiply(x, rows, inputs, numbers, weight, outputs, y, stride, at):
-    """Add to each row of y (from column `at`) the product of the row of x with a matrix (inputs, outputs)."""
+@no_type_check
+def multiply(x, rows, inputs, numbers, weight, outputs, y):
+    """Add to each row of y the product of the row of x with a matrix (inputs, outputs)."""
     i = 0
     while i + 8 <= inputs:
         w = numbers[weight + i * outputs : weight + (i + 8) * outputs]
         for r in range(rows):
             a = x[r * inputs + i : r * inputs + i + 8]
             a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-            o = y[r * stride + at : r * stride + at + outputs]
+            o = y[r * outputs : (r + 1) * outputs]
             for m in range(outputs):
                 o[m] += (
                     (a0 * w[m] + a1 * w[outputs + m])
@@ -62,13 +65,14 @@ def multiply(x, rows, inputs, numbers, weight, outputs, y, stride, at):
         w = numbers[weight + i * outputs : weight + (i + 1) * outputs]
         for r in range(rows):
             a0 = x[r * inputs + i]
-            o = y[r * stride + at : r * stride + at + outputs]
+            o = y[r * outputs : (r + 1) * outputs]
             for m in range(outputs):
                 o[m] += a0 * w[m]
         i += 1
 
 
 @nb.njit(cache=True, error_model="numpy")
+@no_type_check
 def due(front, slope, rows, columns, pi, pj):
     """List the points of a range that are due in a front; return how many."""
     if front < 0:
@@ -85,7 +89,8 @@ def due(front, slope, rows, columns, pi, pj):
     return count
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def gather(tap, variables, index, numbers, state, batch, pi, pj, count, out, at, stride):
     """Copy one operand to rows of `out` (from column `at`); return False where a table ends."""
     channels, kind, offset = tap[3], tap[7], tap[8]
@@ -121,7 +126,8 @@ def gather(tap, variables, index, numbers, state, batch, pi, pj, count, out, at,
     return True
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def scatter(v, state, batch, pi, pj, count, values):
     """Store rows of results in the ring of a variable."""
     size = batch * v[1]
@@ -131,41 +137,31 @@ def scatter(v, state, batch, pi, pj, count, values):
             state[where + c] = values[n * size + c]
 
 
-@nb.njit(cache=True, error_model="numpy")
-def contract(row, variables, taps, index, numbers, state, batch, pi, pj, count, x, y):
-    """Gather all taps side by side, group by group, and multiply."""
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def contract(row, width, numbers, rows, x, y):
+    """Multiply rows of taps, which stand side by side in x, by the weights: group by group."""
     groups, outputs = row[6], row[7]
-    rows, total = count * batch, groups * outputs
+    total = groups * outputs
     for r in range(rows):
         for m in range(total):
             y[r * total + m] = numbers[row[5] + m] if row[5] >= 0 else 0
-    if row[3] == 0:
-        return
-    inputs = 0
-    for t in range(row[2], row[2] + row[3]):
-        inputs += taps[t, 3] // groups
     if groups == 1:
-        at = 0
-        for t in range(row[2], row[2] + row[3]):
-            gather(taps[t], variables, index, numbers, state, batch, pi, pj, count, x, at, inputs)
-            at += taps[t, 3]
-        multiply(x, rows, inputs, numbers, row[4], outputs, y, total, 0)
+        multiply(x, rows, width, numbers, row[4], outputs, y)
         return
-    width = taps[row[2], 3]
-    for t in range(row[3]):
-        gather(taps[row[2] + t], variables, index, numbers, state, batch, pi, pj, count, x, t * width, row[3] * width)
-    each = width // groups
+    each = width // (groups * max(1, row[3]))
     for r in range(rows):
         for g in range(groups):
             for t in range(row[3]):
                 for q in range(each):
-                    a = x[r * row[3] * width + t * width + g * each + q]
-                    w = row[4] + (g * inputs + t * each + q) * outputs
+                    a = x[r * width + (t * groups + g) * each + q]
+                    w = row[4] + ((g * row[3] + t) * each + q) * outputs
                     for m in range(outputs):
                         y[r * total + g * outputs + m] += a * numbers[w + m]
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def squash(x, n, power, bits, k, tanh):
     """Replace numbers by their tanh or sigmoid."""
     one, two = k[19], k[19] + k[19]
@@ -177,8 +173,10 @@ def squash(x, n, power, bits, k, tanh):
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
-def apply(op, n, a, b, c, d, power, bits, k, parameter):
-    """Apply an elementwise function to operands of n numbers; the result replaces a."""
+@no_type_check
+def apply(op, n, a, power, bits, k, parameter):
+    """Apply an elementwise function to operands of n numbers, one after another; the result replaces the first."""
+    b, c, d = a[n:], a[2 * n :], a[3 * n :]
     one, half = k[19], k[5]
     if op == TANH or op == SIGMOID:
         squash(a, n, power, bits, k, op == TANH)
@@ -187,7 +185,7 @@ def apply(op, n, a, b, c, d, power, bits, k, parameter):
     elif op == SILU:
         for i in range(n):
             b[i] = a[i]
-        squash(b, n, power, bits, k, False)
+        squash(b, n, power, bits, k, op == TANH)
         for i in range(n):
             a[i] *= b[i]
     else:
@@ -226,7 +224,24 @@ def apply(op, n, a, b, c, d, power, bits, k, parameter):
                 a[i] = a[i] if not a[i] < 0 else parameter * math.expm1(a[i])
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def normalise(x, n, power, bits, k):
+    """Replace the first n numbers by their softmax."""
+    top, total = x[0], k[20]
+    for i in range(n):
+        top = max(top, x[i])
+    for i in range(n):
+        x[i] -= top
+    exponential(x, n, power, bits, k)
+    for i in range(n):
+        total += x[i]
+    for i in range(n):
+        x[i] /= total
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def reduce(row, rows, width, numbers, x, y, power, bits, k):
     """Softmax, layer normalisation or sums over the channels of each row."""
     op, length = row[0], row[7]
@@ -246,167 +261,201 @@ def reduce(row, rows, width, numbers, x, y, power, bits, k):
     for part in range(rows * width // length):
         at = part * length
         if op == SOFTMAX:
-            top = x[at : at + length].max()
-            z = y[at : at + length]
             for c in range(length):
-                z[c] = x[at + c] - top
-            exponential(z, length, power, bits, k)
-            total = z.sum()
-            for c in range(length):
-                z[c] /= total
-        else:
-            mean = x[at : at + length].mean()
-            variance = x[at : at + length].var()
-            scale = 1 / np.sqrt(variance + numbers[row[8]])
-            for c in range(length):
-                y[at + c] = (x[at + c] - mean) * scale * numbers[row[4] + c] + numbers[row[5] + c]
+                y[at + c] = x[at + c]
+            normalise(y[at : at + length], length, power, bits, k)
+            continue
+        mean, variance = k[20], k[20]
+        for c in range(length):
+            mean += x[at + c]
+        mean /= length
+        for c in range(length):
+            variance += (x[at + c] - mean) * (x[at + c] - mean)
+        scale = k[19] / math.sqrt(variance / length + numbers[row[8]])
+        for c in range(length):
+            y[at + c] = (x[at + c] - mean) * scale * numbers[row[4] + c] + numbers[row[5] + c]
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath=_FAST)
-def attend(row, variables, taps, index, numbers, state, batch, pi, pj, count, x, y, scores, power, bits, k):
-    """Attention of one new point to all that came before it."""
+@no_type_check
+def attend(row, variables, taps, index, numbers, state, batch, last, x, stride, y, power, bits, k):
+    """Attend from one new point, whose queries begin the rows of x, to all that came before it."""
     query, key, value = taps[row[2]], taps[row[2] + 1], taps[row[2] + 2]
     heads, scale = row[6], numbers[row[4]]
     each, out = query[3] // heads, value[3] // heads
-    last = pi[0]
     first = max(0, last - row[8] + 1) if row[8] else 0
-    gather(query, variables, index, numbers, state, batch, pi, pj, count, x, 0, query[3])
+    scores = y[batch * value[3] :]
     keys, values = variables[key[0]], variables[value[0]]
     for b in range(batch):
         for h in range(heads):
-            n = 0
-            for s in range(first, last + 1):
-                at = keys[0] * batch + (s % keys[2]) * batch * keys[1] + b * keys[1]
-                total = scale * 0
+            n = last - first + 1
+            for s in range(n):
+                slot = (first + s) % keys[2]
+                at = (keys[0] + slot * keys[1]) * batch + b * keys[1]
+                total = k[20]
                 for c in range(each):
                     channel = key[4] + h * each + c if key[4] >= 0 else index[key[5] + h * each + c]
-                    total += x[b * query[3] + h * each + c] * state[at + channel]
-                scores[n] = total * scale
-                n += 1
-            top = scores[:n].max()
-            for s in range(n):
-                scores[s] -= top
-            exponential(scores, n, power, bits, k)
-            total = scores[:n].sum()
+                    total += x[b * stride + h * each + c] * state[at + channel]
+                scores[s] = total * scale
+            normalise(scores, n, power, bits, k)
             to = b * value[3] + h * out
             for c in range(out):
                 y[to + c] = 0
             for s in range(n):
                 at = values[0] * batch + ((first + s) % values[2]) * batch * values[1] + b * values[1]
-                weight = scores[s] / total
+                weight = scores[s]
                 for c in range(out):
                     channel = value[4] + h * out + c if value[4] >= 0 else index[value[5] + h * out + c]
                     y[to + c] += weight * state[at + channel]
 
 
-@nb.njit(cache=True, error_model="numpy")
-def run_front(front, variables, code, taps, index, numbers, slope, state, batch, scratch, bits, points, k):
-    """Compute all that is due in one front; return False where a table or an embedding ends."""
-    pi, pj = points[0], points[1]
-    for place in range(len(code)):
-        row = code[place]
-        v = variables[row[1]]
-        count = due(front - v[5], slope, v[3], v[4], pi, pj)
-        if count == 0:
-            continue
-        op, rows = row[0], count * batch
-        a, b, power = scratch[0], scratch[1], scratch[4]
-        result = b
-        if op == CONTRACT:
-            contract(row, variables, taps, index, numbers, state, batch, pi, pj, count, a, b)
-        elif op == ATTEND:
-            attend(row, variables, taps, index, numbers, state, batch, pi, pj, count, a, b, scratch[2], power, bits, k)
-        elif op == CONCAT:
-            at = 0
-            for t in range(row[2], row[2] + row[3]):
-                if not gather(taps[t], variables, index, numbers, state, batch, pi, pj, count, b, at, v[1]):
-                    return False
-                at += taps[t, 3]
-        elif op == LOOKUP:
-            width, length = taps[row[2], 3], row[7]
-            gather(taps[row[2]], variables, index, numbers, state, batch, pi, pj, count, a, 0, width)
-            for r in range(rows * width):
-                which = np.int64(a[r])
-                if not 0 <= which < row[8]:
-                    return False
-                for c in range(length):
-                    b[r * length + c] = numbers[row[4] + which * length + c]
-        elif op < COPY:
-            width = taps[row[2], 3]
-            gather(taps[row[2]], variables, index, numbers, state, batch, pi, pj, count, a, 0, width)
-            reduce(row, rows, width, numbers, a, b, power, bits, k)
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def collect(row, channels, variables, taps, index, numbers, state, batch, pi, pj, count, scratch):
+    """Gather the operands of one instruction: one after another for elementwise ones, else side by side in rows.
+
+    Returns the width of a row, or -1 where a table ends.
+    """
+    apart = row[0] >= COPY
+    width = 0
+    for t in range(row[2], row[2] + row[3]):
+        width += taps[t, 3]
+    stride = channels if apart else width
+    at = width - width  # an int64, not a literal that would be compiled for apart
+    for t in range(row[2], row[2] + row[3]):
+        if not gather(taps[t], variables, index, numbers, state, batch, pi, pj, count, scratch, at, stride):
+            width = -1
+        at += count * batch * channels if apart else taps[t, 3]
+    return width
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def look_up(row, count, numbers, x, y):
+    """Copy rows of an embedding; return False for a class that has none."""
+    length, found = row[7], True
+    for r in range(count):
+        which = np.int64(x[r])
+        if 0 <= which < row[8]:
+            for c in range(length):
+                y[r * length + c] = numbers[row[4] + which * length + c]
         else:
-            for t in range(row[3]):
-                if not gather(
-                    taps[row[2] + t], variables, index, numbers, state, batch, pi, pj, count, scratch[t], 0, v[1]
-                ):
-                    return False
-            apply(op, rows * v[1], a, b, scratch[2], scratch[3], power, bits, k, numbers[row[4]])
-            result = a
-        scatter(v, state, batch, pi, pj, count, result)
-    return True
+            found = False
+    return found
 
 
 @nb.njit(cache=True, error_model="numpy")
-def draw(logits, u, temperature, top_k, p, order):
+@no_type_check
+def keep(p, n, kept, chosen):
+    """Set all but the `kept` largest of n numbers to minus infinity; of equal ones the first are kept."""
+    for c in range(n):
+        chosen[c] = 0
+    for _ in range(kept):
+        best = -1
+        for c in range(n):
+            if chosen[c] == 0 and (best < 0 or p[c] > p[best]):
+                best = c
+        chosen[best] = 1
+    for c in range(n):
+        if chosen[c] == 0:
+            p[c] = -np.inf
+
+
+@nb.njit(cache=True, error_model="numpy")
+@no_type_check
+def draw(logits, n, u, temperature, top_k, p, chosen):
     """Return the class whose step of the cumulative distribution holds u, as `Categorical.draw`; -1: not finite."""
-    n = len(logits)
+    top = -np.inf
     for c in range(n):
         p[c] = logits[c]
-        if not np.isfinite(p[c]):
+        if not abs(p[c]) < np.inf:
             return -1
-    kept = 1 if temperature == 0 else min(top_k, n)
-    if kept < n:
-        order[:n] = np.argsort(-p[:n], kind="mergesort")
-        for c in range(kept, n):
-            p[order[c]] = -np.inf
-    top = p[:n].max()
-    total = 0.0
+        top = max(top, p[c])
+    if temperature == 0 or top_k < n:
+        keep(p, n, 1 if temperature == 0 else top_k, chosen)
     scale = temperature if temperature > 0 else 1.0
+    total, below = 0.0, 0.0
     for c in range(n):
         p[c] = math.exp((p[c] - top) / scale)
         total += p[c]
-    sum_all = 0.0
     for c in range(n):
-        sum_all += p[c] / total
-        p[c] = sum_all
-    target = u * sum_all
+        below += p[c] / total
+        p[c] = below
     c = 0
-    while c < n - 1 and p[c] <= target and p[c] < sum_all:
+    while c < n - 1 and p[c] <= u * below and p[c] < below:
         c += 1
     return c
 
 
-@nb.njit(cache=True, error_model="numpy")
-def generate(
-    first, last, variables, code, taps, index, numbers, slope, state, batch, scratch, bits, points, k,
-    name, output, lag, columns, symbols, kept, uniforms, temperature, top_k, single,
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def draw_front(
+    count, variables, name, output, lag, state, batch, points, columns, symbols, kept, uniforms, temperature, top_k,
+    logits, p, chosen,
 ):  # fmt: skip
-    """Draw all symbols, front after front; return 0, or the place (counted from 1) of a logit that is not finite.
-
-    A negative result is a front in which a table or an embedding ended.
-    """
+    """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1."""
     v, o = variables[name], variables[output]
-    classes = 2 if single else o[1]
-    logits, p, order = np.zeros(classes), np.zeros(classes), np.zeros(classes, np.int64)
-    grid_rows = symbols.shape[1] // columns
-    for front in range(first, last + 1):
-        count = due(front, slope, grid_rows, columns, points[0], points[1])
-        for n in range(count):
-            i, j = points[0, n], points[1, n]
-            place = i * columns + j
-            where = o[0] * batch + (((i if lag else i - 1) * o[4] + j) % o[2]) * batch * o[1]
-            for b in range(batch):
-                if not kept[b, place]:
-                    for c in range(o[1]):
-                        logits[classes - o[1] + c] = state[where + b * o[1] + c]
-                    drawn = draw(logits, uniforms[b, place], temperature, top_k, p, order)
-                    if drawn < 0:
-                        return place + 1
+    bad, classes = -1, len(logits)
+    for n in range(count):
+        i, j = points[0, n], points[1, n]
+        place = i * columns + j
+        where = o[0] * batch + (((i if lag else i - 1) * o[4] + j) % o[2]) * batch * o[1]
+        for b in range(batch):
+            if not kept[b, place]:
+                for c in range(o[1]):
+                    logits[classes - o[1] + c] = state[where + b * o[1] + c]
+                drawn = draw(logits, classes, uniforms[b, place], temperature, top_k, p, chosen)
+                if drawn < 0:
+                    bad = place
+                else:
                     symbols[b, place] = drawn
-                state[v[0] * batch + (place % v[2]) * batch + b] = symbols[b, place]
-        if not run_front(
-            front, variables, code, taps, index, numbers, slope, state, batch, scratch, bits, points, k
-        ):
-            return -front - 1
-    return 0
+            state[v[0] * batch + (place % v[2]) * batch + b] = symbols[b, place]
+    return bad
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
+def execute(
+    first, last, variables, code, taps, index, numbers, slope, state, batch, x, y, power, bits, points, k,
+    name, output, lag, columns, symbols, kept, uniforms, temperature, top_k, logits,
+):  # fmt: skip
+    """Run the fronts from `first` to `last`, each after drawing its symbols; no symbols (0 positions): none are drawn.
+
+    Returns
+    -------
+    status, where
+        0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
+    """
+    p, chosen = np.zeros(len(logits)), np.zeros(len(logits), np.int64)
+    grid, pi, pj = symbols.shape[1] // columns, points[0], points[1]
+    for front in range(first, last + 1):
+        count = due(front, slope, grid, columns, pi, pj)
+        bad = draw_front(
+            count, variables, name, output, lag, state, batch, points, columns, symbols, kept, uniforms, temperature,
+            top_k, logits, p, chosen,
+        )  # fmt: skip
+        if bad >= 0:
+            return 1, bad
+        for place in range(len(code)):
+            row = code[place]
+            v = variables[row[1]]
+            count = due(front - v[5], slope, v[3], v[4], pi, pj)
+            if count == 0:
+                continue
+            op, rows = row[0], count * batch
+            width = collect(row, v[1], variables, taps, index, numbers, state, batch, pi, pj, count, x)
+            if width < 0:
+                return 2, front
+            if op == CONTRACT:
+                contract(row, width, numbers, rows, x, y)
+            elif op == LOOKUP:
+                if not look_up(row, rows * width, numbers, x, y):
+                    return 2, front
+            elif op == ATTEND:
+                attend(row, variables, taps, index, numbers, state, batch, pi[0], x, width, y, power, bits, k)
+            elif op < CONCAT:
+                reduce(row, rows, width, numbers, x, y, power, bits, k)
+            elif op >= COPY:
+                apply(op, rows * v[1], x, power, bits, k, numbers[row[4]])
+            scatter(v, state, batch, pi, pj, count, x if op >= CONCAT else y)
+    return 0, 0

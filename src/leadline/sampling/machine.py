@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from leadline.sampling.plan import Points
 
 
+@runtime_checkable
 class Machine(Protocol):
     """What a stream asks of a backend. Values have shape (points, batch, channels)."""
 
@@ -55,9 +56,7 @@ class TorchMachine:
             v.name: torch.zeros(plan.slots[v.name], batch, v.channels, dtype=self._dtype(v.equation))
             for v in plan.system.variables
         }
-        self._channels = {
-            id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps
-        }
+        self._channels = {id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps}
 
     def _dtype(self, equation: Equation) -> torch.dtype:
         return torch.int64 if isinstance(equation, Input) and equation.integer else self.dtype

@@ -25,7 +25,6 @@ from leadline.recurrence.ir import (
     Operand,
     Pointwise,
     Reduction,
-    Table,
     Tap,
     Variable,
 )
@@ -41,10 +40,10 @@ class Op(IntEnum):
     CONTRACT = 0
     LOOKUP = 1
     ATTEND = 2
-    CONCAT = 3
-    SOFTMAX = 4
-    LAYER_NORM = 5
-    SUM = 6
+    SOFTMAX = 3
+    LAYER_NORM = 4
+    SUM = 5
+    CONCAT = 6
     COPY = 10
     ADD = 11
     SUB = 12
@@ -141,7 +140,9 @@ class _Builder:
 
     def number(self, values: Tensor | NDArray[Any]) -> int:
         """Store numbers and return where they begin."""
-        flat = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values).astype(self.dtype).reshape(-1)
+        flat = (
+            np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values).astype(self.dtype).reshape(-1)
+        )
         self.numbers.append(flat)
         self.used += len(flat)
         return self.used - len(flat)
@@ -156,9 +157,7 @@ class _Builder:
                 self.index.extend(map(int, operand.channels))
             di, dj = (*operand.offset, 0)[:2]
             fill = self.number(np.array([operand.fill]))
-            self.taps.append(
-                [self.place[operand.source], di, dj, len(operand.channels), start, where, fill, 0, 0, 0]
-            )
+            self.taps.append([self.place[operand.source], di, dj, len(operand.channels), start, where, fill, 0, 0, 0])
             return
         kind = 1 if isinstance(operand, Constant) else 2
         values = operand.values

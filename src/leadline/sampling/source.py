@@ -41,7 +41,13 @@ class Source:
 
     @classmethod
     def of(
-        cls, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], layout: LayoutLike, order: Order, output: str | None
+        cls,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        layout: LayoutLike,
+        order: Order,
+        output: str | None,
     ) -> Source:
         """Trace a model in evaluation mode and give its axes their names."""
         with _evaluating(model):
@@ -135,4 +141,3 @@ class _ByName(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Any:
         return self.model(**dict(zip(self.names, tensors, strict=True)))
-

@@ -194,7 +194,9 @@ class Stream:
         self._check_weights()
         likelihood = self._likelihood
         if likelihood is None or (self._encode is None and not self._integer):
-            raise UsageError("inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one")
+            raise UsageError(
+                "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
+            )
         plan = self._plan(length or self._source.system.sizes[0])
         shape = plan.schedule.sizes
         moved = [self._source.layout.positions.index(axis) for axis in plan.system.axes]
@@ -209,7 +211,14 @@ class Stream:
         return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.layout.positions)])
 
     def _draw(
-        self, plan: Plan, likelihood: Likelihood, symbols: Tensor, kept: Tensor, u: Tensor, temperature: float, top_k: int | None
+        self,
+        plan: Plan,
+        likelihood: Likelihood,
+        symbols: Tensor,
+        kept: Tensor,
+        u: Tensor,
+        temperature: float,
+        top_k: int | None,
     ) -> None:
         """Fill `symbols` where they are not kept, front by front."""
         n = len(symbols)
@@ -228,7 +237,9 @@ class Stream:
                     try:
                         drawn = likelihood.draw(logits, u[where], temperature, top_k)
                     except Diverged as error:
-                        raise Diverged(f"a symbol of front {front} at {points.tolist()} cannot be drawn: {error}") from error
+                        raise Diverged(
+                            f"a symbol of front {front} at {points.tolist()} cannot be drawn: {error}"
+                        ) from error
                     symbols[where] = torch.where(kept[where], symbols[where], drawn)
                 values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
                 machine.write(self._name, points, values)
@@ -252,9 +263,7 @@ class Stream:
         source, traced = self._source, self._source.system.sizes[0]
         system = source.system
         one = len(system.axes) == 1
-        if source.bound_to_length and length > traced:
-            system = source.longer(length).system
-        elif not one and length != traced:
+        if (source.bound_to_length and length > traced) or (not one and length != traced):
             system = source.longer(length).system
         sizes = (length, *system.sizes[1:])
         schedule = generation_schedule if self._wavefront and self.lag else raster
@@ -306,7 +315,9 @@ class Stream:
         values = moved.reshape(*moved.shape[: rank + 1], -1)
         channels = self._source.system[self._name].channels
         if values.shape[-1] != channels:
-            raise UsageError(f"the input has {values.shape[-1]} features at a position where the model reads {channels}")
+            raise UsageError(
+                f"the input has {values.shape[-1]} features at a position where the model reads {channels}"
+            )
         return values, values.shape[rank], values.shape[0]
 
     def _check_sizes(self, x: Tensor, plan: Plan) -> None:
