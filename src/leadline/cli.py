@@ -166,6 +166,33 @@ def score(run: Path, part: str, data: str | None) -> None:
     print(score_run(load_run(run), part, data))
 
 
+@cli.command()
+@click.argument("ids", nargs=-1, metavar="[A1]...")
+@click.option("--full", is_flag=True, help="Full sizes: many minutes instead of a few.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--counterexamples", type=click.Path(path_type=Path), help="Folder to write what refutes a claim into.")
+@_reported
+def claims(
+    ids: Sequence[str], full: bool, seed: int, counterexamples: Path | None, json: Path | None, html: Path | None
+) -> None:
+    """Settle the statements of the theory by computing them, all or those named."""
+    from leadline.claims import run_claims, save_counterexamples, to_json
+    from leadline.report.claims_document import claims_document
+    from leadline.report.writing import publish
+
+    with Console(stderr=True).status("settling claims") as status:
+        found = run_claims(
+            ids or None,
+            full=full,
+            seed=seed,
+            started=lambda claim: status.update(f"settling {claim.id}, {claim.title}"),
+        )
+    if counterexamples is not None:
+        for path in save_counterexamples(found, counterexamples):
+            print(f"written: {path}", file=sys.stderr)
+    publish(lambda: claims_document(found, detailed=html is not None), to_json(found), json=json, html=html)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
     try:

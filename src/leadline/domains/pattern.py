@@ -50,7 +50,7 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
 
     rules = _Rules(graph, floor)
     transfers: dict[Kind, Transfer[Facts]] = {kind: rules.folded(rule) for kind, rule in rules.table.items()}
-    transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: nothing, Kind.OPAQUE: nothing}
+    transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: rules.noise, Kind.OPAQUE: nothing}
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
 
 
@@ -104,6 +104,18 @@ class _Rules:
     def creation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Carry it out: it reads shapes only. Memory that nobody wrote is not known."""
         return nothing(node, facts) if "empty" in node.op else _facts(evaluate(node, self.values(facts)))
+
+    def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
+        if "dropout" not in node.op or "alpha" in node.op:
+            return nothing(node, facts)
+        found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
+        if node.bound().get("train") is False:
+            return (found, *rest)
+        zeros = found.zeros()
+        if zeros is None:
+            return nothing(node, facts)
+        return (partial(torch.zeros((), dtype=node.meta.dtype).expand(zeros.shape), zeros), *rest)
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
