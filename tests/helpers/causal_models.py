@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Conv1dNet(nn.Module):
@@ -32,10 +32,10 @@ class Conv1dNet(nn.Module):
             elif layer["pad"] == "cat":
                 y = conv(torch.cat([x.new_zeros(*x.shape[:2], reach), x], -1))
             else:
-                y = conv(F.pad(x, (reach, 0)))
+                y = conv(functional.pad(x, (reach, 0)))
             value, gate = y.chunk(2, 1)
-            y = torch.cat([torch.tanh(value) * torch.sigmoid(gate), F.gelu(gate)], 1)
-            x = self.norm(x + y) if layer["shift"] else x + F.pad(y, (1, -1))
+            y = torch.cat([torch.tanh(value) * torch.sigmoid(gate), functional.gelu(gate)], 1)
+            x = self.norm(x + y) if layer["shift"] else x + functional.pad(y, (1, -1))
         return x
 
 
@@ -58,7 +58,7 @@ class MaskedConv2dNet(nn.Module):
         z = self.embed(x).permute(0, 3, 1, 2)
         for place, (weight, (rows, columns)) in enumerate(zip(self.weights, self.kernels, strict=True)):
             masked = weight * getattr(self, f"mask{place}")
-            z = torch.relu(F.conv2d(z, masked, padding=(rows // 2, columns // 2)))
+            z = torch.relu(functional.conv2d(z, masked, padding=(rows // 2, columns // 2)))
         out: Tensor = self.head(z.permute(0, 2, 3, 1))
         return out
 
@@ -80,6 +80,6 @@ class AttentionNet(nn.Module):
         rows = torch.arange(x.shape[1])
         ahead = rows[None, :] - rows[:, None]
         seen = (ahead <= 0) & (ahead > -(self.window or x.shape[1] + 1))
-        z = z + F.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(-2)
+        z = z + functional.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(-2)
         out: Tensor = self.head(self.rnn(z)[0])
         return out

@@ -79,7 +79,7 @@ def smallest_potential(
     Returns
     -------
     Potential or None
-        Verified against every step in exact arithmetic. None if the steps admit none (a cycle of positive cost that does
+        Verified against every step in exact arithmetic. None if the steps admit none (a cycle with a cost that does
         not advance), or if rounding to fractions failed.
 
     Examples

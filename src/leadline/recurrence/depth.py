@@ -21,8 +21,8 @@ from leadline.results import Status
 class Family:
     """Paths for every size from `base` on: a path on the base grid, into which loops are inserted.
 
-    A loop leads from `pivot` to the same variable one point further along an axis; inserting it as often as the grid has grown along
-    that axis, and shifting the rest of the path with it, stays within the grown grid.
+    A loop leads from `pivot` to the same variable one point further along an axis; inserting it as often as the grid
+    has grown along that axis, and shifting the rest of the path with it, stays within the grown grid.
     """
 
     base: tuple[int, ...]
@@ -90,7 +90,7 @@ def training_depth(system: System) -> Depth:
 
 
 def generation_depth(system: System, lag: int = 1) -> Depth:
-    """Return the steps that must follow one another when each input is drawn from the output at (or before) its place."""
+    """Return the steps that must follow one another when every input is drawn from an output; see `feedback`."""
     return _depth(system, generation_steps_of(system, lag))
 
 
@@ -112,7 +112,7 @@ def _depth(system: System, steps: tuple[Step, ...]) -> Depth:
 
 
 def _upper(system: System, potential: Potential) -> sympy.Expr:
-    """Return the potential at the last corner of the grid, where it is highest, for the variable where it is highest."""
+    """Return the potential where it is highest: at the last corner of the grid, for the highest variable."""
     highest = max(
         potential.level[v.name] + sum(a * m for a, m in zip(potential.slope, v.margin, strict=True))
         for v in system.variables
@@ -155,7 +155,7 @@ def _bases(system: System, potential: Potential) -> Iterator[tuple[int, ...]]:
 def _family(
     system: System, steps: tuple[Step, ...], base: tuple[int, ...], longest: Longest, gains: tuple[int, ...]
 ) -> Family | None:
-    """Find, along one longest path, a pivot from which a loop along every growing axis gains what the potential allows."""
+    """Find a pivot on one longest path whose loop along every growing axis gains what the potential allows."""
     path = longest.path(longest.last())
     recurrent = recurrent_variables(system) | set(system.inputs)
     pivots = [point for point in path if point[0] in recurrent][:16] or path[-1:]
@@ -169,7 +169,7 @@ def _family(
 def _loop(
     system: System, steps: tuple[Step, ...], base: Sequence[int], pivot: Point, axis: int, gain: int
 ) -> tuple[Point, ...] | None:
-    """Return a path from the pivot to its neighbour along `axis` that costs `gain`, within the base grid grown by one."""
+    """Return a path from the pivot to its neighbour along `axis` that costs `gain`, on the grid grown by one."""
     if gain == 0:
         return ()
     grown = [n + (a == axis) for a, n in enumerate(base)]

@@ -47,7 +47,7 @@ def grid_recurrence(layers: int, k: int = 1, sizes: tuple[int, int] = (8, 8)) ->
 
 
 def dilated(layers: int, k: int = 1, size: int = 64) -> System:
-    """Return WaveNet's stack of kernel-2 convolutions with dilations 1, 2, 4 …"""
+    """Return WaveNet's stack of kernel-2 convolutions with dilations 1, 2, 4 and so on."""
     return layered("t", (size,), [{(0,): False, (2**i,): False} for i in range(layers)], k)
 
 

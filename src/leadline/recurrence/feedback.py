@@ -20,8 +20,8 @@ def generation_steps_of(system: System, lag: int = 1, *, draw: int = 0) -> tuple
     system
         The equations of the model.
     lag
-        1 for density models, whose output p is the distribution of the input p; 0 for language models, whose output p is
-        that of the next input.
+        1 for density models, whose output p is the distribution of the input p; 0 for language models, where it is that
+        of the next input.
     draw
         What a drawing costs. With 1 for it and 0 for all else, the longest path counts fronts.
 
@@ -46,7 +46,7 @@ def without_costs(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def recurrent_variables(system: System) -> frozenset[str]:
-    """Return the variables that rest on themselves: those between a tap back in the order of variables and its reader."""
+    """Return the variables that rest on themselves: those between the ends of a tap on a later variable."""
     order = [v.name for v in system.variables]
     place = {name: i for i, name in enumerate(order)}
     loops: set[str] = set()

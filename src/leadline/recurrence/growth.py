@@ -1,8 +1,8 @@
 """Growth laws: how connections, depth, context and state grow with the sizes of an architecture, as exact formulas.
 
-The sizes of the grid come out of the equations symbolically. How the coefficients depend on the other sizes (depth, width …) is
-fitted over exact numbers at small sizes: polynomials, with powers of two where polynomials do not fit. A formula is accepted only
-if it reproduces exact counts at fresh, larger sizes; otherwise it is refused.
+The sizes of the grid come out of the equations symbolically. How the coefficients depend on the other sizes (depth,
+width …) is fitted over exact numbers at small sizes: polynomials, with powers of two where polynomials do not fit. A
+formula is accepted only if it reproduces exact counts at fresh, larger sizes; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from leadline.results import Status
 class Law:
     """A formula in the sizes, how it is known, and where it holds.
 
-    `status` is `proved` where the formula holds for all sizes of the grid by proof (its coefficients in the other sizes are
-    fitted exactly and verified at fresh sizes, which `checked` lists), `bound` where it is an upper bound.
+    `status` is about the sizes of the grid: `proved` where the formula holds for all of them in the region, `bound` if
+    it is an upper bound. In the sizes that `fitted` names, the formula was fitted exactly to counts and verified at the
+    fresh sizes in `checked`.
     """
 
     expression: sympy.Expr
     status: Status
     region: Mapping[str, int]
+    fitted: tuple[str, ...]
     checked: tuple[Mapping[str, int], ...]
 
     def at(self, **sizes: int) -> int:
@@ -83,7 +85,8 @@ def law(
     layout
         The axes; see `leadline.system`. A size that has the name of a position axis (in either case) is that axis's.
     **sizes
-        For each parameter of `build`, at least three values: the first ones are fitted, the last one is kept for the check.
+        For each parameter of `build` its values: all but the last are fitted, the last is kept for the check. A size
+        of the grid is taken at its largest value.
 
     Raises
     ------
@@ -189,7 +192,7 @@ class _Family:
         if sympy.expand(total.subs(here) - wanted) != 0:
             raise NotUniform(f"no formula: {total} fits the small sizes, but at {fresh} the count is {wanted}")
         worst = Status.PROVED if all(r[1] is Status.PROVED for r in rows) and status is Status.PROVED else Status.BOUND
-        return Law(total, worst, {n.upper() if len(n) == 1 else n: v for n, v in where.items()}, (fresh,))
+        return Law(total, worst, {n.upper() if len(n) == 1 else n: v for n, v in where.items()}, self.free, (fresh,))
 
     def _values(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         return tuple(sizes[name] for name in self.sizes)
@@ -209,7 +212,7 @@ class _Family:
             if found is not None:
                 return found
         raise NotUniform(
-            "no formula of powers up to the cube, and of powers of two, fits the exact counts; give more values of each size"
+            "no formula of powers up to the cube and powers of two fits the exact counts; give more values of each size"
         )
 
 

@@ -202,7 +202,7 @@ class Variable:
     channels: int
     equation: Equation
     margin: tuple[int, ...]
-    place: Place = Place("")
+    place: Place = field(default_factory=lambda: Place(""))
 
     def range(self, sizes: Iterable[int]) -> tuple[int, ...]:
         """Return how many points there are along each axis of a grid of these sizes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -150,10 +150,13 @@ def arguments(node: Node) -> dict[str, Any]:
     return {name: bound[name] for name in names}
 
 
-def keyword_only(node: Node) -> frozenset[str]:
-    """Return the names of the arguments that the operator takes by keyword only."""
+def invoked(node: Node, given: Mapping[str, Any]) -> Any:
+    """Call a node's operator with arguments by name, in the order of its schema."""
     schema = getattr(node.target, "_schema", None)
-    return frozenset(a.name for a in schema.arguments if a.kwarg_only) if schema is not None else frozenset()
+    keywords = {a.name for a in schema.arguments if a.kwarg_only} if schema is not None else set()
+    assert node.target is not None, "a leaf computes nothing"
+    plain = [value for name, value in given.items() if name not in keywords]
+    return node.target(*plain, **{name: value for name, value in given.items() if name in keywords})
 
 
 def refuse(node: Node, why: str) -> NotUniform:

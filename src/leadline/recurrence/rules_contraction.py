@@ -39,10 +39,11 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         for role, k, d, (before, _) in zip(roles, place, dilation, padding, strict=True):
             if role is not None:
                 offset[role] = before - k * d
-        alive = int(weight.generic[(..., *place)].count_nonzero())
+        index: Any = (..., *place)
+        alive = int(weight.generic[index].count_nonzero())
         if alive:
             taps.append(low.tap(read, offset=offset))
-            weights.append(weight.tensor[(..., *place)].contiguous())
+            weights.append(weight.tensor[index].contiguous())
             edges.append(alive)
     equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(edges))
     dims, sizes = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
@@ -116,7 +117,7 @@ def _fixed(value: Any) -> Fixed:
 
 
 def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias: Tensor | None) -> Field:
-    """Multiply the last dimension by ``weight`` of shape (..., out, in); leading dimensions meet the field's features."""
+    """Multiply the last dimension by a weight (..., out, in), whose leading dimensions meet the field's features."""
     if any(f.role != FEATURE for f in read.dims[-1]):
         raise Misfit("a product sums over positions or samples")
     inner = weight.shape[-1]

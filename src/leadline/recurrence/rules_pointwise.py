@@ -13,7 +13,7 @@ from leadline.graph import Node, Ref
 from leadline.graph.ir import substitute
 from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical
 from leadline.recurrence.ir import Lookup, Pointwise, Reduction
-from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, keyword_only
+from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, invoked
 
 
 def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -25,20 +25,18 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}
     bound = arguments(node)
-    target = node.target
-    keywords = keyword_only(node)
 
     def call(*tensors: Tensor) -> Tensor:
         given = {n: tensors[place[n]] if n in place else substitute(v, _no_tensor) for n, v in bound.items()}
-        plain = [v for n, v in given.items() if n not in keywords]
-        return target(*plain, **{n: v for n, v in given.items() if n in keywords})  # type: ignore[misc]
+        result: Tensor = invoked(node, given)
+        return result
 
     literals = {name: value for name, value in bound.items() if name not in place and value is not None}
     return low.emit(Pointwise(node.op.split(".")[1], operands, call, literals), dims, reads[0].sizes)
 
 
 def _no_tensor(ref: Ref) -> Any:
-    raise Misfit("a list of tensors in an elementwise operation")
+    raise Misfit(f"it reads a list of tensors, %{ref.node} among them")
 
 
 def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
@@ -83,18 +81,15 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     extra = [value for name, value in args.items() if isinstance(value, Field) and value is not read]
     if extra:
         raise Misfit("its parameters are computed")
-    bound, keywords = arguments(node), keyword_only(node)
+    bound = arguments(node)
     fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
     own = "self" if "self" in args else "input"
     plain = {name: _later(name, value) for name, value in bound.items() if name != own and name not in fixed}
-    target = node.target
 
     def call(x: Tensor) -> Tensor:
         given = {name: x if name == own else fixed.get(name, plain.get(name)) for name in bound}
-        result = target(
-            *(v for n, v in given.items() if n not in keywords), **{n: given[n] for n in given if n in keywords}
-        )  # type: ignore[misc]
-        first = result[0] if isinstance(result, list | tuple) else result
+        result = invoked(node, given)
+        first: Tensor = result[0] if isinstance(result, list | tuple) else result
         return first.reshape(len(x), -1)
 
     literals = {name: value for name, value in args.items() if isinstance(value, int | float | bool | tuple)}
@@ -138,7 +133,7 @@ def batch_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Scale and shift every channel by fixed statistics; batch statistics mix samples and positions."""
     read: Field = args["input"]
     mean, variance = args.get("running_mean"), args.get("running_var")
-    if args.get("training", False) or "Tensor" in node.op or mean is None:
+    if args.get("training", False) or mean is None or variance is None:
         raise Misfit("it normalises by statistics of the batch, which mix positions; call model.eval() first")
     weight, bias = args.get("weight"), args.get("bias")
     scale = torch.rsqrt(variance.tensor.double() + args["eps"]) * (1 if weight is None else weight.tensor.double())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 
 def _start(states: Any) -> float:
-    values = [s for s in (states if isinstance(states, tuple | list) else (states,))]
+    values = states if isinstance(states, tuple) else (states,)
     if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
         raise Misfit("its initial state is not zero")
     return 0.0
@@ -114,21 +115,14 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _simple(
-    c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float, function: str
+    function: str, c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
 ) -> Field:
+    """``h = φ(W_in x + W h + b)``."""
     h = c.state(w_own.shape[1], "h")
     own = (0,) * len(step)
     pre = c.product([(x, own, w_in), (h, step, w_own)], _sum(b_in, b_own), [x.fill, start])
     c.close(h, function, pre)
     return h
-
-
-def _rnn_tanh(*args: Any) -> Field:
-    return _simple(*args, "tanh")
-
-
-def _rnn_relu(*args: Any) -> Field:
-    return _simple(*args, "relu")
 
 
 def _gru(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float) -> Field:
@@ -164,7 +158,12 @@ def _lstm(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: A
     return h
 
 
-_CELLS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lstm}
+_CELLS: dict[str, Callable[..., Field]] = {
+    "rnn_tanh": partial(_simple, "tanh"),
+    "rnn_relu": partial(_simple, "relu"),
+    "gru": _gru,
+    "lstm": _lstm,
+}
 
 
 def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from leadline.graph import Node
 from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, canonical, permuted, regroup, shifted, taken
 from leadline.recurrence.ir import Pointwise
 from leadline.recurrence.lowering import Fixed, Lowering, Value
+
+if TYPE_CHECKING:
+    from leadline.recurrence.ir import Channels
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 
@@ -88,7 +92,7 @@ def _pad_features(low: Lowering, read: Field, dim: int, before: int, after: int,
     if any(f.role != FEATURE for f in read.dims[dim]) or min(before, after) < 0:
         raise Misfit("a padding of the batch or of merged axes")
     shape = list(read.shape)
-    ends = []
+    ends: list[torch.Tensor] = []
     for amount in (before, after):
         shape[dim] = amount
         ends.append(
@@ -114,7 +118,7 @@ def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def stack(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along a new dimension of features."""
     dim = args.get("dim", 0) % len(node.shape)
-    parts = []
+    parts: list[Field | Fixed] = []
     for part in args["tensors"]:
         if isinstance(part, Fixed):
             parts.append(Fixed(part.tensor.unsqueeze(dim), part.generic.unsqueeze(dim)))
@@ -124,13 +128,14 @@ def stack(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return joined(low, parts, dim)
 
 
-def joined(low: Lowering, parts: list[Field | Fixed], dim: int) -> Field:
+def joined(low: Lowering, parts: Sequence[Field | Fixed], dim: int) -> Field:
     """Return the concatenation along a dimension of features as a variable of its own."""
     template = next(p for p in parts if isinstance(p, Field))
     if any(f.role != FEATURE for f in template.dims[dim]):
         raise Misfit("tensors are joined along the batch or along merged axes")
     before = sum(f.role == FEATURE for d in template.dims[:dim] for f in d)
-    pieces, operands = [], []
+    pieces: list[Channels] = []
+    operands = []
     for part in parts:
         width = part.shape[dim] if isinstance(part, Field) else part.tensor.shape[dim]
         dims = (*template.dims[:dim], (Factor(FEATURE, width),), *template.dims[dim + 1 :])
@@ -166,7 +171,7 @@ def _beside(low: Lowering, parts: list[Field | Fixed], read: Field, dim: int) ->
     fixed = [p.tensor if isinstance(p, Fixed) else None for p in parts]
     before = sum(t.shape[dim] for t in fixed[:place] if t is not None)
     after = sum(t.shape[dim] for t in fixed[place + 1 :] if t is not None)
-    values = {float(v) for t in fixed if t is not None for v in t.unique()}
+    values = {float(v) for t in fixed if t is not None for v in t.flatten().tolist()}
     fill = values.pop() if len(values) == 1 else 0.0
     axis = read.dims[dim][0].role
     over = [(before, after) if a == axis else (0, 0) for a in range(low.rank)]

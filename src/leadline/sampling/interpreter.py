@@ -26,7 +26,7 @@ CONTRACT, LOOKUP, ATTEND, SOFTMAX, LAYER_NORM, SUM, CONCAT = range(7)
 def exponential(x, n, power, bits, k):
     """Replace the first n numbers of x by their exponentials; `power` and `bits` are one scratch in two types.
 
-    `k` holds, in the type of x: log2 e, ln 2 in two parts, the limits of the argument, one half, then 1/13! … 1/0!, and 0.
+    `k` holds, in the type of x: log2 e, ln 2 in two parts, the argument's limits, 1/2, then 1/13! … 1/0!, and 0.
     """
     shift, bias = (52, 1023) if x.itemsize == 8 else (23, 127)
     for i in range(n):
@@ -178,7 +178,7 @@ def apply(op, n, a, power, bits, k, parameter):
     """Apply an elementwise function to operands of n numbers, one after another; the result replaces the first."""
     b, c, d = a[n:], a[2 * n :], a[3 * n :]
     one, half = k[19], k[5]
-    if op == TANH or op == SIGMOID:
+    if op in (TANH, SIGMOID):
         squash(a, n, power, bits, k, op == TANH)
     elif op == EXP:
         exponential(a, n, power, bits, k)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from leadline.recurrence.schedule import Schedule
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Points: type = NDArray[np.int64]
+    Points: TypeAlias = NDArray[np.int64]
 
 ENDLESS = 2**40
 

@@ -238,7 +238,7 @@ class _Builder:
             raise self.missing(variable, f"{equation.function} along inner features")
 
     def attention(self, variable: Variable, equation: Attention) -> None:
-        """Queries, keys and values, head by head."""
+        """Lay queries, keys and values out head by head."""
         scale = self.number(np.array([equation.scale]))
         operands = (equation.query, equation.key, equation.value)
         self.scratch = max(self.scratch, self.plan.capacity)

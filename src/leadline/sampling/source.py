@@ -94,7 +94,7 @@ class Source:
         return self.graph.meta(self.graph.outputs[self.output]).dtype
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """Return what changes when a weight does: its storage and version, and for hidden changes a sum of its values."""
+        """Return what changes when a weight does: storage, version, and for hidden changes the sum of values."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
         sums = [float(t.detach().double().sum()) for t in tensors if t.is_floating_point()]
         return (*((t.data_ptr(), t._version) for t in tensors), *sums)

@@ -230,7 +230,7 @@ class Stream:
         for front in range(plan.first, plan.last + 1):
             points = self._inside(plan, front)
             if len(points):
-                where = (slice(None), *_index(points))
+                where: Any = (slice(None), *_index(points))
                 if not kept[where].all():
                     read = points if self.lag else points - 1
                     logits = self._logits_at(machine, plan, read)
@@ -344,5 +344,5 @@ class Stream:
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
 
 
-def _index(points: Any) -> tuple[Tensor, ...]:
+def _index(points: Any) -> Any:
     return tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))
