@@ -1,14 +1,19 @@
 """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
-`check` takes all four depths of a model; `count`, `span`, `generation`, `context`, `causality`, `memory` and `gradient`
-take one each. `compare` puts two models side by side.
+- `check` takes all depths of a model, `compare` puts two models side by side;
+- `count`, `span`, `generation`, `context`, `causality`, `memory` take one each from the structure of the model;
+- `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians;
+- `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
+  run it one position, or one front of positions, at a time.
 """
 
 from leadline.audit import Audit, check
 from leadline.comparison import Comparison, compare
 from leadline.domains import causality, context, count, generation, memory, span
-from leadline.jacobian import gradient
+from leadline.jacobian import bound, gradient, lyapunov, spectrum
+from leadline.recurrence import law, system
 from leadline.results import Bound, Coverage, Estimate, Status
+from leadline.sampling import stream
 
 __all__ = [
     "Audit",
@@ -17,6 +22,7 @@ __all__ = [
     "Coverage",
     "Estimate",
     "Status",
+    "bound",
     "causality",
     "check",
     "compare",
@@ -24,6 +30,11 @@ __all__ = [
     "count",
     "generation",
     "gradient",
+    "law",
+    "lyapunov",
     "memory",
     "span",
+    "spectrum",
+    "stream",
+    "system",
 ]
