@@ -143,6 +143,38 @@ def test_in_place_layers_do_not_spoil_the_measurement():
     assert gradient(plain, x).stages == gradient(in_place, x).stages
 
 
+@pytest.mark.parametrize("depth", [3])
+def test_a_residual_added_outside_its_block_counts(depth):
+    class Outside(nn.Module):
+        def __init__(self, blocks):
+            super().__init__()
+            self.blocks = nn.ModuleList(blocks)
+
+        def forward(self, x):
+            x = 1.0 * x
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    class Block(nn.Module):
+        def __init__(self, inside):
+            super().__init__()
+            self.linear, self.inside = nn.Linear(4, 4), inside
+
+        def forward(self, x):
+            return x + torch.tanh(self.linear(x)) if self.inside else torch.tanh(self.linear(x))
+
+    inside, outside = [Block(True) for _ in range(depth)], [Block(False) for _ in range(depth)]
+    for a, b in zip(inside, outside, strict=True):
+        b.load_state_dict(a.state_dict())
+    x = torch.randn(2, 4)
+    within, without = gradient(nn.Sequential(*inside), x), gradient(Outside(outside), x)
+    # Outside, the last block hands on its branch alone: compare the stages before it.
+    for a, b in list(zip(within.stages, without.stages, strict=False))[: depth - 1]:
+        assert b.gradient.value == pytest.approx(a.gradient.value, rel=1e-4)
+        assert b.forward.value == pytest.approx(a.forward.value, rel=1e-4)
+
+
 class Returns(nn.Module):
     """A linear layer followed by some function."""
 
@@ -180,7 +212,10 @@ def test_outputs_are_named_by_their_path(path):
         return (3 * y, y) if path == "[0]" else {"other": y, "logits": 3 * y, "hidden": [y, 3 * y]}
 
     x = torch.ones(2, 3)
-    named, plain = gradient(Returns(wrapped), x, output=path), gradient(Returns(lambda y: 3 * y), x)
+    model = Returns(wrapped)
+    named = gradient(model, x, output=path)
+    model.function = lambda y: 3 * y
+    plain = gradient(model, x)
     assert named.stages[0].gradient.value == pytest.approx(plain.stages[0].gradient.value)
 
 

@@ -101,7 +101,9 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
         enough = torch.clamp(tolerance * values, min=noise * float(values[0]) if len(values) else 0.0)
         settled = len(values) >= k and bool((residuals <= enough).all())
         exhausted = bases.next.shape[1] == 0
-        if exhausted and len(values) < min(k, n):  # a small block cannot span what coincides more often
+        if (
+            exhausted and len(values) < k and bases.V.shape[1] < n
+        ):  # a small block cannot span what coincides more often
             bases.next, _, _ = orthonormalised(fresh(), bases.V)
             continue
         if settled or exhausted or bases.V.shape[1] >= n:

@@ -52,7 +52,10 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
     crossing: dict[int, list[Tensor]] = {}
 
     def copied(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
-        crossing[boundary] = [t if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
+        leaves = [t if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
+        # One tensor stands for all its uses, also those past the stage (a residual added outside of it). Of several,
+        # one may come from another (an LSTM's h from its c): copies separate them.
+        crossing[boundary] = leaves if len(leaves) == 1 else [t.clone() for t in leaves]
         return [t.clone() for t in crossing[boundary]]  # the next stage may change its input in place
 
     with visited(model, chain, copied), same_noise(seed):
@@ -119,8 +122,7 @@ def _by_forward_mode(
 
     def carried(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
         if not squares and tensors:
-            # Copies: tangents of views of one tensor, such as two states that begin as the same zeros, would merge.
-            tensors = [make_dual(t.detach().clone(), normal_like(t, generator)) for t in tensors]
+            tensors = _with_tangents(tensors, [normal_like(t, generator) for t in tensors])
         if tensors:  # at once: the next stage may change tangents in place
             squares[boundary] = _squares([tensors], [unpack_dual(t).tangent for t in tensors])[0]
         return tensors
@@ -129,6 +131,13 @@ def _by_forward_mode(
         with visited(model, chain, carried), same_noise(seed):
             run()
         return torch.stack([squares[i] for i in sorted(squares)])
+
+
+def _with_tangents(tensors: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
+    """Give tensors tangents: a single one in place, for all its uses; of several, each a copy (see `cut_open`)."""
+    if len(tensors) == 1:
+        return [tensors[0].add_(make_dual(torch.zeros_like(tensors[0]), tangents[0]))]
+    return [make_dual(t.detach().clone(), tangent) for t, tangent in zip(tensors, tangents, strict=True)]
 
 
 def _by_double_backward(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:
