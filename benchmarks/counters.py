@@ -1,6 +1,6 @@
 """Counters beside one another: leadline, fvcore, torchlens and torch's FlopCounterMode on models with known counts.
 
-Run as ``python benchmarks/counters.py``; all counters run in one process on the same models and inputs. The table goes
+Run as ``python benchmarks/counters.py``; all run in one process, on one thread, on the same models. The table goes
 to ``benchmarks/results/counters.md`` and ``.json``: multiply-accumulates beside the `truth`, a closed form.
 """
 
@@ -194,7 +194,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     every = cases()
     gpt2, resnet = every[-2:]
     depths = [

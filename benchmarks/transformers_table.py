@@ -57,7 +57,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Walk all architectures, print a line for each, write the table."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     rows = []
     for architecture in ARCHITECTURES:
         rows.append(row(architecture))

@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
+from leadline.graph.layout import LayoutLike, Order
 from leadline.results import Status
 
 
@@ -61,7 +62,7 @@ class Memory:
     training: bool
 
 
-def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
+def memory(model: nn.Module, *inputs: Any, layout: LayoutLike = None, order: Order = None, **kwargs: Any) -> Memory:
     """Measure the bytes that `model` saves for its backward pass on `inputs`.
 
     The model runs once, with gradients, on the device that it is on; its buffers, the random state and the training
@@ -73,12 +74,15 @@ def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
         On any device; on ``meta`` nothing is allocated, so models larger than memory can be asked about.
     inputs, kwargs
         What ``model(*inputs, **kwargs)`` takes.
+    layout, order
+        Taken as by the other depths; bytes do not depend on how axes are read.
 
     Returns
     -------
     Memory
         In bytes.
     """
+    del layout, order
     own = _storages([*model.parameters(), *model.buffers()])
     copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     record = _Record(skip=frozenset([*own, *_storages(copies.values())]))

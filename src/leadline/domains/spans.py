@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from leadline.domains.algebra import Ranks
 from leadline.domains.depths import COSTS, Depths, depths
-from leadline.domains.engine import OnUnknown, Walk
-from leadline.domains.flow import Links
+from leadline.domains.engine import NoRule, OnUnknown, Walk
+from leadline.domains.flow import Links, present
 from leadline.domains.pattern import pattern
 from leadline.domains.scans import grid_of, is_grid, recurrence_of
 from leadline.errors import UsageError, near_misses
@@ -174,42 +174,41 @@ def _products(node: Node, graph: Graph) -> int:
 def _critical_path(flow: Depths, walked: Walk[Links], end: Ref) -> tuple[Step, ...]:
     """Walk back along one longest chain: where a maximum is attained, its derivative is not zero."""
     graph, rules = flow.graph, flow.rules()
-    links = walked.values[end]
-    assert links is not None
-    ref, place = end, int(links.argmax())
+    ref, place = end, int(present(walked.values[end]).argmax())
     path: list[Step] = []
     while graph.nodes[ref.node].kind not in LEAVES:
         node = graph.nodes[ref.node]
-        rule = rules.get(node.kind, flow.top) if node.kind is not Kind.OPAQUE else flow.top
-        depth = int(_at(walked.values[ref], place))
-        back = _attained(rule, node, walked, ref.output, place)
+        depth = _at(walked.values[ref], place)
+        try:
+            back = _attained(rules.get(node.kind, flow.top), node, walked, ref.output, place)
+        except NoRule:
+            back = _attained(flow.top, node, walked, ref.output, place)
         if back is None:
             break
         ref, place = back
-        spent = depth - int(_at(walked.values[ref], place))
+        spent = depth - _at(walked.values[ref], place)
         if spent:
             path.append(Step(node.place, node.op, spent))
     return tuple(reversed(path))
 
 
-def _at(links: Links, place: int) -> float:
-    assert links is not None
-    return float(links.reshape(-1)[place]) if links.is_contiguous() else float(links.flatten()[place])
+def _at(links: Links, place: int) -> int:
+    found = present(links)
+    return int(found[torch.unravel_index(torch.tensor(place), found.shape)])
 
 
 def _attained(
     rule: Callable[..., tuple[Links, ...]], node: Node, walked: Walk[Links], output: int, place: int
 ) -> tuple[Ref, int] | None:
     """Find an argument's element that one element of an output owes its depth to."""
-    refs = [ref for ref in dict.fromkeys(node.refs) if walked.values.get(ref) is not None]
+    found = {ref: walked.values.get(ref) for ref in node.refs}
     with torch.enable_grad():
-        leaves: dict[Ref, Tensor] = {ref: walked.values[ref].detach().clone().requires_grad_() for ref in refs}  # type: ignore[union-attr]
-        out = rule(node, leaves.get)[output]
-        assert out is not None
+        leaves = {ref: x.detach().clone().requires_grad_() for ref, x in found.items() if x is not None}
+        out = present(rule(node, leaves.get)[output])
         if not out.requires_grad:
             return None
         slopes = torch.autograd.grad(out.flatten()[place], list(leaves.values()), allow_unused=True)
-    for ref, slope in zip(refs, slopes, strict=True):
+    for ref, slope in zip(leaves, slopes, strict=True):
         if slope is not None and bool((slope > 0).any()):
             return ref, int(slope.argmax())
     return None
