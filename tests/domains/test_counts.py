@@ -49,7 +49,7 @@ def convolutions(draw: st.DrawFn, size: int) -> nn.Module:
 
 
 @given(models=st.lists(convolutions(size=7), min_size=8, max_size=8))
-@settings(max_examples=4)
+@settings(max_examples=3)
 def test_convolutions_count_the_edges_that_exist(models: list[nn.Module]) -> None:
     """The Jacobian's support, whatever the stride, dilation, padding and groups."""
     model, x = Side(models), torch.zeros(2, 2, 7)
@@ -136,8 +136,7 @@ class GivenState(nn.Module):
         return self.recurrence(x, states if self.states == 2 else states[0])[0]
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(("kind", "bidirectional"), [(nn.RNN, False), (nn.GRU, True), (nn.LSTM, True)])
 def test_recurrences_count_their_initial_states(kind: type[nn.RNNBase], bidirectional: bool) -> None:
     """Gates · k (k_in + k) a step and direction; the state that starts is a unit, given or not."""
     model = kind(3, 2, 2, batch_first=True, bidirectional=bidirectional)
