@@ -38,8 +38,8 @@ def intervals(graph: Graph, box: Mapping[str, Interval] | None = None, live: fro
     >>> from leadline.graph.trace import trace
     >>> graph = trace(torch.nn.Tanh(), torch.zeros(2))
     >>> found = intervals(graph)[graph.outputs["output"]]
-    >>> found.lo.tolist(), found.hi.tolist()
-    ([-1.0, -1.0], [1.0, 1.0])
+    >>> [round(end, 12) for end in (*found.lo.tolist(), *found.hi.tolist())]
+    [-1.0, -1.0, 1.0, 1.0]
     """
     named = {graph.inputs[name]: interval for name, interval in (box or {}).items()}
 

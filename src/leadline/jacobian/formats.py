@@ -25,7 +25,7 @@ def format_depths(law: GrowthLaw) -> dict[str, int | None]:
     >>> from leadline.jacobian.growth import fit_law
     >>> import numpy as np
     >>> format_depths(fit_law(np.log(np.full(10, 0.25))))
-    {'float16': 13, 'bfloat16': 68, 'float32': 76}
+    {'float16': 13, 'bfloat16': 67, 'float32': 75}
     """
     return {name: _depth(law, dtype) for name, dtype in FORMATS.items()}
 
