@@ -95,6 +95,10 @@ class Stream:
         self._plans: dict[int, Plan] = {}
         self._live: tuple[Machine, Plan, int] | None = None
 
+    def using(self, backend: Backend) -> Stream:
+        """Return the same stream on another backend, without reading the model again."""
+        return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
+
     @property
     def schedule(self) -> Schedule:
         """The order in which points are computed."""
