@@ -99,6 +99,7 @@ def test_idx_folder_round_trip(tmp_path: Path) -> None:
         (gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 24) + bytes(23)), "23 bytes"),
         (gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 23) + bytes(23)), "do not match"),
     ],
+    ids=["text", "cut short", "foreign", "header only", "a byte short", "another number"],  # gzip bytes hold the time
 )
 def test_a_corrupt_idx_file_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     idx_folder(tmp_path)
