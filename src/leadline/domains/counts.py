@@ -104,6 +104,7 @@ def count(
     --------
     A causal convolution of three taps on four positions misses three edges at the border, for each of 2 · 5 channels.
 
+    >>> import torch
     >>> padded = nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(2, 5, 3))
     >>> found = count(padded, torch.zeros(1, 2, 4))
     >>> found.macs, found.connections, found.by_module["1"].parameters
