@@ -133,7 +133,7 @@ class Attention(nn.Module):
             blind = self.later.clone()
             blind[1] = True
             scores = scores.masked_fill(blind, self.value)
-        return scores.softmax(-1) @ v
+        return F.dropout(scores.softmax(-1), 0.1, self.training) @ v
 
 
 class MultiHead(nn.Module):
