@@ -102,11 +102,10 @@ def test_masked_convolutions_draw_what_the_naive_sampler_draws(kernels: list[Any
             assert made.schedule.length <= height * width
 
 
-@given(st.sampled_from([None, 1, 3]), st.integers(4, 12))
-@QUICK
-def test_attention_streams_past_the_traced_length_until_its_table_ends(window: int | None, length: int) -> None:
+@pytest.mark.parametrize("window", [None, 3])
+def test_attention_streams_past_the_traced_length_until_its_table_ends(window: int | None) -> None:
     model = AttentionNet(window, 4, 16).double().eval()
-    x = torch.randint(5, (2, length))
+    x = torch.randint(5, (2, 7))
     longer = torch.randint(5, (2, 16))
     for made in streams(model, x, layout="b t -> b t v"):
         assert made.lag == 0

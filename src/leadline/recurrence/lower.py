@@ -65,6 +65,7 @@ _RULES: dict[str, Rule] = _VIEWS | {
     "grid_lstm": rules_scan.grid,
 }
 _BY_KIND: dict[Kind, Rule] = {
+    Kind.CREATION: rules_pointwise.created,
     Kind.POINTWISE: rules_pointwise.pointwise,
     Kind.SOFTMAX: rules_pointwise.reduce,
     Kind.REDUCTION: rules_pointwise.reduce,

@@ -51,6 +51,17 @@ def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
     return tuple(out)
 
 
+def created(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
+    given = {name: torch.zeros(v.shape) if isinstance(v, Field) else _plain(v) for name, v in args.items()}
+    made = invoked(node, given)
+    return Fixed(made, made)
+
+
+def _plain(value: Any) -> Any:
+    return value.tensor if isinstance(value, Fixed) else value
+
+
 def lookup(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Choose rows of a fixed table by computed integers: embeddings."""
     table, read = (args["weight"], args["indices"]) if "weight" in args else (args["self"], args["indices"][0])

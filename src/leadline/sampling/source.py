@@ -96,7 +96,7 @@ class Source:
     def fingerprint(self) -> tuple[Any, ...]:
         """Return what changes when a weight does: storage, version, and for hidden changes the sum of values."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
-        sums = [float(t.detach().double().sum()) for t in tensors if t.is_floating_point()]
+        sums = [float(t.detach().double().sum()).hex() for t in tensors if t.is_floating_point()]
         return (*((t.data_ptr(), t._version) for t in tensors), *sums)
 
     def longer(self, length: int) -> Source:
@@ -111,17 +111,12 @@ class Source:
         inputs = {name: self._stretched(name, axis, length) for name in self.inputs}
         try:
             with _evaluating(self.model):
-                graph = trace(_ByName(self.model, tuple(inputs)), *inputs.values())
+                graph = trace(self.model, **inputs)
         except (LeadlineError, RuntimeError, IndexError) as error:
             raise UsageError(
                 f"the model does not take {length} positions along {axis}, as where a positional table ends: {error}"
             ) from error
-        renamed = dict(zip(graph.inputs, inputs.values(), strict=True))
-        layout = Layout(
-            dict(zip(graph.inputs, self.layout.inputs.values(), strict=True)),
-            {next(iter(graph.outputs)): self.layout.outputs[self.output]},
-        )
-        return Source(self.model, renamed, layout, self.order, next(iter(graph.outputs)), graph)
+        return Source(self.model, inputs, self.layout, self.order, self.output, graph)
 
     def _stretched(self, name: str, axis: str, length: int) -> Tensor:
         axes, tensor = self.layout.inputs[name], self.inputs[name]
@@ -129,15 +124,3 @@ class Source:
             return tensor
         dim = axes.index(axis)
         return tensor.index_select(dim, torch.arange(length) % tensor.shape[dim])
-
-
-class _ByName(nn.Module):
-    """Calls a model with its tensors by name."""
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.model, self.names = model, names
-        self.training = model.training
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.model(**dict(zip(self.names, tensors, strict=True)))
