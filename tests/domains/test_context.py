@@ -77,7 +77,11 @@ def test_block_context_holds_what_perturbation_shows(name: str) -> None:
     found, shown = mapped(model, inputs, "b t c -> b t v"), dependence(model, inputs, "b t c -> b t v")
     assert not (shown & ~found).any()
     exact = not any(word in name for word in HIDDEN) and name not in FINITE and name not in PRESENT
-    if exact and name not in ("leak: attention, a weak mask", "leak: zero-initialised centred conv"):
+    finite = (
+        "leak: attention, a weak mask",
+        "leak: attention, a fully masked row",
+    )  # no structure, so the map is larger
+    if exact and name not in (*finite, "leak: zero-initialised centred conv"):
         np.testing.assert_array_equal(found, shown)
 
 

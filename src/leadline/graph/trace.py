@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -48,11 +49,8 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
     Examples
     --------
-    >>> print(trace(nn.Linear(3, 2), torch.ones(1, 3)))
-    %0 parameter() : 2×3  [the model itself]
-    %1 parameter() : 2  [the model itself]
-    %2 input() : 1×3  [the model itself]
-    %3 aten.linear.default(%2, %0, %1) : 1×2  [the model itself]
+    >>> [(node.op, node.shape) for node in trace(nn.Linear(3, 2), torch.ones(1, 3)).nodes]
+    [('parameter', (2, 3)), ('parameter', (2,)), ('input', (1, 3)), ('aten.linear.default', (1, 2))]
     """
     call = Call(model, inputs, kwargs)
     with quiet(model):
@@ -192,12 +190,20 @@ def _export(call: Call) -> ExportedProgram:
             for overload in _overloads(packet):
                 if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
                     table.pop(overload)  # type: ignore[no-untyped-call]
+        # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
+        table.update(get_decompositions(_opaque(program)))  # type: ignore[no-untyped-call]
         decomposed: ExportedProgram = program.run_decompositions(table)
         return decomposed
     except TraceError:
         raise
     except Exception as error:
         raise TraceError(_explain(call.model, error)) from error
+
+
+def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
+    """List the operations that the op table does not know."""
+    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    return [t for t in targets if isinstance(t, torch._ops.OpOverload) and kind_of(str(t)) is Kind.OPAQUE]
 
 
 def _is_functional(program: ExportedProgram) -> bool:
