@@ -24,7 +24,7 @@ def test_each_block_has_its_verdict(family: str, name: str) -> None:
     assert judged(Recipe((full,), family, tokens=False, seed=0)) == family
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(recipes())
 def test_generated_networks_have_their_verdicts(recipe: Recipe) -> None:
     assert judged(recipe) == recipe.verdict

@@ -68,7 +68,14 @@ def test_zoo_context_equals_perturbation(name: str) -> None:
 HIDDEN = ["round", "sign", "argmax", "sort", "max", "routing", "where", "cummax", "mean_over"]
 
 
-@pytest.mark.parametrize("name", [*STRUCTURAL, *FINITE, *PRESENT, *(f"leak: {name}" for name in LEAKS)])
+# Where a finite mask or a zero in a parameter hides a dependence, structure still sees it.
+WEAK = {*FINITE, *PRESENT, "leak: zero-initialised centred conv", "leak: attention, a weak mask",
+        "leak: attention, a fully masked row"}  # fmt: skip
+BLOCKS = [*STRUCTURAL, *FINITE, *PRESENT, *(f"leak: {name}" for name in LEAKS)]
+
+
+@pytest.mark.parametrize("name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow)
+                                  for i, n in enumerate(BLOCKS)])  # fmt: skip
 def test_block_context_holds_what_perturbation_shows(name: str) -> None:
     leak = name.startswith("leak: ")
     make = LEAKS[name.removeprefix("leak: ")] if leak else {**STRUCTURAL, **FINITE, **PRESENT}[name]
@@ -112,7 +119,7 @@ def grids(draw: st.DrawFn) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(grids())
 def test_grid_context_equals_perturbation(model: nn.Sequential) -> None:
     inputs = (torch.randn(1, 2, 4, 6, dtype=torch.float64),)
