@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
-from leadline.sampling.interpreter import multiply
+from leadline.sampling.kernels import multiply
 
 ROUNDS = 5
 RESULTS = Path(__file__).parent / "results" / "streams.json"

@@ -108,7 +108,7 @@ class Source:
             If the model does not take such inputs: a positional table ends.
         """
         axis = self.system.axes[0]
-        inputs = {name: self._stretched(name, axis, length) for name in self.inputs}
+        inputs: dict[str, Any] = {name: self._stretched(name, axis, length) for name in self.inputs}
         try:
             with _evaluating(self.model):
                 graph = trace(self.model, **inputs)
