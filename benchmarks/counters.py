@@ -202,14 +202,14 @@ def main() -> None:
         five_depths(replace(resnet, model=Columns(resnet.model)), {"x": "b c h w", "output": "b w"}, 0),
     ]
     print(*depths, sep="\n", flush=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    machine = {"torch": torch.__version__, "python": sys.version.split()[0], "processor": platform.machine()}
+    RESULTS.mkdir(exist_ok=True)
     for case in every:
         rows.append(row(case))
         print(rows[-1], flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    machine = {"torch": torch.__version__, "python": sys.version.split()[0], "processor": platform.machine()}
-    (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "counters.md").write_text(markdown(rows))
+        (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
+        (RESULTS / "counters.md").write_text(markdown(rows))
 
 
 if __name__ == "__main__":
