@@ -8,8 +8,8 @@ OUT    ?= out
 
 # The main job on real data: two models trained, sampled and compared.
 demo: $(VENV)/.run
-	$(BIN)/leadline train pixelcnn --data digits --recipe demo --run $(OUT)/demo/pixelcnn --fresh
-	$(BIN)/leadline train mdrnn --data digits --recipe demo --run $(OUT)/demo/mdrnn --fresh
+	$(BIN)/leadline train pixelcnn --data digits --recipe demo --run $(OUT)/demo/pixelcnn --resume
+	$(BIN)/leadline train mdrnn --data digits --recipe demo --run $(OUT)/demo/mdrnn --resume
 	$(BIN)/leadline compare $(OUT)/demo/pixelcnn $(OUT)/demo/mdrnn --html $(OUT)/demo/report.html --json $(OUT)/demo/report.json
 
 test: check
