@@ -150,15 +150,16 @@ class MultiHead(nn.Module):
 
 
 class TimeMixer(nn.Module):
-    """A matrix over time times a mask."""
+    """A matrix over time times a mask, or cut to a triangle."""
 
-    def __init__(self, diagonal: int = 0) -> None:
+    def __init__(self, diagonal: int = 0, cut: bool = False) -> None:
         super().__init__()
+        self.cut = cut
         self.weight = nn.Parameter(torch.randn(T, T) / 3)
         self.register_buffer("mask", torch.ones(T, T).tril(diagonal))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("ts,bsc->btc", self.weight * self.mask, x)
+        return torch.einsum("ts,bsc->btc", self.weight.tril() if self.cut else self.weight * self.mask, x)
 
 
 class Routed(nn.Module):
@@ -245,6 +246,7 @@ STRUCTURAL: dict[str, Callable[[], nn.Module]] = {
     "multi-head, bool": lambda: MultiHead(False),
     "multi-head, float": lambda: MultiHead(True),
     "time mixer": TimeMixer,
+    "lower triangular mixer": lambda: TimeMixer(cut=True),
     "routing of channels": lambda: Routed(False),
     "layer norm": lambda: nn.LayerNorm(C),
     "rms norm": lambda: nn.RMSNorm(C),
@@ -264,6 +266,10 @@ STRUCTURAL: dict[str, Callable[[], nn.Module]] = {
         "pooling of the past": _pooled,
         "unfolded past": _unfolded,
         "constant gather": lambda x: x[:, PAST],
+        "constant scatter": lambda x: torch.zeros_like(x).index_add(1, torch.tensor([2, 2, 3, 5, 5, 5]), x),
+        "lower triangle of scores": lambda x: (x @ x.mT).tril() @ x,
+        "lower triangle, assembled": lambda x: torch.where(torch.ones(T, T).tril() == 1, x @ x.mT, 0.0) @ x,
+        "scale read from the first": lambda x: x * x[0, 0, 0].item(),
         "flip twice": lambda x: x.flip(1).tanh().flip(1),
         "reversed cumsum of reversed time": lambda x: x.flip(1).flip(1).cumsum(1),
         "exclusive chunk states": _chunk_states(False),
@@ -322,6 +328,10 @@ LEAKS: dict[str, Callable[[], nn.Module]] = {
         "interpolation": lambda x: F.interpolate(x.mT[..., ::2], size=T, mode="linear").mT,
         "inclusive chunk states": _chunk_states(True),
         "gather where the data says": _picked,
+        "scatter where the data says": lambda x: torch.zeros_like(x).scatter(1, x.argsort(1), x),
+        "constant scatter": lambda x: x.index_add(1, torch.tensor([0, 0, 2, 3, 4, 5]), x),
+        "upper triangle of scores": lambda x: (x @ x.mT).triu() @ x,
+        "scale read from the last": lambda x: x * x[0, -1, 0].item(),
         "constant gather": lambda x: x[:, [0, 2, 1, 3, 4, 5]],
         "last": lambda x: x + x[:, -1:],
     }.items()},

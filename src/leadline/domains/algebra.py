@@ -31,6 +31,9 @@ class Algebra(Protocol):
     def contract(self, x: Tensor, mask: Tensor) -> Tensor:
         """Combine, for each i and j, the elements ``x[n, i, k]`` whose ``mask[n, k, j]`` is set; n may broadcast."""
 
+    def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
+        """Combine each element of `source` with the element of `x` at its place along an axis."""
+
 
 class Ranks:
     """The latest rank: each element is one plus the largest rank of the inputs that it may depend on."""
@@ -66,6 +69,10 @@ class Ranks:
         out = out if back is None else out[..., back]
         return out.expand(batch, rows, columns)
 
+    def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
+        """Take the latest at each place."""
+        return x.scatter_reduce(dim, places, source, "amax")
+
 
 class Links:
     """The number of paths, through one operation: linear, so that its transpose finds the inputs behind an output."""
@@ -85,3 +92,7 @@ class Links:
     def contract(self, x: Tensor, mask: Tensor) -> Tensor:
         """Multiply by the mask."""
         return x @ mask.to(x.dtype)
+
+    def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
+        """Add up at each place."""
+        return x.scatter_add(dim, places, source)

@@ -91,4 +91,4 @@ def carried(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) 
         found = links(ref)
         return torch.zeros(()).expand(flow.shape(ref)) if found is None else found
 
-    return evaluate(node, value, **fills(node, 0.0))
+    return evaluate(node, value, **fills(node))

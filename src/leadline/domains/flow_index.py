@@ -8,7 +8,7 @@ from torch import Tensor
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.flow import Flow, Links, carried, shaped
 from leadline.domains.pattern import data_refs
-from leadline.graph.ir import Node
+from leadline.graph.ir import Node, Ref
 
 
 def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -79,19 +79,37 @@ def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return shaped(node, None if places is None else places.unsqueeze(-1))
     if _constant_places(flow, node):
         return carried(flow, node, links, data_refs(node) or frozenset())
-    rest = [ref for ref in node.refs if ref != named["self"]]
-    dim = named.get("dim")
-    if dim is not None and all(len(flow.shape(ref)) in (0, len(node.shape)) for ref in rest):
-        kept = [_along(flow, links(ref), dim) for ref in rest]
-        if all(k is None or _fits(k, node.shape) for k in kept):
-            return shaped(node, flow.all_of(links(named["self"]), *kept))
-    total = flow.total([links(ref) for ref in rest])
-    return shaped(node, flow.all_of(links(named["self"]), total))
+    dim, index = named.get("dim"), named.get("index")
+    written = named.get("src", named.get("source"))
+    if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:
+        return shaped(node, _combined(flow, node, links, dim, index, written))
+    rest = [links(ref) for ref in node.refs if ref != named["self"]]
+    if dim is None:
+        return shaped(node, flow.all_of(links(named["self"]), flow.total(rest)))
+    return shaped(node, flow.all_of(links(named["self"]), *(_anywhere(flow, node, part, dim) for part in rest)))
 
 
-def _along(flow: Flow, links: Links, dim: int) -> Links:
-    return links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
+def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref, written: Ref) -> Links:
+    """Join what is written at constant places with what was there."""
+    places, source, target = flow.facts[index].value, links(written), links(node.bound()["self"])
+    assert places is not None
+    if source is None:
+        return target
+    if places.ndim < source.ndim:  # index_add: one index for each slice
+        places = places.reshape([-1 if d == dim % source.ndim else 1 for d in range(source.ndim)]).expand(source.shape)
+    source = source[tuple(slice(size) for size in places.shape)]
+    target = torch.zeros(node.shape) if target is None else target
+    return flow.algebra.scatter(target, dim, places, source)
+
+
+def _anywhere(flow: Flow, node: Node, links: Links, dim: int) -> Links:
+    """Let a slice reach any place along the axis; a tensor of another form reaches all of the result."""
+    if links is None or links.ndim in (0, len(node.shape)):
+        reduced = links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
+        if reduced is None or reduced.ndim == 0 or _fits(reduced, node.shape):
+            return reduced
+    return flow.total([links])
 
 
 def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
-    return x.ndim == 0 or all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
+    return all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))

@@ -39,6 +39,12 @@ def _links(argument: object, links: Lookup[Links]) -> Links:
     return links(argument) if isinstance(argument, Ref) else None
 
 
+def creation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Depend on numbers that were read from tensors, not on a tensor that gives only its shape."""
+    like = node.bound().get("self")
+    return shaped(node, flow.total([links(ref) for ref in node.refs if ref != like]))
+
+
 def noise(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the noise's parameters, not on a tensor that gives only its shape."""
     if node.op.split(".")[1].endswith("_like") or node.op.split(".")[1].startswith("rand"):

@@ -18,7 +18,7 @@ from leadline.graph.ops import Kind
 Rule: TypeAlias = Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]
 
 RULES: dict[Kind, Rule] = {
-    Kind.CREATION: lambda _, node, __: (None,) * len(node.outputs),
+    Kind.CREATION: local.creation,
     Kind.POINTWISE: local.pointwise,
     Kind.RANDOM: local.noise,
     Kind.VIEW: local.view,

@@ -102,8 +102,11 @@ class _Rules:
         return value
 
     def creation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Carry it out: it reads shapes only. Memory that nobody wrote is not known."""
-        return nothing(node, facts) if "empty" in node.op else _facts(evaluate(node, self.values(facts)))
+        """Carry it out, reading no more than the shape of `self`. Memory that nobody wrote is not known."""
+        read = [ref for ref in node.refs if ref != node.bound().get("self")]
+        if "empty" in node.op or not all(facts(ref).constant for ref in read):
+            return nothing(node, facts)
+        return _facts(evaluate(node, self.values(facts)))
 
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
@@ -122,25 +125,31 @@ class _Rules:
         data = data_refs(node)
         if data is None or not all(facts(ref).constant for ref in node.refs if ref not in data):
             return nothing(node, facts)
-        if all(facts(ref).empty for ref in data) and not fills(node, 0.0):
+        if (all(facts(ref).empty for ref in data) and not writes(node)) or "complex" in node.op:
             return nothing(node, facts)
         constants = self.values(facts)
 
         def known(ref: Ref) -> Tensor:
-            return facts(ref).where_known(self.graph.meta(ref).shape).byte() if ref in data else constants(ref)
+            return facts(ref).where_known(self.graph.meta(ref).shape).float() if ref in data else constants(ref)
+
+        def unwritten(ref: Ref) -> Tensor:
+            return torch.ones(()).expand(self.graph.meta(ref).shape) if ref in data else constants(ref)
 
         def bias(ref: Ref) -> Tensor:
             offset = facts(ref).offset() if ref in data else constants(ref)
             return stand_in(self.graph.meta(ref)).float() if offset is None else offset
 
         values = evaluate(node, constants)
-        knowns = evaluate(node, known, **fills(node, 1.0))
+        knowns = evaluate(node, known, **fills(node))
+        kept = evaluate(node, unwritten, **fills(node)) if writes(node) else values
         biases: tuple[Tensor | None, ...] = (None,) * len(values)
         if any(facts(ref).bias is not None for ref in data):
             biases = evaluate(node, bias)
         return tuple(
-            UNKNOWN if v is None or k is None else partial(v, k.bool(), b)
-            for v, k, b in zip(values, knowns, biases, strict=True)
+            UNKNOWN
+            if v is None or k is None or o is None
+            else partial(v, (k > 0) | (o == 0) if writes(node) else k > 0, b)
+            for v, k, o, b in zip(values, knowns, kept, biases, strict=True)
         )
 
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
@@ -204,11 +213,16 @@ def data_refs(node: Node) -> frozenset[Ref] | None:
     return frozenset(named[name] for name in names if isinstance(named.get(name), Ref))
 
 
-def fills(node: Node, value: float) -> dict[str, float]:
-    """Exchange the literal that a padding writes."""
+def writes(node: Node) -> bool:
+    """Whether a view or scatter puts literals beside the elements that it moves."""
+    return node.op.split(".")[1] in ("tril", "triu", "diag_embed", "block_diag") or bool(fills(node))
+
+
+def fills(node: Node) -> dict[str, float]:
+    """Exchange the literal that a padding or a scatter writes by zero."""
     packet = node.op.split(".")[1]
-    constant = packet == "constant_pad_nd" or (packet == "pad" and node.bound().get("mode") == "constant")
-    return {"value": value} if constant else {}
+    padding = packet == "constant_pad_nd" or (packet == "pad" and node.bound().get("mode") == "constant")
+    return {"value": 0.0} if padding or node.op == "aten.scatter.value" else {}
 
 
 def _facts(values: tuple[Tensor | None, ...]) -> tuple[Facts, ...]:

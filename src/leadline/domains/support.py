@@ -75,7 +75,7 @@ def _varying(graph: Graph, facts: Mapping[Ref, Facts]) -> frozenset[Ref]:
     """Values that rest on an input and are not constants."""
     found: set[Ref] = {Ref(index) for index in graph.inputs.values()}
     for node in graph.nodes:
-        if node.kind not in LEAVES and node.kind is not Kind.CREATION and any(ref in found for ref in node.refs):
+        if node.kind not in LEAVES and any(ref in found for ref in node.refs):
             found |= {
                 ref
                 for i, meta in enumerate(node.outputs)

@@ -46,14 +46,14 @@ _PACKETS = {
         clamp_min clip clone complex _conj conj _conj_physical conj_physical contiguous copy copysign cos cosh
         deg2rad detach digamma div divide elu eq erf erfc erfinv exp exp2 expm1 fill floor floor_divide fmax fmin
         fmod frac ge gelu greater greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 imag
-        isclose isfinite isinf isnan isneginf isposinf le leaky_relu lerp less less_equal lgamma lift_fresh
-        lift_fresh_copy log log10 log1p log2 log_sigmoid log_sigmoid_forward logaddexp logaddexp2 logical_and
-        logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul multiply mvlgamma
-        nan_to_num ne neg _neg_view negative not_equal polar polygamma positive pow prelu rad2deg real reciprocal
-        relu relu6 remainder resolve_conj resolve_neg round rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc
-        sinh softplus softshrink special_erf special_erfcx special_expit special_i0e special_log_ndtr special_ndtr
-        special_xlog1py sqrt square sub subtract tan tanh threshold to _to_copy true_divide trunc type_as where
-        xlogy
+        isclose isfinite isinf isnan isneginf isposinf item le leaky_relu lerp less less_equal lgamma lift_fresh
+        lift_fresh_copy _local_scalar_dense log log10 log1p log2 log_sigmoid log_sigmoid_forward logaddexp
+        logaddexp2 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul
+        multiply mvlgamma nan_to_num ne neg _neg_view negative not_equal polar polygamma positive pow prelu rad2deg
+        real reciprocal relu relu6 remainder resolve_conj resolve_neg round rsqrt rsub selu sgn sigmoid sign signbit
+        silu sin sinc sinh softplus softshrink special_erf special_erfcx special_expit special_i0e special_log_ndtr
+        special_ndtr special_xlog1py sqrt square sub subtract tan tanh threshold to _to_copy true_divide trunc
+        type_as where xlogy
     """,
     Kind.VIEW: """
         atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to cat channel_shuffle chunk
@@ -80,7 +80,7 @@ _PACKETS = {
         min mode nanmedian nansum norm prod std std_mean sum var var_mean
     """,
     Kind.CUMULATIVE: "cummax cummin cumprod cumsum logcumsumexp",
-    Kind.MIXING: "_fft_c2c _fft_c2r _fft_r2c sort topk",
+    Kind.MIXING: "_fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2 fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk",
     Kind.SOFTMAX: "softmax log_softmax _softmax _log_softmax ",
     Kind.NORMALISATION: """
         batch_norm _fused_rms_norm group_norm layer_norm native_batch_norm _native_batch_norm_legit
@@ -113,6 +113,9 @@ _OVERLOADS = {
     "aten.repeat_interleave.self_int": Kind.VIEW,
     "aten.argsort.default": Kind.MIXING,
     "aten.where.default": Kind.OPAQUE,  # indices: the shape depends on values
+    "prims.fft_r2c.default": Kind.MIXING,  # what torch decomposes other transforms to
+    "prims.fft_c2c.default": Kind.MIXING,
+    "prims.fft_c2r.default": Kind.MIXING,
     "leadline.grid_rnn.default": Kind.SCAN,
     "leadline.grid_lstm.default": Kind.SCAN,
 }

@@ -319,7 +319,7 @@ class _Reader:
                 kind=kind_of(str(node.target)),
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
-                outputs=tuple(_meta(part) if isinstance(part, Tensor) else None for part in parts),
+                outputs=tuple(map(_meta, parts)),
                 place=self._place(node),
                 target=node.target,  # type: ignore[arg-type]
             )
@@ -358,5 +358,15 @@ def _strip(path: str) -> str:
     return path.removeprefix("model").removeprefix(".") if path == "model" or path.startswith("model.") else path
 
 
-def _meta(value: Tensor) -> Meta:
-    return Meta(tuple(int(size) for size in value.shape), value.dtype)
+_NUMBERS = {torch.SymInt: torch.int64, torch.SymFloat: torch.float64, torch.SymBool: torch.bool}
+
+
+def _meta(value: Any) -> Meta | None:
+    """Shape and dtype of a tensor; numbers read from one count as scalars, None and other values as nothing."""
+    if not isinstance(value, Tensor):
+        return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
+    if not all(isinstance(size, int) for size in value.shape):
+        raise TraceError(
+            f"a tensor's shape {list(value.shape)} depends on values; a graph would hold for this input only"
+        )
+    return Meta(tuple(value.shape), value.dtype)
