@@ -80,7 +80,10 @@ _PACKETS = {
         min mode nanmedian nansum norm prod std std_mean sum var var_mean
     """,
     Kind.CUMULATIVE: "cummax cummin cumprod cumsum logcumsumexp",
-    Kind.MIXING: "_fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2 fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk",
+    Kind.MIXING: """
+        _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2 fft_irfftn
+        _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk
+    """,
     Kind.SOFTMAX: "softmax log_softmax _softmax _log_softmax ",
     Kind.NORMALISATION: """
         batch_norm _fused_rms_norm group_norm layer_norm native_batch_norm _native_batch_norm_legit
