@@ -129,8 +129,26 @@ def test_density_and_frobenius_of_an_orthogonal_map_are_exact():
     spread = density(Identity(64), steps=5, probes=3, generator=seeded())
     assert spread.moment(2.0).value == pytest.approx(1.0)
     assert spread.below(1 - 1e-9).value == pytest.approx(0.0)
-    measured = frobenius(Identity(64), probes=200, generator=seeded())
-    assert abs(measured.value - 8.0) < 4 * measured.sem
+    found = largest(Identity(300), 6, tolerance=1e-9, generator=seeded())
+    assert frobenius(found.probes, 300, 1.0).value == pytest.approx(300**0.5)
+
+
+def test_the_stated_error_of_the_frobenius_norm_is_no_less_than_the_spread_of_many_estimates():
+    A = Dense(with_values([1 / (1 + i) for i in range(60)], 70, 60))
+    found = [largest(A, 1, tolerance=1.0, generator=seeded(seed), block=3) for seed in range(300)]
+    norms = [frobenius(ritz.probes, 60, 1.0) for ritz in found]
+    values = torch.tensor([norm.value for norm in norms])
+    assert values.std() <= norms[0].sem
+    assert values.square().mean().sqrt().item() == pytest.approx(torch.linalg.norm(A.matrix).item(), rel=0.05)
+
+
+@settings(max_examples=25)
+@given(m=st.integers(12, 60), n=st.integers(12, 60), power=st.floats(0.2, 2.0), seed=st.integers(0, 10**6))
+def test_a_loose_tolerance_is_met_though_residuals_are_far_larger(m, n, power, seed):
+    A = with_values([(1 + i) ** -power for i in range(min(m, n))], m, n, seed)
+    found = largest(Dense(A), 3, tolerance=1e-3, generator=seeded(seed), block=2)
+    truth = torch.linalg.svdvals(A)[:3]
+    assert ((truth - found.values) / truth).max() < 1e-3
 
 
 def test_no_values_at_all_are_refused():

@@ -6,6 +6,10 @@ and ``‖Aᵀ U p - θ V q‖ = ‖R p‖``, so some singular value of A lies wi
 singular value of A of the same rank (Cauchy interlacing): a lower estimate, never an upper bound. A block of k
 columns also finds values that coincide up to k times (orthogonal networks), which a single vector cannot.
 
+How far below it may be is quadratic in the residuals. Split AᵀA into the span of the first k right vectors, where it is
+diag(θ²), and the rest, C: by the Schur complement ``σ_i² - θ_i² ≤ ‖R P_k Θ_k‖² / (θ_i² - ‖C‖)``, and ‖C‖ is about
+``θ_(k+1)²``. The iteration stops by this estimate; what it reports is the residual.
+
 Source: Golub, Luk and Overton, A block Lanczos method for computing the singular values of a matrix (1981); here with
 full reorthogonalisation, twice.
 """
@@ -33,11 +37,14 @@ class Ritz:
         Of each: some singular value of the operator lies this near.
     products
         Columns multiplied by the operator and by its transpose, together.
+    probes
+        Squared norms of what the operator makes of the start, orthonormal columns in random directions.
     """
 
     values: Float[Tensor, "j"]
     residuals: Float[Tensor, "j"]
     products: int
+    probes: Float[Tensor, "b"]
 
 
 class Bases:
@@ -50,11 +57,15 @@ class Bases:
         self.B = start.new_zeros(0, 0)
         self.next, _, _ = orthonormalised(start, self.V)
         self.residual, self.last = start.new_zeros(0, 0), 0
+        self.probes = start.new_zeros(0)
 
     def grow(self, limit: int) -> None:
         """Take the next block into V, its image into U, and find the block after it."""
         block = self.next[:, : limit - self.V.shape[1]]
-        left, against, within = orthonormalised(self.A.matmat(block), self.U)
+        image = self.A.matmat(block)
+        if not self.V.shape[1]:
+            self.probes = image.square().sum(dim=0)
+        left, against, within = orthonormalised(image, self.U)
         rows = torch.cat([self.B, self.B.new_zeros(left.shape[1], self.B.shape[1])])
         self.B = torch.cat([rows, torch.cat([against, within])], dim=1)
         self.V, self.U = torch.cat([self.V, block], dim=1), torch.cat([self.U, left], dim=1)
@@ -63,18 +74,18 @@ class Bases:
         self.products += block.shape[1] + left.shape[1]
         self.last = left.shape[1]
 
-    def ritz(self) -> tuple[Float[Tensor, "j"], Float[Tensor, "j"]]:
-        """Return the singular values of B and their residuals."""
+    def ritz(self) -> tuple[Float[Tensor, "j"], Float[Tensor, "r j"]]:
+        """Return the singular values of B, and the residual of each in the basis of the next block."""
         P, values, _ = torch.linalg.svd(self.B, full_matrices=False)
-        tail = P[P.shape[0] - self.last :]
-        return values, torch.linalg.vector_norm(self.residual @ tail, dim=0)
+        return values, self.residual @ P[P.shape[0] - self.last :]
 
 
 def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator, block: int | None = None) -> Ritz:
-    """Return the `k` largest singular values, once the residual of each is within `tolerance` of its value.
+    """Return the `k` largest singular values, once each is estimated to be within `tolerance` of the operator's.
 
-    Values that are zero to working precision, relative to the largest, count as found. A `block` of fewer than k
-    columns needs fewer products, but may miss copies of a value that occurs more often than it has columns.
+    The tolerance is relative. Values that are zero to working precision, relative to the largest, count as found. A
+    `block` of fewer than k columns needs fewer products, but may miss copies of a value that occurs more often than it
+    has columns.
 
     Examples
     --------
@@ -96,10 +107,11 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
     noise = 10 * torch.finfo(A.dtype).eps
     while True:
         bases.grow(n)
-        values, residuals = bases.ritz()
-        values, residuals = values[:k], residuals[:k]
+        values, remainders = bases.ritz()
+        errors = shortfall(values, remainders, k)
+        values, residuals = values[:k], torch.linalg.vector_norm(remainders[:, :k], dim=0)
         enough = torch.clamp(tolerance * values, min=noise * float(values[0]) if len(values) else 0.0)
-        settled = len(values) >= k and bool((residuals <= enough).all())
+        settled = len(values) >= k and bool((errors <= enough).all())
         exhausted = bases.next.shape[1] == 0
         if (
             exhausted and len(values) < k and bases.V.shape[1] < n
@@ -107,7 +119,25 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
             bases.next, _, _ = orthonormalised(fresh(), bases.V)
             continue
         if settled or exhausted or bases.V.shape[1] >= n:
-            return Ritz(_padded(values, min(k, n)), _padded(residuals, min(k, n)), bases.products)
+            return Ritz(_padded(values, min(k, n)), _padded(residuals, min(k, n)), bases.products, bases.probes)
+
+
+def shortfall(values: Float[Tensor, "j"], remainders: Float[Tensor, "r j"], k: int) -> Float[Tensor, "i"]:
+    """Estimate how far each of the first k values is below the operator's: by its residual, or that squared over a gap.
+
+    Examples
+    --------
+    >>> shortfall(torch.tensor([2.0, 1.0]), torch.tensor([[0.1, 0.5]]), 1)
+    tensor([0.0033])
+    """
+    first, next_ = values[:k], values[k] if len(values) > k else values.new_zeros(())
+    residuals: Tensor = torch.linalg.vector_norm(remainders[:, :k], dim=0)
+    if len(values) <= k or not remainders.numel():
+        return residuals
+    coupling: Tensor = torch.linalg.matrix_norm(remainders[:, :k] * first, ord=2)
+    gaps = (2 * first * (first**2 - next_**2)).clamp(min=torch.finfo(values.dtype).tiny)
+    errors: Tensor = torch.minimum(residuals, coupling.square() / gaps)
+    return errors
 
 
 def orthonormalised(

@@ -36,7 +36,7 @@ class Spectrum:
     shape
         Outputs × inputs.
     frobenius
-        Root of the sum of all squared singular values: exact with the full matrix, else Hutchinson's estimate.
+        Root of the sum of all squared singular values: exact with the full matrix, else estimated from the start.
     density
         Of all singular values, if asked for.
     method
@@ -75,7 +75,7 @@ def spectrum(
     k
         How many values; fewer if the Jacobian has fewer.
     tolerance
-        Residual that stops the iteration, relative to each value; default: 4e-10 in float64, 7e-5 in float32.
+        Relative error of the values that is asked for; default: 4e-10 in float64, 7e-5 in float32.
     block
         Columns that a product takes; default: k, which finds every value as often as it occurs. Fewer are faster.
     probes
@@ -111,7 +111,7 @@ def spectrum(
         errors=found.residuals + _rounding(A, found.values),
         status=Status.ESTIMATE,
         shape=A.shape,
-        frobenius=frobenius(A, generator=generator, seed=seed),
+        frobenius=frobenius(found.probes, min(A.shape), float(found.values[0]), seed),
         density=spread,
         method=f"block Golub-Kahan, {found.products} products ({_made(A)})",
         seed=seed,
