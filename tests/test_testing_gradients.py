@@ -37,5 +37,5 @@ def test_a_depth_to_carry_gradients_through_may_be_asked_for():
 
 
 def test_one_stage_is_no_evidence():
-    with pytest.raises(AssertionError, match="too few stages"):
+    with pytest.raises(AssertionError, match="too few"):
         assert_gradient_stable(nn.Linear(3, 3), torch.randn(1, 3))

@@ -107,7 +107,7 @@ def assert_gradient_stable(
     """
     found = gradient(model, *inputs, **kwargs)
     name = type(model).__name__
-    assert found.kind != "unknown", f"{name} has too few stages to judge: {found.verdict}"
+    assert found.kind != "unknown", f"the stages of {name} are too few to judge, or too different: {found.verdict}"
     low, high = found.rate.interval()
     drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
     assert not drifts, f"the gradient of {name} is {found.verdict}"

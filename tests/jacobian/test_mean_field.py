@@ -33,7 +33,29 @@ def test_relu_has_closed_forms():
 def test_the_identity_at_finite_batch():
     assert mean_field.batchnorm_growth(lambda x: x, batch=32) == pytest.approx(30 / 29)
     with pytest.raises(UsageError, match="identity"):
-        mean_field.batchnorm_growth(torch.relu, batch=32)
+        mean_field.batchnorm_growth(torch.tanh, batch=32)
+
+
+@pytest.mark.parametrize("batch", [6, 16])
+def test_relu_at_finite_batch_against_random_features(batch):
+    """One layer of many features at the fixed point: the mean of what a unit of gradient becomes, over the sphere."""
+    generator = torch.Generator().manual_seed(batch)
+    u = torch.randn(400_000, batch, generator=generator, dtype=torch.float64)
+    u = u - u.mean(1, keepdim=True)
+    x = u / u.square().mean(1, keepdim=True).sqrt()
+    kernel = torch.relu(x).T @ torch.relu(x) / len(x)
+    a = kernel.diagonal().mean() - (kernel.sum() - kernel.trace()) / (batch * (batch - 1))
+    g = torch.randn(len(x), batch, generator=generator, dtype=torch.float64)
+    g = (g - g.mean(1, keepdim=True)) * (x > 0)
+    g = g - g.mean(1, keepdim=True) - x * (x * g).mean(1, keepdim=True)
+    squares = (g.square().sum(1) / (a * u.square().mean(1))) / (batch - 1)
+    sem = squares.std().item() / len(x) ** 0.5
+    assert abs(squares.mean().item() - mean_field.batchnorm_growth(torch.relu, batch)) < 4 * sem + 1e-3
+
+
+def test_a_large_batch_is_the_limit_of_finite_ones():
+    limit = mean_field.batchnorm_growth(torch.relu)
+    assert mean_field.batchnorm_growth(torch.relu, batch=10**6) == pytest.approx(limit, rel=1e-5)
 
 
 def test_the_phases_of_tanh():

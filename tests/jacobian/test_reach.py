@@ -10,6 +10,7 @@ from torch import nn
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError
 from leadline.jacobian import gradient
+from leadline.zoo import build
 
 
 def scaled_orthogonal(width: int, depth: int, scale: float) -> nn.Sequential:
@@ -186,6 +187,31 @@ class Returns(nn.Module):
         return self.function(self.linear(x))
 
 
+class Overflows(nn.Module):
+    """Infinite, in the middle of a network."""
+
+    def forward(self, x):
+        return x * torch.inf
+
+
+class Squash(nn.Module):
+    """Finite, even of what is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.linear(torch.tanh(x))
+
+
+class Rounds(nn.Module):
+    """Integers in, integers out."""
+
+    def forward(self, x):
+        return x // 2
+
+
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
@@ -199,6 +225,44 @@ class Returns(nn.Module):
 def test_what_has_no_gradient_is_said_clearly(function, error, message):
     with pytest.raises(error, match=message):
         gradient(Returns(function), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "error", "message"),
+    [
+        (nn.LSTM(2, 3, batch_first=True), torch.ones(1, 0, 2), RuntimeError, "sequence length"),
+        (nn.Sequential(*[nn.Linear(2, 2) for _ in range(3)]), torch.ones(0, 2), NotDifferentiable, "no elements"),
+        (nn.Sequential(Squash(), Overflows(), Squash()), torch.ones(1, 2), Diverged, "stage '2'"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), torch.full((1, 2), math.nan), Diverged, "not finite"),
+        (nn.Embedding(5, 2), torch.tensor([[1, 2]]), NotDifferentiable, "single boundary"),
+        (Rounds(), torch.tensor([1, 2]), NotDifferentiable, "int64"),
+    ],
+)
+def test_stages_that_have_no_gradient_are_said_clearly(model, x, error, message):
+    with pytest.raises(error, match=message):
+        gradient(model, x)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stages_that_differ_wildly_are_not_called_stable(seed):
+    net = scaled_orthogonal(3, 6, 1.0)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for layer, scale in zip(net, (8.0, 0.1, 5.0, 0.3, 9.0, 0.1), strict=True):
+            layer.weight.mul_(scale)
+    found = gradient(net, torch.randn(2, 3, dtype=torch.float64))
+    assert found.kind == "unknown"
+    assert "differ too much" in found.verdict
+
+
+def test_the_depth_at_which_float16_gives_up_is_where_it_does():
+    specimen = build("chain", activation="sigmoid", weight=1.0, bias=-0.5, layers=12)
+    found = gradient(specimen.model.double(), torch.full((1, 1), 0.5, dtype=torch.float64))
+    lost = found.underflow_depth["float16"]
+    slopes = torch.full((lost,), 0.25, dtype=torch.float16)  # each stage's, at the fixed point 1/2
+    assert found.rate.value == pytest.approx(math.log(0.25), abs=1e-6)
+    assert slopes.double().prod().half() == 0
+    assert slopes[:-1].double().prod().half() > 0
 
 
 def test_an_unknown_output_is_named():

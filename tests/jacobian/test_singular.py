@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.jacobians import CASES
+from helpers.jacobians import CASES, First
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -12,7 +12,7 @@ from leadline.jacobian.density import density, frobenius
 from leadline.jacobian.eager import jacobian
 from leadline.jacobian.golub_kahan import largest, orthonormalised
 from leadline.jacobian.operators import Dense, Identity
-from leadline.jacobian.singular import spectrum
+from leadline.jacobian.singular import DENSE_BELOW, spectrum
 from leadline.results import Status
 
 
@@ -34,6 +34,31 @@ def test_the_iteration_agrees_with_the_dense_decomposition(name):
     truth = torch.linalg.svdvals(J.dense())
     found = largest(J, 4, tolerance=1e-10, generator=seeded())
     torch.testing.assert_close(found.values, truth[:4], rtol=1e-8, atol=0)
+
+
+def generated(kind, width, seed):
+    """Draw a model of some kind, too large for its Jacobian to be formed by default, and an input."""
+    torch.manual_seed(seed)
+    layers, shape = {
+        "dense": (lambda: [nn.Linear(90, 90), nn.Tanh(), nn.Linear(90, 90)], (3, 90)),
+        "conv": (lambda: [nn.Conv2d(2, 3, 3), nn.SiLU(), nn.Conv2d(3, 2, 3, padding=2)], (1, 2, 12, 4 * width)),
+        "recurrent": (lambda: [First((nn.RNN, nn.GRU, nn.LSTM)[seed % 3](5, 8, batch_first=True))], (2, 15 * width, 5)),
+        "attention": (lambda: [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()], (1, 20 * width, 8)),
+        "BN in train mode": (lambda: [nn.Linear(9, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 9)], (16 * width, 9)),
+    }[kind]
+    return nn.Sequential(*layers()).double(), torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv", "recurrent", "attention", "BN in train mode"])
+@settings(max_examples=2)
+@given(width=st.integers(3, 5), seed=st.integers(0, 10**6))
+def test_generated_models_agree_with_the_dense_decomposition_within_their_errors(kind, width, seed):
+    model, x = generated(kind, width, seed)
+    assert min(jacobian(model, x).shape) > DENSE_BELOW
+    found, truth = spectrum(model, x, k=3, seed=seed), torch.linalg.svdvals(jacobian(model, x).dense())
+    torch.testing.assert_close(found.values, truth[:3], rtol=1e-8, atol=0)
+    nearest = (found.values[:, None] - truth[None, :]).abs().min(dim=1).values
+    assert (nearest <= found.errors).all()
 
 
 @settings(max_examples=30)

@@ -18,22 +18,28 @@ def exhausted(
 ) -> Outcome:
     """Compare two functions of whole numbers in every case; the first difference is the counterexample.
 
+    What holds is proved for the cases tried and no more: the outcome's statement names their ranges.
+
     Examples
     --------
     >>> outcome = exhausted("n² = 2n", ({"n": n} for n in range(5)), lambda n: n * n, lambda n: 2 * n)
     >>> outcome.holds, dict(outcome.counterexample.values)
     (False, {'n': 1, 'claimed': 1, 'true': 2})
     """
-    seen = 0
+    seen, ranges = 0, dict[str, tuple[int, int]]()
     for case in cases:
         seen += 1
+        for name, value in case.items():
+            low, high = ranges.get(name, (value, value))
+            ranges[name] = min(low, value), max(high, value)
         said, is_so = claimed(**case), true(**case)
         if said != is_so:
             where = ", ".join(f"{name} = {value}" for name, value in case.items())
             evidence = f"at {where} it says {said}, but {is_so} is the case"
             values = dict(case) | {"claimed": said, "true": is_so}
             return Outcome(statement, False, Grounds.EXHAUSTIVE, evidence, Counterexample(statement, values))
-    return Outcome(statement, True, Grounds.EXHAUSTIVE, f"compared in all of {seen} cases")
+    named = ", ".join(f"{n} = {low}" if low == high else f"{n} = {low} … {high}" for n, (low, high) in ranges.items())
+    return Outcome(f"{statement} [{named}]", True, Grounds.EXHAUSTIVE, f"compared in all of {seen} cases")
 
 
 def vanishes(difference: sympy.Expr) -> bool:

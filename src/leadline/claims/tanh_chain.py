@@ -35,7 +35,7 @@ def settle(of: TanhChain, effort: Effort) -> Evidence:
     return Evidence(
         claimed=(bounded("tanh", of.weight, of.layers, sympy.Integer(1), effort),),
         instead=(bounded("tanh", of.weight, of.layers, largest, effort),),
-        aside=(_premise(), _polynomial(power), _exponential(of, rate)),
+        aside=(_premise(), _constant(logs), _polynomial(power), _exponential(of, rate)),
         quantities=(
             exact("supremum of |f'|", float(largest**of.layers)),
             exact("slope of 1/x² in n, and its coefficient of ln n", ", ".join(map(str, _expansion()))),
@@ -83,6 +83,20 @@ def _orbit(length: int, x: float = 1.0) -> NDArray[np.float64]:
         x = math.tanh(x)
         logs[n] = math.log1p(-x * x)
     return np.cumsum(logs)
+
+
+def _constant(logs: NDArray[np.float64]) -> Outcome:
+    """Follow what is left of 1/x² when the two derived terms are taken away."""
+    step, curve = _expansion()
+    statement = f"without biases, at weight 1, 1/x_n² - ({step}) n - ({curve}) ln n has a limit"
+    squares = -np.expm1(np.diff(logs, prepend=0.0))
+    n = np.array([len(logs) // 100, len(logs) // 10, len(logs)])
+    rest = 1 / squares[n - 1] - float(step) * n - float(curve) * np.log(n)
+    first, second = np.abs(np.diff(rest))
+    holds = bool(second < first < 0.05)
+    evidence = ", ".join(f"{value:.5f} at n = {at}" for value, at in zip(rest, n, strict=True))
+    case = None if holds else Counterexample(statement, {"at n": int(n[-1]), "left": float(rest[-1])})
+    return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 
 def _power(logs: NDArray[np.float64]) -> Estimate:

@@ -21,6 +21,7 @@ from leadline.domains.interval_rules import call, fixed_statistics, operand
 from leadline.domains.intervals import Values
 from leadline.graph.ir import Node, Ref
 from leadline.graph.ops import Kind
+from leadline.jacobian.grid_gains import grid_gains
 from leadline.jacobian.norms import certified_range, convolution_norm
 from leadline.jacobian.recurrent_gains import scan_gains
 from leadline.jacobian.slopes import slope_range
@@ -65,6 +66,7 @@ class Rules:
             Kind.WINDOW: self._window,
             Kind.ATTENTION: self._attention,
             Kind.SCAN: self._scan,
+            Kind.CUMULATIVE: self._cumulative,
             Kind.RANDOM: self._random,
         }
         self.transfers: Mapping[Kind, Transfer[Gain]] = {kind: partial(_if_moved, rules.get(kind)) for kind in Kind}
@@ -246,7 +248,19 @@ class Rules:
         return (rounded(0.0, (direct + through) * (1 + 1e-14)),)
 
     def _scan(self, node: Node, look: Look) -> tuple[Gain, ...]:
-        return tuple(Gain(0.0, hi) for hi in scan_gains(node, self.values, lambda ref: look(ref).hi))
+        rule = grid_gains if node.op.startswith("leadline.grid") else scan_gains
+        return tuple(Gain(0.0, hi) for hi in rule(node, self.values, lambda ref: look(ref).hi))
+
+    def _cumulative(self, node: Node, look: Look) -> tuple[Gain, ...]:
+        """Use the spectrum of the triangle of ones, ``1/(2 cos(kπ/(2n+1)))``; the others take means or copies of n."""
+        name, ref = node.op.split(".")[1], node.refs[0]
+        n = self.values[ref].lo.shape[node.bound()["dim"]] if node.shape else 1
+        if name == "cumsum":
+            values = [0.5 / math.cos(k * math.pi / (2 * n + 1)) for k in (1, n)]
+            return (look(ref).times(values[0] * (1 - 1e-13), values[1] * (1 + 1e-13 * n)),)
+        if name not in ("cummax", "cummin", "logcumsumexp"):
+            raise NoRule
+        return (look(ref).times(0.0, math.sqrt(n)), *(NOTHING for _ in node.outputs[1:]))
 
 
 def _if_moved(rule: Transfer[Gain] | None, node: Node, look: Look) -> tuple[Gain, ...]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from scipy.optimize import brentq
 from scipy.special import digamma, expit, gammaln
 
@@ -151,14 +152,20 @@ def largest_squared_value(depth: int) -> float:
 
 
 def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
-    """Return the growth per layer of a network ``BN(W φ(x))``: ``E φ'² / Var φ``, for a large batch.
+    """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
 
     Parameters
     ----------
     phi
         The activation.
     batch
-        Its size is accounted for only without an activation, ``(B - 2)/(B - 3)``; None: infinite.
+        Its size is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and for
+        ReLU. None: infinite.
+
+    Raises
+    ------
+    UsageError
+        If a batch is given for another activation.
 
     Source: Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
 
@@ -167,13 +174,32 @@ def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
     >>> import torch
     >>> round(batchnorm_growth(torch.relu), 4), batchnorm_growth(lambda x: x, batch=13)
     (1.4669, 1.1)
+    >>> [round(batchnorm_growth(torch.relu, batch=size), 3) for size in (32, 256)]
+    [1.522, 1.473]
     """
     growth = derivative_mean(phi) / _variance(phi)
     if batch is None:
         return growth
-    if abs(growth - 1) > 1e-9:
-        raise UsageError("the finite batch has a closed form for the identity only: leave batch out, or measure")
-    return (batch - 2) / (batch - 3)
+    if abs(growth - 1) < 1e-9:
+        return (batch - 2) / (batch - 3)
+    if phi is torch.relu:
+        return _relu_growth(batch)
+    raise UsageError("a finite batch has closed forms for the identity and relu only: leave batch out, or measure")
+
+
+def _relu_growth(B: int) -> float:
+    """Return the growth of ReLU networks at batch B.
+
+    Normalised features are uniform on a sphere of dimension B - 1 and radius √B, independent of their scale s, with
+    ``E 1/s² = B/(a (B-3))`` and ``a = E φ_i² - E φ_i φ_j``. Gradients by φ have covariance m G over the batch, G the
+    projection away from 1; with D = diag φ' and ``P = G - x̂x̂ᵀ/B`` the next one has
+    ``m' (B-1) = m E[1/s²] E[tr(D P D) - 1ᵀD P D 1/B]``, moments of pairs of correlation -1/(B-1).
+    """
+    rho = -1 / (B - 1)
+    both = 0.25 + math.asin(rho) / (2 * math.pi)  # E φ'_i φ'_j
+    mixed = (math.sqrt(1 - rho**2) + (math.pi - math.acos(rho)) * rho) / (2 * math.pi)  # E φ_i φ_j
+    trace = (B - 3) / 2 + (1 + (B - 1) * (both + mixed)) / B
+    return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
 def residual_growth(phi: Activation, placement: Placement, depth: int, weight_variance: float = 2.0) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor, nn
 
 from leadline.errors import NotDifferentiable
@@ -28,6 +29,9 @@ SLOW = 0.01
 
 SMALL = 0.1
 """Powers of depth that change the gradient by less than a tenth over the whole model are called stable too."""
+
+UNDECIDED = 0.1
+"""A rate that may, with 95 % confidence, be as large as ten per cent a stage either way is not called stable."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class GradientDepth:
     law
         The law of growth, with its interval and the criterion that chose it.
     kind, verdict
-        ``"vanishing"``, ``"exploding"``, ``"stable"`` or, for a single stage, ``"unknown"``; the same in plain words.
+        ``"vanishing"``, ``"exploding"``, ``"stable"`` or, where the stages are too few or differ too much to tell,
+        ``"unknown"``; the same in plain words.
     underflow_depth
         For each number format the first depth at which a gradient of size 1 is lost, to zero or to infinity by the
         sign of the rate; None if it never is.
@@ -228,7 +233,7 @@ def _judged(
     settled = increments[window]
     law = fit_law(settled, first=start + window.start + 1, resolution=8 * torch.finfo(dtype).eps)
     rate = fit_rate(settled, seed)
-    kind = _kind(law, len(stages))
+    kind = _kind(law, rate, len(stages))
     depths = format_depths(law) if kind != "unknown" else dict.fromkeys(FORMATS)
     measured = [stage for stage, is_alive in zip(stages, alive, strict=True) if is_alive]
     verdict = _in_words(kind, law, rate, measured, increments, depths)
@@ -237,15 +242,16 @@ def _judged(
     return GradientDepth(stages, rate, law, kind, verdict, depths, method, mode, dtype, seed)
 
 
-def _kind(law: GrowthLaw, stages: int) -> Kind:
-    """Name the direction of growth, unless the interval holds none or it is too slow to matter."""
+def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> Kind:
+    """Name the direction of growth where the interval has one; where it has none, say whether that means stable."""
     low, high = law.interval
     if math.isinf(high - low):
         return "unknown"
     slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
-    if law.kind == "stable" or slow or low <= 0 <= high:
-        return "stable"
-    return "exploding" if law.parameter > 0 else "vanishing"
+    if law.kind != "stable" and not slow and not low <= 0 <= high:
+        return "exploding" if law.parameter > 0 else "vanishing"
+    reach = float(stats.t.ppf(0.975, rate.n - 1)) * rate.sem
+    return "stable" if abs(rate.value) + reach < UNDECIDED else "unknown"
 
 
 def _in_words(
@@ -258,8 +264,10 @@ def _in_words(
 ) -> str:
     """Say what happens to the gradient, how fast, where, and to which depth each format carries it."""
     per_stage = f"{math.exp(rate.value):.3g} × a stage over {len(stages)} stages (log rate {rate})"
-    if kind == "unknown":
+    if kind == "unknown" and len(stages) == 1:
         return f"unknown: one stage, {stages[0].name!r}, changes the gradient by {stages[0].backward} ×; no law follows"
+    if kind == "unknown":
+        return f"unknown: the stages differ too much for a law; in the mean the gradient changes by {per_stage}"
     if kind == "stable":
         return f"stable: the gradient changes by {per_stage}"
     manner = " as a power of depth" if law.kind == "power" else ""

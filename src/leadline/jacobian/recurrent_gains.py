@@ -44,13 +44,14 @@ def scan_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tupl
     for layer in range(named["num_layers"]):
         parts = weights[per_layer * layer : per_layer * (layer + 1)]
         a, b = _STEPS[name](parts, cell)
-        last = math.hypot(last, into * b * math.sqrt(sum(_power(a, 2 * j) for j in range(time))))
-        into = into * b * sum(_power(a, j) for j in range(time))
+        last = math.hypot(last, into * b * math.sqrt(sum(power(a, 2 * j) for j in range(time))))
+        into = into * b * sum(power(a, j) for j in range(time))
     into, last = into * (1 + ROUNDING), last * (1 + ROUNDING)
     return (into, *[last] * (len(node.outputs) - 1))
 
 
-def _power(base: float, exponent: int) -> float:
+def power(base: float, exponent: int) -> float:
+    """Return a power, infinite where it overflows."""
     try:
         return base**exponent
     except OverflowError:
