@@ -41,7 +41,7 @@ def settle(of: Placement, effort: Effort) -> Evidence:
     laws = {place: _law(logs[place]) for place in places}
     norms = {place: _at_input(logs[place], effort) for place in logs}
     return Evidence(
-        claimed=(_better(of, logs),),
+        claimed=(_better(of, logs, effort),),
         instead=(
             _power(of, laws["branch"], norms["branch"]),
             _exponential("after", residual_growth(torch.relu, "sum", 1), laws["after"]),
@@ -64,11 +64,16 @@ _NAMES: dict[Place, str] = {
 }
 
 
+def _seed(effort: Effort, network: int) -> int:
+    """Return the seed of one of the networks: no two efforts share any."""
+    return effort.seed * 1_000_003 + network
+
+
 def _log_norms(of: Placement, place: Place, seeds: int, effort: Effort) -> NDArray[np.float64]:
     """Return ln ‖gradient‖ at every layer's input and at the output, for each seed, 0 at the output."""
     rows = []
     for seed in range(seeds):
-        torch.manual_seed(effort.seed * 1_000_003 + seed)
+        torch.manual_seed(_seed(effort, seed))
         model = BatchNormNet(BatchNormConfig(of.layers, of.width, place))
         states: list[Tensor] = [torch.randn(of.batch, of.width, requires_grad=True)]
         for layer in model.layers:
@@ -91,7 +96,7 @@ def _law(logs: NDArray[np.float64]) -> GrowthLaw:
     return fit_law(increments[skip : len(increments) - skip], first=skip + 1)
 
 
-def _better(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Outcome:
+def _better(of: Placement, logs: dict[Place, NDArray[np.float64]], effort: Effort) -> Outcome:
     """Compare the two placements' norms at the input, network by network."""
     statement = f"{_NAMES[of.preferred]} lets gradients grow less than {_NAMES[of.rival]}"
     gap = logs[of.preferred][:, 0] - logs[of.rival][:, 0]
@@ -108,7 +113,7 @@ def _better(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Outcome:
         "width": of.width,
         "batch": of.batch,
         "layers": of.layers,
-        "seed of both networks": 0,
+        "seed of both networks": _seed(effort, 0),
     }
     case = None if holds else Counterexample(statement, norms | sizes)
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)

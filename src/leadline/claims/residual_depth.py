@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sympy
@@ -47,7 +47,7 @@ def settle(of: ResidualDepth, effort: Effort) -> Evidence:
     laws = residual_product_exponents(of.spread**2)
     return Evidence(
         claimed=(_kept(of, effort),),
-        instead=(*_between(of, effort), _monotone(of, effort)),
+        instead=(*_between(of, effort), _kept(replace(of, by_depth=True), effort), _monotone(of, effort)),
         aside=(_law("top", top, laws[0], effort), _law("bottom", bottom, laws[1], effort)),
         quantities=(measured("growth per layer, top", top), measured("growth per layer, bottom", bottom)),
         picture=_picture(of),
