@@ -11,9 +11,10 @@ from leadline.audit import Unavailable, check, check_named
 from leadline.comparison import compare
 from leadline.errors import ModelError
 from leadline.named import find_model
+from leadline.recurrence.fronts import Wavefronts
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
-from leadline.report.document import GridMap, Table
+from leadline.report.document import FrontMap, GridMap, Table
 from leadline.report.encode import to_json
 from leadline.report.html import render
 from leadline.zoo import build
@@ -29,6 +30,24 @@ def test_every_depth_is_the_function_s_own() -> None:
     assert audit.memory == leadline.memory(model, *inputs)
     assert audit.generation == leadline.generation(model, *inputs, layout=layout, lag=1)
     assert not audit.leaks
+
+
+def test_wavefronts_are_drawn_on_the_grid() -> None:
+    """B3 and B5: two rows of fronts for a PixelCNN of any depth; antidiagonals for a grid recurrence."""
+    pixels = build("masked-stack", layers=3, channels=2, height=5, width=6)
+    found = check(pixels.model, *pixels.inputs, layout=pixels.layout).wavefronts
+    assert isinstance(found, Wavefronts)
+    assert found.generation is not None
+    assert (str(found.generation), found.generation.count) == ("front 2h + w", 2 * 4 + 6)
+    assert found.training.count == 1
+    cells = build("grid-rnn", height=4, width=5, layers=2)
+    audit = check(cells.model, *cells.inputs, layout=cells.layout)
+    assert isinstance(audit.wavefronts, Wavefronts)
+    assert (str(audit.wavefronts.training), audit.wavefronts.training.widest) == ("front h + w", 4)
+    blocks = [block for section in describe_audit(audit).sections for block in section.blocks]
+    (drawn,) = (block for block in blocks if isinstance(block, FrontMap))
+    assert drawn.cells.tolist()[1] == [1, 2, 3, 4, 5]
+    json.loads(to_json(audit))
 
 
 class Sorter(nn.Module):

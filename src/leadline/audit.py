@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,12 +19,15 @@ from leadline.domains.generations import Generation, generation
 from leadline.domains.reach import Context, context
 from leadline.domains.saved import Memory, memory
 from leadline.domains.spans import Span, span
+from leadline.domains.subject import Subject, subject
 from leadline.domains.verdicts import Causality, Verdict, causality
-from leadline.errors import ModelError, NotCausal
+from leadline.errors import ModelError, NotCausal, NotUniform
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.trace import quiet, trace
 from leadline.jacobian import GradientDepth, gradient
 from leadline.named import NamedModel
+from leadline.recurrence.fronts import Wavefronts, wavefronts
+from leadline.recurrence.lower import lower
 from leadline.results import Status
 
 Result = TypeVar("Result")
@@ -56,6 +59,8 @@ class Audit:
         The mode and number format that the model ran in, the seed of random probes, torch's version.
     count, span, causality, generation, context, memory, gradient
         The depths, each with its status, or `Unavailable`.
+    wavefronts
+        The points of a grid of several axes that are computed at once; None for sequences, whose order is the only one.
     seconds
         Wall time of each.
     """
@@ -70,6 +75,7 @@ class Audit:
     span: Span | Unavailable
     causality: Causality | Unavailable
     generation: Generation | Unavailable
+    wavefronts: Wavefronts | Unavailable | None
     context: Context | Unavailable
     memory: Memory | Unavailable
     gradient: GradientDepth | Unavailable
@@ -157,6 +163,10 @@ def check(
     traced = None if isinstance(graph, Unavailable) else graph  # without one, each depth says why
     how: dict[str, Any] = {"on_unknown": on_unknown, "traced": traced, **kwargs}
     viewed = {**axes, "output": position if output is None else {output: position}}
+
+    def read() -> Subject:
+        return subject(model, inputs, kwargs, layout, order, output, traced)
+
     verdict = take("causality", lambda: causality(model, *inputs, **axes, strict=strict, **how))
     return Audit(
         name=name or type(model).__name__,
@@ -169,6 +179,7 @@ def check(
         span=take("span", lambda: span(model, *inputs, **how)),
         causality=verdict,
         generation=take("generation", lambda: generation(model, *inputs, lag=_lag(verdict), **axes, **how)),
+        wavefronts=take("wavefronts", lambda: _wavefronts(read(), list(tensors.values()), order, verdict)),
         context=take("context", lambda: context(model, *inputs, **viewed, **how)),
         memory=take("memory", lambda: memory(model, *inputs, **kwargs)),
         gradient=take("gradient", lambda: gradient(model, *inputs, output=output, seed=seed, **kwargs)),
@@ -199,6 +210,25 @@ def _lag(verdict: Causality | Unavailable) -> int:
     if verdict.lag is None:
         raise NotCausal("no output depends on any input: there is nothing to generate step by step")
     return verdict.lag
+
+
+def _wavefronts(
+    read: Subject, tensors: Sequence[Tensor], order: Order, verdict: Causality | Unavailable
+) -> Wavefronts | None:
+    """Return the wavefronts over the positions, if these have several axes.
+
+    Raises
+    ------
+    NotUniform
+        If the model is no system of recurrence equations over them.
+    """
+    if len(read.layout.positions) < 2:
+        return None
+    if any(tensor.is_meta for tensor in (*tensors, *read.graph.values.values())):
+        raise NotUniform("equations are read off weights, and tensors on the meta device have none")
+    inputs = dict(zip(read.graph.inputs, tensors, strict=True))
+    lag = None if isinstance(verdict, Unavailable) or not verdict.causal else verdict.lag
+    return wavefronts(lower(read.graph, inputs, read.layout, order, read.output), lag)
 
 
 def _rehearse(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -12,11 +12,12 @@ from markupsafe import escape
 from rich.console import Console
 
 from leadline.report import html, terminal
-from leadline.report.document import Curve, Document, GridMap, Pictures, Section, Table, Text, Wave
+from leadline.report.document import Curve, Document, FrontMap, GridMap, Pictures, Section, Table, Text, Wave
 from leadline.report.figures import contact_sheet, wave_bytes
 
 CURVE = Curve((0.0, 1.0, 2.0), (("norm", (1.0, 0.1, 0.01)),), "stage", "norm", "gradient norms", log_y=True)
 MAP = GridMap(np.array([[1, 1, 2], [0, 0, 0]]), ((".", "unseen"), ("#", "seen"), ("o", "output")), "context")
+FRONTS = FrontMap(np.arange(3)[:, None] * 5 + np.arange(4), "wavefront")
 WAVE = Wave(np.sin(np.arange(800) / 10), 8000, "a tone")
 
 
@@ -43,19 +44,22 @@ def test_every_cell_reaches_both_renderings(cells: list[tuple[str, str]]) -> Non
 
 
 def test_html_is_self_contained_and_escaped() -> None:
-    page = html.render(document(Text("<script>alert(1)</script>"), CURVE, MAP, Pictures(np.eye(4)[None], "p"), WAVE))
+    page = html.render(
+        document(Text("<script>alert(1)</script>"), CURVE, MAP, FRONTS, Pictures(np.eye(4)[None], "p"), WAVE)
+    )
     assert "<script" not in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert page.count("<img") == page.count("<audio") == 1
 
 
 def test_same_document_gives_the_same_bytes() -> None:
-    assert html.render(document(CURVE, MAP)) == html.render(document(CURVE, MAP))
+    assert html.render(document(CURVE, MAP, FRONTS)) == html.render(document(CURVE, MAP, FRONTS))
 
 
 def test_terminal_draws_the_map_and_the_curve() -> None:
-    text = printed(document(MAP, CURVE))
+    text = printed(document(MAP, CURVE, FRONTS))
+    assert " 5  6  7  8" in text
     assert "##o" in text
     assert "█▅▁" in text or "█▄▁" in text
 

@@ -14,8 +14,9 @@ from leadline.domains.saved import Memory
 from leadline.domains.spans import Span
 from leadline.domains.verdicts import Causality
 from leadline.jacobian import GradientDepth
+from leadline.recurrence.fronts import Wavefront, Wavefronts
 from leadline.report.context_map import context_map
-from leadline.report.document import Block, Curve, Document, Section, Table, Text
+from leadline.report.document import Block, Curve, Document, FrontMap, Section, Table, Text
 from leadline.report.numbers import bound, shape, size, whole
 from leadline.training import Run
 
@@ -30,7 +31,7 @@ def describe_audit(audit: Audit, run: Run | None = None, samples: tuple[Block, .
     """Lay an audit out; of a trained model also its scores and samples."""
     sections = [
         Section("Sequential depth", (*_or_why(audit.count, _count), *_or_why(audit.span, _span))),
-        Section("Generation", _or_why(audit.generation, _generation)),
+        Section("Generation", (*_or_why(audit.generation, _generation), *_wavefronts(audit.wavefronts))),
         Section("Context depth", (*_or_why(audit.causality, _causality), *_or_why(audit.context, _context))),
         Section("Gradient depth", _or_why(audit.gradient, _gradient)),
         Section("Memory to train", _or_why(audit.memory, _memory)),
@@ -84,6 +85,22 @@ def _generation(generation: Generation) -> tuple[Block, ...]:
         ("symbols", whole(generation.symbols), f"lag {generation.lag}"),
     )
     return (Table(_HEAD, rows),)
+
+
+def _wavefronts(found: Wavefronts | Unavailable | None) -> tuple[Block, ...]:
+    """Draw which positions are computed at once, to train (where they wait for one another) and to generate."""
+    if found is None:
+        return ()
+    if isinstance(found, Unavailable):
+        return (Text(f"wavefronts unknown: {found.reason}"),)
+    waves = {"training": found.training if found.training.count > 1 else None, "generation": found.generation}
+    return tuple(_front_map(what, wave) for what, wave in waves.items() if wave is not None)
+
+
+def _front_map(what: str, wave: Wavefront) -> FrontMap:
+    points = f"{whole(wave.count)} fronts of at most {whole(wave.widest)} positions, {wave.parallelism:.1f} on average"
+    cells = wave.fronts.reshape(-1, wave.fronts.shape[-1])
+    return FrontMap(cells, f"The wavefront of {what}: position ({', '.join(wave.axes)}) is in {wave}; {points}")
 
 
 def _causality(causality: Causality) -> tuple[Block, ...]:

@@ -58,6 +58,14 @@ class GridMap:
 
 
 @dataclass(frozen=True)
+class FrontMap:
+    """The front in which every cell of a grid is computed: (rows, columns) of whole numbers from 0 on."""
+
+    cells: NDArray[np.int64]
+    caption: str
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Greyscale pictures side by side: (n, height, width) in [0, 1], 1 being ink."""
 
@@ -74,7 +82,7 @@ class Wave:
     caption: str
 
 
-Block = Text | Table | Curve | GridMap | Pictures | Wave
+Block = Text | Table | Curve | GridMap | FrontMap | Pictures | Wave
 
 
 @dataclass(frozen=True)

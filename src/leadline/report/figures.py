@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.errors import UsageError
-from leadline.report.document import Curve, GridMap, Pictures, Wave
+from leadline.report.document import Curve, FrontMap, GridMap, Pictures, Wave
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_READABLE = 16
+"""The most columns whose cells have room for a number."""
 _PALETTE = ("#f3f1ea", "#1f6f8b", "#c8553d", "#8a8a8a", "#e0a458", "#588157", "#5e548e", "#222222")
 
 
@@ -58,6 +60,22 @@ def grid_map_svg(block: GridMap) -> str:
         Patch(facecolor=c, edgecolor="#999", label=name) for c, (_, name) in zip(colours, block.legend, strict=True)
     ]
     axes.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def front_map_svg(block: FrontMap) -> str:
+    """Draw when every cell is computed, from light to dark; numbers where they can be read."""
+    rows, columns = block.cells.shape
+    figure = _figure(6.4, float(np.clip(6.4 * rows / columns, 0.9, 5.0)))
+    axes = figure.subplots()
+    last = max(1, int(block.cells.max()))
+    image = axes.imshow(block.cells, cmap="YlGnBu", vmin=0, vmax=last, interpolation="nearest")
+    axes.tick_params(length=0, labelsize=7)
+    if columns <= _READABLE:
+        for (row, column), front in np.ndenumerate(block.cells):
+            ink = "white" if front > 0.6 * last else "black"
+            axes.text(column, row, str(front), ha="center", va="center", color=ink, fontsize=7)
+    figure.colorbar(image, ax=axes, label="front", shrink=0.8)
     return _svg(figure)
 
 

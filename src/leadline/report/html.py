@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leadline.report.document import Block, Curve, Document, GridMap, Pictures, Wave
-from leadline.report.figures import curve_svg, data_uri, grid_map_svg, pictures_png, wave_bytes
+from leadline.report.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
+from leadline.report.figures import curve_svg, data_uri, front_map_svg, grid_map_svg, pictures_png, wave_bytes
 
 
 def render(document: Document) -> str:
@@ -33,6 +33,8 @@ def _view(block: Block) -> dict[str, Any]:
             figure = Markup(curve_svg(block))
         case GridMap():
             figure = Markup(grid_map_svg(block))
+        case FrontMap():
+            figure = Markup(front_map_svg(block))
         case Pictures():
             figure = data_uri("image/png", pictures_png(block))
         case Wave():

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from leadline.report.document import Block, Curve, Document, GridMap, Pictures, Table, Text, Wave
+from leadline.report.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Table, Text, Wave
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
@@ -39,6 +39,8 @@ def _render(block: Block) -> RenderableType:
             return _curve(block)
         case GridMap():
             return _grid_map(block)
+        case FrontMap():
+            return _front_map(block)
         case Pictures():
             return _pictures(block)
         case Wave(samples, rate, caption):
@@ -75,6 +77,15 @@ def _grid_map(block: GridMap) -> RenderableType:
     rows = ["".join(block.legend[value][0] for value in row) for row in block.cells.tolist()]
     key = "  ".join(f"{character} {name}" for character, name in block.legend)
     return Group(RichText(block.caption, style="italic"), *map(RichText, rows), RichText(key, style="dim"))
+
+
+def _front_map(block: FrontMap) -> RenderableType:
+    """Print the fronts as numbers; grids wider than the terminal stay for HTML."""
+    digits = len(str(block.cells.max()))
+    if block.cells.shape[1] * (digits + 1) > _COLUMNS:
+        return RichText(f"{block.caption} (in the HTML report)", style="italic")
+    rows = [" ".join(f"{front:{digits}d}" for front in row) for row in block.cells.tolist()]
+    return Group(RichText(block.caption, style="italic"), *map(RichText, rows))
 
 
 def _pictures(block: Pictures) -> RenderableType:
