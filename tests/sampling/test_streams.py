@@ -160,9 +160,15 @@ def test_changed_weights_and_wrong_input_end_in_clear_errors() -> None:
         made.generate(2, given=torch.zeros(3, 4, dtype=torch.int64))
     with pytest.raises(UsageError, match="has shape"):
         made.logits(torch.zeros(2, 3, 4, dtype=torch.int64))
+    made.reset(batch=1)
+    made.step(torch.zeros(1, 3, dtype=torch.int64))
     next(model.parameters()).data.mul_(2)  # no version is counted here
     with pytest.raises(UsageError, match="weights have changed"):
         made.generate(1)
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    with pytest.raises(UsageError, match="weights have changed"):
+        made.step(torch.zeros(1, 3, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -175,6 +175,8 @@ class Attention:
         Factor on the products of queries and keys.
     window
         How many of the latest keys are seen, the point's own included; None: all.
+    masked
+        Whether the window was read off a mask, which says nothing about longer sequences.
     """
 
     query: Tap
@@ -183,6 +185,7 @@ class Attention:
     heads: int
     scale: float
     window: int | None = None
+    masked: bool = False
     cost = 2
 
     @property

@@ -17,6 +17,7 @@ from leadline.recurrence.field import BATCH, FEATURE, Dims, Factor, Field, Misfi
 from leadline.recurrence.ir import Input, Pointwise, System, Variable
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
 from leadline.recurrence.rules_attention import attention
+from leadline.recurrence.rules_scores import Scores, scored
 from leadline.results import Place
 
 Rule: TypeAlias = Callable[[Lowering, Node, dict[str, Any]], Value]
@@ -48,6 +49,7 @@ _RULES: dict[str, Rule] = _VIEWS | {
     "mm": rules_contraction.matmul,
     "bmm": rules_contraction.matmul,
     "addmm": rules_contraction.addmm,
+    "baddbmm": rules_contraction.baddbmm,
     "embedding": rules_pointwise.lookup,
     "index": rules_pointwise.lookup,
     "one_hot": rules_pointwise.one_hot,
@@ -221,6 +223,8 @@ def _apply(low: Lowering, node: Node, values: dict[Ref, Value]) -> None:
         rule = _RULES.get(node.op.split(".")[1]) or _BY_KIND.get(node.kind)
         if rule is None:
             raise refuse(node, f"operations of the kind {node.kind} are not read")
+        if any(isinstance(value, Scores) for value in read):
+            rule = scored
         try:
             result = rule(low, node, args)
         except Misfit as misfit:

@@ -17,7 +17,7 @@ from leadline.recurrence.lowering import Fixed, Lowering, Value
 if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels
 
-_FORBIDDEN = -1e30  # an additive mask below this leaves a weight of exactly zero
+FORBIDDEN = -1e30  # an additive mask below this leaves a weight of exactly zero
 
 
 def attention(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -25,20 +25,41 @@ def attention(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     query, key, value = args["query"], args["key"], args["value"]
     if args.get("dropout_p"):
         raise Misfit("dropout within attention is random; call model.eval() first")
-    if low.rank != 1 or not all(isinstance(read, Field) for read in (query, key, value)):
-        raise Misfit("attention is read along one position axis, from computed queries, keys and values")
+    if not all(isinstance(read, Field) for read in (query, key, value)):
+        raise Misfit("its queries, keys or values are fixed")
+    scale = args.get("scale") or 1 / math.sqrt(query.shape[-1])
+    if args.get("is_causal"):
+        return attend(low, query, key, value, scale)
+    mask = args.get("attn_mask")
+    if mask is None:
+        raise Misfit("attention without a mask reads the whole future")
+    if not isinstance(mask, Fixed):
+        raise Misfit("its mask is computed from the inputs")
+    return attend(low, query, key, value, scale, mask.tensor)
+
+
+def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, mask: Tensor | None = None) -> Field:
+    """Emit attention of readings whose last two dimensions are positions and features; no mask: to all before.
+
+    Raises
+    ------
+    Misfit
+        If they are read along more than one axis, or shifted against each other, or the mask is no band.
+    """
+    if low.rank != 1:
+        raise Misfit("attention is read along one position axis, not over a grid")
     if len({read.sizes for read in (query, key, value)}) > 1:
         raise Misfit("queries and keys have other numbers of positions")
-    window = _window(args, query.sizes[0])
-    heads, per_head = _heads(query)
+    window = None if mask is None else _window(mask, query.sizes[0])
+    heads, _ = _heads(query)
     repeat = math.prod(_lead(query)) // max(1, math.prod(_lead(key)))
-    scale = args.get("scale") or 1 / math.sqrt(per_head.shape[-1])
     q, k, v = (low.tap(r, _channels(r, heads, n)) for r, n in ((query, 1), (key, repeat), (value, repeat)))
     if any(tap.offset[0] != 0 or r.sizes != low.range_of(r.variable) for tap, r in ((k, key), (v, value))):
         raise Misfit("keys or values are shifted or padded")
     width = len(v.channels) // heads
     dims = (*query.dims[:-1], (Factor(FEATURE, width),))
-    return low.emit(Attention(q, k, v, heads, float(scale), window), dims, query.sizes, "attention")
+    equation = Attention(q, k, v, heads, float(scale), window, mask is not None)
+    return low.emit(equation, dims, query.sizes, "attention")
 
 
 def _lead(read: Field) -> list[int]:
@@ -60,22 +81,15 @@ def _channels(read: Field, heads: int, repeat: int) -> Channels:
     return np.repeat(channels, repeat, axis=0)
 
 
-def _window(args: dict[str, Any], length: int) -> int | None:
-    """Return how many of the latest keys are seen; None: all.
+def _window(mask: Tensor, length: int) -> int | None:
+    """Return how many of the latest keys a mask leaves (booleans, or numbers to add); None: all.
 
     Raises
     ------
     Misfit
-        If the mask is computed, looks ahead, or differs from place to place.
+        If the mask looks ahead, or differs from place to place.
     """
-    mask = args.get("attn_mask")
-    if args.get("is_causal"):
-        return None
-    if mask is None:
-        raise Misfit("attention without a mask reads the whole future")
-    if not isinstance(mask, Fixed):
-        raise Misfit("its mask is computed from the inputs")
-    seen = _seen(mask.tensor, length)
+    seen = _seen(mask, length)
     band = int(seen[-1].sum())
     rows, columns = torch.meshgrid(torch.arange(length), torch.arange(length), indexing="ij")
     if bool(seen[rows < columns].any()):
@@ -88,7 +102,7 @@ def _window(args: dict[str, Any], length: int) -> int | None:
 def _seen(mask: Tensor, length: int) -> Tensor:
     flat = mask.expand(*mask.shape[:-2], length, length).reshape(-1, length, length)
     if mask.dtype != torch.bool:
-        seen = flat > _FORBIDDEN
+        seen = flat > FORBIDDEN
         if bool((flat[seen] != 0).any()):
             raise Misfit("its mask adds numbers to the scores")
         flat = seen

@@ -12,6 +12,7 @@ from leadline.graph import Node
 from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, canonical, permuted
 from leadline.recurrence.ir import Contraction, Tap
 from leadline.recurrence.lowering import Fixed, Lowering, Value
+from leadline.recurrence.rules_scores import products
 
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -90,7 +91,7 @@ def linear(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 
 def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Read a product with a fixed matrix on either side: matmul, mm, bmm."""
+    """Read a product with a fixed matrix on either side, or of queries and keys: matmul, mm, bmm."""
     left, right = args["self"], args["other"] if "other" in args else args["mat2"]
     if isinstance(left, Field) and isinstance(right, Fixed):
         return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
@@ -98,7 +99,18 @@ def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         swap = [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2]
         made = multiplied(low, permuted(right, swap), left.tensor, left.generic, None)
         return permuted(made, [*range(len(made.dims) - 2), len(made.dims) - 1, len(made.dims) - 2])
-    raise Misfit("two computed tensors are multiplied: attention in parts; scaled_dot_product_attention is read as one")
+    if isinstance(left, Field) and isinstance(right, Field):
+        return products(left, right, node)
+    raise Misfit("two computed tensors are multiplied that are no queries, keys and values")
+
+
+def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read ``β · fixed + α · queries · keys``."""
+    added, query, key = args["self"], args["batch1"], args["batch2"]
+    if not (isinstance(added, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
+        raise Misfit("two computed tensors are multiplied that are no queries and keys")
+    beta = args.get("beta", 1)
+    return products(query, key, node, args.get("alpha", 1), added.tensor * beta if beta else None)
 
 
 def addmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

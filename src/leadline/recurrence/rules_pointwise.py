@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leadline.graph import Node, Ref
 from leadline.graph.ir import substitute
-from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical
+from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, taken
 from leadline.recurrence.ir import Lookup, Pointwise, Reduction
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, invoked
 
@@ -63,11 +63,22 @@ def _plain(value: Any) -> Any:
 
 
 def lookup(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Choose rows of a fixed table by computed integers: embeddings."""
+    """Choose rows of a fixed table by computed integers: embeddings; or channels by fixed ones."""
+    if isinstance(args.get("self"), Field):
+        return _picked(args["self"], args["indices"])
     table, read = (args["weight"], args["indices"]) if "weight" in args else (args["self"], args["indices"][0])
     if not isinstance(table, Fixed) or not isinstance(read, Field) or table.tensor.ndim != 2:
         raise Misfit("values are picked by computed indices from something other than a fixed table of rows")
     return looked_up(low, read, table.tensor)
+
+
+def _picked(read: Field, indices: tuple[Any, ...]) -> Field:
+    """Keep what one list of fixed indices picks along one dimension."""
+    dims = [dim for dim, index in enumerate(indices) if index is not None]
+    if len(dims) != 1 or not isinstance(indices[dims[0]], Fixed) or indices[dims[0]].tensor.ndim != 1:
+        raise Misfit("elements are picked by computed indices, or by several at once")
+    chosen = torch.arange(read.shape[dims[0]])[indices[dims[0]].tensor]
+    return taken(read, dims[0], chosen.tolist())
 
 
 def one_hot(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

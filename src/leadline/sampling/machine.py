@@ -69,8 +69,9 @@ class TorchMachine:
     def write(self, name: str, points: Points, values: Tensor) -> None:
         """Store values of shape (points, batch, channels)."""
         ring = self._rings[name]
-        if ring.dtype != values.dtype and not values.is_floating_point():
-            ring = self._rings[name] = ring.to(values.dtype)  # integer arithmetic of the model
+        outside = isinstance(self.plan.system[name].equation, Input) and values.is_floating_point()
+        if ring.dtype != values.dtype and not outside:
+            ring = self._rings[name] = ring.to(values.dtype)  # integers, or a precision that the model changes to
         ring[torch.from_numpy(self.plan.slot(name, points))] = values.to(ring.dtype)
 
     def read(self, name: str, points: Points) -> Tensor:
@@ -123,7 +124,7 @@ class TorchMachine:
     def _contract(self, equation: Contraction, points: Points) -> Tensor:
         rows = len(points), self.batch
         out = len(equation.weights[0]) if equation.weights else len(equation.bias if equation.bias is not None else ())
-        total = torch.zeros(*rows, out, dtype=self.dtype) if equation.bias is None else equation.bias.expand(*rows, out)
+        total: Tensor | float = 0.0 if equation.bias is None else equation.bias.expand(*rows, out)
         for tap, weight in zip(equation.taps, equation.weights, strict=True):
             values = self._tap(tap, points)
             if equation.groups == 1:
@@ -132,7 +133,7 @@ class TorchMachine:
                 grouped = values.reshape(*rows, equation.groups, 1, -1)
                 matrix = weight.reshape(equation.groups, -1, weight.shape[1])
                 total = total + (matrix * grouped).sum(-1).reshape(*rows, out)
-        return total
+        return total if isinstance(total, Tensor) else torch.zeros(*rows, out, dtype=self.dtype)
 
     def _attend(self, equation: Attention, points: Points) -> Float[Tensor, "p b c"]:
         (place,) = points[:, 0].tolist()
@@ -145,4 +146,4 @@ class TorchMachine:
             for tap in (equation.key, equation.value)
         )
         scores = (query * equation.scale) @ key.mT
-        return (scores.softmax(-1) @ value).reshape(1, self.batch, -1)
+        return (scores.softmax(-1).to(value.dtype) @ value).reshape(1, self.batch, -1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from leadline.errors import LeadlineError, UsageError
 from leadline.graph import Graph, Layout, resolve, trace
 from leadline.graph.layout import LayoutLike, Order
-from leadline.recurrence.ir import Pointwise, System, Table
+from leadline.recurrence.ir import Attention, Pointwise, System, Table
 from leadline.recurrence.lower import lower
 from leadline.recurrence.reach import find_leak
 from leadline.recurrence.schedule import refuse_leaks
@@ -84,20 +84,24 @@ class Source:
 
     @cached_property
     def bound_to_length(self) -> bool:
-        """Whether some equation adds a table by position, which ends where the trace ends."""
-        equations = [v.equation for v in self.system.variables if isinstance(v.equation, Pointwise)]
-        return any(isinstance(operand, Table) for equation in equations for operand in equation.operands)
+        """Whether some equation rests on a table by position or on a mask, which end where the trace ends."""
+        equations = [v.equation for v in self.system.variables]
+        tables = [o for e in equations if isinstance(e, Pointwise) for o in e.operands if isinstance(o, Table)]
+        return bool(tables) or any(isinstance(e, Attention) and e.masked for e in equations)
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the output."""
         return self.graph.meta(self.graph.outputs[self.output]).dtype
 
-    def fingerprint(self) -> tuple[Any, ...]:
-        """Return what changes when a weight does: storage, version, and for hidden changes the sum of values."""
+    def versions(self) -> tuple[tuple[int, int], ...]:
+        """Return what mostly changes when a weight does: storage and version."""
+        return tuple((t.data_ptr(), t._version) for t in (*self.model.parameters(), *self.model.buffers()))
+
+    def sums(self) -> tuple[str, ...]:
+        """Return what changes with a weight even where no version is counted: the sums of their values."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
-        sums = [float(t.detach().double().sum()).hex() for t in tensors if t.is_floating_point()]
-        return (*((t.data_ptr(), t._version) for t in tensors), *sums)
+        return tuple(float(t.detach().double().sum()).hex() for t in tensors if t.is_floating_point())
 
     def longer(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.

@@ -1,0 +1,101 @@
+"""Causal networks that others wrote, as streams: which stream, how close they come, and what refuses the others.
+
+Every model is small, with random weights, in float64. A stream's outputs, computed one position at a time, are compared
+with the full forward pass at the traced length and, where the model takes one, at a longer length. Run as
+``python benchmarks/streamable.py [NAME]...``; the table goes to ``benchmarks/results/streamable.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from causal_nets import LENGTH, LONGER, NETS, CausalNet
+from torch import Tensor
+
+import leadline
+from leadline.errors import LeadlineError, NotUniform, UsageError
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("name", "package", "streams", "difference", "longer", "state", "refused by")
+
+
+def forward(net: CausalNet, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """Run the model whole and pick the output that the layout names."""
+    with torch.no_grad():
+        out = model(**inputs)
+    name = next(key for key in net.layout if key not in inputs)
+    if isinstance(out, Tensor):
+        return out
+    return out[int(name[1:-1])] if name.startswith("[") else out[name]
+
+
+def double(inputs: Any) -> dict[str, Tensor]:
+    return {name: x.double() if x.is_floating_point() else x for name, x in inputs.items()}
+
+
+def row(net: CausalNet) -> dict[str, Any]:
+    """Stream one model, or say what refuses it."""
+    torch.manual_seed(0)
+    found: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"name": net.name}
+    found["package"] = f"{net.package} {importlib.metadata.version(net.package)}"
+    model = net.model().double()
+    inputs = double(net.inputs(LENGTH))
+    try:
+        made = leadline.stream(model, layout=net.layout, backend="torch", **inputs)
+        found["difference"] = difference(net, model, made, inputs)
+    except NotUniform as error:
+        return found | {"streams": "no", "refused by": brief(error)}
+    found |= {"streams": "yes", "state": made.state_bytes}
+    try:
+        found["longer"] = difference(net, model, made, double(net.inputs(LONGER)))
+    except UsageError as error:
+        found["longer"] = brief(error)
+    return found
+
+
+def difference(net: CausalNet, model: torch.nn.Module, made: Any, inputs: dict[str, Tensor]) -> str:
+    """Return the largest difference between the stream and the full forward pass, relative to the largest output."""
+    wanted = forward(net, model, inputs)
+    (x,) = (x for name, x in inputs.items() if net.layout[name] is not None)
+    return f"{float((made.logits(x) - wanted).abs().max() / wanted.abs().max()):.0e}"
+
+
+def brief(error: LeadlineError) -> str:
+    """Shorten an error: no folders, and no advice after the reason."""
+    text = re.sub(r"\(/\S*/(?=[^/]+:\d+\))", "(", str(error))
+    return text.split("; no system")[0].replace("|", "/")
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    return "\n".join([*lines, *("| " + " | ".join(str(r[c]) for c in COLUMNS) + " |" for r in rows)]) + "\n"
+
+
+def main() -> None:
+    """Stream all networks, or those named; print a line for each; write the table if all were run."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    wanted = sys.argv[1:]
+    rows = []
+    for net in NETS:
+        if not wanted or net.name in wanted:
+            rows.append(row(net))
+            print(rows[-1], flush=True)
+    if not wanted:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "streamable.json").write_text(
+            json.dumps({"torch": torch.__version__, "rows": rows}, indent=1) + "\n"
+        )
+        (RESULTS / "streamable.md").write_text(markdown(rows))
+        print(f"{sum(r['streams'] == 'yes' for r in rows)} of {len(rows)} stream")
+
+
+if __name__ == "__main__":
+    main()

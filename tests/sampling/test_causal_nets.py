@@ -1,0 +1,61 @@
+"""Networks that others wrote stream as they are, or are refused by operation, module and line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from causal_nets import LENGTH, LONGER, NETS
+from streamable import double, forward
+
+import leadline
+from leadline.errors import NotUniform
+
+BY_NAME = {net.name: net for net in NETS}
+QUICK = (
+    "GPT-2",
+    "GPT-2, eager attention",
+    "Llama",
+    "Falcon",
+    "TCN, batch norm, skips, gates",
+    "Conv1d net behind zeros",
+    "GRU net",
+)
+REFUSED = {
+    "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
+    "Mamba": r"aten\.select.* at backbone.layers.0.mixer \(.*modeling_mamba.py:\d+\): one position .* is picked",
+    "Mamba 2": r"aten\..* at backbone.layers.0.mixer \(.*modeling_mamba2.py:\d+\): ",
+    "RWKV": r"aten\.select.* at rwkv.blocks.0.attention \(.*modeling_rwkv.py:\d+\): one position .* is picked",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in BY_NAME if n not in REFUSED]
+)
+def test_a_network_streams(name: str) -> None:
+    torch.manual_seed(0)
+    net = BY_NAME[name]
+    model, inputs = net.model().double(), double(net.inputs(LENGTH))
+    made = leadline.stream(model, layout=net.layout, backend="torch", **inputs)
+    for given in (inputs, double(net.inputs(LONGER))):
+        (x,) = (x for key, x in given.items() if net.layout[key] is not None)
+        # some of them compute normalisations or scores in float32 whatever their own precision
+        assert torch.allclose(made.logits(x), forward(net, model, given), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "BLOOM" else pytest.mark.slow) for n in REFUSED])
+def test_a_network_is_refused_by_operation_module_and_line(name: str) -> None:
+    net = BY_NAME[name]
+    with pytest.raises(NotUniform, match=REFUSED[name]):
+        leadline.stream(net.model(), layout=net.layout, backend="torch", **net.inputs(LENGTH))
+
+
+@pytest.mark.parametrize("name", ["TCN, weight norm", "Conv1d net behind zeros", "GRU net"])
+def test_signals_go_in_and_come_out_in_chunks(name: str) -> None:
+    net = BY_NAME[name]
+    model, inputs = net.model().double(), double(net.inputs(LENGTH))
+    ((key, _),) = inputs.items()
+    x = torch.randn(1, 3, 3 * LENGTH, dtype=torch.float64)
+    made = leadline.stream(model, layout=net.layout, backend="torch", **inputs)
+    made.reset(batch=1)
+    parts = [made.step(chunk) for chunk in x.split(7, -1)]
+    assert torch.allclose(torch.cat(parts, -1), forward(net, model, {key: x}), rtol=0, atol=1e-10)
