@@ -106,6 +106,33 @@ def compare(first: str, second: str, samples: int, seed: int, json: Path | None,
 
 @cli.command()
 @click.argument("model")
+@click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
+@_read_as
+@_reported
+def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
+    r"""Find how the depths of MODEL grow with its sizes, as exact formulas.
+
+    SIZE=1..5 or SIZE=1,2,4 varies a size, SIZE=3 sets it. Models of the zoo take their settings by name or by the
+    letters of the theory (d layers, k channels in and out, s skip channels, H, W, T the grid); by default d and k vary.
+    Your own factory is called with its sizes as keywords.
+
+    \b
+      leadline law pixelcnn
+      leadline law masked-stack d=1..6 k=1..4 kernel=5
+      leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
+    """
+    from leadline.families import find_family
+    from leadline.report.laws_document import describe_laws, laws_record
+    from leadline.report.writing import publish
+
+    family = find_family(model, sizes)
+    with Console(stderr=True).status("deriving equations at many sizes"):
+        laws = family.laws(**how)
+    publish(lambda: describe_laws(family, laws), laws_record(family, laws), json=json, html=html)
+
+
+@cli.command()
+@click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of wavs or pictures.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")

@@ -77,9 +77,9 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """
     path = Path(word)
     if ":" in word and not path.exists():
-        return _from_factory(word, settings)
+        return find_factory(word)(**literals(settings))
     if word in zoo.ZOO:
-        return _from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
+        return from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
     if path.is_dir():
         return _from_run(path, settings)
     raise UsageError(
@@ -88,7 +88,8 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     )
 
 
-def _from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:
+def from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:
+    """Give a model of the zoo the name that the user called it by."""
     return NamedModel(
         name,
         specimen.model,
@@ -108,22 +109,32 @@ def _from_run(path: Path, settings: Sequence[str]) -> NamedModel:
             f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
         )
     run = load_run(path)
-    return _from_specimen(path.name, run.specimen, run)
+    return from_specimen(path.name, run.specimen, run)
 
 
-def _from_factory(word: str, settings: Sequence[str]) -> NamedModel:
+def find_factory(word: str) -> Callable[..., NamedModel]:
+    """Find the user's ``file.py:factory`` or ``package.module:factory``, which takes settings as keywords.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, module or function.
+    ModelError
+        If importing it raises; when called, if the factory raises or returns something else than `find_model` says.
+    """
     where, _, name = word.rpartition(":")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     factory = getattr(module, name, None)
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
-    return _read_product(word, _call(factory, word, literals(settings)))
+    found = factory
+    return lambda **settings: _read_product(word, _call(found, word, settings))
 
 
 def _read_product(word: str, product: Any) -> NamedModel:
     if isinstance(product, Specimen):
-        return _from_specimen(word, product)
+        return from_specimen(word, product)
     match product:
         case (nn.Module() as model, Mapping() as keywords):
             return NamedModel(word, model, (), keywords)

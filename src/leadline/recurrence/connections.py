@@ -50,8 +50,12 @@ def points_in_range(system: System, variable: Variable, tap: Tap) -> sympy.Expr:
 
 
 def in_region(expression: sympy.Expr) -> sympy.Expr:
-    """Return the polynomial that holds where no tap is longer than the grid: every ``max(0, e)`` is e."""
-    return sympy.expand(expression.replace(sympy.Max, lambda *args: sympy.Add(*args)))
+    """Return the polynomial that holds where no tap and no window is longer than the grid.
+
+    There every ``max(0, e)`` is e, and every ``min(e, window)`` the window.
+    """
+    long_enough = expression.replace(sympy.Max, lambda *args: sympy.Add(*args))
+    return sympy.expand(long_enough.replace(sympy.Min, lambda *args: next(a for a in args if a.is_number)))
 
 
 def region(system: System) -> Mapping[str, int]:
@@ -64,6 +68,9 @@ def region(system: System) -> Mapping[str, int]:
                 for a, axis in enumerate(system.axes):
                     excess = min(mine[a], theirs[a] + tap.offset[a]) - max(0, tap.offset[a])
                     smallest[axis] = max(smallest[axis], -excess)
+        elif isinstance(variable.equation, Attention) and variable.equation.window is not None:
+            (axis,), (margin,) = system.axes, variable.margin
+            smallest[axis] = max(smallest[axis], variable.equation.window - margin)
     return smallest
 
 

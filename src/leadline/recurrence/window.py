@@ -8,7 +8,7 @@ import sympy
 
 from leadline.errors import NotUniform
 from leadline.recurrence.depth import symbol
-from leadline.recurrence.ir import Offset, System
+from leadline.recurrence.ir import Edge, Offset, System
 
 
 def live_windows(system: System) -> Mapping[str, sympy.Expr]:
@@ -33,8 +33,7 @@ def live_windows(system: System) -> Mapping[str, sympy.Expr]:
     growing = {edge.source for edge in system.edges if edge.growing}
     zero = (0,) * len(system.axes)
     for edge in system.edges:
-        way = tuple(r + d - s for r, d, s in zip(ready[edge.reader], edge.offset, ready[edge.source], strict=True))
-        longest[edge.source] = max(longest.get(edge.source, zero), way)
+        longest[edge.source] = max(longest.get(edge.source, zero), _way(ready, edge))
     return {
         v.name: symbol(system.axes[0]) if v.name in growing else _points(system, longest.get(v.name, zero))
         for v in system.variables
@@ -52,6 +51,27 @@ def state(system: System) -> sympy.Expr:
     """
     windows = live_windows(system)
     return sympy.expand(sympy.Add(*(v.channels * windows[v.name] for v in system.variables)))
+
+
+def window_region(system: System) -> Mapping[str, int]:
+    """Return sizes from which `live_windows` holds: rows so wide that what is further up is always further back.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import masked
+    >>> window_region(masked(layers=2))
+    {'h': 1, 'w': 3}
+    """
+    ready = _ready(system)
+    ways = [_way(ready, edge) for edge in system.edges]
+    spreads = [max(0, *(way[a] for way in ways)) - min(0, *(way[a] for way in ways)) for a in range(len(system.axes))]
+    return {axis: max(1, spread) if a else 1 for a, (axis, spread) in enumerate(zip(system.axes, spreads, strict=True))}
+
+
+def _way(ready: Mapping[str, Offset], edge: Edge) -> Offset:
+    """Return how long after its source a reader is computed."""
+    steps = zip(ready[edge.reader], edge.offset, ready[edge.source], strict=True)
+    return tuple(reader + offset - source for reader, offset, source in steps)
 
 
 def _points(system: System, way: Offset) -> sympy.Expr:

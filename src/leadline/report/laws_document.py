@@ -1,0 +1,70 @@
+"""Growth laws as a document: one row for each quantity."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from leadline.families import Family
+from leadline.recurrence import Law, Laws
+from leadline.report.document import Document, Section, Table, Text
+
+_NAMES = {
+    "connections": "connections",
+    "training_steps": "steps to train",
+    "generation_steps": "steps to generate",
+    "context": "context, positions",
+    "state": "state to generate, numbers",
+}
+
+
+def describe_laws(family: Family, laws: Laws) -> Document:
+    """Lay out the laws of an architecture.
+
+    Examples
+    --------
+    >>> from leadline.families import find_family
+    >>> family = find_family("grid-rnn", ["d=1..4", "k=2"])
+    >>> describe_laws(family, family.laws()).sections[0].blocks[0].rows[1]
+    ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'proved', 'all sizes')
+    """
+    found = {name: getattr(laws, name) for name in _NAMES}
+    rows = tuple(_row(name, law) for name, law in found.items())
+    table = Table(("quantity", "formula", "grows as", "status", "holds for"), rows)
+    settings = ", ".join(f"{name}={value}" for name, value in family.settings.items())
+    return Document(
+        f"Growth laws of {family.name}",
+        "all sizes that do not vary as by default" + (f", but {settings}" if settings else ""),
+        (Section("One sample", (table, Text(_grounds(laws.connections)))),),
+    )
+
+
+def _row(name: str, law: Law | None) -> tuple[str, ...]:
+    if law is None:
+        return _NAMES[name], "the model is not causal", "", "", ""
+    return _NAMES[name], law.formula, law.growth or "", law.status.value, law.where or "all sizes"
+
+
+def _grounds(law: Law) -> str:
+    checked = "; ".join(", ".join(f"{name} = {n}" for name, n in sizes.items()) for sizes in law.checked)
+    letters = [name for name in law.region if name not in law.fitted]
+    fitted = f"; in {', '.join(law.fitted)} it is fitted to exact counts" if law.fitted else ""
+    return f"The status is about {', '.join(letters)}{fitted}, and verified at {checked}."
+
+
+def laws_record(family: Family, laws: Laws) -> dict[str, Any]:
+    """Return what JSON holds: formulas as sympy writes them and as a person does."""
+    found = {name: getattr(laws, name) for name in _NAMES}
+    return {
+        "name": family.name,
+        "sizes": family.sizes,
+        "settings": family.settings,
+        "laws": {name: law and _law_record(law) for name, law in found.items()},
+    }
+
+
+def _law_record(law: Law) -> dict[str, Any]:
+    fields = {field.name: getattr(law, field.name) for field in dataclasses.fields(law)}
+    region = {name: str(least) for name, least in law.region.items()}
+    text = {"expression": str(law.expression), "formula": law.formula, "growth": law.growth}
+    return fields | text | {"region": region}
