@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels, Offset
 
 BATCH, FEATURE = -1, -2
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
+"""Sizes by which dimensions are told apart when an operator is asked how it orders them."""
 
 
 class Factor(NamedTuple):

@@ -29,8 +29,9 @@ _VIEWS: dict[str, Rule] = {
                                 ravel squeeze_copy unsqueeze_copy reshape_as view_as""",
         rules_views.permute: """permute transpose t movedim moveaxis mT swapaxes swapdims permute_copy
                                 transpose_copy numpy_T""",
-        rules_views.take: """slice select narrow split chunk unbind split_with_sizes index_select flip slice_copy
+        rules_views.take: """slice select narrow split chunk unbind split_with_sizes index_select slice_copy
                              select_copy split_copy unbind_copy tensor_split unsafe_split unsafe_chunk""",
+        rules_views.flip: "flip",
         rules_views.expand: "expand broadcast_to expand_as expand_copy",
         rules_views.pad: "pad constant_pad_nd",
         rules_views.concat: "cat concat concatenate",
@@ -50,6 +51,7 @@ _RULES: dict[str, Rule] = _VIEWS | {
     "bmm": rules_contraction.matmul,
     "addmm": rules_contraction.addmm,
     "baddbmm": rules_contraction.baddbmm,
+    "prelu": rules_pointwise.sloped,
     "embedding": rules_pointwise.lookup,
     "index": rules_pointwise.lookup,
     "one_hot": rules_pointwise.one_hot,
@@ -221,10 +223,10 @@ def _apply(low: Lowering, node: Node, values: dict[Ref, Value]) -> None:
         result = _folded(node, values)
     else:
         rule = _RULES.get(node.op.split(".")[1]) or _BY_KIND.get(node.kind)
-        if rule is None:
-            raise refuse(node, f"operations of the kind {node.kind} are not read")
         if any(isinstance(value, Scores) for value in read):
             rule = scored
+        if rule is None:
+            raise refuse(node, f"operations of the kind {node.kind} are not read")
         try:
             result = rule(low, node, args)
         except Misfit as misfit:

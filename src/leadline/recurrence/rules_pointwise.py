@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from leadline.graph import Node, Ref
 from leadline.graph.ir import substitute
-from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, taken
-from leadline.recurrence.ir import Lookup, Pointwise, Reduction
+from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, spread, taken
+from leadline.recurrence.ir import Lookup, Operand, Pointwise, Reduction, Tap
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, invoked
 
 
@@ -33,6 +34,22 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
     literals = {name: value for name, value in bound.items() if name not in place and value is not None}
     return low.emit(Pointwise(node.op.split(".")[1], operands, call, literals), dims, reads[0].sizes)
+
+
+def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read a PReLU as ``relu(x) - a · relu(-x)``; its slopes stand along the second dimension."""
+    read, slope = args["self"], args["weight"]
+    if not isinstance(read, Field) or not isinstance(slope, Fixed):
+        raise Misfit("its slopes are computed")
+    along = slope.tensor.reshape([-1] + [1] * (len(read.dims) - 2)) if len(read.dims) > 1 else slope.tensor
+
+    def apply(function: str, call: Callable[..., Tensor], *operands: Operand) -> Tap:
+        return low.tap(low.emit(Pointwise(function, operands, call), read.dims, read.sizes, function))
+
+    below = apply("relu", torch.relu, apply("neg", torch.neg, low.tap(read, spread(read, read.dims))))
+    scaled = apply("mul", torch.mul, below, low.constant(along, read.dims, read.sizes))
+    above = apply("relu", torch.relu, low.tap(read, spread(read, read.dims)))
+    return low.emit(Pointwise("sub", (above, scaled), torch.sub), read.dims, read.sizes)
 
 
 def _no_tensor(ref: Ref) -> Any:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.graph import Node
-from leadline.recurrence.field import Field, Misfit, permuted
+from leadline.recurrence.field import PRIMES, Field, Misfit, permuted, regroup
 from leadline.recurrence.lowering import Fixed, Lowering, Value
 from leadline.recurrence.rules_attention import FORBIDDEN, attend
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Softmax, once `normalised`, of ``scale · query · key + added`` where `seen`, over the last dimension.
+    """Softmax, once `normalised`, of ``scale · query · key + added`` where `seen`, along the positions of the keys.
 
     Attributes
     ----------
@@ -33,8 +34,9 @@ class Scores:
         What has been added to them, a fixed tensor that broadcasts to `shape`.
     seen
         Where nothing has been put in place of them; broadcasts to `shape`.
-    shape
-        The tensor's: leading dimensions, positions of queries, positions of keys.
+    shape, rows, columns
+        The tensor's shape, and the dimensions of the positions of queries and of keys; the others stand in the order
+        of the query's.
     """
 
     query: Field
@@ -43,7 +45,15 @@ class Scores:
     added: Tensor
     seen: Tensor
     shape: tuple[int, ...]
+    rows: int
+    columns: int
     normalised: bool = False
+    why = "the output is made of scores of attention"
+
+    def moved(self, shape: tuple[int, ...], rows: int, columns: int, how: Callable[[Tensor], Tensor]) -> Scores:
+        """Return the same scores in another shape."""
+        added, seen = (how(t.expand(self.shape)) if t.ndim else t for t in (self.added, self.seen))
+        return replace(self, added=added, seen=seen, shape=shape, rows=rows, columns=columns)
 
 
 def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Tensor | None = None) -> Scores:
@@ -54,11 +64,13 @@ def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Te
     Misfit
         If these are other products of computed tensors.
     """
-    swapped = permuted(key, [*range(len(key.dims) - 2), len(key.dims) - 1, len(key.dims) - 2])
+    rank = len(key.dims)
+    swapped = permuted(key, [*range(rank - 2), rank - 1, rank - 2])
     if any(len(read.dims[-2]) != 1 or read.dims[-2][0].role < 0 for read in (query, swapped)):
         raise Misfit("two computed tensors are multiplied that are no queries and keys along positions")
     nothing, everywhere = torch.zeros(()), torch.ones((), dtype=torch.bool)
-    return Scores(query, swapped, scale, nothing if added is None else added, everywhere, node.shape)
+    last = len(node.shape) - 1
+    return Scores(query, swapped, scale, nothing if added is None else added, everywhere, node.shape, last - 1, last)
 
 
 def scored(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
@@ -86,28 +98,35 @@ def _kept(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 def _scaled(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Multiply or divide by one number."""
     pair = [args["self"], args["other"]]
-    (scores,) = (value for value in pair if isinstance(value, Scores))
-    other = next(value for value in pair if not isinstance(value, Scores))
-    tensor = other.tensor if isinstance(other, Fixed) else torch.as_tensor(other)
-    if tensor.numel() != 1 or scores.normalised or (node.op.startswith("aten.div") and other is pair[0]):
+    scores, other = _one(pair)
+    divides = "div" in node.op
+    if isinstance(other, Field) or scores.normalised or (divides and other is pair[0]) or args.get("rounding_mode"):
         raise Misfit("its scores are multiplied by something else than one number")
-    factor = 1 / float(tensor) if node.op.startswith("aten.div") else float(tensor)
+    tensor = other.tensor if isinstance(other, Fixed) else torch.as_tensor(other)
+    if tensor.numel() != 1:
+        raise Misfit("its scores are multiplied by something else than one number")
+    factor = 1 / float(tensor) if divides else float(tensor)
     return replace(scores, scale=scores.scale * factor, added=scores.added * factor)
 
 
 def _shifted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
-    """Add a fixed tensor: a mask of large negative numbers, or a bias."""
+    """Add or subtract a fixed tensor: a mask of large negative numbers, or a bias."""
     pair = [args["self"], args["other"]]
-    (scores,) = (value for value in pair if isinstance(value, Scores)) if _one(pair) else (None,)
-    other = next((value for value in pair if not isinstance(value, Scores)), None)
-    if scores is None or scores.normalised or isinstance(other, Field) or args.get("alpha", 1) != 1:
+    scores, other = _one(pair)
+    subtracts = "sub" in node.op
+    from_other = subtracts and other is pair[0]
+    if scores.normalised or isinstance(other, Field) or args.get("alpha", 1) != 1 or from_other:
         raise Misfit("something that is computed is added to its scores")
     tensor = other.tensor if isinstance(other, Fixed) else torch.as_tensor(other)
-    return replace(scores, added=scores.added + tensor)
+    return replace(scores, added=scores.added - tensor if subtracts else scores.added + tensor)
 
 
-def _one(pair: list[Any]) -> bool:
-    return sum(isinstance(value, Scores) for value in pair) == 1
+def _one(pair: list[Any]) -> tuple[Scores, Any]:
+    """Tell scores from what they are combined with."""
+    found = [value for value in pair if isinstance(value, Scores)]
+    if len(found) != 1:
+        raise Misfit("scores of two attentions are combined")
+    return found[0], next(value for value in pair if value is not found[0])
 
 
 def _masked(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
@@ -130,19 +149,36 @@ def _masked(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 
 def _normalised(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     scores: Scores = args["self"]
-    if args["dim"] % len(scores.shape) != len(scores.shape) - 1 or scores.normalised:
+    if args["dim"] % len(scores.shape) != scores.columns or scores.normalised:
         raise Misfit("its softmax is not over the keys")
     return replace(scores, normalised=True)
 
 
 def _reshaped(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
-    """Regroup the leading dimensions only; masks are brought to full size first."""
+    """Regroup the dimensions around the two of positions."""
     scores: Scores = args["self"]
-    shape = node.shape
-    if shape[-2:] != scores.shape[-2:]:
-        raise Misfit("its scores are reshaped across positions")
-    full = [t.expand(scores.shape).reshape(shape) if t.ndim > 2 else t for t in (scores.added, scores.seen)]
-    return replace(scores, added=full[0], seen=full[1], shape=shape)
+    places = []
+    for axis in (scores.rows, scores.columns):
+        before, size = prod(scores.shape[:axis]), scores.shape[axis]
+        found = [i for i, n in enumerate(node.shape) if n == size and prod(node.shape[:i]) == before]
+        if not found:
+            raise Misfit("its scores are reshaped across positions")
+        places.append(found[-1])
+    rows, columns = places
+    return scores.moved(node.shape, rows, columns, lambda t: t.reshape(node.shape))
+
+
+def _permuted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
+    """Move the dimensions of positions; the others keep their order."""
+    scores: Scores = args["self"]
+    rest = [value for name, value in args.items() if name != "self"]
+    rank = len(scores.shape)
+    probe = node.target(torch.empty(PRIMES[:rank], device="meta"), *rest)  # type: ignore[misc]
+    order = [PRIMES.index(size) for size in probe.shape]
+    others = [axis for axis in order if axis not in (scores.rows, scores.columns) and scores.shape[axis] > 1]
+    if others != sorted(others):
+        raise Misfit("heads or samples of its scores are put into another order")
+    return scores.moved(node.shape, order.index(scores.rows), order.index(scores.columns), lambda t: t.permute(order))
 
 
 def _sliced(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
@@ -157,10 +193,12 @@ def _weighted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Field:
     scores, value = args["self"], args["other"] if "other" in args else args["mat2"]
     if not (isinstance(scores, Scores) and scores.normalised and isinstance(value, Field)):
         raise Misfit("products of queries and keys meet no values after a softmax")
-    if scores.shape[-2] != scores.shape[-1]:
-        raise Misfit("queries and keys have other numbers of positions")
+    rank = len(scores.shape)
+    if (scores.rows, scores.columns) != (rank - 2, rank - 1) or scores.shape[-2] != scores.shape[-1]:
+        raise Misfit("its scores are no square of positions of queries and of keys")
     hidden = torch.zeros(()).masked_fill(~scores.seen, -torch.inf)
-    return attend(low, scores.query, scores.key, value, scores.scale, scores.added + hidden)
+    made = attend(low, scores.query, scores.key, value, scores.scale, scores.added + hidden)
+    return regroup(made, node.shape)
 
 
 Rule = Callable[[Lowering, Node, Mapping[str, Any]], Value]
@@ -171,10 +209,11 @@ _RULES: Mapping[str, Rule] = {
         _kept: """to _to_copy type_as clone contiguous alias detach lift_fresh dropout native_dropout_eval
                   feature_dropout""",
         _scaled: "mul div multiply divide true_divide",
-        _shifted: "add",
+        _shifted: "add sub subtract",
         _masked: "masked_fill where",
         _normalised: "softmax _softmax",
-        _reshaped: "view reshape _unsafe_view unsqueeze squeeze flatten unflatten expand",
+        _reshaped: "view reshape _unsafe_view unsqueeze squeeze flatten unflatten",
+        _permuted: "permute transpose movedim mT",
         _sliced: "slice narrow",
         _weighted: "matmul bmm",
     }.items()

@@ -10,14 +10,23 @@ import numpy as np
 import torch
 
 from leadline.graph import Node
-from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, canonical, permuted, regroup, shifted, taken
+from leadline.recurrence.field import (
+    FEATURE,
+    PRIMES,
+    Factor,
+    Field,
+    Misfit,
+    canonical,
+    permuted,
+    regroup,
+    shifted,
+    taken,
+)
 from leadline.recurrence.ir import Pointwise
 from leadline.recurrence.lowering import Fixed, Lowering, Value
 
 if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels
-
-_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 
 
 def identity(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -34,8 +43,8 @@ def permute(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Reorder dimensions; the operator itself says how, on a tensor whose sizes are told apart."""
     rank = len(args["self"].dims)
     rest = [value for name, value in args.items() if name != "self"]
-    probe = node.target(torch.empty(_PRIMES[:rank], device="meta"), *rest)  # type: ignore[misc]
-    return permuted(args["self"], [_PRIMES.index(size) for size in probe.shape])
+    probe = node.target(torch.empty(PRIMES[:rank], device="meta"), *rest)  # type: ignore[misc]
+    return permuted(args["self"], [PRIMES.index(size) for size in probe.shape])
 
 
 def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -47,6 +56,14 @@ def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if isinstance(parts, torch.Tensor):
         return taken(read, dim, parts.tolist())
     return tuple(taken(read, dim, part.tolist()) for part in parts)
+
+
+def flip(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Reverse channels; positions have one order only."""
+    read: Field = args["self"]
+    for dim in args["dims"]:
+        read = taken(read, dim % len(read.dims), list(reversed(range(read.shape[dim]))))
+    return read
 
 
 def expand(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
