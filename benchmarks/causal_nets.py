@@ -40,10 +40,6 @@ def tokens(length: int) -> Mapping[str, Tensor]:
     return {"input_ids": torch.randint(3, 90, (2, length))}
 
 
-def signal(channels: int) -> Callable[[int], Mapping[str, Tensor]]:
-    return lambda length: {"input": torch.randn(2, channels, length)}
-
-
 def _decoder(architecture: Architecture, attention: str | None = None) -> CausalNet:
     def model() -> nn.Module:
         made = architecture.model()
@@ -73,48 +69,11 @@ def _temporal(name: str, **settings: Any) -> CausalNet:
         made: nn.Module = TCN(3, [8, 8, 8], kernel_size=3, **settings).eval()
         return made
 
-    inputs = {"x": "b c t", "[0]": "b v t"}
+    inputs = {"x": "b c t", "output": "b v t"}
     return CausalNet(name, "pytorch-tcn", build, lambda length: {"x": torch.randn(2, 3, length)}, inputs)
 
 
-class Clip(nn.Module):
-    """A continual network over a whole clip that starts after silence: as many zeros as its receptive field reads."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.before = nn.ConstantPad1d((net.receptive_field - 1, 0), 0.0)
-        self.net = net
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Run the clip with zeros before it."""
-        return self.net(self.before(input))
-
-
-def _continual_convolutions() -> nn.Module:
-    import continual
-
-    return Clip(
-        continual.Sequential(
-            continual.Conv1d(3, 8, kernel_size=3),
-            nn.BatchNorm1d(8),
-            nn.ReLU(),
-            continual.Conv1d(8, 8, kernel_size=3, dilation=2, groups=2),
-            nn.ReLU(),
-            continual.Conv1d(8, 4, kernel_size=1),
-        )
-    ).eval()
-
-
-def _continual_recurrence() -> nn.Module:
-    import continual
-
-    return continual.Sequential(
-        continual.GRU(3, 8, num_layers=2), nn.ReLU(), continual.Linear(8, 4, channel_dim=1)
-    ).eval()
-
-
 _STATE = {"hidden_size": 32, "num_hidden_layers": 2}
-_SIGNAL = {"input": "b c t", "[0]": "b v t"}
 
 NETS: tuple[CausalNet, ...] = (
     *(_decoder(a) for a in ARCHITECTURES if a.area == "language" and "logits" in a.layout),
@@ -126,6 +85,4 @@ NETS: tuple[CausalNet, ...] = (
     _language("RWKV", "RwkvForCausalLM", "RwkvConfig", attention_hidden_size=32, **_STATE),
     _temporal("TCN, weight norm"),
     _temporal("TCN, batch norm, skips, gates", use_norm="batch_norm", use_skip_connections=True, use_gate=True),
-    CausalNet("Conv1d net behind zeros", "continual-inference", _continual_convolutions, signal(3), _SIGNAL),
-    CausalNet("GRU net", "continual-inference", _continual_recurrence, signal(3), _SIGNAL),
 )

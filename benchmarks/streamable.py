@@ -78,23 +78,28 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(r[c]) for c in COLUMNS) + " |" for r in rows)]) + "\n"
 
 
+def write(rows: dict[str, dict[str, Any]]) -> None:
+    """Write the table of all rows, in the order of the networks."""
+    ordered = [rows[net.name] for net in NETS if net.name in rows]
+    RESULTS.mkdir(exist_ok=True)
+    record = {"torch": torch.__version__, "rows": ordered}
+    (RESULTS / "streamable.json").write_text(json.dumps(record, indent=1) + "\n")
+    (RESULTS / "streamable.md").write_text(markdown(ordered))
+
+
 def main() -> None:
-    """Stream all networks, or those named; print a line for each; write the table if all were run."""
+    """Stream all networks, or renew the rows of those named; print a line for each."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    wanted = sys.argv[1:]
-    rows = []
+    wanted, kept = sys.argv[1:], RESULTS / "streamable.json"
+    old = json.loads(kept.read_text())["rows"] if wanted and kept.exists() else []
+    rows = {found["name"]: found for found in old}
     for net in NETS:
         if not wanted or net.name in wanted:
-            rows.append(row(net))
-            print(rows[-1], flush=True)
-    if not wanted:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "streamable.json").write_text(
-            json.dumps({"torch": torch.__version__, "rows": rows}, indent=1) + "\n"
-        )
-        (RESULTS / "streamable.md").write_text(markdown(rows))
-        print(f"{sum(r['streams'] == 'yes' for r in rows)} of {len(rows)} stream")
+            rows[net.name] = row(net)
+            print(rows[net.name], flush=True)
+            write(rows)
+    print(f"{sum(found['streams'] == 'yes' for found in rows.values())} of {len(rows)} stream")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -177,7 +177,29 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+QUICK = {
+    "padded and cropped",
+    "weight norm",
+    "gated linear unit",
+    "channels joined and split",
+    "channel-wise slopes",
+    "root mean square norm",
+    "lstm",
+    "running mean",
+    "attention",
+    "attention written out",
+    "attention as einsum",
+    "grouped queries",
+    "masked, dilated and grouped",
+}
+
+
+def quick_first(names: Iterable[str]) -> list[Any]:
+    """The others are for `make test-all`."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", quick_first(BLOCKS))
 def test_a_block_streams(name: str) -> None:
     torch.manual_seed(0)
     model = BLOCKS[name]().double().eval()
@@ -217,7 +239,7 @@ PICTURES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", quick_first(PICTURES))
 def test_a_block_of_pictures_streams(name: str) -> None:
     torch.manual_seed(0)
     model = PICTURES[name]().double().eval()

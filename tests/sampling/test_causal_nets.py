@@ -16,9 +16,8 @@ QUICK = (
     "GPT-2, eager attention",
     "Llama",
     "Falcon",
+    "GPT-NeoX",
     "TCN, batch norm, skips, gates",
-    "Conv1d net behind zeros",
-    "GRU net",
 )
 REFUSED = {
     "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
@@ -49,7 +48,7 @@ def test_a_network_is_refused_by_operation_module_and_line(name: str) -> None:
         leadline.stream(net.model(), layout=net.layout, backend="torch", **net.inputs(LENGTH))
 
 
-@pytest.mark.parametrize("name", ["TCN, weight norm", "Conv1d net behind zeros", "GRU net"])
+@pytest.mark.parametrize("name", ["TCN, weight norm", "TCN, batch norm, skips, gates"])
 def test_signals_go_in_and_come_out_in_chunks(name: str) -> None:
     net = BY_NAME[name]
     model, inputs = net.model().double(), double(net.inputs(LENGTH))
