@@ -11,14 +11,7 @@ import leadline
 from leadline.errors import NotUniform
 
 BY_NAME = {net.name: net for net in NETS}
-QUICK = (
-    "GPT-2",
-    "GPT-2, eager attention",
-    "Llama",
-    "Falcon",
-    "GPT-NeoX",
-    "TCN, batch norm, skips, gates",
-)
+QUICK = ("GPT-2, eager attention", "Llama", "TCN, batch norm, skips, gates")
 REFUSED = {
     "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
     "Mamba": r"aten\.select.* at backbone.layers.0.mixer \(.*modeling_mamba.py:\d+\): one position .* is picked",
