@@ -1,11 +1,15 @@
-"""Counters beside one another: leadline, fvcore, torchlens and torch's FlopCounterMode on models with known counts.
+"""Counters beside one another on models with known counts, and all structural depths of two large models.
 
-Run as ``python benchmarks/counters.py``; all run in one process, on one thread, on the same models. The table goes
-to ``benchmarks/results/counters.md`` and ``.json``: multiply-accumulates beside the `truth`, a closed form.
+Run as ``python benchmarks/counters.py``; all run in one process, on two threads, on the same models. The tables
+(``benchmarks/results/counters.md`` and ``.json``) hold multiply-accumulates beside the `truth`, a closed form, then
+seconds on GPT-2 small and ResNet-50: for leadline those of count, span, causality, context of one output and memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 import json
 import logging
 import platform
@@ -18,10 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import thop
 import torch
+import torchinfo
 import torchlens
 import transformers as hf
 from fvcore.nn import FlopCountAnalysis
+from ptflops import get_model_complexity_info
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -140,9 +147,36 @@ def with_torchlens(model: nn.Module, *inputs: Tensor) -> int:
     return int(torchlens.trace(model, list(inputs)).total_macs_forward)
 
 
+def with_torchinfo(model: nn.Module, *inputs: Tensor) -> int:
+    return int(torchinfo.summary(copy.deepcopy(model), input_data=list(inputs), verbose=0).total_mult_adds)
+
+
+def with_thop(model: nn.Module, *inputs: Tensor) -> int:
+    return int(thop.profile(copy.deepcopy(model), inputs=inputs, verbose=False)[0])  # it leaves buffers behind
+
+
+def with_ptflops(backend: str) -> Callable[..., int]:
+    def counted(model: nn.Module, *inputs: Tensor) -> int:
+        macs, _ = get_model_complexity_info(
+            copy.deepcopy(model),
+            (1,),
+            input_constructor=lambda _: inputs,
+            as_strings=False,
+            print_per_layer_stat=False,
+            backend=backend,
+        )
+        return int(macs)
+
+    return counted
+
+
 COUNTERS: dict[str, Callable[..., int]] = {
     "leadline": lambda model, *inputs: count(model, *inputs).macs,
     "fvcore": with_fvcore,
+    "torchinfo": with_torchinfo,
+    "ptflops, hooks": with_ptflops("pytorch"),
+    "ptflops, aten": with_ptflops("aten"),
+    "thop": with_thop,
     "FlopCounterMode / 2": with_torch,
     "torchlens": with_torchlens,
 }
@@ -153,7 +187,8 @@ def row(case: Case) -> dict[str, Any]:
     for name, counter in COUNTERS.items():
         start = time.perf_counter()
         try:
-            found[name] = counter(case.model.eval(), *case.inputs)
+            with contextlib.redirect_stdout(io.StringIO()):
+                found[name] = counter(case.model.eval(), *case.inputs)
         except Exception as error:
             found[name] = f"{type(error).__name__}"
         found[f"{name}, seconds"] = round(time.perf_counter() - start, 2)
@@ -181,12 +216,21 @@ def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dic
     return {"model": case.name, "seconds": seconds, "sum": round(sum(seconds.values()), 2), "peak_mb": peak}
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    columns = ["case", "truth", *COUNTERS]
+def markdown(rows: list[dict[str, Any]], columns: list[str]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    return (
-        "\n".join([*lines, *("| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows)]) + "\n"
-    )
+    return "\n".join([*lines, *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in rows)]) + "\n"
+
+
+def timings(depths: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:
+    """Seconds on the large models: leadline's depths, then what each counter took for its one number."""
+    by_case = {row["case"]: row for row in rows}
+    peers = [f"{name}, seconds" for name in COUNTERS if name != "leadline"]
+    table = [
+        {"model": d["model"], **d["seconds"], "all five": d["sum"], "peak MB": d["peak_mb"]}
+        | {peer: by_case.get(d["model"], {}).get(peer, "") for peer in peers}
+        for d in depths
+    ]
+    return markdown(table, list(table[0]))
 
 
 def main() -> None:
@@ -194,7 +238,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     every = cases()
     gpt2, resnet = every[-2:]
     depths = [
@@ -203,13 +247,19 @@ def main() -> None:
     ]
     print(*depths, sep="\n", flush=True)
     rows: list[dict[str, Any]] = []
-    machine = {"torch": torch.__version__, "python": sys.version.split()[0], "processor": platform.machine()}
+    machine = {
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
     RESULTS.mkdir(exist_ok=True)
     for case in every:
         rows.append(row(case))
         print(rows[-1], flush=True)
         (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
-        (RESULTS / "counters.md").write_text(markdown(rows))
+        tables = markdown(rows, ["case", "truth", *COUNTERS]), timings(depths, rows)
+        (RESULTS / "counters.md").write_text("\n".join(tables))
 
 
 if __name__ == "__main__":

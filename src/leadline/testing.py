@@ -44,6 +44,7 @@ def assert_causal(
     >>> assert_causal(nn.GRU(3, 4, batch_first=True), torch.zeros(2, 5, 3), layout="b t c -> b t v", output="[0]").lag
     0
     """
+    __tracebackhide__ = True
     result = causality(model, *inputs, **kwargs)
     passing = _GRADES[: _GRADES.index(Verdict(at_least)) + 1]
     assert result.verdict in passing, f"{type(model).__name__} is not causal: {result}"
@@ -71,6 +72,7 @@ def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs:
     >>> conv = nn.Conv1d(1, 1, 3, padding=1)
     >>> assert_context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t", sees=3)
     """
+    __tracebackhide__ = True
     found = context(model, *inputs, **kwargs)
     at = ", ".join(f"{axis}={place}" for axis, place in found.position.items())
     if isinstance(sees, int):
@@ -105,6 +107,7 @@ def assert_gradient_stable(
     >>> assert_gradient_stable(nn.Sequential(*blocks).eval(), torch.randn(2, 5, 8)).mode
     'eval'
     """
+    __tracebackhide__ = True
     found = gradient(model, *inputs, **kwargs)
     name = type(model).__name__
     assert found.kind != "unknown", f"the stages of {name} are too few to judge, or too different: {found.verdict}"
@@ -156,6 +159,7 @@ def assert_span(
     >>> assert_span(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), torch.zeros(1, 2), steps=2).op_steps
     2
     """
+    __tracebackhide__ = True
     found = span(model, *inputs, costs=costs, **kwargs)
     path = "\n".join(f"  {step}" for step in found.critical_path)
     where = f"; the longest chain, from the input on:\n{path}" if path else ""
@@ -197,6 +201,7 @@ def assert_connections(
     >>> assert_connections(nn.Linear(3, 2), torch.zeros(5, 3), connections=30).parameters
     8
     """
+    __tracebackhide__ = True
     found = count(model, *inputs, **kwargs)
     for name, asked, has in (("connections", connections, found.connections), ("macs", macs, found.macs)):
         if asked is not None and has != asked:

@@ -57,11 +57,25 @@ ZOO = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ZOO)
+VECTORS = {
+    "batchnorm": {"layers": 2, "width": 4},
+    "chain": {"layers": 3},
+    "mlp": {"layers": 2, "width": 4},
+    "residual": {"layers": 2, "width": 4},
+}
+"""Models of vectors, whose features are read as positions."""
+
+
+@pytest.mark.parametrize("name", [*ZOO, *VECTORS])
 def test_zoo_context_equals_perturbation(name: str) -> None:
-    specimen = zoo.build(name, **ZOO[name])
-    found = mapped(specimen.model, specimen.inputs, specimen.layout)
-    np.testing.assert_array_equal(found, dependence(specimen.model, specimen.inputs, specimen.layout))
+    specimen = zoo.build(name, **(ZOO | VECTORS)[name])
+    layout = "b k -> b k" if name in VECTORS else specimen.layout
+    found = mapped(specimen.model, specimen.inputs, layout)
+    np.testing.assert_array_equal(found, dependence(specimen.model, specimen.inputs, layout))
+
+
+def test_no_model_of_the_zoo_is_left_out() -> None:
+    assert {*ZOO, *VECTORS} == {*zoo.ZOO}
 
 
 # Rounding, choosing and ordering hide small changes: there the map may only hold more than perturbation shows.

@@ -84,6 +84,8 @@ def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:
         return shaped(node, _combined(flow, node, links, dim, index, written))
     rest = [links(ref) for ref in node.refs if ref != named["self"]]
+    if named.get("accumulate") and all(ref is None or flow.facts[ref].constant for ref in named["indices"]):
+        return shaped(node, _accumulated(flow, node, links))
     if dim is None:
         return shaped(node, flow.all_of(links(named["self"]), flow.total(rest)))
     return shaped(node, flow.all_of(links(named["self"]), *(_anywhere(flow, node, part, dim) for part in rest)))
@@ -100,6 +102,20 @@ def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref
     source = source[tuple(slice(size) for size in places.shape)]
     target = torch.zeros(node.shape) if target is None else target
     return flow.algebra.scatter(target, dim, places, source)
+
+
+def _accumulated(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
+    """Join the values that `index_put` adds at constant places, several at one place perhaps, with what was there."""
+    named = node.bound()
+    target, source = links(named["self"]), links(named["values"])
+    if source is None:
+        return target
+    indices = [None if ref is None else flow.facts[ref].value for ref in named["indices"]]
+    numbers = torch.arange(node.meta.numel).reshape(node.shape)
+    places = torch.ops.aten.index.Tensor(numbers, indices)  # where each value goes, in the flattened result
+    target = torch.zeros(node.shape) if target is None else target
+    source = source.expand(places.shape).flatten()
+    return flow.algebra.scatter(target.flatten(), 0, places.flatten(), source).reshape(node.shape)
 
 
 def _anywhere(flow: Flow, node: Node, links: Links, dim: int) -> Links:

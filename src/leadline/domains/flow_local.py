@@ -63,8 +63,10 @@ def view(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return shaped(node, flow.algebra.reduce(present(links(node.refs[0])), [-1]).squeeze(-1))
     if packet == "view_as_real":
         return shaped(node, present(links(node.refs[0])).unsqueeze(-1))
-    if node.op == "aten.view.dtype" and flow.shape(node.refs[0]) != node.shape:
-        raise NoRule
+    if node.op == "aten.view.dtype":  # the same bytes read as another type
+        if flow.shape(node.refs[0]) != node.shape:
+            raise NoRule
+        return shaped(node, links(node.refs[0]))
     return carried(flow, node, links, frozenset(node.refs))
 
 

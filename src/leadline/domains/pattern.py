@@ -70,7 +70,7 @@ class _Rules:
             Kind.VIEW: self.moved,
             Kind.GATHER: self.moved,
             Kind.SCATTER: self.moved,
-            Kind.CONTRACTION: nothing,
+            Kind.CONTRACTION: self.contraction,
             Kind.CONVOLUTION: nothing,
             Kind.CUMULATIVE: nothing,
             Kind.WINDOW: nothing,
@@ -152,6 +152,15 @@ class _Rules:
             for v, k, o, b in zip(values, knowns, kept, biases, strict=True)
         )
 
+    def contraction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Keep the constants of what is added to a product: nn.MultiheadAttention adds its mask that way."""
+        named = node.bound()
+        added = named.get("self") if "beta" in named else None
+        offset = None if added is None or named["beta"] != 1 else facts(added).offset()
+        if offset is None:
+            return nothing(node, facts)
+        return (Facts(bias=offset.expand(node.shape)),)
+
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up; a maximum carries the largest constant."""
         (ref,) = node.refs[:1]
@@ -171,11 +180,15 @@ class _Rules:
 
     def softmax(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Masked logits have weight zero; a row with a single logit left has weight one there."""
-        if "log" in node.op:
-            return nothing(node, facts)
-        shown = unmasked(facts(node.refs[0]), node.args[1], self.floor)
+        logits = facts(node.refs[0])
+        shown = unmasked(logits, node.args[1], self.floor)
         if shown is None:
             return (UNKNOWN,)
+        if "log" in node.op:  # what masks a logit masks the logarithm of its weight
+            offset = logits.offset()
+            assert offset is not None
+            relative = offset - offset.amax(node.args[1], keepdim=True)
+            return (Facts(bias=torch.where(shown, 0.0, relative).expand(node.shape)),)
         lone = shown & (shown.sum(node.args[1], keepdim=True) == 1)
         return (partial(lone.to(node.meta.dtype), ~shown | lone),)
 

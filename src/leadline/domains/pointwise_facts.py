@@ -117,7 +117,8 @@ def _copied(source: Facts, node: Node) -> Facts:
     def shaped(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
         return None if tensor is None else tensor.to(dtype or tensor.dtype).expand(node.shape)
 
-    return Facts(shaped(source.value, node.meta.dtype), shaped(source.known), shaped(source.bias))
+    bias = source.bias if node.meta.dtype.is_floating_point else None  # minus infinity is True, or any integer
+    return Facts(shaped(source.value, node.meta.dtype), shaped(source.known), shaped(bias))
 
 
 def _chosen(packet: str, operands: list[Facts], node: Node) -> Facts:
@@ -166,7 +167,8 @@ def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None
         x, factor = factor, x
     if x.bias is None or not factor.constant or factor.value is None or not bool((factor.value > 0).all()):
         return None
-    return x.bias / factor.value if quotient else x.bias * factor.value
+    scaled = x.bias / factor.value if quotient else x.bias * factor.value
+    return torch.where(x.bias.isinf(), x.bias, scaled.clamp(min=torch.finfo(scaled.dtype).min))
 
 
 def _summed(packet: str, operands: list[Facts], node: Node) -> Tensor | None:
@@ -176,8 +178,12 @@ def _summed(packet: str, operands: list[Facts], node: Node) -> Tensor | None:
         right = right * (-alpha if packet != "add" else alpha)
     if left is None and right is None:
         return None
-    total = (0 if left is None else left) + (0 if right is None else right)
-    total = torch.as_tensor(total)
+    total = torch.as_tensor((0 if left is None else left) + (0 if right is None else right))
+    infinite = torch.zeros((), dtype=torch.bool)
+    for part in (left, right):
+        infinite = infinite if part is None else infinite | part.isinf()
+    overflown = torch.finfo(total.dtype).min  # two finite constants never add up to a mask that nothing defeats
+    total = torch.where(total.isinf() & ~infinite, total.sign() * -overflown, total)
     return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf).expand(node.shape)
 
 

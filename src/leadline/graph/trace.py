@@ -193,6 +193,9 @@ def _export(call: Call) -> ExportedProgram:
         # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
         table.update(get_decompositions(_opaque(program)))  # type: ignore[no-untyped-call]
         decomposed: ExportedProgram = program.run_decompositions(table)
+        hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
+        if hidden:
+            decomposed = decomposed.run_decompositions({**table, **hidden})
         return decomposed
     except TraceError:
         raise
