@@ -1,6 +1,6 @@
 """Counters beside one another on models with known counts, and all structural depths of two large models.
 
-Run as ``python benchmarks/counters.py``; all run in one process, on two threads, on the same models. The tables
+Run as ``python benchmarks/counters.py``; all run in one process, on one thread, on the same models. The tables
 (``benchmarks/results/counters.md`` and ``.json``) hold multiply-accumulates beside the `truth`, a closed form, then
 seconds on GPT-2 small and ResNet-50: for leadline those of count, span, causality, context of one output and memory.
 """
@@ -160,7 +160,7 @@ def with_ptflops(backend: str) -> Callable[..., int]:
         macs, _ = get_model_complexity_info(
             copy.deepcopy(model),
             (1,),
-            input_constructor=lambda _: inputs,
+            input_constructor=lambda _: inputs[0],
             as_strings=False,
             print_per_layer_stat=False,
             backend=backend,
@@ -182,17 +182,15 @@ COUNTERS: dict[str, Callable[..., int]] = {
 }
 
 
-def row(case: Case) -> dict[str, Any]:
-    found: dict[str, Any] = {"case": case.name, "truth": case.truth}
-    for name, counter in COUNTERS.items():
-        start = time.perf_counter()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found[name] = counter(case.model.eval(), *case.inputs)
-        except Exception as error:
-            found[name] = f"{type(error).__name__}"
-        found[f"{name}, seconds"] = round(time.perf_counter() - start, 2)
-    return found
+def counted(name: str, case: Case) -> dict[str, Any]:
+    """One counter's number for one model, or the name of its error, and its seconds."""
+    start = time.perf_counter()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found: int | str = COUNTERS[name](case.model.eval(), *case.inputs)
+    except Exception as error:
+        found = type(error).__name__
+    return {name: found, f"{name}, seconds": round(time.perf_counter() - start, 2)}
 
 
 def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dict[str, Any]:
@@ -238,7 +236,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
+    torch.backends.mha.set_fastpath_enabled(False)  # within the fused kernel of eval mode no counter sees anything
     every = cases()
     gpt2, resnet = every[-2:]
     depths = [
@@ -246,20 +245,16 @@ def main() -> None:
         five_depths(replace(resnet, model=Columns(resnet.model)), {"x": "b c h w", "output": "b w"}, 0),
     ]
     print(*depths, sep="\n", flush=True)
-    rows: list[dict[str, Any]] = []
-    machine = {
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
+    rows: list[dict[str, Any]] = [{"case": case.name, "truth": case.truth} for case in every]
+    for name in COUNTERS:  # one after the other: torchlens, the last, leaves torch's functions wrapped
+        for found, case in zip(rows, every, strict=True):
+            found |= counted(name, case)
+        print(name, [found[name] for found in rows], flush=True)
+    machine = {"torch": torch.__version__, "python": sys.version.split()[0], "processor": platform.machine()}
     RESULTS.mkdir(exist_ok=True)
-    for case in every:
-        rows.append(row(case))
-        print(rows[-1], flush=True)
-        (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
-        tables = markdown(rows, ["case", "truth", *COUNTERS]), timings(depths, rows)
-        (RESULTS / "counters.md").write_text("\n".join(tables))
+    (RESULTS / "counters.json").write_text(json.dumps({**machine, "depths": depths, "rows": rows}, indent=1) + "\n")
+    tables = markdown(rows, ["case", "truth", *COUNTERS]), timings(depths, rows)
+    (RESULTS / "counters.md").write_text("\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ def row(architecture: Architecture) -> dict[str, Any]:
     graph = trace(model, **inputs)
     counted, spanned = count(model, traced=graph, **inputs), span(model, traced=graph, **inputs)
     layout = {name: architecture.layout.get(name) for name in (*inputs, *architecture.layout)}
-    verdict = causality(model, layout=layout, traced=graph, **inputs).verdict.value
+    judged = causality(model, layout=layout, traced=graph, **inputs)
     seconds = time.perf_counter() - start
+    complete = all(found.coverage.complete for found in (counted, spanned, judged))
     return {
         "name": architecture.name,
         "area": architecture.area,
@@ -42,8 +43,8 @@ def row(architecture: Architecture) -> dict[str, Any]:
         "connections": counted.connections,
         "steps": spanned.steps,
         "op_steps": spanned.op_steps,
-        "causality": verdict,
-        "coverage": "all" if counted.coverage.complete and spanned.coverage.complete else str(counted.coverage),
+        "causality": judged.verdict.value,
+        "coverage": "all" if complete else str(counted.coverage),
         "seconds": round(seconds, 2),
     }
 

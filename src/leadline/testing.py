@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from leadline.domains.counts import Count, count
-from leadline.domains.reach import context
+from leadline.domains.depths import COSTS
+from leadline.domains.reach import context, passage
 from leadline.domains.spans import Span, span
 from leadline.domains.verdicts import Causality, Verdict, causality
+from leadline.graph import trace
 from leadline.jacobian import GradientDepth, gradient
 
 _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
@@ -65,7 +66,7 @@ def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs:
     Raises
     ------
     AssertionError
-        With the positions seen that should not be, and those missing.
+        With the positions seen that should not be and the way to one of them, and those missing.
 
     Examples
     --------
@@ -76,10 +77,23 @@ def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs:
     found = context(model, *inputs, **kwargs)
     at = ", ".join(f"{axis}={place}" for axis, place in found.position.items())
     if isinstance(sees, int):
-        assert found.size == sees, f"the output at {at} sees {found.size} positions, not {sees}: {found.box()}"
+        if found.size != sees:
+            way = _way(model, inputs, kwargs, found.map.nonzero())
+            raise AssertionError(f"the output at {at} sees {found.size} positions, not {sees}: {found.box()}{way}")
         return
-    more, less = ((found.map & ~sees).nonzero().tolist(), (sees & ~found.map).nonzero().tolist())
-    assert torch.equal(found.map, sees), f"the output at {at} sees {more} besides, and does not see {less}"
+    more, less = (found.map & ~sees).nonzero(), (sees & ~found.map).nonzero()
+    if len(more) or len(less):
+        way = _way(model, inputs, kwargs, more)
+        raise AssertionError(f"the output at {at} sees {more.tolist()} besides, and does not see {less.tolist()}{way}")
+
+
+def _way(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], seen: Tensor) -> str:
+    """Say where the dependence on the first of some positions passes."""
+    if not len(seen):
+        return ""
+    first = tuple(int(i) for i in seen[0])
+    places = passage(model, *inputs, seen=first, **kwargs)
+    return f"; {list(first)} is seen" + "".join(f"\n  through {place}" for place in places)
 
 
 def assert_gradient_stable(
@@ -192,7 +206,7 @@ def assert_connections(
     Raises
     ------
     AssertionError
-        If a number differs; the message lists the counts by module.
+        If a number differs; the message lists the counts by module, with a source line.
     UnknownOp
         If an operation has no rule.
 
@@ -202,11 +216,14 @@ def assert_connections(
     8
     """
     __tracebackhide__ = True
-    found = count(model, *inputs, **kwargs)
+    options = {name: kwargs.pop(name) for name in ("layout", "order", "on_unknown", "traced") if name in kwargs}
+    graph = options.pop("traced", None) or trace(model, *inputs, **kwargs)
+    found = count(model, *inputs, traced=graph, **options, **kwargs)
+    places = {node.place.module: node.place for node in graph.nodes if node.kind in COSTS}
     for name, asked, has in (("connections", connections, found.connections), ("macs", macs, found.macs)):
         if asked is not None and has != asked:
             lines = "\n".join(
-                f"  {path or 'the model itself'}: {tally.connections} connections, {tally.macs} macs"
+                f"  {places[path]}: {tally.connections} connections, {tally.macs} macs"
                 for path, tally in found.by_module.items()
                 if tally.macs
             )

@@ -28,7 +28,7 @@ def test_each_block_has_its_verdict(family: str, name: str) -> None:
 
 
 @settings(max_examples=25)
-@given(recipes())
+@given(recipes(leaking=False) | recipes(leaking=True))
 def test_generated_networks_have_their_verdicts(recipe: Recipe) -> None:
     assert judged(recipe) == recipe.verdict
     assert recipe.verdict == "leak" or not looks_ahead(recipe)
@@ -75,12 +75,9 @@ def total() -> Iterator[Tally]:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(10))
 def test_two_thousand_generated_networks_have_their_verdicts(batch: int, total: Tally) -> None:
-    """No leak is certified, and at most 2 % of the clean networks are judged worse than they are."""
+    """Half of them leak: no leak is certified. At most 2 % of the clean ones are judged worse than they are."""
     tally = Tally()
 
-    @seed(batch)
-    @settings(max_examples=200)
-    @given(recipes())
     def judge(recipe: Recipe) -> None:
         verdict, measured = judged(recipe), looks_ahead(recipe)
         assert recipe.verdict == "leak" or not measured, "the design is wrong: the network leaks"
@@ -88,8 +85,8 @@ def test_two_thousand_generated_networks_have_their_verdicts(batch: int, total: 
         for each in (tally, total):
             each.add(recipe, verdict, measured=measured)
 
-    judge()
+    for leaking in (False, True):
+        seed(batch)(settings(max_examples=100)(given(recipes(leaking=leaking))(judge)))()
     print(f"\n{tally}")
-    assert tally.found.total() >= 200
-    assert 0.4 < tally.clean / tally.found.total() < 0.6
+    assert (tally.clean, tally.found.total()) == (100, 200)
     assert len(tally.worse) <= 0.02 * tally.clean

@@ -91,6 +91,12 @@ def test_masks_count_against_their_row(mask: Tensor, verdict: str) -> None:
     assert judged(masked(mask)).verdict.value == verdict
 
 
+def test_two_finite_masks_do_not_become_infinite() -> None:
+    mask = torch.zeros(T, T).masked_fill(LATER, torch.finfo(torch.float32).min)
+    assert judged(lambda x: (x @ x.mT + mask + mask).softmax(-1) @ x).verdict is Verdict.FINITE_MASK
+    assert judged(lambda x: ((x @ x.mT + mask) * 4.0).softmax(-1) @ x).verdict is Verdict.FINITE_MASK
+
+
 def test_a_row_of_minus_infinity_is_no_mask() -> None:
     mask = torch.zeros(T, T).masked_fill(LATER, -torch.inf)
     mask[2] = -torch.inf
@@ -211,9 +217,11 @@ def test_assertions_show_what_is_wrong() -> None:
     x = torch.randn(2, 3, T)
     with pytest.raises(AssertionError, match=r"is not causal: leak, lag -1: output\[(.|\n)*through the model itself"):
         assert_causal(nn.Conv1d(3, 3, 3, padding=1), x, layout="b c t -> b v t")
-    with pytest.raises(AssertionError, match="sees 3 positions, not 2"):
+    with pytest.raises(
+        AssertionError, match=r"sees 3 positions, not 2.*\n  through the model itself \(.*conv.py:\d+\)"
+    ):
         assert_context(nn.Conv1d(3, 3, 3, padding=1), x, layout="b c t -> b v t", output=2, sees=2)
-    with pytest.raises(AssertionError, match=r"sees \[\[3\]\] besides"):
+    with pytest.raises(AssertionError, match=r"sees \[\[3\]\] besides.*\[3\] is seen\n  through the model"):
         assert_context(
             nn.Conv1d(3, 3, 3, padding=1), x, layout="b c t -> b v t", output=2, sees=torch.arange(T).sub(1.5).abs() < 1
         )

@@ -21,7 +21,7 @@ _KEEP_ZERO = frozenset(
     relu relu6 round selu sgn sign silu sin sinh sqrt square tan tanh trunc
     """.split()  # noqa: SIM905
 )
-_PRODUCTS = frozenset(["mul", "multiply", "logical_and", "bitwise_and"])
+_PRODUCTS = frozenset(["mul", "multiply", "logical_and", "bitwise_and", "__and__"])
 _SUMS = frozenset(["add", "sub", "subtract"])
 
 
@@ -47,7 +47,7 @@ def _first(node: Node, facts: Lookup[Facts], floor: float) -> Facts:
         return _chosen(packet, operands, node)
     if packet in ("exp", "exp2", "sigmoid"):
         return _exponential(operands[0], node, floor)
-    if packet in ("logical_or", "bitwise_or"):
+    if packet in ("logical_or", "bitwise_or", "__or__"):
         return _either(operands, _joint(operands, node), node)
     zero, bias = _absorbed(packet, operands, node)
     known = _joint(operands, node) | zero

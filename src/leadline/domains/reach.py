@@ -10,16 +10,18 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from leadline.domains.algebra import Links
+from leadline.domains.algebra import Links, Ranks
 from leadline.domains.engine import OnUnknown
 from leadline.domains.flow import Flow
 from leadline.domains.pattern import pattern
+from leadline.domains.ranks import Search
 from leadline.domains.subject import Subject, subject
 from leadline.domains.support import support
+from leadline.domains.witness import follow
 from leadline.errors import LayoutError
 from leadline.graph import Graph
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
-from leadline.results import Coverage
+from leadline.results import Coverage, Place
 
 Position: TypeAlias = "int | tuple[int, ...]"
 _MOST_CELLS = 1 << 14  # beyond this, stacking offsets is not tried
@@ -113,11 +115,9 @@ def context(
     >>> seen.map.int().tolist(), seen.box()
     ([0, 0, 1, 0, 1, 0, 1, 0, 0], {'t': (2, 6)})
     """
-    named = dict(output) if isinstance(output, Mapping) else {}
-    if len(named) > 1:
-        raise LayoutError("ask for one output position at a time")
-    asked = subject(model, inputs, kwargs, layout, order, next(iter(named), None), traced)
-    place = _place(asked, next(iter(named.values())) if named else output)  # type: ignore[arg-type]
+    name, position = _named(output)
+    asked = subject(model, inputs, kwargs, layout, order, name, traced)
+    place = _place(asked, position)
     flow = Flow(asked.graph, pattern(asked.graph), Links())
     elements, coverage = support(flow, asked.output, _chosen(asked, place), on_unknown=on_unknown)
     axes = {name: _mapped(asked, name) for name in asked.inputs}
@@ -132,6 +132,46 @@ def context(
         always_blind={name: _never(seen[name], blind[name], asked, place) for name in ordered},
         coverage=coverage,
     )
+
+
+def passage(
+    model: nn.Module,
+    *inputs: Any,
+    seen: tuple[int, ...],
+    output: Position | Mapping[str, Position] | None = None,
+    layout: LayoutLike = None,
+    order: Order = None,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> tuple[Place, ...]:
+    """Find where one dependence in a map passes, from input to output: operations that combine different elements.
+
+    Parameters
+    ----------
+    model, inputs, kwargs, output, layout, order, on_unknown, traced
+        As in `context`.
+    seen
+        A place in the map of the first input that is marked.
+    """
+    name, position = _named(output)
+    asked = subject(model, inputs, kwargs, layout, order, name, traced)
+    first = next(iter(asked.inputs))
+    at = dict(zip(_mapped(asked, first), seen, strict=True))
+    ranks = torch.zeros(asked.input_shape(first), dtype=torch.int64)
+    ranks[tuple(at.get(axis, slice(None)) for axis in asked.inputs[first])] = 1
+    search = Search(asked, Flow(asked.graph, pattern(asked.graph), Ranks()), on_unknown)
+    found = search.latest({first: ranks})
+    element = ((found.ranks == 1) & _chosen(asked, _place(asked, position))).nonzero()[0]
+    return follow(search, found.links, tuple(int(i) for i in element))[2]
+
+
+def _named(output: Position | Mapping[str, Position] | None) -> tuple[str | None, Position | None]:
+    if not isinstance(output, Mapping):
+        return None, output
+    if len(output) > 1:
+        raise LayoutError("ask for one output position at a time")
+    return next(iter(output.items()), (None, None))
 
 
 def _place(asked: Subject, position: Position | None) -> dict[str, int]:
