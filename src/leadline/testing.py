@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from leadline.domains.counts import Count, count
 from leadline.domains.depths import COSTS
@@ -53,7 +54,7 @@ def assert_causal(
     return result
 
 
-def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs: Any) -> None:
+def assert_context(model: nn.Module, *inputs: Any, sees: torch.Tensor | int, **kwargs: Any) -> None:
     """Assert which input positions one output position may depend on.
 
     Parameters
@@ -87,7 +88,7 @@ def assert_context(model: nn.Module, *inputs: Any, sees: Tensor | int, **kwargs:
         raise AssertionError(f"the output at {at} sees {more.tolist()} besides, and does not see {less.tolist()}{way}")
 
 
-def _way(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], seen: Tensor) -> str:
+def _way(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], seen: torch.Tensor) -> str:
     """Say where the dependence on the first of some positions passes."""
     if not len(seen):
         return ""
