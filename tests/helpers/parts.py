@@ -63,11 +63,11 @@ class Cropped(nn.Module):
 
     def __init__(self, kernel: int, dilation: int, ahead: int, groups: int) -> None:
         super().__init__()
-        self.reach, self.ahead = (kernel - 1) * dilation, ahead
-        self.conv = nn.Conv1d(C, C, kernel, dilation=dilation, groups=groups, padding=self.reach)
+        reach, self.start = (kernel - 1) * dilation, 2 * ahead
+        self.conv = nn.Conv1d(C, C, kernel, dilation=dilation, groups=groups, padding=reach + ahead)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.mT)[..., self.ahead : self.ahead + x.shape[1]].mT
+        return self.conv(x.mT)[..., self.start : self.start + x.shape[1]].mT
 
 
 class MaskedConv(nn.Conv1d):
