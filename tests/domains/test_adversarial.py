@@ -131,20 +131,20 @@ def assembled(x: Tensor) -> Tensor:
 
 
 CLEAN: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
-    "in place": in_place,
     "written through a view": written_through_a_view,
     "adding up at constant places": added_up,
     "attention with weights and padding": Heads(),
     "reading bytes as integers": lambda x: (x.view(torch.int64) >> 1).to(x.dtype),
-    "masked maximum": lambda x: spread(x).amax(2),
     "masked logsumexp": lambda x: spread(x).logsumexp(2),
+}
+MORE_CLEAN: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
+    "rotary": rotary,
+    "pad and crop": lambda x: F.pad(x, (0, 0, 3, 2), value=1.0)[:, 2 : 2 + T],
     "blocks, shifted": lambda x: F.pad(x.unflatten(1, (T // 2, 2)).mean(2).repeat_interleave(2, 1), (0, 0, 1, 0))[
         :, :T
     ],
-    "pad and crop": lambda x: F.pad(x, (0, 0, 3, 2), value=1.0)[:, 2 : 2 + T],
-    "rotary": rotary,
-}
-MORE_CLEAN: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
+    "masked maximum": lambda x: spread(x).amax(2),
+    "in place": in_place,
     "in place, running": running_in_place,
     "unfold and fold": folded,
     "encoder": Encoder(True),
@@ -174,13 +174,13 @@ MORE_CLEAN: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
 LEAKING: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
     "mask as truth values": lambda x: (x @ x.mT + HIDDEN).bool().to(x.dtype).softmax(-1) @ x,
     "mask clamped": lambda x: (x @ x.mT + HIDDEN).clamp(min=-3).softmax(-1) @ x,
-    "mask made a number": lambda x: torch.nan_to_num(x @ x.mT + HIDDEN, neginf=0.0).softmax(-1) @ x,
     "no gradients": without_gradients,
-    "reversed loop": reversed_loop,
-    "bounds from the future": lambda x: torch.clamp(torch.zeros_like(x), max=x.flip(1)),
-    "reflected edge": lambda x: F.avg_pool1d(F.pad(x.mT, (2, 0), mode="reflect"), 3, 1).mT,
 }
 MORE_LEAKING: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
+    "mask made a number": lambda x: torch.nan_to_num(x @ x.mT + HIDDEN, neginf=0.0).softmax(-1) @ x,
+    "reflected edge": lambda x: F.avg_pool1d(F.pad(x.mT, (2, 0), mode="reflect"), 3, 1).mT,
+    "bounds from the future": lambda x: torch.clamp(torch.zeros_like(x), max=x.flip(1)),
+    "reversed loop": reversed_loop,
     "encoder": Encoder(False),
     "soft cap after the mask": lambda x: torch.tanh(x @ x.mT + HIDDEN).softmax(-1) @ x,
     "zeros for logits": lambda x: (x @ x.mT).tril().softmax(-1) @ x,
