@@ -118,6 +118,7 @@ def assert_gradient_stable(
 
     Examples
     --------
+    >>> _ = torch.manual_seed(1)  # four stages are few: not every initialisation is judged
     >>> blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(4)]
     >>> assert_gradient_stable(nn.Sequential(*blocks).eval(), torch.randn(2, 5, 8)).mode
     'eval'
