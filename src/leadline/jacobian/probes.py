@@ -30,11 +30,12 @@ class Tape:
     """One forward pass, cut open at its boundaries: the tensors that cross each, and those that gradients start from.
 
     Through time (shared stages) gradients start from the last state alone: those from every step's output would hide
-    how little of the last one arrives at the first.
+    how little of the last one arrives at the first. Where only what crosses is of interest, the end is whatever the
+    model returned.
     """
 
     crossing: list[list[Tensor]]
-    ends: list[Tensor]
+    ends: list[Any]
 
 
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
