@@ -24,8 +24,9 @@ d, k, s, H, W, T = (sympy.Symbol(name, integer=True, positive=True) for name in 
 class Case:
     """An architecture, its formulas, and between which sizes they are compared with the graph level.
 
-    Connections are compared where both levels draw the same border: the graph level counts the initial states of
-    `torch.nn`'s recurrences, and not the zeros that an MDRNN joins to its channels.
+    Connections and steps to train are compared where both levels draw the same border: the graph level counts the
+    initial states of `torch.nn`'s recurrences, and not the zeros that an MDRNN joins to its channels, so that its first
+    cell rests on nothing and its chain is a step shorter.
     """
 
     words: tuple[str, ...]
@@ -150,7 +151,7 @@ def compare(case: Case, count: int) -> None:
         model, inputs = made.model.eval(), made.inputs
         if case.same_border:
             assert laws.connections.at(**sizes) == leadline.count(model, *inputs).connections / len(inputs[0])
-        assert laws.training_steps.at(**sizes) == leadline.span(model, *inputs).steps
+            assert laws.training_steps.at(**sizes) == leadline.span(model, *inputs).steps
         if case.lag is not None:
             taken = leadline.generation(model, *inputs, layout=made.layout, lag=case.lag)
             assert laws.generation_steps is not None
