@@ -2,13 +2,18 @@
 
 Peers: the naive sampler (a full forward pass for each position; one pass is timed and multiplied), and for WaveNet the
 usual loop over queues in PyTorch. The ceiling is the best sequence of matrix-vector products over the same weights,
-with nothing between them. Writes benchmarks/results/streams.json.
+with nothing between them: the interpreter's own kernel, numpy's BLAS or torch's. Writes
+benchmarks/results/streams.json.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +28,11 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
-from leadline.sampling.kernels import multiply
+from leadline.sampling.instructions import INSTRUCTION, OP, Op
+from leadline.sampling.kernels import multiply_row, multiply_rows
+from leadline.sampling.lanes import lanes, load, store
+from leadline.sampling.plan import Plan
+from leadline.sampling.program import assemble
 
 ROUNDS = 5
 RESULTS = Path(__file__).parent / "results" / "streams.json"
@@ -66,42 +75,63 @@ def _at_point(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 @nb.njit(cache=True)
-def _products(shapes: Any, numbers: Any, x: Any, y: Any, times: int) -> None:
+def _products(memory: Any, words: Any, starts: Any, where: Any, many: int, rows: int, times: int) -> None:
     for _ in range(times):
-        at = 0
-        for place in range(len(shapes)):
-            inputs, outputs = shapes[place, 0], shapes[place, 1]
-            multiply(x, 1, inputs, numbers, at, outputs, y)
-            at += inputs * outputs
+        for at in starts:
+            if rows == 1:
+                multiply_row(memory, words, at, where, many)
+            else:
+                multiply_rows(memory, words, at, where, many, rows)
+
+
+@nb.njit(cache=True)
+def _read(memory: Any, length: int, times: int) -> None:
+    for _ in range(times):
+        a = b = c = d = load(memory, 0)
+        line = lanes(memory)
+        for at in range(0, length - 4 * line + 1, 4 * line):
+            a, b = a + load(memory, at), b + load(memory, at + line)
+            c, d = c + load(memory, at + 2 * line), d + load(memory, at + 3 * line)
+        store(memory, length, (a + b) + (c + d))
 
 
 class Ceiling:
-    """Every product of one position over the same weights, and nothing else: by our kernel, and by BLAS."""
+    """Every product of one position over the same weights, and nothing else: by our kernel, and by two BLAS."""
 
-    def __init__(self, made: Stream) -> None:
+    def __init__(self, made: Stream, batch: int) -> None:
+        p = assemble(Plan(made.schedule, 1, endless=True), np.dtype(np.float32), batch)
+        starts = range(0, p.instructions * INSTRUCTION, INSTRUCTION)
+        self.batch, self.length = batch, len(p.numbers)
+        self.starts = np.array([at for at in starts if p.words[at + OP] == Op.CONTRACT], np.int64)
+        self.words, self.memory = p.words, np.zeros(2 * self.length, np.float32)
+        self.memory[: self.length] = p.numbers
+        self.many = -(-batch // 4) * 4
+        self.where = np.full(p.most[0] * self.many, self.length, np.int64)  # all rows in one place, which is kept near
         equations = [v.equation for v in made.schedule.system.variables if isinstance(v.equation, Contraction)]
-        self.matrices = [torch.cat(e.weights, 1).detach().numpy() for e in equations if e.weights]
-        self.shapes = np.array([m.shape[::-1] for m in self.matrices], np.int64)
-        self.numbers = np.concatenate([m.T.reshape(-1) for m in self.matrices])
-        self.inputs = [np.ones(m.shape[1], m.dtype) for m in self.matrices]
-        widest = int(self.shapes.max())
-        self.x, self.y = np.ones(widest, self.numbers.dtype), np.zeros(widest, self.numbers.dtype)
+        matrices = [torch.cat(e.weights, 1).detach() for e in equations if e.weights]
+        self.torch = [(torch.ones(batch, m.shape[1]), m.mT.contiguous()) for m in matrices]
+        vector = (0,) if batch == 1 else (slice(None),)
+        self.numpy = [(m.numpy(), x.numpy()[vector].T) for m, (x, _) in zip(matrices, self.torch, strict=True)]
 
-    def compiled(self, times: int) -> None:
-        """Run our kernel."""
-        self.y[:] = 0
-        _products(self.shapes, self.numbers, self.x, self.y, times)
+    def run_compiled(self, times: int) -> None:
+        """Run the kernel of the interpreter."""
+        _products(self.memory, self.words, self.starts, self.where, self.many, self.batch, times)
 
-    def blas(self, times: int) -> None:
-        """Run numpy's matrix-vector products."""
+    def run_numpy(self, times: int) -> None:
+        """Run numpy's products."""
         for _ in range(times):
-            for matrix, x in zip(self.matrices, self.inputs, strict=True):
+            for matrix, x in self.numpy:
                 matrix @ x
 
+    def run_torch(self, times: int) -> None:
+        """Run torch's products."""
+        for _ in range(times):
+            for x, matrix in self.torch:
+                x @ matrix
 
-def read_bandwidth(numbers: np.ndarray) -> float:
-    """Return how many times a second those weights can be read."""
-    return 1 / _seconds(lambda: numbers.sum())
+    def read(self, times: int) -> None:
+        """Read the weights."""
+        _read(self.memory, self.length, times)
 
 
 def _seconds(action: Callable[[], Any]) -> float:
@@ -124,35 +154,43 @@ def medians(actions: dict[str, Callable[[], Any]]) -> dict[str, float]:
 def wavenet(length: int = 1000) -> dict[str, float]:
     specimen = zoo.build("wavenet", layers=10, stacks=2, channels=64, skip=256, head=256, classes=256, length=2048)
     model = specimen.model.eval()
-    made = stream(model, *specimen.inputs, layout=specimen.layout)
-    loop, ceiling = QueueLoop(model), Ceiling(made)
+    made, made_16 = (stream(model, *specimen.inputs, layout=specimen.layout) for _ in range(2))
+    loop, one, many = QueueLoop(model), Ceiling(made, 1), Ceiling(made, 16)
     x = specimen.inputs[0][:1]
     short = length // 10
-    found = medians(
-        {
-            "stream": lambda: made.generate(1, length=length),
-            "batch": lambda: made.generate(16, length=short),
-            "queues": lambda: loop.generate(short),
-            "naive": lambda: _forward(model, x),
-            "compiled": lambda: ceiling.compiled(length),
-            "blas": lambda: ceiling.blas(short),
-        }
-    )
-    rate = length / found["stream"]
-    best = max(length / found["compiled"], short / found["blas"])
+    times = {
+        "stream": (length, lambda: made.generate(1, length=length)),
+        "stream_16": (short, lambda: made_16.generate(16, length=short)),
+        "queues": (short, lambda: loop.generate(short)),
+        "compiled": (length, lambda: one.run_compiled(length)),
+        "numpy": (short, lambda: one.run_numpy(short)),
+        "torch": (short, lambda: one.run_torch(short)),
+        "compiled_16": (short, lambda: many.run_compiled(short)),
+        "numpy_16": (short, lambda: many.run_numpy(short)),
+        "torch_16": (short, lambda: many.run_torch(short)),
+        "read": (length, lambda: one.read(length)),
+        "naive": (1, lambda: _forward(model, x)),
+    }
+    seconds = medians({name: action for name, (_, action) in times.items()})
+    rate = {name: count / seconds[name] for name, (count, _) in times.items()}
+    best, best_16 = (max(rate[kind + end] for kind in ("compiled", "numpy", "torch")) for end in ("", "_16"))
     return {
-        "samples_per_second": rate,
-        "queue_loop": short / found["queues"],
-        "naive": 1 / found["naive"],
-        "ceiling": best,
-        "read_bandwidth": read_bandwidth(ceiling.numbers),
-        "times_queue_loop": rate / (short / found["queues"]),
-        "times_naive": rate * found["naive"],
-        "of_ceiling": rate / best,
-        "batch_16_samples_per_second": 16 * short / found["batch"],
-        "batch_16_over_1": 16 * short / found["batch"] / rate,
-        "real_time_factor_8_khz": rate / 8000,
-        "real_time_factor_16_khz": rate / 16000,
+        "samples_per_second": rate["stream"],
+        "queue_loop": rate["queues"],
+        "naive": rate["naive"],
+        "ceiling_compiled": rate["compiled"],
+        "ceiling_numpy": rate["numpy"],
+        "ceiling_torch": rate["torch"],
+        "read_bandwidth": rate["read"],
+        "times_queue_loop": rate["stream"] / rate["queues"],
+        "times_naive": rate["stream"] / rate["naive"],
+        "of_ceiling": rate["stream"] / best,
+        "batch_16_samples_per_second": 16 * rate["stream_16"],
+        "batch_16_ceiling": 16 * best_16,
+        "batch_16_of_ceiling": rate["stream_16"] / best_16,
+        "batch_16_over_1": 16 * rate["stream_16"] / rate["stream"],
+        "real_time_factor_8_khz": rate["stream"] / 8000,
+        "real_time_factor_16_khz": rate["stream"] / 16000,
     }
 
 
@@ -187,6 +225,30 @@ def image(name: str, **settings: Any) -> dict[str, float]:
     }
 
 
+_FIRST = """
+import time, torch
+from leadline import zoo
+from leadline.sampling import stream
+specimen = zoo.build("wavenet", layers=2, classes=8, length=8)
+made = stream(specimen.model, *specimen.inputs, layout=specimen.layout)
+start = time.perf_counter()
+made.generate(1)
+print(time.perf_counter() - start)
+"""
+
+
+def first_call() -> dict[str, float]:
+    """Time the first call of a process, the import of numba included: with nothing in its cache, and with it filled."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        runs = [
+            subprocess.run([sys.executable, "-c", _FIRST], env=environment, check=True, capture_output=True, text=True)
+            for _ in range(2)
+        ]
+    compiled, cached = (float(run.stdout) for run in runs)
+    return {"compiled_seconds": compiled, "cached_seconds": cached}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -194,6 +256,7 @@ def main() -> None:
         "wavenet, 20 layers, R=64, S=256, A=256": wavenet(),
         "pixelcnn, 15 blocks of 32 channels": image("pixelcnn", layers=15, channels=32, inner=16),
         "mdrnn, 2 layers of 64": image("mdrnn", layers=2, hidden=64),
+        "first call": first_call(),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +13,14 @@ from leadline.errors import Diverged, UsageError
 from leadline.likelihoods import Likelihood
 from leadline.sampling import interpreter
 from leadline.sampling.plan import Plan
-from leadline.sampling.program import assemble
+from leadline.sampling.program import LINE, assemble
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from leadline.sampling.plan import Points
 
-_TYPES = {torch.float32: (np.float32, np.int32), torch.float64: (np.float64, np.int64)}
+_TYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
 class NumbaMachine:
@@ -37,37 +38,25 @@ class NumbaMachine:
                 f"the numba backend works in float32 and float64, the model in {dtype}; use backend='torch'"
             )
         self.plan, self.batch = plan, batch
-        real, whole = _TYPES[dtype]
-        self.program = program = assemble(plan, np.dtype(real))
-        rows = program.width * batch
-        size = program.scratch * rows + plan.capacity
-        self._state = np.zeros(program.state * batch, real)
-        self._x, self._y, self._power = np.zeros(4 * size, real), np.zeros(size, real), np.zeros(size, real)
-        self._bits = self._power.view(whole)
-        self._points = np.zeros((2, max(1, program.width)), np.int64)
-        self._place = {v.name: i for i, v in enumerate(plan.system.variables)}
-
-    @cached_property
-    def _arguments(self) -> tuple[object, ...]:
-        p = self.program
-        limits = (-708.0, 709.0) if self._state.dtype == np.float64 else (-87.0, 88.0)
-        high = 0.693359375  # ln 2 in two parts; the first has few bits, so that its multiples are exact
-        terms = [1 / math.factorial(13 - i) for i in range(14)]
-        k = np.array([1 / math.log(2), high, math.log(2) - high, *limits, 0.5, *terms, 0.0], self._state.dtype)
-        return (
-            p.variables, p.code, p.taps, p.index, p.numbers, p.slope, self._state, self.batch, self._x, self._y,
-            self._power, self._bits, self._points, k,
-        )  # fmt: skip
+        real = _TYPES[dtype]
+        self.program = program = assemble(plan, real, batch)
+        operands, points, widest = program.most
+        self._many = -(-points * batch // 4) * 4
+        self._where = np.zeros(operands * self._many, np.int64)
+        self._scratch = len(program.numbers) + program.state * batch
+        self._memory = _on_a_line(self._scratch + plan.capacity + 2 * widest, real)
+        self._memory[: len(program.numbers)] = program.numbers
+        self._slope = np.array([*(*plan.schedule.slope, 1)[:2], *_step(plan.schedule.slope)], np.int64)
 
     @property
     def state_bytes(self) -> int:
         """Bytes of all rings, for one sample."""
-        return self.program.state * self._state.itemsize
+        return self.program.state * self._memory.itemsize
 
-    def _ring(self, name: str) -> np.ndarray:
-        base, channels, slots = self.program.variables[self._place[name]][:3]
-        start = base * self.batch
-        return self._state[start : start + slots * channels * self.batch].reshape(slots, self.batch, channels)
+    def _ring(self, name: str) -> NDArray[Any]:
+        start, slots, width = self.program.rings[name]
+        ring = self._memory[start : start + slots * width * self.batch].reshape(slots, self.batch, width)
+        return ring[..., : self.plan.system[name].channels]
 
     def write(self, name: str, points: Points, values: Tensor) -> None:
         """Store values of shape (points, batch, channels)."""
@@ -79,7 +68,8 @@ class NumbaMachine:
 
     def run(self, front: int) -> None:
         """Compute everything that is due in a front."""
-        self._execute(front, front, 1, np.zeros((1, 0), np.int64), np.zeros((1, 0), bool), np.zeros((1, 0)), 1.0, 1, 1)
+        none = np.zeros((1, 0), np.int64), np.zeros((1, 0), bool), np.zeros((1, 0))
+        self._execute(front, front, (0, 0), 1, *none, 1.0, 1, 2)
 
     def generate(
         self,
@@ -99,12 +89,12 @@ class NumbaMachine:
         flat = symbols.reshape(len(symbols), -1).numpy()
         others = (t.reshape(len(symbols), -1).numpy() for t in (kept, u))
         classes = likelihood.levels
-        self._execute(
-            self.plan.first, self.plan.last, lag, flat, *others, float(temperature), top_k or classes, classes
-        )
+        rows, columns = (*self.plan.schedule.sizes, 1)[:2]
+        ends = self.plan.first, self.plan.last
+        self._execute(*ends, (rows, columns), lag, flat, *others, float(temperature), top_k or classes, classes)
         symbols.copy_(torch.from_numpy(flat).reshape(symbols.shape))
 
-    def _execute(self, first: int, last: int, lag: int, *drawing: Any) -> None:
+    def _execute(self, first: int, last: int, grid: tuple[int, int], lag: int, *drawing: Any) -> None:
         """Run fronts.
 
         Raises
@@ -114,13 +104,28 @@ class NumbaMachine:
         UsageError
             If a positional table ends, or a class has no embedding.
         """
-        system, shape = self.plan.system, self.plan.schedule.sizes
-        places = self._place[system.inputs[0]], self._place[system.output]
+        p, classes = self.program, drawing[-1]
         status, where = interpreter.execute(
-            first, last, *self._arguments, *places, lag, (*shape, 1)[1], *drawing[:-1], np.zeros(drawing[-1])
-        )
+            first, last, self._memory, p.words, p.instructions, self._slope, self.batch, self._where, self._many,
+            self._scratch, *p.ends, lag, *grid, *drawing[:-1], np.zeros(classes + LINE),
+            np.zeros(classes, np.int64),
+        )  # fmt: skip
         if status == 1:
-            place = tuple(int(p) for p in np.unravel_index(where, shape))
+            place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
+
+
+def _step(slope: tuple[int, ...]) -> tuple[int, int]:
+    """Return the step from one point of a front to the next."""
+    si, sj = (*slope, 1)[:2]
+    common = math.gcd(si, sj)
+    return sj // common, -si // common if sj else 1
+
+
+def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros that begin on a line."""
+    zeros = np.zeros(length + LINE // dtype.itemsize, dtype)
+    first = -zeros.ctypes.data % LINE // dtype.itemsize
+    return zeros[first : first + length]

@@ -1,8 +1,9 @@
 """The interpreter of programs: one loop over fronts and instructions, compiled once by numba and kept in its cache.
 
-Values of a point are kept as (batch, channels). An instruction gathers its operands into scratch rows (points times
-batch), works on those, and scatters the result. Numba's cache looks at this file alone: after a change in `kernels`,
-save this one too. (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
+An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
+where they are; nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
+`lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out of what numba
+compiles.)
 """
 
 from __future__ import annotations
@@ -12,285 +13,340 @@ from typing import no_type_check
 import numba as nb
 import numpy as np
 
+from leadline.sampling.instructions import (
+    BASE,
+    BEFORE,
+    BIAS,
+    CHANNELS,
+    COLUMNS,
+    COUNT,
+    DELAY,
+    FILL,
+    FIRST,
+    INSTRUCTION,
+    LEFT,
+    OP,
+    OPERAND,
+    P0,
+    P1,
+    P2,
+    ROWS,
+    SLOTS,
+    STEP,
+    STRIDE,
+    UP,
+    WEIGHT,
+    Op,
+)  # fmt: skip
 from leadline.sampling.kernels import (
-    ATTEND,
-    CONCAT,
-    CONTRACT,
     COPY,
-    LOOKUP,
-    SOFTMAX,
-    SUM,
-    apply,
+    combine,
+    compiled,
+    compiled_sums,
     draw,
-    multiply,
+    inlined,
+    multiply_row,
+    multiply_rows,
     normalise,
+    unary,
 )
+from leadline.sampling.lanes import lanes, load, store
 
-_FAST = {"contract", "reassoc", "nsz"}
+CONTRACT, GROUPED, LOOKUP, ATTEND, SOFTMAX, LAYER_NORM, SUM, CONCAT, SELECT = map(int, range(Op.SELECT + 1))
 
 
-@nb.njit(cache=True, error_model="numpy")
+@compiled
 @no_type_check
-def due(front, slope, rows, columns, pi, pj):
-    """List the points of a range that are due in a front; return how many."""
+def due(front, slope, rows, columns):
+    """Return the first point (i, j) of a range that is due in a front, and how many are: they lie on a line.
+
+    `slope` holds the linear form (si, sj), and the step from one point to the next.
+    """
+    si, sj, step = slope[0], slope[1], slope[2]
     if front < 0:
-        return 0
-    count = 0
-    first = max(0, -((slope[1] * (columns - 1) - front) // slope[0]))
-    last = min(rows - 1, front // slope[0])
-    for i in range(first, last + 1):
-        rest = front - slope[0] * i
-        if rest % slope[1] == 0 and 0 <= rest // slope[1] < columns:
-            pi[count] = i
-            pj[count] = rest // slope[1]
-            count += 1
-    return count
+        return 0, 0, 0
+    if sj == 0:
+        i = front // si
+        return i, 0, columns if i * si == front and i < rows else 0
+    if si == 0:
+        j = front // sj
+        return 0, j, rows if j * sj == front and j < columns else 0
+    i = max(0, (front - sj * (columns - 1) + si - 1) // si)
+    last = min(rows - 1, front // si)
+    while i <= last and (front - si * i) % sj != 0:
+        i += 1
+    return i, (front - si * i) // sj, max(0, (last - i) // step + 1)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def gather(tap, variables, index, numbers, state, batch, pi, pj, count, out, at, stride):
-    """Copy one operand to rows of `out` (from column `at`); return False where a table ends."""
-    channels, kind, offset = tap[3], tap[7], tap[8]
-    if kind == 0:
-        v = variables[tap[0]]
-        base, width, slots, rows, columns = v[0] * batch, v[1], v[2], v[3], v[4]
-        for n in range(count):
-            i, j = pi[n] - tap[1], pj[n] - tap[2]
-            inside = 0 <= i < rows and 0 <= j < columns
-            where = base + ((i * columns + j) % slots) * batch * width
-            for b in range(batch):
-                to = (n * batch + b) * stride + at
-                if not inside:
-                    out[to : to + channels] = numbers[tap[6]]
-                elif tap[4] >= 0:
-                    source = where + b * width + tap[4]
-                    for c in range(channels):
-                        out[to + c] = state[source + c]
-                else:
-                    for c in range(channels):
-                        out[to + c] = state[where + b * width + index[tap[5] + c]]
-        return True
-    for n in range(count):
-        place = 0
-        if kind == 2:
-            if pi[n] >= tap[9]:
-                return False
-            place = (pi[n] * tap[0] + pj[n]) * channels
+def address(words, operand, i, j, count, slope, batch, where, at):
+    """List the addresses of an operand's rows, points times batch, and return False beyond the end of a table.
+
+    The last one is repeated up to a multiple of four.
+    """
+    i -= words[operand + UP]
+    j -= words[operand + LEFT]
+    base, step, stride = words[operand + BASE], words[operand + STEP], words[operand + STRIDE]
+    rows, columns, fill = words[operand + ROWS], words[operand + COLUMNS], words[operand + FILL]
+    slots = words[operand + SLOTS]
+    slot, further = (i * columns + j) % slots, slope[2] * columns + slope[3]
+    for _ in range(count):
+        place, apart = fill, 0
+        if 0 <= i < rows and 0 <= j < columns:
+            place, apart = base + slot * step, stride
+        elif fill < 0:
+            return False
         for b in range(batch):
-            to = (n * batch + b) * stride + at
-            for c in range(channels):
-                out[to + c] = numbers[offset + place + c]
+            where[at] = place + b * apart
+            at += 1
+        i += slope[2]
+        j += slope[3]
+        slot += further
+        if slot >= slots or slot < 0:
+            slot %= slots
+    for _ in range(-(count * batch) % 4):
+        where[at] = where[at - 1]
+        at += 1
     return True
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inlined
 @no_type_check
-def scatter(v, state, batch, pi, pj, count, values):
-    """Store rows of results in the ring of a variable."""
-    size = batch * v[1]
-    for n in range(count):
-        where = v[0] * batch + ((pi[n] * v[4] + pj[n]) % v[2]) * size
-        for c in range(size):
-            state[where + c] = values[n * size + c]
+def operand_line(memory, words, at, where, many, t, r, c, parameter):
+    """Return a line of an elementwise instruction's operand t after the function that it passes through first."""
+    a = load(memory, where[t * many + r] + c)
+    function = words[at + BEFORE + t - 1]
+    return a if function == COPY else unary(function, a, memory, parameter)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def contract(row, width, numbers, rows, x, y):
-    """Multiply rows of taps, which stand side by side in x, by the weights: group by group."""
-    groups, outputs = row[6], row[7]
-    total = groups * outputs
+def pointwise(memory, words, at, where, many, rows):
+    """Apply an elementwise function."""
+    op, count, parameter = words[at + OP], words[at + COUNT] - 1, memory[words[at + P0]]
     for r in range(rows):
-        for m in range(total):
-            y[r * total + m] = numbers[row[5] + m] if row[5] >= 0 else 0
-    if groups == 1:
-        multiply(x, rows, width, numbers, row[4], outputs, y)
-        return
-    each = width // (groups * max(1, row[3]))
+        for c in range(0, words[at + P1], lanes(memory)):
+            a = operand_line(memory, words, at, where, many, 1, r, c, parameter)
+            if count == 1:
+                a = unary(op, a, memory, parameter)
+            else:
+                b = operand_line(memory, words, at, where, many, 2, r, c, parameter)
+                d, e = b, b
+                if count > 2:
+                    d = operand_line(memory, words, at, where, many, 3, r, c, parameter)
+                if count > 3:
+                    e = operand_line(memory, words, at, where, many, 4, r, c, parameter)
+                a = combine(op, a, b, d, e)
+            store(memory, where[r] + c, a)
+
+
+@compiled
+@no_type_check
+def grouped(memory, words, at, where, many, rows):
+    """Multiply group by group: weights are (groups, taps · inputs, outputs)."""
+    groups, outputs, channels = words[at + P1], words[at + P2], words[at + FIRST] + CHANNELS
     for r in range(rows):
+        to, weight = where[r], words[at + WEIGHT]
+        for m in range(groups * outputs):
+            memory[to + m] = memory[words[at + BIAS] + m]
         for g in range(groups):
-            for t in range(row[3]):
+            for t in range(1, words[at + COUNT]):
+                each = words[channels + t * OPERAND] // groups
+                source = where[t * many + r] + g * each
                 for q in range(each):
-                    a = x[r * width + (t * groups + g) * each + q]
-                    w = row[4] + ((g * row[3] + t) * each + q) * outputs
+                    a = memory[source + q]
                     for m in range(outputs):
-                        y[r * total + g * outputs + m] += a * numbers[w + m]
+                        memory[to + g * outputs + m] += a * memory[weight + m]
+                    weight += outputs
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def reduce(row, rows, width, numbers, x, y, power, bits, k):
-    """Softmax, layer normalisation or sums over the channels of each row."""
-    op, length = row[0], row[7]
-    if op == SUM:
-        outer, inner = row[6], row[8]
-        factor = numbers[row[4]]
-        for r in range(rows):
-            for o in range(outer):
-                to = r * outer * inner + o * inner
+def add_up(memory, words, at, where, many, rows):
+    """Sum over the middle of channels laid out as (outer, length, inner), times a factor."""
+    outer, length, inner, factor = words[at + P0], words[at + P1], words[at + P2], memory[words[at + WEIGHT]]
+    for r in range(rows):
+        for o in range(outer):
+            to, source = where[r] + o * inner, where[many + r] + o * length * inner
+            for q in range(inner):
+                memory[to + q] = 0
+            for s in range(length):
                 for q in range(inner):
-                    y[to + q] = 0
-                for s in range(length):
-                    source = r * width + (o * length + s) * inner
-                    for q in range(inner):
-                        y[to + q] += x[source + q] * factor
-        return
-    for part in range(rows * width // length):
-        at = part * length
-        if op == SOFTMAX:
-            for c in range(length):
-                y[at + c] = x[at + c]
-            normalise(y[at : at + length], length, power, bits, k)
-            continue
-        mean, variance = k[20], k[20]
-        for c in range(length):
-            mean += x[at + c]
-        mean /= length
-        for c in range(length):
-            variance += (x[at + c] - mean) * (x[at + c] - mean)
-        scale = k[19] / np.sqrt(variance / length + numbers[row[8]])
-        for c in range(length):
-            y[at + c] = (x[at + c] - mean) * scale * numbers[row[4] + c] + numbers[row[5] + c]
+                    memory[to + q] += memory[source + s * inner + q] * factor
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath=_FAST)
+@compiled
 @no_type_check
-def attend(row, variables, taps, index, numbers, state, batch, last, x, stride, y, power, bits, k):
-    """Attend from one new point, whose queries begin the rows of x, to all that came before it."""
-    query, key, value = taps[row[2]], taps[row[2] + 1], taps[row[2] + 2]
-    heads, scale = row[6], numbers[row[4]]
-    each, out = query[3] // heads, value[3] // heads
-    first = max(0, last - row[8] + 1) if row[8] else 0
-    scores = y[batch * value[3] :]
-    keys, values = variables[key[0]], variables[value[0]]
+def standardise(memory, words, at, where, many, rows, scratch):
+    """Softmax or layer normalisation of each part of each row."""
+    length, width = words[at + P1], words[words[at + FIRST] + CHANNELS]
+    weight, bias = words[at + WEIGHT], words[at + BIAS]
+    for r in range(rows):
+        for part in range(0, width, length):
+            source, to = where[many + r] + part, where[r] + part
+            if words[at + OP] == SOFTMAX:
+                for c in range(length):
+                    memory[scratch + c] = memory[source + c]
+                normalise(memory, scratch, length)
+                for c in range(length):
+                    memory[to + c] = memory[scratch + c]
+                continue
+            mean, variance = 0.0, 0.0
+            for c in range(length):
+                mean += memory[source + c]
+            mean /= length
+            for c in range(length):
+                variance += (memory[source + c] - mean) ** 2
+            scale = 1.0 / np.sqrt(variance / length + memory[words[at + P2]])
+            for c in range(length):
+                memory[to + c] = (memory[source + c] - mean) * scale * memory[weight + c] + memory[bias + c]
+
+
+@compiled_sums
+@no_type_check
+def attend(memory, words, at, where, many, batch, last, scratch):
+    """Attend from one new point to all that came before it."""
+    keys, values = words[at + FIRST] + 2 * OPERAND, words[at + FIRST] + 3 * OPERAND
+    heads, window, scale = words[at + P0], words[at + P1], memory[words[at + WEIGHT]]
+    each, out = words[keys + CHANNELS] // heads, words[values + CHANNELS] // heads
+    first = max(0, last - window + 1) if window else 0
     for b in range(batch):
+        key, value = words[keys + BASE] + b * words[keys + STRIDE], words[values + BASE] + b * words[values + STRIDE]
         for h in range(heads):
-            n = last - first + 1
-            for s in range(n):
-                slot = (first + s) % keys[2]
-                at = (keys[0] + slot * keys[1]) * batch + b * keys[1]
-                total = k[20]
+            query, to = where[many + b] + h * each, where[b] + h * out
+            for s in range(first, last + 1):
+                source = key + (s % words[keys + SLOTS]) * words[keys + STEP] + h * each
+                total = memory.dtype.type(0)
                 for c in range(each):
-                    channel = key[4] + h * each + c if key[4] >= 0 else index[key[5] + h * each + c]
-                    total += x[b * stride + h * each + c] * state[at + channel]
-                scores[s] = total * scale
-            normalise(scores, n, power, bits, k)
-            to = b * value[3] + h * out
+                    total += memory[query + c] * memory[source + c]
+                memory[scratch + s - first] = total * scale
+            normalise(memory, scratch, last - first + 1)
             for c in range(out):
-                y[to + c] = 0
-            for s in range(n):
-                at = values[0] * batch + ((first + s) % values[2]) * batch * values[1] + b * values[1]
-                weight = scores[s]
+                memory[to + c] = 0
+            for s in range(first, last + 1):
+                source = value + (s % words[values + SLOTS]) * words[values + STEP] + h * out
                 for c in range(out):
-                    channel = value[4] + h * out + c if value[4] >= 0 else index[value[5] + h * out + c]
-                    y[to + c] += weight * state[at + channel]
+                    memory[to + c] += memory[scratch + s - first] * memory[source + c]
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def collect(row, channels, variables, taps, index, numbers, state, batch, pi, pj, count, scratch):
-    """Gather the operands of one instruction: one after another for elementwise ones, else side by side in rows.
-
-    Returns the width of a row, or -1 where a table ends.
-    """
-    apart = row[0] >= COPY
-    width = 0
-    for t in range(row[2], row[2] + row[3]):
-        width += taps[t, 3]
-    stride = channels if apart else width
-    at = width - width  # an int64, not a literal that would be compiled for apart
-    for t in range(row[2], row[2] + row[3]):
-        if not gather(taps[t], variables, index, numbers, state, batch, pi, pj, count, scratch, at, stride):
-            width = -1
-        at += count * batch * channels if apart else taps[t, 3]
-    return width
-
-
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
-@no_type_check
-def look_up(row, count, numbers, x, y):
+def look_up(memory, words, at, where, many, rows):
     """Copy rows of an embedding; return False for a class that has none."""
-    length, found = row[7], True
-    for r in range(count):
-        which = np.int64(x[r])
-        if 0 <= which < row[8]:
-            for c in range(length):
-                y[r * length + c] = numbers[row[4] + which * length + c]
+    length, classes, channels = words[at + P0], words[at + P1], words[words[at + FIRST] + OPERAND + CHANNELS]
+    for r in range(rows):
+        for c in range(channels):
+            which = np.int64(memory[where[many + r] + c])
+            if not 0 <= which < classes:
+                return False
+            for m in range(length):
+                memory[where[r] + c * length + m] = memory[words[at + WEIGHT] + which * length + m]
+    return True
+
+
+@compiled
+@no_type_check
+def move(memory, words, at, where, many, rows):
+    """Put rows side by side, or choose channels."""
+    for r in range(rows):
+        to = where[r]
+        for t in range(1, words[at + COUNT]):
+            source, channels = where[t * many + r], words[words[at + FIRST] + t * OPERAND + CHANNELS]
+            for c in range(channels):
+                memory[to + c] = memory[source + (words[words[at + P0] + c] if words[at + OP] == SELECT else c)]
+            to += channels
+
+
+@compiled
+@no_type_check
+def perform(memory, words, at, where, many, rows, batch, last, scratch):
+    """Carry out one instruction on rows; return False for a class without an embedding."""
+    op = words[at + OP]
+    if op == CONTRACT:
+        if rows == 1 and words[at + P2] > 2:
+            multiply_row(memory, words, at, where, many)
         else:
-            found = False
-    return found
+            multiply_rows(memory, words, at, where, many, rows)
+    elif op >= COPY:
+        pointwise(memory, words, at, where, many, rows)
+    elif op == LOOKUP:
+        return look_up(memory, words, at, where, many, rows)
+    elif op == GROUPED:
+        grouped(memory, words, at, where, many, rows)
+    elif op == ATTEND:
+        attend(memory, words, at, where, many, batch, last, scratch)
+    elif op == SUM:
+        add_up(memory, words, at, where, many, rows)
+    elif op < CONCAT:
+        standardise(memory, words, at, where, many, rows, scratch)
+    else:
+        move(memory, words, at, where, many, rows)
+    return True
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
 def draw_front(
-    count, variables, name, output, lag, state, batch, points, columns, symbols, kept, uniforms, temperature, top_k,
-    logits, p, chosen,
+    memory, words, source, target, i, j, count, slope, columns, lag, batch, symbols, kept, uniforms, temperature, top_k,
+    p, chosen,
 ):  # fmt: skip
-    """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1."""
-    v, o = variables[name], variables[output]
-    bad, classes = -1, len(logits)
-    for n in range(count):
-        i, j = points[0, n], points[1, n]
+    """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1.
+
+    `source` and `target` are output and input as operands. One channel is the logit of 1 against 0.
+    """
+    bad, classes, channels = -1, len(chosen), words[source + CHANNELS]
+    for _ in range(count):
         place = i * columns + j
-        where = o[0] * batch + (((i if lag else i - 1) * o[4] + j) % o[2]) * batch * o[1]
+        read = ((i if lag else i - 1) * words[source + COLUMNS] + j) % words[source + SLOTS]
+        read = words[source + BASE] + read * words[source + STEP]
+        write = words[target + BASE] + (place % words[target + SLOTS]) * words[target + STEP]
         for b in range(batch):
             if not kept[b, place]:
-                for c in range(o[1]):
-                    logits[classes - o[1] + c] = state[where + b * o[1] + c]
-                drawn = draw(logits, classes, uniforms[b, place], temperature, top_k, p, chosen)
+                p[0] = 0
+                for c in range(channels):
+                    p[classes - channels + c] = memory[read + b * words[source + STRIDE] + c]
+                drawn = draw(p, classes, uniforms[b, place], temperature, top_k, chosen)
                 if drawn < 0:
                     bad = place
                 else:
                     symbols[b, place] = drawn
-            state[v[0] * batch + (place % v[2]) * batch + b] = symbols[b, place]
+            memory[write + b * words[target + STRIDE]] = symbols[b, place]
+        i += slope[2]
+        j += slope[3]
     return bad
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 @no_type_check
 def execute(
-    first, last, variables, code, taps, index, numbers, slope, state, batch, x, y, power, bits, points, k,
-    name, output, lag, columns, symbols, kept, uniforms, temperature, top_k, logits,
+    first, last, memory, words, instructions, slope, batch, where, many, scratch, source, target, lag, rows, columns,
+    symbols, kept, uniforms, temperature, top_k, p, chosen,
 ):  # fmt: skip
-    """Run the fronts from `first` to `last`, each after drawing its symbols; no symbols (0 positions): none are drawn.
+    """Run the fronts from `first` to `last`, each after drawing its symbols from a grid of rows and columns, if any.
 
     Returns
     -------
     status, where
         0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
     """
-    p, chosen = np.zeros(len(logits)), np.zeros(len(logits), np.int64)
-    grid, pi, pj = symbols.shape[1] // columns, points[0], points[1]
     for front in range(first, last + 1):
-        count = due(front, slope, grid, columns, pi, pj)
-        bad = draw_front(
-            count, variables, name, output, lag, state, batch, points, columns, symbols, kept, uniforms, temperature,
-            top_k, logits, p, chosen,
-        )  # fmt: skip
-        if bad >= 0:
-            return 1, bad
-        for place in range(len(code)):
-            row = code[place]
-            v = variables[row[1]]
-            count = due(front - v[5], slope, v[3], v[4], pi, pj)
-            if count == 0:
+        i, j, count = due(front, slope, rows, columns)
+        if count > 0:
+            bad = draw_front(
+                memory, words, source, target, i, j, count, slope, columns, lag, batch, symbols, kept, uniforms,
+                temperature, top_k, p, chosen,
+            )  # fmt: skip
+            if bad >= 0:
+                return 1, bad
+        for at in range(0, instructions * INSTRUCTION, INSTRUCTION):
+            result = words[at + FIRST]
+            i, j, count = due(front - words[at + DELAY], slope, words[result + ROWS], words[result + COLUMNS])
+            if count <= 0:
                 continue
-            op, rows = row[0], count * batch
-            width = collect(row, v[1], variables, taps, index, numbers, state, batch, pi, pj, count, x)
-            if width < 0:
-                return 2, front
-            if op == CONTRACT:
-                contract(row, width, numbers, rows, x, y)
-            elif op == LOOKUP:
-                if not look_up(row, rows * width, numbers, x, y):
+            for t in range(words[at + COUNT]):
+                if not address(words, result + t * OPERAND, i, j, count, slope, batch, where, t * many):
                     return 2, front
-            elif op == ATTEND:
-                attend(row, variables, taps, index, numbers, state, batch, pi[0], x, width, y, power, bits, k)
-            elif op < CONCAT:
-                reduce(row, rows, width, numbers, x, y, power, bits, k)
-            elif op >= COPY:
-                apply(op, rows * v[1], x, power, bits, k, numbers[row[4]])
-            scatter(v, state, batch, pi, pj, count, x if op >= CONCAT else y)
+            if not perform(memory, words, at, where, many, count * batch, batch, i, scratch):
+                return 2, front
     return 0, 0

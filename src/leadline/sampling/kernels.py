@@ -1,156 +1,225 @@
-"""Arithmetic of the interpreter: products, exponentials and what is made of them, and drawing from a distribution.
+"""Arithmetic of the interpreter: products, functions of numbers, and drawing from a distribution.
 
-Exponentials are polynomials over whole rows, which vectorise. Nothing here assumes that numbers are finite.
+All numbers stand in one array, `memory`, where the rows of points begin on lines. Whole lines are worked on: what lies
+behind a row's last channel is never read as a number of the model. Nothing here assumes that numbers are finite.
+An instruction stands in `words` at `at` (see `instructions`); its operand t has the address of row r in `where`, at
+``t · many + r``, operand 0 being the result.
 (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
 """
 
 from __future__ import annotations
 
 import math
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numba as nb
 import numpy as np
 
-_FAST = {"contract", "reassoc", "nsz"}
+from leadline.sampling.instructions import AFTER, BIAS, CHANNELS, COUNT, FIRST, OPERAND, P0, P1, P2, WEIGHT, Op
+from leadline.sampling.lanes import choose_less, exponential, fma, lanes, load, prefetch, same, spread, store
 
-# Op codes as plain numbers, for the compiler; the names are those of `program.Op`.
-CONTRACT, LOOKUP, ATTEND, SOFTMAX, LAYER_NORM, SUM, CONCAT = range(7)
-(COPY, ADD, SUB, MUL, DIV, AFFINE, TANH, SIGMOID, RELU, GELU, SILU, EXP, NEG, MULADD, BLEND, ADDMUL, GELU_TANH, LEAKY,
- ELU, RSUB, SQUARE) = range(10, 31)  # fmt: skip
+# Plain numbers, for the compiler.
+COPY, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH, EXP, NEG, SQUARE, LEAKY, ELU = map(int, range(Op.COPY, Op.ELU + 1))
+ADD, SUB, RSUB, MUL, DIV = map(int, range(Op.ADD, Op.DIV + 1))
+AFFINE, BLEND, ADDMUL, MULADD = map(int, range(Op.AFFINE, Op.MULADD + 1))
+SPARE = 0  # the first line of memory, for functions that numba has for single numbers only
+# Only the interpreter is kept in the cache, with all that it calls, and only it is called from Python.
+_INNER: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+compiled = nb.njit(**_INNER, fastmath={"contract"})
+inlined = nb.njit(**_INNER, fastmath={"contract"}, forceinline=True)
+compiled_sums = nb.njit(**_INNER, fastmath={"contract", "reassoc", "nsz"})
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@inlined
 @no_type_check
-def exponential(x, n, power, bits, k):
-    """Replace the first n numbers of x by their exponentials; `power` and `bits` are one scratch in two types.
+def sigmoid(a):
+    """Return the logistic function of lanes."""
+    return 1.0 / (1.0 + exponential(same(0.0, a) - a))
 
-    `k` holds, in the type of x: log2 e, ln 2 in two parts, the argument's limits, 1/2, then 1/13! … 1/0!, and 0.
+
+@inlined
+@no_type_check
+def tanh(a):
+    """Return the hyperbolic tangent of lanes."""
+    return 1.0 - 2.0 / (1.0 + exponential(a + a))
+
+
+@compiled
+@no_type_check
+def one_by_one(function, a, memory, parameter):
+    """Apply a function that has no form for lanes."""
+    store(memory, SPARE, a)
+    for c in range(lanes(memory)):
+        x = memory[SPARE + c]
+        if function == GELU:
+            memory[SPARE + c] = x * 0.5 * (1.0 + math.erf(x / math.sqrt(2.0)))
+        elif function == ELU:
+            memory[SPARE + c] = x if not x < 0 else parameter * math.expm1(x)
+    return load(memory, SPARE)
+
+
+@compiled
+@no_type_check
+def unary(function, a, memory, parameter):
+    """Return a function of lanes."""
+    zero = same(0.0, a)
+    if function == COPY:
+        return a
+    if function == RELU:
+        return choose_less(a, zero, zero, a)
+    if function == TANH:
+        return tanh(a)
+    if function == SIGMOID:
+        return sigmoid(a)
+    if function == SILU:
+        return a * sigmoid(a)
+    if function == GELU_TANH:
+        return 0.5 * a * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (a + 0.044715 * (a * a * a))))
+    if function == EXP:
+        return exponential(a)
+    if function == NEG:
+        return zero - a
+    if function == SQUARE:
+        return a * a
+    if function == LEAKY:
+        return choose_less(a, zero, a * parameter, a)
+    return one_by_one(function, a, memory, parameter)
+
+
+@compiled
+@no_type_check
+def combine(function, a, b, c, d):
+    """Return a function of two to four lanes."""
+    if function == ADD:
+        return a + b
+    if function == SUB:
+        return a - b
+    if function == RSUB:
+        return b - a
+    if function == MUL:
+        return a * b
+    if function == DIV:
+        return a / b
+    if function == AFFINE:
+        return fma(a, b, c)
+    if function == BLEND:
+        return b + a * (c - b)
+    if function == ADDMUL:
+        return a + b * c
+    return a * b + c * d  # MULADD
+
+
+@inlined
+@no_type_check
+def begin(memory, where, many, row, shift, bias, addends):
+    """Return a bias and what else is added to one line of a product."""
+    total = load(memory, bias + shift)
+    for t in range(1, 1 + addends):
+        total = total + load(memory, where[t * many + row] + shift)
+    return total
+
+
+@inlined
+@no_type_check
+def end(memory, at, total, after):
+    """Store one line of a product after the function that it passes through."""
+    if after == RELU:
+        total = choose_less(total, same(0.0, total), same(0.0, total), total)
+    elif after != COPY:
+        total = unary(after, total, memory, 0.0)
+    store(memory, at, total)
+
+
+@compiled
+@no_type_check
+def multiply_row(memory, words, at, where, many):
+    """Write the products of one row with a matrix, four lines of outputs at once.
+
+    Weights stand in panels, one for each line of outputs: (panels, inputs, lanes). Where fewer than four panels are
+    left, the last is computed again.
     """
-    shift, bias = (52, 1023) if x.itemsize == 8 else (23, 127)
-    for i in range(n):
-        t = min(max(x[i], k[3]), k[4])
-        m = np.floor(t * k[0] + k[5])
-        r = (t - m * k[1]) - m * k[2]
-        p = k[6]
-        for c in range(7, 20):
-            p = p * r + k[c]
-        bits[i] = (np.int64(m) + bias) << shift
-        x[i] = p if t == t else x[i]
-    for i in range(n):
-        x[i] *= power[i]
+    bias, weight, after = words[at + BIAS], words[at + WEIGHT], words[at + AFTER]
+    addends, inputs, panels = words[at + P0], words[at + P1], words[at + P2]
+    channels = words[at + FIRST] + CHANNELS
+    line = lanes(memory)
+    for panel in range(0, panels, 4):
+        s0, last = panel * line, (panels - 1) * line
+        s1, s2, s3 = min(s0 + line, last), min(s0 + 2 * line, last), min(s0 + 3 * line, last)
+        y0 = begin(memory, where, many, 0, s0, bias, addends)
+        y1 = begin(memory, where, many, 0, s1, bias, addends)
+        y2 = begin(memory, where, many, 0, s2, bias, addends)
+        y3 = begin(memory, where, many, 0, s3, bias, addends)
+        w0, w1, w2, w3 = weight + s0 * inputs, weight + s1 * inputs, weight + s2 * inputs, weight + s3 * inputs
+        for t in range(1 + addends, words[at + COUNT]):
+            x, n = where[t * many], words[channels + t * OPERAND]
+            for i in range(n):
+                a = spread(memory, x + i)
+                y0 = fma(a, load(memory, w0 + i * line), y0)
+                y1 = fma(a, load(memory, w1 + i * line), y1)
+                y2 = fma(a, load(memory, w2 + i * line), y2)
+                y3 = fma(a, load(memory, w3 + i * line), y3)
+            w0, w1, w2, w3 = w0 + n * line, w1 + n * line, w2 + n * line, w3 + n * line
+        y = where[0]
+        end(memory, y + s0, y0, after)
+        end(memory, y + s1, y1, after)
+        end(memory, y + s2, y2, after)
+        end(memory, y + s3, y3, after)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath=_FAST)
+@compiled
 @no_type_check
-def multiply(x, rows, inputs, numbers, weight, outputs, y):
-    """Add to each row of y the product of the row of x with a matrix (inputs, outputs)."""
-    i = 0
-    while i + 8 <= inputs:
-        w = numbers[weight + i * outputs : weight + (i + 8) * outputs]
-        for r in range(rows):
-            a = x[r * inputs + i : r * inputs + i + 8]
-            a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-            o = y[r * outputs : (r + 1) * outputs]
-            for m in range(outputs):
-                o[m] += (
-                    (a0 * w[m] + a1 * w[outputs + m])
-                    + (a2 * w[2 * outputs + m] + a3 * w[3 * outputs + m])
-                    + (a4 * w[4 * outputs + m] + a5 * w[5 * outputs + m])
-                    + (a6 * w[6 * outputs + m] + a7 * w[7 * outputs + m])
-                )
-        i += 8
-    while i < inputs:
-        w = numbers[weight + i * outputs : weight + (i + 1) * outputs]
-        for r in range(rows):
-            a0 = x[r * inputs + i]
-            o = y[r * outputs : (r + 1) * outputs]
-            for m in range(outputs):
-                o[m] += a0 * w[m]
-        i += 1
+def multiply_rows(memory, words, at, where, many, rows):
+    """Write the products of rows with a matrix, laid out as in `multiply_row`: four rows, one line of outputs at once.
+
+    Of fewer than four rows the last is computed again: `where` repeats it. A panel is asked for while the one before
+    it is worked on.
+    """
+    bias, weight, after = words[at + BIAS], words[at + WEIGHT], words[at + AFTER]
+    addends, channels = words[at + P0], words[at + FIRST] + CHANNELS
+    line = lanes(memory)
+    size = words[at + P1] * line
+    for panel in range(words[at + P2]):
+        shift = panel * line
+        for r in range(0, rows, 4):
+            y0 = begin(memory, where, many, r, shift, bias, addends)
+            y1 = begin(memory, where, many, r + 1, shift, bias, addends)
+            y2 = begin(memory, where, many, r + 2, shift, bias, addends)
+            y3 = begin(memory, where, many, r + 3, shift, bias, addends)
+            w = weight + panel * size
+            for t in range(1 + addends, words[at + COUNT]):
+                row = t * many + r
+                x0, x1, x2, x3 = where[row], where[row + 1], where[row + 2], where[row + 3]
+                for i in range(words[channels + t * OPERAND]):
+                    b = load(memory, w)
+                    prefetch(memory, w + size)
+                    y0 = fma(spread(memory, x0 + i), b, y0)
+                    y1 = fma(spread(memory, x1 + i), b, y1)
+                    y2 = fma(spread(memory, x2 + i), b, y2)
+                    y3 = fma(spread(memory, x3 + i), b, y3)
+                    w += line
+            end(memory, where[r] + shift, y0, after)
+            end(memory, where[r + 1] + shift, y1, after)
+            end(memory, where[r + 2] + shift, y2, after)
+            end(memory, where[r + 3] + shift, y3, after)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def squash(x, n, power, bits, k, tanh):
-    """Replace numbers by their tanh or sigmoid."""
-    one, two = k[19], k[19] + k[19]
-    for i in range(n):
-        x[i] = x[i] * two if tanh else -x[i]
-    exponential(x, n, power, bits, k)
-    for i in range(n):
-        x[i] = one - two / (x[i] + one) if tanh else one / (one + x[i])
+def normalise(memory, at, n):
+    """Replace n numbers by their softmax; the rest of the last line is lost."""
+    top = memory[at]
+    for c in range(n):
+        top = max(top, memory[at + c])
+    for c in range(0, n, lanes(memory)):
+        store(memory, at + c, exponential(load(memory, at + c) - top))
+    total = 0.0
+    for c in range(n):
+        total += memory[at + c]
+    for c in range(0, n, lanes(memory)):
+        store(memory, at + c, load(memory, at + c) / total)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
-@no_type_check
-def apply(op, n, a, power, bits, k, parameter):
-    """Apply an elementwise function to operands of n numbers, one after another; the result replaces the first."""
-    b, c, d = a[n:], a[2 * n :], a[3 * n :]
-    one, half = k[19], k[5]
-    if op in (TANH, SIGMOID):
-        squash(a, n, power, bits, k, op == TANH)
-    elif op == EXP:
-        exponential(a, n, power, bits, k)
-    elif op == SILU:
-        for i in range(n):
-            b[i] = a[i]
-        squash(b, n, power, bits, k, op == TANH)
-        for i in range(n):
-            a[i] *= b[i]
-    else:
-        for i in range(n):
-            if op == ADD:
-                a[i] += b[i]
-            elif op == SUB:
-                a[i] -= b[i]
-            elif op == RSUB:
-                a[i] = b[i] - a[i]
-            elif op == MUL:
-                a[i] *= b[i]
-            elif op == DIV:
-                a[i] /= b[i]
-            elif op == AFFINE:
-                a[i] = a[i] * b[i] + c[i]
-            elif op == RELU:
-                a[i] = a[i] if not a[i] <= 0 else a[i] * 0
-            elif op == GELU:
-                a[i] = half * a[i] * (one + math.erf(a[i] / math.sqrt(2.0)))
-            elif op == GELU_TANH:
-                a[i] = half * a[i] * (one + math.tanh(math.sqrt(2.0 / math.pi) * (a[i] + 0.044715 * a[i] ** 3)))
-            elif op == NEG:
-                a[i] = -a[i]
-            elif op == SQUARE:
-                a[i] *= a[i]
-            elif op == MULADD:
-                a[i] = a[i] * b[i] + c[i] * d[i]
-            elif op == BLEND:
-                a[i] = b[i] + a[i] * (c[i] - b[i])
-            elif op == ADDMUL:
-                a[i] += b[i] * c[i]
-            elif op == LEAKY:
-                a[i] = a[i] if not a[i] < 0 else a[i] * parameter
-            elif op == ELU:
-                a[i] = a[i] if not a[i] < 0 else parameter * math.expm1(a[i])
-
-
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
-@no_type_check
-def normalise(x, n, power, bits, k):
-    """Replace the first n numbers by their softmax."""
-    top, total = x[0], k[20]
-    for i in range(n):
-        top = max(top, x[i])
-    for i in range(n):
-        x[i] -= top
-    exponential(x, n, power, bits, k)
-    for i in range(n):
-        total += x[i]
-    for i in range(n):
-        x[i] /= total
-
-
-@nb.njit(cache=True, error_model="numpy")
+@compiled
 @no_type_check
 def keep(p, n, kept, chosen):
     """Set all but the `kept` largest of n numbers to minus infinity; of equal ones the first are kept."""
@@ -167,25 +236,26 @@ def keep(p, n, kept, chosen):
             p[c] = -np.inf
 
 
-@nb.njit(cache=True, error_model="numpy")
+@compiled
 @no_type_check
-def draw(logits, n, u, temperature, top_k, p, chosen):
-    """Return the class whose step of the cumulative distribution holds u, as `Categorical.draw`; -1: not finite."""
+def draw(p, n, u, temperature, top_k, chosen):
+    """Return the class whose step of the cumulative distribution holds u, as `Categorical.draw`; -1: not finite.
+
+    `p` holds n logits in float64, and room for whole lines.
+    """
     top = -np.inf
     for c in range(n):
-        p[c] = logits[c]
         if not abs(p[c]) < np.inf:
             return -1
         top = max(top, p[c])
     if temperature == 0 or top_k < n:
         keep(p, n, 1 if temperature == 0 else top_k, chosen)
     scale = temperature if temperature > 0 else 1.0
-    total, below = 0.0, 0.0
+    for c in range(0, n, lanes(p)):
+        store(p, c, exponential((load(p, c) - top) / scale))
+    below = 0.0
     for c in range(n):
-        p[c] = math.exp((p[c] - top) / scale)
-        total += p[c]
-    for c in range(n):
-        below += p[c] / total
+        below += p[c]
         p[c] = below
     c = 0
     while c < n - 1 and p[c] <= u * below and p[c] < below:

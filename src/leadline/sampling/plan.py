@@ -72,6 +72,8 @@ class Plan:
         slope = self.schedule.slope
         if len(slope) == 1:
             return min(total, lifetime // max(1, slope[0]) + 1)
+        if slope[0] == 0:  # every front holds points of all rows
+            return total
         last = sum(s * (n - 1) for s, n in zip(slope[1:], self.ranges[name][1:], strict=True))
         if slope[0] > last and slope[1:] == (1,):
             return min(total, lifetime + 1)
@@ -86,6 +88,13 @@ class Plan:
     def last(self) -> int:
         """The front of the grid's last point."""
         return sum(s * (n - 1) for s, n in zip(self.schedule.slope, self.schedule.sizes, strict=True))
+
+    @property
+    def width(self) -> int:
+        """The largest number of points of a variable in a front."""
+        if len(self.schedule.slope) == 1:
+            return 1
+        return max(len(points) for fronts in self._fronts.values() for points in fronts.values())
 
     def points(self, name: str, front: int) -> Points:
         """Return the points of a variable that are due in a front, shape (points, axes)."""

@@ -94,14 +94,19 @@ class Source:
         """The dtype of the output."""
         return self.graph.meta(self.graph.outputs[self.output]).dtype
 
-    def versions(self) -> tuple[tuple[int, int], ...]:
-        """Return what mostly changes when a weight does: storage and version."""
-        return tuple((t.data_ptr(), t._version) for t in (*self.model.parameters(), *self.model.buffers()))
+    @property
+    def weights(self) -> list[Tensor]:
+        """Parameters and buffers of the model."""
+        return [*self.model.parameters(), *self.model.buffers()]
 
-    def sums(self) -> tuple[str, ...]:
-        """Return what changes with a weight even where no version is counted: the sums of their values."""
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        return tuple(float(t.detach().double().sum()).hex() for t in tensors if t.is_floating_point())
+    def versions(self) -> tuple[tuple[int, int], ...]:
+        """Return storage and version of every weight, which change when it does, but for some hidden ways."""
+        return tuple((t.data_ptr(), t._version) for t in self.weights)
+
+    def values(self) -> Tensor:
+        """Return the bytes of all weights."""
+        parts = [t.detach().reshape(-1).view(torch.uint8) for t in self.weights]
+        return torch.cat(parts) if parts else torch.empty(0)
 
     def longer(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
-from leadline.recurrence.schedule import Schedule, generation_schedule, raster
+from leadline.recurrence.schedule import Schedule, delays, generation_schedule, raster
+from leadline.sampling.fusion import fused
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
@@ -91,8 +92,9 @@ class Stream:
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
-        self._weights = source.versions(), source.sums()
+        self._versions, self._values = source.versions(), source.values()
         self._plans: dict[int, Plan] = {}
+        self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
         self._live: tuple[Machine, Plan, int] | None = None
 
     def using(self, backend: Backend) -> Stream:
@@ -125,7 +127,7 @@ class Stream:
         self._check_weights()
         values, batch, length = self._arranged(x)
         plan = self._plan(length)
-        machine = self._machine(plan, batch)
+        machine = self._kept_machine(plan, batch)
         self._check_sizes(x, plan)
         name, out = self._name, plan.system.output
         result = torch.empty(*plan.schedule.sizes, batch, plan.system[out].channels, dtype=self._source.dtype)
@@ -226,7 +228,7 @@ class Stream:
     ) -> None:
         """Fill `symbols` where they are not kept, front by front."""
         n = len(symbols)
-        machine = self._machine(plan, n)
+        machine = self._kept_machine(plan, n)
         if self._encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
             machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
             return
@@ -270,8 +272,19 @@ class Stream:
         if (source.bound_to_length and length > traced) or (not one and length != traced):
             system = source.longer(length).system
         sizes = (length, *system.sizes[1:])
-        schedule = generation_schedule if self._wavefront and self.lag else raster
-        return Plan(schedule(system, self.lag, sizes), length, endless=one and not source.bound_to_length)
+        order = generation_schedule if self._wavefront and self.lag else raster
+        schedule = order(system, self.lag, sizes)
+        if self._backend == "numba":
+            system = fused(system)
+            schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
+        return Plan(schedule, length, endless=one and not source.bound_to_length)
+
+    def _kept_machine(self, plan: Plan, batch: int) -> Machine:
+        """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
+        key = plan.schedule.sizes[0], batch
+        if key not in self._machines:
+            self._machines = {key: self._machine(plan, batch)}
+        return self._machines[key]
 
     def _machine(self, plan: Plan, batch: int) -> Machine:
         if self._backend == "torch":
@@ -343,9 +356,9 @@ class Stream:
         return points[(points < np.array(plan.schedule.sizes)).all(axis=1)]
 
     def _check_weights(self, values: bool = True) -> None:
-        """Compare the weights with those that were read; a `step` leaves their values out, which take too long."""
-        versions, sums = self._weights
-        if self._source.versions() != versions or (values and self._source.sums() != sums):
+        """Refuse to go on with other weights than those read; `values` also finds changes that count no version."""
+        same = self._source.versions() == self._versions
+        if not same or (values and not torch.equal(self._source.values(), self._values)):
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
 
 

@@ -1,0 +1,52 @@
+"""The language of programs: what the assembler writes and the interpreter reads."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Op(IntEnum):
+    """Instructions; from COPY on they work number by number."""
+
+    CONTRACT = 0
+    GROUPED = 1
+    LOOKUP = 2
+    ATTEND = 3
+    SOFTMAX = 4
+    LAYER_NORM = 5
+    SUM = 6
+    CONCAT = 7
+    SELECT = 8
+    COPY = 10
+    RELU = 11
+    TANH = 12
+    SIGMOID = 13
+    SILU = 14
+    GELU = 15
+    GELU_TANH = 16
+    EXP = 17
+    NEG = 18
+    SQUARE = 19
+    LEAKY = 20
+    ELU = 21
+    ADD = 30
+    SUB = 31
+    RSUB = 32
+    MUL = 33
+    DIV = 34
+    AFFINE = 40
+    BLEND = 41
+    ADDMUL = 42
+    MULADD = 43
+
+
+# Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
+# n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at
+# `fill` (-1: nowhere).
+BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS = range(10)
+OPERAND = 10
+
+# Words of an instruction: the place of the first of its operands, which is its result, and their number; the function
+# that the result passes through; what its rule needs; and the functions that its operands pass through first.
+OP, DELAY, FIRST, COUNT, AFTER, WEIGHT, BIAS, P0, P1, P2, BEFORE = range(11)
+INSTRUCTION = 15
