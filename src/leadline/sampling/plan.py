@@ -94,7 +94,7 @@ class Plan:
         """The largest number of points of a variable in a front."""
         if len(self.schedule.slope) == 1:
             return 1
-        return max(len(points) for fronts in self._fronts.values() for points in fronts.values())
+        return max((len(points) for fronts in self._fronts.values() for points in fronts.values()), default=1)
 
     def points(self, name: str, front: int) -> Points:
         """Return the points of a variable that are due in a front, shape (points, axes)."""
@@ -108,9 +108,12 @@ class Plan:
     @cached_property
     def _fronts(self) -> Mapping[tuple[int, ...], Mapping[int, Points]]:
         """Return the points of each front, for every range of more than one axis."""
-        found = {}
+        found: dict[tuple[int, ...], Mapping[int, Points]] = {}
         for sizes in set(self.ranges.values()):
             points = np.argwhere(np.ones(sizes, bool)).astype(np.int64)
+            if len(points) == 0:
+                found[sizes] = {}
+                continue
             fronts = points @ np.array(self.schedule.slope)
             order = np.argsort(fronts, kind="stable")
             values, starts = np.unique(fronts[order], return_index=True)
