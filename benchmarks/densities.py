@@ -40,10 +40,11 @@ def measure(name: str, changes: str) -> dict[str, object]:
     folder = RUNS / f"{model}-{dataset}"
     shutil.rmtree(folder, ignore_errors=True)
     before = cpu_seconds()
-    result = prepare(model, [], dataset, training=literals(changes.split(",") if changes else [])).train(
-        folder, console=Console(stderr=True)
-    )
+    order = prepare(model, [], dataset, training=literals(changes.split(",") if changes else []))
+    result = order.train(folder, console=Console(stderr=True))
     return {
+        "levels": order.dataset.levels,
+        "threads": order.config.threads,
         "parameters": result.parameters,
         "steps": result.steps,
         "seconds": result.seconds,

@@ -1,7 +1,8 @@
 """Training step of the grid recurrence: the wavefront against a loop over the cells in plain autograd.
 
-Both run in turn in one process on the same tensors, forward and backward; the table shows medians, and the ratio of the
-medians. Run as ``python benchmarks/grid.py``; the figures go to ``benchmarks/results/grid.json``.
+All run in turn in one process on the same tensors, forward and backward, after one round to warm up; the table shows
+medians, and the ratio of the medians. Run as ``python benchmarks/grid.py``; the figures go to
+``benchmarks/results/grid.json``.
 """
 
 from __future__ import annotations
@@ -39,28 +40,24 @@ def step(grid: Grid, inputs: list[Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def measure(cell: str, layers: int) -> dict[str, object]:
-    """Time both in turn, after one round to warm up; milliseconds."""
-    wavefront, loop, gates = CELLS[cell]
-    inputs = arguments(gates, layers)
-    rounds = [(step(wavefront, inputs), step(loop, inputs)) for _ in range(ROUNDS + 1)][1:]
-    fast, slow = ([1e3 * seconds for seconds in column] for column in zip(*rounds, strict=True))
-    ratio = statistics.median(slow) / statistics.median(fast)
-    return {"cell": cell, "layers": layers, "wavefront_ms": fast, "per_cell_ms": slow, "ratio": ratio}
-
-
 def main() -> None:
-    """Measure tanh and LSTM at one and two layers, print a table and write the JSON file."""
+    """Measure tanh and LSTM at one and two layers in turn, print a table and write the JSON file."""
     torch.manual_seed(0)
+    inputs = {(cell, layers): arguments(CELLS[cell][2], layers) for cell in CELLS for layers in (1, 2)}
+    times: dict[tuple[str, int], tuple[list[float], list[float]]] = {key: ([], []) for key in inputs}
+    for _ in range(ROUNDS + 1):
+        for key, tensors in inputs.items():
+            for grid, laps in zip(CELLS[key[0]], times[key], strict=False):
+                laps.append(1e3 * step(grid, tensors))
     print(f"grid {SIZE} × {SIZE}, k = {WIDTH}, batch {BATCH}, float32, {torch.get_num_threads()} threads")
     print(f"{'cell':6}{'layers':>7}{'wavefront':>13}{'per cell':>13}{'ratio':>8}")
     rows = []
-    for cell in CELLS:
-        for layers in (1, 2):
-            row = measure(cell, layers)
-            fast, slow = (statistics.median(row[key]) for key in ("wavefront_ms", "per_cell_ms"))  # type: ignore[arg-type]
-            print(f"{cell:6}{layers:7}{fast:10.1f} ms{slow:10.1f} ms{row['ratio']:8.1f}")
-            rows.append(row)
+    for (cell, layers), laps in times.items():
+        fast, slow = (column[1:] for column in laps)  # the first round warms up
+        medians = statistics.median(fast), statistics.median(slow)
+        ratio = medians[1] / medians[0]
+        rows.append({"cell": cell, "layers": layers, "wavefront_ms": fast, "per_cell_ms": slow, "ratio": ratio})
+        print(f"{cell:6}{layers:7}{medians[0]:10.1f} ms{medians[1]:10.1f} ms{ratio:8.1f}")
     setting = {"height": SIZE, "width": SIZE, "units": WIDTH, "batch": BATCH, "rounds": ROUNDS, "dtype": "float32"}
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": platform.processor()}
     RESULTS.parent.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import wave
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,61 @@ def test_bad_words_end_in_one_sentence(
     assert re.search(message, error), error
     assert error.count("\n") == 1
     assert "Traceback" not in error
+
+
+FACTORIES = """
+import torch
+
+def boom():
+    raise ValueError("at sea")
+
+def misfit():
+    return torch.nn.Linear(3, 4), torch.zeros(2, 5)
+
+def three():
+    return 3
+
+def good(width=4):
+    return torch.nn.GRU(3, width, batch_first=True), torch.zeros(2, 5, 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["boom"], 3, r"raised ValueError: at sea \(.*factories.py:5\)"),
+        (["misfit"], 3, r"Linear raised RuntimeError on inputs of shape \[\(2, 5\)\]"),
+        (["three"], 3, "returned int; a factory returns the model and its example inputs"),
+        (["god"], 2, "has no function 'god'; did you mean 'good'"),
+        (["good", "widht=3"], 2, "has no setting 'widht'; did you mean 'width'"),
+        (["boom", "width=3"], 2, "has no setting 'width'; it takes none"),
+    ],
+)
+def test_factories_that_fail_end_in_one_sentence(
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    assert run("check", f"{tmp_path / 'factories.py'}:{words[0]}", *words[1:]) == code
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"), [(b"", "is empty"), (bytes(1600), "is silent"), (None, "cannot be read")]
+)
+def test_wavs_without_sound_are_named(
+    frames: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(3):
+        path = tmp_path / f"{index}.wav"
+        path.write_bytes(b"RIFF")
+        if frames is not None:
+            with wave.open(str(path), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes(frames)
+    assert run("train", "wavenet", "--data", str(tmp_path), "--steps", "1", "--run", str(tmp_path / "run")) == 4
+    assert re.search(f"0.wav {message}", capsys.readouterr().err)
 
 
 def test_an_empty_folder_of_wavs_is_a_data_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,12 +74,14 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     from leadline.audit import check_named
     from leadline.named import find_model
     from leadline.report.audit_document import describe_audit
+    from leadline.report.exports import samples_of
     from leadline.report.writing import publish
 
     named = find_model(model, settings)
     position = how.pop("position")
     audit = check_named(named, position=None if position is None else _place(position), **how)
-    publish(lambda: describe_audit(audit, named.run), audit, json=json, html=html)
+    drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
+    publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0
 
 

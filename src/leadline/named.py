@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +84,8 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     if path.is_dir():
         return _from_run(path, settings)
     raise UsageError(
-        f"no model is called {word!r}; {near_misses(word, zoo.ZOO)}. "
-        "A model is a zoo name, a run folder, file.py:factory or package.module:factory"
+        f"no model is called {word!r}; {near_misses(word, zoo.ZOO)} "
+        "(a model is a zoo name, a run folder, file.py:factory or package.module:factory)"
     )
 
 
@@ -129,7 +130,12 @@ def find_factory(word: str) -> Callable[..., NamedModel]:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
     found = factory
-    return lambda **settings: _read_product(word, _call(found, word, settings))
+
+    def build(**settings: Any) -> NamedModel:
+        _refuse_unknown(found, word, settings)
+        return _read_product(word, _guard(lambda: found(**settings), f"calling {word}"))
+
+    return build
 
 
 def _read_product(word: str, product: Any) -> NamedModel:
@@ -176,8 +182,18 @@ def _import_module(name: str) -> ModuleType:
     return module
 
 
-def _call(factory: Callable[..., Any], word: str, keywords: Mapping[str, Any]) -> Any:
-    return _guard(lambda: factory(**keywords), f"calling {word}")
+def _refuse_unknown(factory: Callable[..., Any], word: str, keywords: Mapping[str, Any]) -> None:
+    """Say which setting the factory does not take, before calling it."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin: calling it will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in keywords:
+        if key not in parameters:
+            known = near_misses(key, parameters) if parameters else "it takes none"
+            raise UsageError(f"{word} has no setting {key!r}; {known}")
 
 
 def _guard(action: Callable[[], Any], doing: str) -> Any:

@@ -14,6 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline.ops.columns import Place, Side, Slots
+
+aten = torch.ops.aten
+
 
 class Cell(ABC):
     """What the grid recurrence asks of a cell of `k` units; leading axes are the caller's."""
@@ -23,12 +27,27 @@ class Cell(ABC):
     states: ClassVar[int]
     """Vectors of k carried forwards; `pull` carries ``gates + 2 * (states - 1)``, the pre-activations' first."""
 
+    kept: ClassVar[int]
+    """Gates per unit that the adjoint reads again; 0 where the carry tells them, and is given in their place."""
+
     @staticmethod
     @abstractmethod
-    def advance(
-        pre: Float[Tensor, "*c gk"], north: Float[Tensor, "*c sk"], west: Float[Tensor, "*c sk"]
-    ) -> Float[Tensor, "*c sk"]:
-        """Return a cell's carry from its pre-activations and its neighbours' carries."""
+    def advance(pre: Float[Tensor, "d g k n"], carry: Float[Tensor, "d s k n"], place: Place) -> None:
+        """Turn a front's pre-activations into gates, in place, and write its carry."""
+
+    @staticmethod
+    @abstractmethod
+    def retreat(
+        gates: Float[Tensor, "d g k n"],
+        carry: Float[Tensor, "d s k n"],
+        grad: Float[Tensor, "d s k n"],
+        delta: Float[Tensor, "d g k n"],
+        place: Place,
+    ) -> None:
+        """Write the gradient of a front's pre-activations, and add what reaches its neighbours' further states.
+
+        The front's own part of `grad` may be overwritten; `delta` holds zeros there.
+        """
 
     @staticmethod
     @abstractmethod
@@ -68,11 +87,19 @@ class TanhCell(Cell):
 
     gates: ClassVar[int] = 1
     states: ClassVar[int] = 1
+    kept: ClassVar[int] = 0
 
     @staticmethod
-    def advance(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
+    def advance(pre: Tensor, carry: Tensor, place: Place) -> None:
         """Squash."""
-        return pre.tanh()
+        at = place.layers, slice(None), slice(None), place.columns
+        torch.tanh(pre[at], out=carry[at])
+
+    @staticmethod
+    def retreat(gates: Tensor, carry: Tensor, grad: Tensor, delta: Tensor, place: Place) -> None:  # noqa: ARG004
+        """Multiply by the slopes."""
+        at = place.layers, slice(None), slice(None), place.columns
+        aten.tanh_backward.grad_input(grad[at], gates[at], grad_input=delta[at])
 
     @staticmethod
     def linearise(*known: Tensor) -> Tensor:
@@ -99,13 +126,42 @@ class LSTMCell(Cell):
 
     gates: ClassVar[int] = 5
     states: ClassVar[int] = 2
+    kept: ClassVar[int] = 5
 
     @staticmethod
-    def advance(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
+    def advance(pre: Tensor, carry: Tensor, place: Place) -> None:
         """Mix the neighbours' cell states and the candidate."""
-        o, i, g, f_north, f_west = LSTMCell._gates(pre)
-        c = f_north * north.chunk(2, -1)[1] + f_west * west.chunk(2, -1)[1] + i * g
-        return torch.cat([o * c.tanh(), c], -1)
+        at = place.layers, slice(None), slice(None), place.columns
+        here = pre[at]
+        (o, i, g, _, _), (h, c) = here.unbind(1), carry[at].unbind(1)
+        g.mul_(2)
+        here.sigmoid_()
+        g.mul_(2).sub_(1)  # tanh(a) = 2 σ(2a) - 1: one pass over all gates, and half the time of tanh
+        torch.mul(i, g, out=c)
+        for forget, ((layers, columns), (past, there)) in _remembered(place):
+            carry[layers, 1, :, columns].addcmul_(pre[layers, forget, :, columns], carry[past, 1, :, there])
+        torch.tanh(c, out=h).mul_(o)
+
+    @staticmethod
+    def retreat(gates: Tensor, carry: Tensor, grad: Tensor, delta: Tensor, place: Place) -> None:
+        """Gather c's gradient, spread it over all that moved c, and through the gates' slopes."""
+        at = place.layers, slice(None), slice(None), place.columns
+        here, spread = gates[at], delta[at]
+        (dh, dc), (d_o, d_i, d_g, _, _), (o, i, g, _, _) = grad[at].unbind(1), spread.unbind(1), here.unbind(1)
+        # h = o tanh(c) gives tanh(c) again; where o underflows to 0, all that it is multiplied by below is 0 too.
+        squashed = carry[place.layers, 0, :, place.columns] / o.clamp_min(torch.finfo(o.dtype).tiny)
+        torch.mul(dh, squashed, out=d_o)
+        dc += aten.tanh_backward(dh.mul_(o), squashed)
+        torch.mul(dc, g, out=d_i)
+        torch.mul(dc, i, out=d_g)
+        for forget, ((layers, columns), (past, there)) in _remembered(place):
+            arrived = grad[layers, 1, :, columns]
+            torch.mul(arrived, carry[past, 1, :, there], out=delta[layers, forget, :, columns])
+            grad[past, 1, :, there].addcmul_(arrived, gates[layers, forget, :, columns])
+        for part in (slice(2), slice(3, 5)):
+            slopes = spread[:, part]
+            aten.sigmoid_backward.grad_input(slopes, here[:, part], grad_input=slopes)
+        aten.tanh_backward.grad_input(d_g, g, grad_input=d_g)
 
     @staticmethod
     def linearise(*known: Tensor) -> Tensor:
@@ -152,3 +208,9 @@ class LSTMCell(Cell):
 
 def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
     return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)
+
+
+def _remembered(place: Place) -> list[tuple[int, tuple[Slots, Slots]]]:
+    """Return, for each neighbour that a front's cells have, the gate that remembers its state, and the slots."""
+    gates: tuple[tuple[int, Side], ...] = (3, "north"), (4, "west")
+    return [(gate, place.links[side]) for gate, side in gates if side in place.links]

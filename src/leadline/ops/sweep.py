@@ -1,7 +1,7 @@
 """Run a recurrence over a stack of grids, one front at a time.
 
-Everything here is plain, functional torch: the same code is the kernel of the forward op, of its tangent and of its
-adjoint, and it can itself be differentiated and batched to any order.
+Everything here is plain, functional torch: tangents and adjoints that are to be differentiated or batched further, to
+any order. Plain training runs `kernels` instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The grid recurrence and its two derivatives, each as one sweep over the fronts and a few large products.
+"""The derivatives of the grid recurrence, each as one differentiable sweep over the fronts and a few large products.
 
 All tables are laid out ``[layers, h, w, b, features]``. What need not wait for the neighbours (the first layer's input
 projection, pre-activations once all outputs are known, the weights' gradients) stays outside the sweeps.
@@ -7,7 +7,6 @@ projection, pre-activations once all outputs are known, the weights' gradients) 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,37 +16,7 @@ from torch.nn.functional import linear, pad
 from leadline.ops.cells import Cell
 from leadline.ops.fronts import Front
 from leadline.ops.sweep import Neighbours, sweep
-
-
-class Weights(NamedTuple):
-    """The weights of `d` layers of `k` units with `g` gates each; gates are the outer part of the first axis."""
-
-    weight_in: Float[Tensor, "gk k_in"]
-    weight_below: Float[Tensor, "d-1 gk k"]
-    weight_north: Float[Tensor, "d gk k"]
-    weight_west: Float[Tensor, "d gk k"]
-    bias: Float[Tensor, "d gk"]
-
-    @property
-    def layers(self) -> int:
-        """Number of layers."""
-        return self.weight_north.shape[0]
-
-    @property
-    def units(self) -> int:
-        """Width of each layer's output."""
-        return self.weight_north.shape[-1]
-
-
-def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) -> Float[Tensor, "d h w b sk"]:
-    """Return every cell's carry."""
-    k, mixing = weights.units, _mixing(weights)
-
-    def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
-        pre = _mix(tables[0], near.features(k), mixing[front.layers])
-        return cell.advance(pre, near.north, near.west)
-
-    return sweep(step, (_drive(x, weights),), cell.states * k)
+from leadline.ops.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from leadline.errors import UsageError
 from leadline.report.document import Block, Pictures, Wave
 from leadline.report.figures import pictures_png, wave_bytes
-from leadline.samples import Drawn
+from leadline.samples import Drawn, draw
+from leadline.training import Run
 from leadline.training.files import write_atomically
 
 _PAUSE = 0.25
@@ -22,6 +23,15 @@ def blocks(drawn: Drawn, caption: str) -> tuple[Block, ...]:
     if drawn.rate is None:
         return (Pictures(drawn.pictures(), caption),)
     return tuple(Wave(wave, drawn.rate, f"{caption}, clip {index}") for index, wave in enumerate(drawn.waves()))
+
+
+def samples_of(run: Run, *, seed: int) -> tuple[Block, ...]:
+    """Draw a few samples of a run for its page: sixteen pictures, or one second of sound."""
+    sound = run.data.get("rate")
+    label = 0 if len(run.specimen.inputs) > 1 else None
+    drawn = draw(run, 1 if sound else 16, seed=seed, length=sound, label=label)
+    of = "" if label is None else f" of class {label}"
+    return blocks(drawn, f"drawn from the trained model{of} by the {drawn.sampler} sampler, seed {seed}")
 
 
 def write_samples(drawn: Drawn, path: Path) -> None:

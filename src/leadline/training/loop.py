@@ -168,8 +168,16 @@ def _earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dic
     record = folder.description()
     for key, value in request.items():
         if record.get(key) != value:
-            raise UsageError(f"{folder.path} holds another run: its {key} is {record.get(key)}, not {value}")
+            raise UsageError(f"{folder.path} holds another run: {_difference(key, record.get(key), value)}")
     return record
+
+
+def _difference(name: str, held: Any, asked: Any) -> str:
+    """Name the settings in which a run on disk differs from the one asked for."""
+    if isinstance(held, dict) and isinstance(asked, dict):
+        keys = [key for key in {**held, **asked} if held.get(key) != asked.get(key)]
+        return "; ".join(_difference(key, held.get(key), asked.get(key)) for key in keys)
+    return f"its {name} is {held}, not {asked}"
 
 
 def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> Plan:

@@ -1,0 +1,158 @@
+"""Where the kernels keep their cells: tables whose last axis runs through the fronts, one after another.
+
+A table is ``[layers, vectors, units, columns · batch]``. A front's rows are neighbouring columns, the same for all
+layers, so that a front is a slice, a gate of it a few long runs, and what need not wait for the neighbours one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from leadline.ops.fronts import Front, Schedule
+
+Side = Literal["north", "west", "below"]
+Slots = tuple[slice, slice]
+"""A rectangle of layers and columns · batch."""
+
+_STEPS: Mapping[Side, tuple[int, int]] = {"north": (0, 1), "west": (0, 0), "below": (1, 0)}
+"""How many layers down and rows up each neighbour stands; all are on the front before."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One front: its slots, and for each side those whose neighbour exists, beside the neighbours' slots."""
+
+    layers: slice
+    columns: slice
+    full: bool
+    links: Mapping[Side, tuple[Slots, Slots]]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The places of all fronts of a stack of grids.
+
+    Attributes
+    ----------
+    places
+        In the order in which the fronts run.
+    cells, inside
+        For each layer and column its cell (raster index, 0 where there is none), and whether there is one.
+    columns
+        For each layer and cell its column.
+    north, west
+        For each column those of its neighbours; one past the last where there is none. What lies below stands in the
+        column of the western neighbour, a layer down.
+    """
+
+    grid: tuple[int, int, int]
+    batch: int
+    places: tuple[Place, ...]
+    cells: Int[Tensor, "d c"]
+    inside: Float[Tensor, "d c"]
+    columns: Int[Tensor, "d hw"]
+    north: Int[Tensor, " c"]
+    west: Int[Tensor, " c"]
+
+    @property
+    def length(self) -> int:
+        """Length of a table's last axis."""
+        return self.count * self.batch
+
+    @property
+    def count(self) -> int:
+        """Number of columns."""
+        return self.cells.shape[1]
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(layers: int, height: int, width: int, batch: int) -> Columns:
+        """Return the layout for `layers` stacked grids and a batch."""
+        fronts = Schedule.of(layers, height, width).fronts
+        starts = [0, *accumulate(front.shape[1] for front in fronts)]
+        row = np.concatenate([np.arange(front.rows.start, front.rows.stop) for front in fronts])
+        step = np.repeat(np.arange(len(fronts)), [front.shape[1] for front in fronts])
+        column = step - np.arange(layers)[:, None] - row
+        inside = (column >= 0) & (column < width)
+        cells = np.where(inside, row * width + column, 0)
+        columns = np.empty((layers, height * width), dtype=np.int64)
+        for layer in range(layers):
+            columns[layer, cells[layer, inside[layer]]] = np.flatnonzero(inside[layer])
+        place = dict(zip(zip(step.tolist(), row.tolist(), strict=True), range(len(row)), strict=True))
+        north, west = ([place.get((s - 1, i - up), len(row)) for s, i in place] for up in (1, 0))
+        links = [_links(past, front, starts[s : s + 2], batch) for s, (past, front) in enumerate(pairwise(fronts))]
+        return Columns(
+            (layers, height, width),
+            batch,
+            tuple(
+                Place(front.layers, slice(starts[s] * batch, starts[s + 1] * batch), front.full, found)
+                for s, (front, found) in enumerate(zip(fronts, [{}, *links], strict=True))
+            ),
+            torch.from_numpy(cells),
+            torch.from_numpy(inside).double(),
+            torch.from_numpy(columns),
+            torch.tensor(north),
+            torch.tensor(west),
+        )
+
+    def gather(self, grid: Float[Tensor, "b h w m"], layer: int) -> Float[Tensor, "n m"]:
+        """Lay out the cells of one layer, features last; outside the grid some cell's."""
+        cells = grid.permute(1, 2, 0, 3).flatten(0, 1)
+        return cells.index_select(0, self.cells[layer].to(grid.device)).flatten(0, 1)
+
+    def restore(self, table: Float[Tensor, "n m"], layer: int) -> Float[Tensor, "b h w m"]:
+        """Lay the cells of one layer back into their grid."""
+        _, height, width = self.grid
+        columns = table.reshape(self.count, self.batch, table.shape[1])
+        cells = columns.index_select(0, self.columns[layer].to(table.device))
+        return cells.reshape(height, width, *cells.shape[1:]).permute(2, 0, 1, 3).contiguous()
+
+    def shifted(self, table: Float[Tensor, "d k n"], side: Int[Tensor, " c"]) -> Float[Tensor, "d k n"]:
+        """Give each column what its neighbour of one side holds, zeros where there is none."""
+        columns = pad(table, (0, self.batch)).reshape(*table.shape[:2], self.count + 1, self.batch)
+        return columns.index_select(2, side.to(table.device)).flatten(2)
+
+    def mask(self, like: Tensor) -> Float[Tensor, "d 1 1 n"]:
+        """Return 1 where there is a cell and 0 elsewhere."""
+        return self.inside.to(like).repeat_interleave(self.batch, 1)[:, None, None]
+
+    def cells_of(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d h w b vk"]:
+        """Turn a table into one of cells, differentiably; the inverse of `table_of`."""
+        layers, height, width = self.grid
+        features = table.shape[1] * table.shape[2]
+        flat = table.reshape(layers, features, self.count, self.batch).permute(0, 2, 3, 1).flatten(0, 1)
+        index = self.columns + torch.arange(layers)[:, None] * self.count
+        found = flat.index_select(0, index.flatten().to(table.device))
+        return found.reshape(layers, height, width, self.batch, features)
+
+    def table_of(self, cells: Float[Tensor, "d h w b vk"], vectors: int) -> Float[Tensor, "d v k n"]:
+        """Turn a table of cells into one of columns, zeros outside, differentiably."""
+        layers, height, width = self.grid
+        index = self.cells + torch.arange(layers)[:, None] * height * width
+        found = cells.flatten(0, 2).index_select(0, index.flatten().to(cells.device))
+        columns = found.reshape(layers, self.count, *found.shape[1:]).permute(0, 3, 1, 2)
+        return columns.reshape(layers, vectors, columns.shape[1] // vectors, self.length) * self.mask(cells)
+
+
+def _links(past: Front, front: Front, starts: list[int], batch: int) -> dict[Side, tuple[Slots, Slots]]:
+    """Find the slots of `front` whose neighbours stand on `past`, and the neighbours' slots; none are left out."""
+    links: dict[Side, tuple[Slots, Slots]] = {}
+    for side, (down, up) in _STEPS.items():
+        layers = max(front.layers.start, past.layers.start + down), min(front.layers.stop, past.layers.stop + down)
+        rows = max(front.rows.start, past.rows.start + up), min(front.rows.stop, past.rows.stop + up)
+        if layers[0] < layers[1] and rows[0] < rows[1]:
+            here = [(starts[1] + row - front.rows.start) * batch for row in rows]
+            there = [(starts[0] + row - up - past.rows.start) * batch for row in rows]
+            below = slice(layers[0] - down, layers[1] - down)
+            links[side] = (slice(*layers), slice(*here)), (below, slice(*there))
+    return links
