@@ -173,3 +173,15 @@ def test_an_unknown_operation_is_decomposed_where_torch_knows_how() -> None:
 
     graph = trace(Cosine(), torch.randn(3, 4))
     assert all(node.kind is not Kind.OPAQUE for node in graph.nodes)
+
+
+def test_what_forward_raises_is_told_with_the_user_s_line_and_without_torch_s_frames():
+    embed = nn.Embedding(3, 2)
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return embed(x)
+
+    with pytest.raises(TraceError, match=r"indices.*test_trace\.py:\d+\)$") as raised:
+        trace(Model(), torch.zeros(1, 2, dtype=torch.uint8))
+    assert raised.value.__suppress_context__

@@ -201,7 +201,7 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "r")
     with pytest.raises(UsageError, match=r"its lr is 0\.001, not 0\.5"):
         run(tmp_path / "r", dataclasses.replace(CONFIG, lr=0.5), resume=True)
-    with pytest.raises(UsageError, match="its model is"):
+    with pytest.raises(UsageError, match="its width is None, not 9"):
         run(tmp_path / "r", resume=True, width=9)
     with pytest.raises(UsageError, match="no likelihood"):
         train(

@@ -56,7 +56,7 @@ def _links(x: Tensor) -> Tensor:
 
 
 def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Each layer of a grid from the one below; the outputs are the last layer and every layer's states."""
+    """Each layer of a grid from the one below; the deepest cell speaks for all that is kept besides the last layer."""
     x, weights = grid_of(node)
     batch, height, width, _ = flow.shape(x)
     read = links(x)
@@ -64,14 +64,14 @@ def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Link
     trained = flow.total([links(ref) for ref in weights.values()])
     if trained is not None:
         below = flow.algebra.join(below, trained)
-    below, layers = _deep(below), []
+    below = _deep(below)
     for _ in range(flow.shape(weights["weight_north"])[0]):
         below = run(below, cost, (1, 2))
-        layers.append(below)
-    out, states = node.outputs
-    assert out is not None
-    assert states is not None
-    return _links(below).expand(out.shape), _links(torch.stack(layers)).permute(0, 2, 3, 1, 4).expand(states.shape)
+    out = _links(below)
+    results = (out, *[out.amax()] * (len(node.outputs) - 1))
+    return tuple(
+        found.expand(meta.shape) for found, meta in zip(results, node.outputs, strict=True) if meta is not None
+    )
 
 
 def _cell(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:

@@ -27,17 +27,19 @@ def scan(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 
 def _grid(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Each cell depends on the cells to its north-west; the second output holds the states, features last."""
+    """Each cell depends on the cells to its north-west; all that is kept besides counts as one, on everything."""
     x = links(node.refs[0])
     weights = flow.total([links(ref) for ref in node.refs[1:]])
     if x is not None:
         x = flow.algebra.cumulate(flow.algebra.cumulate(flow.algebra.reduce(x, [-1]), 1), 2)
     out = flow.all_of(x, weights)
     assert out is not None
-    if out.ndim == 0:
-        return tuple(out.expand(meta.shape) for meta in node.outputs if meta is not None)
-    states = out.permute(1, 2, 0, 3).unsqueeze(0)  # [layer, h, w, b, feature]
-    return tuple((out, states)[i].expand(meta.shape) for i, meta in enumerate(node.outputs) if meta is not None)
+    whole = flow.total([out])
+    assert whole is not None
+    results = (out, *[whole] * (len(node.outputs) - 1))
+    return tuple(
+        found.expand(meta.shape) for found, meta in zip(results, node.outputs, strict=True) if meta is not None
+    )
 
 
 def _cell(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:

@@ -6,8 +6,9 @@ import inspect
 import logging
 import operator
 import re
+import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
@@ -200,7 +201,7 @@ def _export(call: Call) -> ExportedProgram:
     except TraceError:
         raise
     except Exception as error:
-        raise TraceError(_explain(call.model, error)) from error
+        raise TraceError(_explain(call.model, error)) from None  # a hundred frames of torch tell the user nothing
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -241,7 +242,17 @@ def _explain(model: nn.Module, error: Exception) -> str:
             f"{name}.forward branches on the values of its tensors{line}: {first} "
             "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
         )
-    return f"{name} cannot be traced: {type(error).__name__}: {first}"
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    where = _users_line(frames)
+    return f"{name} cannot be traced: {type(error).__name__}: {first}" + (f" ({where})" if where else "")
+
+
+def _users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
+    """Return the innermost line, ``file:line``, outside torch and this file; torch's if there is no other."""
+    written = [(file, line) for file, line in frames if not file.startswith("<") and file != __file__]
+    outside = [frame for frame in written if "/torch/" not in frame[0]]
+    chosen = (outside or written)[-1:]
+    return f"{chosen[0][0]}:{chosen[0][1]}" if chosen else None
 
 
 class _Reader:
@@ -341,11 +352,7 @@ class _Reader:
     def _place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = _strip(stack[-1][0]) if stack else ""
-        frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-        frames = [(file, line) for file, line in frames if not file.startswith("<") and file != __file__]
-        outside = [frame for frame in frames if "/torch/" not in frame[0]]
-        chosen = (outside or frames)[-1:]
-        return Place(path, f"{chosen[0][0]}:{chosen[0][1]}" if chosen else None)
+        return Place(path, _users_line(re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")))
 
 
 _LEAF_KINDS = {

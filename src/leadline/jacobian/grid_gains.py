@@ -25,19 +25,18 @@ LARGEST = 256
 """Height and width together beyond which an LSTM's cell states have no useful bound, nor soon one in float64."""
 
 
-def grid_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tuple[float, float]:
-    """Return upper bounds on the gains of a grid recurrence's outputs: the last layer's, and all carried states'."""
+def grid_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tuple[float, ...]:
+    """Return an upper bound on the gain of a grid recurrence's output; what it keeps besides is not bounded."""
     x, *weights = node.args
     if any(gain(ref) > 0 or not values[ref].constant for ref in weights):
         raise NoRule
     weight_in, below, north, west, _ = (values[ref].lo for ref in weights)
     size = values[x].lo.shape[1:3]
     step = _tanh_step if "grid_rnn" in node.op else _lstm_step
-    into, carried = gain(x), 0.0
+    into = gain(x)
     for W_in, N, W in zip([weight_in, *below], north, west, strict=True):
         into *= step(W_in, N, W, (size[0], size[1]))
-        carried = math.hypot(carried, into)
-    return into * (1 + ROUNDING), carried * (1 + ROUNDING)
+    return into * (1 + ROUNDING), *[math.inf] * (len(node.outputs) - 1)
 
 
 def _norm(W: Tensor) -> float:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -53,16 +53,18 @@ class Columns:
     north, west
         For each column those of its neighbours; one past the last where there is none. What lies below stands in the
         column of the western neighbour, a layer down.
+
+    The arrays are numpy's, since a layout is kept: tensors made while a model is traced would be fake ever after.
     """
 
     grid: tuple[int, int, int]
     batch: int
     places: tuple[Place, ...]
-    cells: Int[Tensor, "d c"]
-    inside: Float[Tensor, "d c"]
-    columns: Int[Tensor, "d hw"]
-    north: Int[Tensor, " c"]
-    west: Int[Tensor, " c"]
+    cells: Int[np.ndarray, "d c"]
+    inside: Bool[np.ndarray, "d c"]
+    columns: Int[np.ndarray, "d hw"]
+    north: Int[np.ndarray, " c"]
+    west: Int[np.ndarray, " c"]
 
     @property
     def length(self) -> int:
@@ -98,50 +100,54 @@ class Columns:
                 Place(front.layers, slice(starts[s] * batch, starts[s + 1] * batch), front.full, found)
                 for s, (front, found) in enumerate(zip(fronts, [{}, *links], strict=True))
             ),
-            torch.from_numpy(cells),
-            torch.from_numpy(inside).double(),
-            torch.from_numpy(columns),
-            torch.tensor(north),
-            torch.tensor(west),
+            cells,
+            inside,
+            columns,
+            np.array(north),
+            np.array(west),
         )
 
     def gather(self, grid: Float[Tensor, "b h w m"], layer: int) -> Float[Tensor, "n m"]:
         """Lay out the cells of one layer, features last; outside the grid some cell's."""
         cells = grid.permute(1, 2, 0, 3).flatten(0, 1)
-        return cells.index_select(0, self.cells[layer].to(grid.device)).flatten(0, 1)
+        return cells.index_select(0, _index(self.cells[layer], grid)).flatten(0, 1)
 
     def restore(self, table: Float[Tensor, "n m"], layer: int) -> Float[Tensor, "b h w m"]:
         """Lay the cells of one layer back into their grid."""
         _, height, width = self.grid
         columns = table.reshape(self.count, self.batch, table.shape[1])
-        cells = columns.index_select(0, self.columns[layer].to(table.device))
+        cells = columns.index_select(0, _index(self.columns[layer], table))
         return cells.reshape(height, width, *cells.shape[1:]).permute(2, 0, 1, 3).contiguous()
 
-    def shifted(self, table: Float[Tensor, "d k n"], side: Int[Tensor, " c"]) -> Float[Tensor, "d k n"]:
+    def shifted(self, table: Float[Tensor, "d k n"], side: Int[np.ndarray, " c"]) -> Float[Tensor, "d k n"]:
         """Give each column what its neighbour of one side holds, zeros where there is none."""
         columns = pad(table, (0, self.batch)).reshape(*table.shape[:2], self.count + 1, self.batch)
-        return columns.index_select(2, side.to(table.device)).flatten(2)
+        return columns.index_select(2, _index(side, table)).flatten(2)
 
     def mask(self, like: Tensor) -> Float[Tensor, "d 1 1 n"]:
         """Return 1 where there is a cell and 0 elsewhere."""
-        return self.inside.to(like).repeat_interleave(self.batch, 1)[:, None, None]
+        return _index(self.inside, like).to(like.dtype).repeat_interleave(self.batch, 1)[:, None, None]
 
     def cells_of(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d h w b vk"]:
         """Turn a table into one of cells, differentiably; the inverse of `table_of`."""
         layers, height, width = self.grid
         features = table.shape[1] * table.shape[2]
         flat = table.reshape(layers, features, self.count, self.batch).permute(0, 2, 3, 1).flatten(0, 1)
-        index = self.columns + torch.arange(layers)[:, None] * self.count
-        found = flat.index_select(0, index.flatten().to(table.device))
+        index = self.columns + np.arange(layers)[:, None] * self.count
+        found = flat.index_select(0, _index(index.reshape(-1), table))
         return found.reshape(layers, height, width, self.batch, features)
 
     def table_of(self, cells: Float[Tensor, "d h w b vk"], vectors: int) -> Float[Tensor, "d v k n"]:
         """Turn a table of cells into one of columns, zeros outside, differentiably."""
         layers, height, width = self.grid
-        index = self.cells + torch.arange(layers)[:, None] * height * width
-        found = cells.flatten(0, 2).index_select(0, index.flatten().to(cells.device))
+        index = self.cells + np.arange(layers)[:, None] * height * width
+        found = cells.flatten(0, 2).index_select(0, _index(index.reshape(-1), cells))
         columns = found.reshape(layers, self.count, *found.shape[1:]).permute(0, 3, 1, 2)
         return columns.reshape(layers, vectors, columns.shape[1] // vectors, self.length) * self.mask(cells)
+
+
+def _index(places: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(places).to(like.device)
 
 
 def _links(past: Front, front: Front, starts: list[int], batch: int) -> dict[Side, tuple[Slots, Slots]]:

@@ -176,7 +176,7 @@ def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     for layer in range(len(north)):
         w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]
         read = cell(Cells(low, read), read, w_in, north[layer], west[layer], bias[layer])
-    return read, Unread("the carries of a grid recurrence")
+    return read, *[Unread("what a grid recurrence keeps besides its outputs")] * (len(node.outputs) - 1)
 
 
 def _grid_tanh(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:

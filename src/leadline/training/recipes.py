@@ -39,9 +39,9 @@ _WIDE: Mapping[str, Any] = MappingProxyType(
 # (model, data, name) -> recipe
 RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
     {
-        ("pixelcnn", "digits", DEFAULT): Recipe(_WIDE, {**_DIGITS, "minutes": 6.8, "steps": 8000}),
+        ("pixelcnn", "digits", DEFAULT): Recipe(_WIDE, {**_DIGITS, "minutes": 6.5, "steps": 8000}),
         ("mdrnn", "digits", DEFAULT): Recipe(
-            {"hidden": 64, "layers": 1, "embedding": 16, "positions": True, "dropout": 0.3}, {**_DIGITS, "minutes": 6.8}
+            {"hidden": 64, "layers": 1, "embedding": 16, "positions": True, "dropout": 0.3}, {**_DIGITS, "minutes": 6.5}
         ),
         # Equal numbers of parameters, to within two hundredths.
         ("pixelcnn", "digits", "demo"): Recipe(
