@@ -13,10 +13,10 @@ demo: $(VENV)/.run
 	$(BIN)/leadline compare $(OUT)/demo/pixelcnn $(OUT)/demo/mdrnn --html $(OUT)/demo/report.html --json $(OUT)/demo/report.json
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 test-all: check
-	$(BIN)/pytest -n 2 --dist loadgroup -m "slow or not slow" --timeout 5400
+	$(BIN)/pytest -n 2 -m "slow or not slow" --timeout 5400
 
 # Lint, types and import layers.
 check: $(VENV)/.dev
