@@ -243,8 +243,8 @@ def _explain(model: nn.Module, error: Exception) -> str:
             "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
         )
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    where = _users_line(frames)
-    return f"{name} cannot be traced: {type(error).__name__}: {first}" + (f" ({where})" if where else "")
+    place = _users_line(frames)
+    return f"{name} cannot be traced: {type(error).__name__}: {first}" + (f" ({place})" if place else "")
 
 
 def _users_line(frames: Sequence[tuple[str, Any]]) -> str | None:

@@ -74,7 +74,7 @@ class Columns:
     @property
     def count(self) -> int:
         """Number of columns."""
-        return self.cells.shape[1]
+        return int(self.cells.shape[1])
 
     @staticmethod
     @lru_cache(maxsize=64)
