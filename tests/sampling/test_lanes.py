@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 import pytest
 
-from leadline.sampling.lanes import choose_less, exponential, fma, lanes, load, same, spread, store
+from leadline.sampling.lanes import choose_less, exponential, fma, lane, lanes, load, same, spread, store, with_lane
 
 RNG = np.random.default_rng(0)
 
@@ -28,6 +28,7 @@ def _arithmetic(a: Any, b: Any, out: Any) -> None:
     store(out, 3 * line, 1.0 / y)
     store(out, 4 * line, fma(x, y, spread(a, 3)))
     store(out, 5 * line, choose_less(x, y, same(7.0, x), y))
+    store(out, 6 * line, with_lane(x, 1, lane(y, lanes(y) - 1)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -47,7 +48,8 @@ def test_exponentials_are_right_to_a_few_units_in_the_last_place(dtype: Any) -> 
 def test_lanes_are_as_many_as_fill_a_line_and_keep_to_themselves(dtype: Any) -> None:
     line = 64 // np.dtype(dtype).itemsize
     a, b = RNG.standard_normal((2, line)).astype(dtype)
-    out = np.full(7 * line, 9, dtype)
+    out = np.full(8 * line, 9, dtype)
     _arithmetic(a, b, out)
-    wanted = [a + b, a - 2, a * b / 2, 1 / b, a * b + a[3], np.where(a < b, 7, b), np.full(line, 9)]
-    assert np.allclose(out.reshape(7, line), np.array(wanted), rtol=8 * np.finfo(dtype).eps)
+    wanted = [a + b, a - 2, a * b / 2, 1 / b, a * b + a[3], np.where(a < b, 7, b)]
+    wanted += [np.where(np.arange(line) == 1, b[-1], a), np.full(line, 9)]
+    assert np.allclose(out.reshape(8, line), np.array(wanted), rtol=8 * np.finfo(dtype).eps)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +11,26 @@ from torch import Tensor
 from leadline.errors import Diverged, UsageError
 from leadline.likelihoods import Likelihood
 from leadline.sampling import interpreter
+from leadline.sampling.instructions import (
+    BATCH,
+    BEGIN,
+    END,
+    FRAME,
+    HEIGHT,
+    INPUT,
+    INSTRUCTIONS,
+    LAG,
+    MANY,
+    ORIGIN,
+    OUTPUT,
+    SCRATCH,
+    SLOPE_I,
+    SLOPE_J,
+    STEP_I,
+    STEP_J,
+    TOP_K,
+    WIDTH,
+)
 from leadline.sampling.plan import Plan
 from leadline.sampling.program import LINE, assemble
 
@@ -21,6 +40,10 @@ if TYPE_CHECKING:
     from leadline.sampling.plan import Points
 
 _TYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+
+_Drawing: TypeAlias = "tuple[int, int, NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64], float]"
+_NO_DRAWING: _Drawing = 1, 1, np.zeros((1, 0), np.int64), np.zeros((1, 0), np.bool_), np.zeros((1, 0)), 1.0
 
 
 class NumbaMachine:
@@ -41,12 +64,15 @@ class NumbaMachine:
         real = _TYPES[dtype]
         self.program = program = assemble(plan, real, batch)
         operands, points, widest = program.most
-        self._many = -(-points * batch // 4) * 4
-        self._where = np.zeros(operands * self._many, np.int64)
-        self._scratch = len(program.numbers) + program.state * batch
-        self._memory = _on_a_line(self._scratch + plan.capacity + 2 * widest, real)
+        many = -(-points * batch // 4) * 4
+        self._where = np.zeros(operands * many, np.int64)
+        length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
+        self._memory = _on_a_line(length, real)
         self._memory[: len(program.numbers)] = program.numbers
-        self._slope = np.array([*(*plan.schedule.slope, 1)[:2], *_step(plan.schedule.slope)], np.int64)
+        self._frame = np.zeros(FRAME, np.int64)
+        self._frame[[SLOPE_I, SLOPE_J, STEP_I, STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
+        self._frame[[OUTPUT, INPUT, INSTRUCTIONS]] = *program.ends, program.instructions
+        self._frame[[BATCH, MANY, SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
 
     @property
     def state_bytes(self) -> int:
@@ -68,8 +94,16 @@ class NumbaMachine:
 
     def run(self, front: int) -> None:
         """Compute everything that is due in a front."""
-        none = np.zeros((1, 0), np.int64), np.zeros((1, 0), bool), np.zeros((1, 0))
-        self._execute(front, front, (0, 0), 1, *none, 1.0, 1, 2)
+        self._execute((front, front))
+
+    def feed(self, values: Tensor, at: int = 0) -> Tensor:
+        """Run the fronts of given inputs, all within compiled code; see `Machine.feed`."""
+        grid = values.shape[:-2]
+        given = np.ascontiguousarray(values.numpy(), self._memory.dtype).reshape(-1, *values.shape[-2:])
+        found = np.zeros((*given.shape[:2], self.plan.system[self.plan.system.output].channels), given.dtype)
+        rows, columns = (*grid, 1)[:2]
+        self._execute(self.plan.fronts(at, rows), (at + rows, columns), exchange=(at * columns, given, found))
+        return torch.from_numpy(found).reshape(*grid, *found.shape[1:])
 
     def generate(
         self,
@@ -87,15 +121,22 @@ class NumbaMachine:
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k must be at least 1, got {top_k}")
         flat = symbols.reshape(len(symbols), -1).numpy()
-        others = (t.reshape(len(symbols), -1).numpy() for t in (kept, u))
+        held, uniforms = (t.reshape(len(symbols), -1).numpy() for t in (kept, u))
         classes = likelihood.levels
         rows, columns = (*self.plan.schedule.sizes, 1)[:2]
-        ends = self.plan.first, self.plan.last
-        self._execute(*ends, (rows, columns), lag, flat, *others, float(temperature), top_k or classes, classes)
+        drawing = lag, top_k or classes, flat, held, uniforms, float(temperature)
+        self._execute(self.plan.fronts(0, rows), (rows, columns), drawing, classes)
         symbols.copy_(torch.from_numpy(flat).reshape(symbols.shape))
 
-    def _execute(self, first: int, last: int, grid: tuple[int, int], lag: int, *drawing: Any) -> None:
-        """Run fronts.
+    def _execute(
+        self,
+        fronts: tuple[int, int],
+        grid: tuple[int, int] = (0, 0),
+        drawing: _Drawing = _NO_DRAWING,
+        classes: int = 2,
+        exchange: tuple[int, NDArray[Any], NDArray[Any]] | None = None,
+    ) -> None:
+        """Run fronts, with what is drawn, or given and found, at the points of a grid.
 
         Raises
         ------
@@ -104,24 +145,20 @@ class NumbaMachine:
         UsageError
             If a positional table ends, or a class has no embedding.
         """
-        p, classes = self.program, drawing[-1]
+        nothing = self._memory[:0].reshape(0, 0, 0)
+        lag, top_k, *arrays = drawing
+        origin, given, found = exchange or (0, nothing, nothing)
+        frame = self._frame
+        frame[[BEGIN, END, HEIGHT, WIDTH, LAG, TOP_K, ORIGIN]] = *fronts, *grid, lag, top_k, origin
         status, where = interpreter.execute(
-            first, last, self._memory, p.words, p.instructions, self._slope, self.batch, self._where, self._many,
-            self._scratch, *p.ends, lag, *grid, *drawing[:-1], np.zeros(classes + LINE),
-            np.zeros(classes, np.int64),
+            frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
+            np.zeros(classes, np.int64), given, found,
         )  # fmt: skip
         if status == 1:
             place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
-
-
-def _step(slope: tuple[int, ...]) -> tuple[int, int]:
-    """Return the step from one point of a front to the next."""
-    si, sj = (*slope, 1)[:2]
-    common = math.gcd(si, sj)
-    return sj // common, -si // common if sj else 1
 
 
 def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:

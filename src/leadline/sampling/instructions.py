@@ -40,11 +40,19 @@ class Op(IntEnum):
     MULADD = 43
 
 
+# Words of a frame, which says what is run: fronts, the grid whose points are fed or drawn, how fronts lie on it (the
+# linear form, and the step from one point to the next), and what the program needs.
+(
+    BEGIN, END, HEIGHT, WIDTH, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH, OUTPUT, INPUT,
+    LAG, TOP_K, ORIGIN,
+) = range(17)  # fmt: skip
+FRAME = 17
+
 # Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
 # n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at
-# `fill` (-1: nowhere).
-BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS = range(10)
-OPERAND = 10
+# `fill` (-1: nowhere). The next point of a front stands `further` slots on.
+BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS, FURTHER = range(11)
+OPERAND = 11
 
 # Words of an instruction: the place of the first of its operands, which is its result, and their number; the function
 # that the result passes through; what its rule needs; and the functions that its operands pass through first.

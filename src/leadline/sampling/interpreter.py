@@ -14,40 +14,60 @@ import numba as nb
 import numpy as np
 
 from leadline.sampling.instructions import (
+    AFTER,
     BASE,
+    BATCH,
     BEFORE,
+    BEGIN,
     BIAS,
     CHANNELS,
     COLUMNS,
     COUNT,
     DELAY,
+    END,
     FILL,
     FIRST,
+    FURTHER,
+    HEIGHT,
+    INPUT,
     INSTRUCTION,
+    INSTRUCTIONS,
+    LAG,
     LEFT,
+    MANY,
     OP,
     OPERAND,
+    ORIGIN,
+    OUTPUT,
     P0,
     P1,
     P2,
     ROWS,
+    SCRATCH,
+    SLOPE_I,
+    SLOPE_J,
     SLOTS,
     STEP,
+    STEP_I,
+    STEP_J,
     STRIDE,
+    TOP_K,
     UP,
     WEIGHT,
+    WIDTH,
     Op,
-)  # fmt: skip
+)
 from leadline.sampling.kernels import (
     COPY,
     combine,
     compiled,
     compiled_sums,
     draw,
-    inlined,
     multiply_row,
     multiply_rows,
     normalise,
+    once,
+    pass_through,
     unary,
 )
 from leadline.sampling.lanes import lanes, load, store
@@ -57,12 +77,9 @@ CONTRACT, GROUPED, LOOKUP, ATTEND, SOFTMAX, LAYER_NORM, SUM, CONCAT, SELECT = ma
 
 @compiled
 @no_type_check
-def due(front, slope, rows, columns):
-    """Return the first point (i, j) of a range that is due in a front, and how many are: they lie on a line.
-
-    `slope` holds the linear form (si, sj), and the step from one point to the next.
-    """
-    si, sj, step = slope[0], slope[1], slope[2]
+def due(frame, front, rows, columns):
+    """Return the first point (i, j) of a range that is due in a front, and how many are: they lie on a line."""
+    si, sj, step = frame[SLOPE_I], frame[SLOPE_J], frame[STEP_I]
     if front < 0:
         return 0, 0, 0
     if sj == 0:
@@ -71,8 +88,11 @@ def due(front, slope, rows, columns):
     if si == 0:
         j = front // sj
         return 0, j, rows if j * sj == front and j < columns else 0
-    i = max(0, (front - sj * (columns - 1) + si - 1) // si)
+    beyond = front - sj * (columns - 1)
+    i = (beyond + si - 1) // si if beyond > 0 else 0
     last = min(rows - 1, front // si)
+    if sj == 1:
+        return i, front - si * i, max(0, last - i + 1)
     while i <= last and (front - si * i) % sj != 0:
         i += 1
     return i, (front - si * i) // sj, max(0, (last - i) // step + 1)
@@ -80,65 +100,65 @@ def due(front, slope, rows, columns):
 
 @compiled
 @no_type_check
-def address(words, operand, i, j, count, slope, batch, where, at):
-    """List the addresses of an operand's rows, points times batch, and return False beyond the end of a table.
+def locate(frame, words, at, i, j, count, where):
+    """List the addresses of an instruction's operands, points times batch; return False beyond the end of a table.
 
-    The last one is repeated up to a multiple of four.
+    The last address of each is repeated up to a multiple of four.
     """
-    i -= words[operand + UP]
-    j -= words[operand + LEFT]
-    base, step, stride = words[operand + BASE], words[operand + STEP], words[operand + STRIDE]
-    rows, columns, fill = words[operand + ROWS], words[operand + COLUMNS], words[operand + FILL]
-    slots = words[operand + SLOTS]
-    slot, further = (i * columns + j) % slots, slope[2] * columns + slope[3]
-    for _ in range(count):
-        place, apart = fill, 0
-        if 0 <= i < rows and 0 <= j < columns:
-            place, apart = base + slot * step, stride
-        elif fill < 0:
+    di, dj, batch = frame[STEP_I], frame[STEP_J], frame[BATCH]
+    for t in range(words[at + COUNT]):
+        operand, to = words[at + FIRST] + t * OPERAND, t * frame[MANY]
+        rows, columns, fill = words[operand + ROWS], words[operand + COLUMNS], words[operand + FILL]
+        base, step, stride = words[operand + BASE], words[operand + STEP], words[operand + STRIDE]
+        y, x, whole = i - words[operand + UP], j - words[operand + LEFT], words[operand + SLOTS] * step
+        place, further = (y * columns + x) * step, words[operand + FURTHER] * step
+        if not 0 <= place < whole and whole > 0:
+            place %= whole
+        below, right = y + (count - 1) * di, x + (count - 1) * dj
+        inside = 0 <= y < rows and 0 <= x < columns and 0 <= below < rows and 0 <= right < columns
+        if fill < 0 and not inside:
             return False
-        for b in range(batch):
-            where[at] = place + b * apart
-            at += 1
-        i += slope[2]
-        j += slope[3]
-        slot += further
-        if slot >= slots or slot < 0:
-            slot %= slots
-    for _ in range(-(count * batch) % 4):
-        where[at] = where[at - 1]
-        at += 1
+        for _ in range(count):
+            address, apart = base + place, stride
+            if not inside and not (0 <= y < rows and 0 <= x < columns):
+                address, apart = fill, 0
+            for _ in range(batch):
+                where[to] = address
+                address += apart
+                to += 1
+            y += di
+            x += dj
+            place += further
+            if place >= whole:
+                place -= whole
+        for _ in range(-(count * batch) % 4):
+            where[to] = where[to - 1]
+            to += 1
     return True
-
-
-@inlined
-@no_type_check
-def operand_line(memory, words, at, where, many, t, r, c, parameter):
-    """Return a line of an elementwise instruction's operand t after the function that it passes through first."""
-    a = load(memory, where[t * many + r] + c)
-    function = words[at + BEFORE + t - 1]
-    return a if function == COPY else unary(function, a, memory, parameter)
 
 
 @compiled
 @no_type_check
 def pointwise(memory, words, at, where, many, rows):
-    """Apply an elementwise function."""
+    """Apply an elementwise function to operands that pass through functions of their own first."""
     op, count, parameter = words[at + OP], words[at + COUNT] - 1, memory[words[at + P0]]
     for r in range(rows):
         for c in range(0, words[at + P1], lanes(memory)):
-            a = operand_line(memory, words, at, where, many, 1, r, c, parameter)
-            if count == 1:
-                a = unary(op, a, memory, parameter)
-            else:
-                b = operand_line(memory, words, at, where, many, 2, r, c, parameter)
-                d, e = b, b
-                if count > 2:
-                    d = operand_line(memory, words, at, where, many, 3, r, c, parameter)
-                if count > 3:
-                    e = operand_line(memory, words, at, where, many, 4, r, c, parameter)
-                a = combine(op, a, b, d, e)
-            store(memory, where[r] + c, a)
+            first = second = third = fourth = load(memory, where[many + r] + c)
+            for t in range(1, count + 1):
+                value = load(memory, where[t * many + r] + c)
+                if words[at + BEFORE + t - 1] != COPY:
+                    value = unary(words[at + BEFORE + t - 1], value, parameter)
+                if t == 1:
+                    first = value
+                elif t == 2:
+                    second = value
+                elif t == 3:
+                    third = value
+                else:
+                    fourth = value
+            value = unary(op, first, parameter) if count == 1 else combine(op, first, second, third, fourth)
+            store(memory, where[r] + c, value)
 
 
 @compiled
@@ -197,7 +217,7 @@ def standardise(memory, words, at, where, many, rows, scratch):
                 mean += memory[source + c]
             mean /= length
             for c in range(length):
-                variance += (memory[source + c] - mean) ** 2
+                variance += (memory[source + c] - mean) * (memory[source + c] - mean)
             scale = 1.0 / np.sqrt(variance / length + memory[words[at + P2]])
             for c in range(length):
                 memory[to + c] = (memory[source + c] - mean) * scale * memory[weight + c] + memory[bias + c]
@@ -258,16 +278,18 @@ def move(memory, words, at, where, many, rows):
             to += channels
 
 
-@compiled
+@once
 @no_type_check
-def perform(memory, words, at, where, many, rows, batch, last, scratch):
+def perform(frame, memory, words, at, where, rows, last):
     """Carry out one instruction on rows; return False for a class without an embedding."""
-    op = words[at + OP]
+    op, many = words[at + OP], frame[MANY]
     if op == CONTRACT:
         if rows == 1 and words[at + P2] > 2:
             multiply_row(memory, words, at, where, many)
         else:
             multiply_rows(memory, words, at, where, many, rows)
+        if words[at + AFTER] != COPY:
+            pass_through(memory, words, at, where, rows)
     elif op >= COPY:
         pointwise(memory, words, at, where, many, rows)
     elif op == LOOKUP:
@@ -275,11 +297,11 @@ def perform(memory, words, at, where, many, rows, batch, last, scratch):
     elif op == GROUPED:
         grouped(memory, words, at, where, many, rows)
     elif op == ATTEND:
-        attend(memory, words, at, where, many, batch, last, scratch)
+        attend(memory, words, at, where, many, frame[BATCH], last, frame[SCRATCH])
     elif op == SUM:
         add_up(memory, words, at, where, many, rows)
     elif op < CONCAT:
-        standardise(memory, words, at, where, many, rows, scratch)
+        standardise(memory, words, at, where, many, rows, frame[SCRATCH])
     else:
         move(memory, words, at, where, many, rows)
     return True
@@ -288,65 +310,83 @@ def perform(memory, words, at, where, many, rows, batch, last, scratch):
 @compiled
 @no_type_check
 def draw_front(
-    memory, words, source, target, i, j, count, slope, columns, lag, batch, symbols, kept, uniforms, temperature, top_k,
-    p, chosen,
+    frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen
 ):  # fmt: skip
     """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1.
 
-    `source` and `target` are output and input as operands. One channel is the logit of 1 against 0.
+    One channel is the logit of 1 against 0.
     """
+    source, target = frame[OUTPUT], frame[INPUT]
     bad, classes, channels = -1, len(chosen), words[source + CHANNELS]
     for _ in range(count):
-        place = i * columns + j
-        read = ((i if lag else i - 1) * words[source + COLUMNS] + j) % words[source + SLOTS]
+        place = i * frame[WIDTH] + j
+        read = ((i - 1 + frame[LAG]) * words[source + COLUMNS] + j) % words[source + SLOTS]
         read = words[source + BASE] + read * words[source + STEP]
         write = words[target + BASE] + (place % words[target + SLOTS]) * words[target + STEP]
-        for b in range(batch):
+        for b in range(frame[BATCH]):
             if not kept[b, place]:
                 p[0] = 0
                 for c in range(channels):
                     p[classes - channels + c] = memory[read + b * words[source + STRIDE] + c]
-                drawn = draw(p, classes, uniforms[b, place], temperature, top_k, chosen)
+                drawn = draw(p, classes, uniforms[b, place], temperature, frame[TOP_K], chosen)
                 if drawn < 0:
                     bad = place
                 else:
                     symbols[b, place] = drawn
             memory[write + b * words[target + STRIDE]] = symbols[b, place]
-        i += slope[2]
-        j += slope[3]
+        i += frame[STEP_I]
+        j += frame[STEP_J]
     return bad
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@compiled
 @no_type_check
-def execute(
-    first, last, memory, words, instructions, slope, batch, where, many, scratch, source, target, lag, rows, columns,
-    symbols, kept, uniforms, temperature, top_k, p, chosen,
-):  # fmt: skip
-    """Run the fronts from `first` to `last`, each after drawing its symbols from a grid of rows and columns, if any.
+def exchange(frame, memory, words, operand, i, j, count, values):
+    """Copy a front's inputs from `values` (places from the origin on, batch, channels), or its outputs into them."""
+    for _ in range(count):
+        place, number = i * frame[WIDTH] + j - frame[ORIGIN], i * words[operand + COLUMNS] + j
+        at = words[operand + BASE] + (number % words[operand + SLOTS]) * words[operand + STEP]
+        for b in range(frame[BATCH]):
+            for c in range(words[operand + CHANNELS]):
+                if operand == frame[INPUT]:
+                    memory[at + c] = values[place, b, c]
+                else:
+                    values[place, b, c] = memory[at + c]
+            at += words[operand + STRIDE]
+        i += frame[STEP_I]
+        j += frame[STEP_J]
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True, _nrt=False)
+@no_type_check
+def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p, chosen, given, found):
+    """Run the fronts of a frame (its words: see `instructions`).
+
+    Before each one the inputs of its points are copied from `given`, and after it their outputs into `found`, if these
+    hold any; else their symbols are drawn and stored as inputs. A grid without points has none.
 
     Returns
     -------
     status, where
         0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
     """
-    for front in range(first, last + 1):
-        i, j, count = due(front, slope, rows, columns)
-        if count > 0:
-            bad = draw_front(
-                memory, words, source, target, i, j, count, slope, columns, lag, batch, symbols, kept, uniforms,
-                temperature, top_k, p, chosen,
-            )  # fmt: skip
+    for front in range(frame[BEGIN], frame[END] + 1):
+        i, j, count = due(frame, front, frame[HEIGHT], frame[WIDTH])
+        if count > 0 and len(given):
+            exchange(frame, memory, words, frame[INPUT], i, j, count, given)
+        elif count > 0:
+            bad = draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen)
             if bad >= 0:
                 return 1, bad
-        for at in range(0, instructions * INSTRUCTION, INSTRUCTION):
+        for at in range(0, frame[INSTRUCTIONS] * INSTRUCTION, INSTRUCTION):
             result = words[at + FIRST]
-            i, j, count = due(front - words[at + DELAY], slope, words[result + ROWS], words[result + COLUMNS])
-            if count <= 0:
+            y, x, points = due(frame, front - words[at + DELAY], words[result + ROWS], words[result + COLUMNS])
+            if points <= 0:
                 continue
-            for t in range(words[at + COUNT]):
-                if not address(words, result + t * OPERAND, i, j, count, slope, batch, where, t * many):
-                    return 2, front
-            if not perform(memory, words, at, where, many, count * batch, batch, i, scratch):
+            if not locate(frame, words, at, y, x, points, where):
                 return 2, front
+            if not perform(frame, memory, words, at, where, points * frame[BATCH], y):
+                return 2, front
+        if count > 0 and len(given):
+            exchange(frame, memory, words, frame[OUTPUT], i, j, count, found)
     return 0, 0

@@ -16,74 +16,84 @@ import numba as nb
 import numpy as np
 
 from leadline.sampling.instructions import AFTER, BIAS, CHANNELS, COUNT, FIRST, OPERAND, P0, P1, P2, WEIGHT, Op
-from leadline.sampling.lanes import choose_less, exponential, fma, lanes, load, prefetch, same, spread, store
+from leadline.sampling.lanes import (
+    choose_less,
+    exponential,
+    fma,
+    lane,
+    lanes,
+    load,
+    prefetch,
+    same,
+    spread,
+    store,
+    with_lane,
+)
 
 # Plain numbers, for the compiler.
 COPY, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH, EXP, NEG, SQUARE, LEAKY, ELU = map(int, range(Op.COPY, Op.ELU + 1))
 ADD, SUB, RSUB, MUL, DIV = map(int, range(Op.ADD, Op.DIV + 1))
 AFFINE, BLEND, ADDMUL, MULADD = map(int, range(Op.AFFINE, Op.MULADD + 1))
-SPARE = 0  # the first line of memory, for functions that numba has for single numbers only
-# Only the interpreter is kept in the cache, with all that it calls, and only it is called from Python.
-_INNER: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Only the interpreter is kept in the cache, with all that it calls, and only it is called from Python. Nothing is
+# allocated, so that no references need counting, which would take an atomic operation for each array of each call.
+_INNER: dict[str, Any] = {
+    "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False,
+}  # fmt: skip
 compiled = nb.njit(**_INNER, fastmath={"contract"})
 inlined = nb.njit(**_INNER, fastmath={"contract"}, forceinline=True)
+# For what is called from one place, and would otherwise be compiled once more within it.
+once = nb.njit(**_INNER, fastmath={"contract"}, inline="always")
 compiled_sums = nb.njit(**_INNER, fastmath={"contract", "reassoc", "nsz"})
 
 
-@inlined
-@no_type_check
-def sigmoid(a):
-    """Return the logistic function of lanes."""
-    return 1.0 / (1.0 + exponential(same(0.0, a) - a))
-
-
-@inlined
-@no_type_check
-def tanh(a):
-    """Return the hyperbolic tangent of lanes."""
-    return 1.0 - 2.0 / (1.0 + exponential(a + a))
-
-
 @compiled
 @no_type_check
-def one_by_one(function, a, memory, parameter):
+def one_by_one(function, a, parameter):
     """Apply a function that has no form for lanes."""
-    store(memory, SPARE, a)
-    for c in range(lanes(memory)):
-        x = memory[SPARE + c]
+    for c in range(lanes(a)):
+        x = lane(a, c)
         if function == GELU:
-            memory[SPARE + c] = x * 0.5 * (1.0 + math.erf(x / math.sqrt(2.0)))
+            x = x * 0.5 * (1.0 + math.erf(x / math.sqrt(2.0)))
         elif function == ELU:
-            memory[SPARE + c] = x if not x < 0 else parameter * math.expm1(x)
-    return load(memory, SPARE)
+            x = x if not x < 0 else parameter * math.expm1(x)
+        a = with_lane(a, c, x)
+    return a
 
 
 @compiled
 @no_type_check
-def unary(function, a, memory, parameter):
-    """Return a function of lanes."""
+def unary(function, a, parameter):
+    """Return a function of lanes; those made of an exponential share one, which is long when compiled."""
     zero = same(0.0, a)
     if function == COPY:
         return a
     if function == RELU:
         return choose_less(a, zero, zero, a)
-    if function == TANH:
-        return tanh(a)
-    if function == SIGMOID:
-        return sigmoid(a)
-    if function == SILU:
-        return a * sigmoid(a)
-    if function == GELU_TANH:
-        return 0.5 * a * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (a + 0.044715 * (a * a * a))))
-    if function == EXP:
-        return exponential(a)
     if function == NEG:
         return zero - a
     if function == SQUARE:
         return a * a
     if function == LEAKY:
         return choose_less(a, zero, a * parameter, a)
-    return one_by_one(function, a, memory, parameter)
+    if function == GELU or function == ELU:  # noqa: SIM109 - a tuple takes longer to compile
+        return one_by_one(function, a, parameter)
+    x = a
+    if function == GELU_TANH:
+        x = math.sqrt(2.0 / math.pi) * (a + 0.044715 * (a * a * a))
+    if function == TANH or function == GELU_TANH:  # noqa: SIM109
+        x = x + x
+    elif function != EXP:
+        x = zero - a
+    power = exponential(x)
+    if function == EXP:
+        return power
+    part = 1.0 / (1.0 + power)
+    if function == SIGMOID:
+        return part
+    if function == SILU:
+        return a * part
+    tanh = 1.0 - 2.0 * part
+    return tanh if function == TANH else 0.5 * a * (1.0 + tanh)
 
 
 @compiled
@@ -119,15 +129,14 @@ def begin(memory, where, many, row, shift, bias, addends):
     return total
 
 
-@inlined
+@once
 @no_type_check
-def end(memory, at, total, after):
-    """Store one line of a product after the function that it passes through."""
-    if after == RELU:
-        total = choose_less(total, same(0.0, total), same(0.0, total), total)
-    elif after != COPY:
-        total = unary(after, total, memory, 0.0)
-    store(memory, at, total)
+def pass_through(memory, words, at, where, rows):
+    """Let the results of a product pass through the function that follows it."""
+    function, none = words[at + AFTER], memory[0]
+    for r in range(rows):
+        for c in range(where[r], where[r] + words[at + P2] * lanes(memory), lanes(memory)):
+            store(memory, c, unary(function, load(memory, c), none))
 
 
 @compiled
@@ -138,7 +147,7 @@ def multiply_row(memory, words, at, where, many):
     Weights stand in panels, one for each line of outputs: (panels, inputs, lanes). Where fewer than four panels are
     left, the last is computed again.
     """
-    bias, weight, after = words[at + BIAS], words[at + WEIGHT], words[at + AFTER]
+    bias, weight = words[at + BIAS], words[at + WEIGHT]
     addends, inputs, panels = words[at + P0], words[at + P1], words[at + P2]
     channels = words[at + FIRST] + CHANNELS
     line = lanes(memory)
@@ -160,10 +169,10 @@ def multiply_row(memory, words, at, where, many):
                 y3 = fma(a, load(memory, w3 + i * line), y3)
             w0, w1, w2, w3 = w0 + n * line, w1 + n * line, w2 + n * line, w3 + n * line
         y = where[0]
-        end(memory, y + s0, y0, after)
-        end(memory, y + s1, y1, after)
-        end(memory, y + s2, y2, after)
-        end(memory, y + s3, y3, after)
+        store(memory, y + s0, y0)
+        store(memory, y + s1, y1)
+        store(memory, y + s2, y2)
+        store(memory, y + s3, y3)
 
 
 @compiled
@@ -174,7 +183,7 @@ def multiply_rows(memory, words, at, where, many, rows):
     Of fewer than four rows the last is computed again: `where` repeats it. A panel is asked for while the one before
     it is worked on.
     """
-    bias, weight, after = words[at + BIAS], words[at + WEIGHT], words[at + AFTER]
+    bias, weight = words[at + BIAS], words[at + WEIGHT]
     addends, channels = words[at + P0], words[at + FIRST] + CHANNELS
     line = lanes(memory)
     size = words[at + P1] * line
@@ -197,10 +206,10 @@ def multiply_rows(memory, words, at, where, many, rows):
                     y2 = fma(spread(memory, x2 + i), b, y2)
                     y3 = fma(spread(memory, x3 + i), b, y3)
                     w += line
-            end(memory, where[r] + shift, y0, after)
-            end(memory, where[r + 1] + shift, y1, after)
-            end(memory, where[r + 2] + shift, y2, after)
-            end(memory, where[r + 3] + shift, y3, after)
+            store(memory, where[r] + shift, y0)
+            store(memory, where[r + 1] + shift, y1)
+            store(memory, where[r + 2] + shift, y2)
+            store(memory, where[r + 3] + shift, y3)
 
 
 @compiled
@@ -219,7 +228,7 @@ def normalise(memory, at, n):
         store(memory, at + c, load(memory, at + c) / total)
 
 
-@compiled
+@once
 @no_type_check
 def keep(p, n, kept, chosen):
     """Set all but the `kept` largest of n numbers to minus infinity; of equal ones the first are kept."""
@@ -236,7 +245,7 @@ def keep(p, n, kept, chosen):
             p[c] = -np.inf
 
 
-@compiled
+@once
 @no_type_check
 def draw(p, n, u, temperature, top_k, chosen):
     """Return the class whose step of the cumulative distribution holds u, as `Categorical.draw`; -1: not finite.

@@ -118,6 +118,23 @@ def spread(typingctx: Any, memory: Any, at: Any) -> Any:
 
 
 @intrinsic
+def lane(typingctx: Any, a: Any, which: Any) -> Any:
+    """Return the number in one lane."""
+    return a.real(a, which), lambda context, builder, signature, args: builder.extract_element(*args)
+
+
+@intrinsic
+def with_lane(typingctx: Any, a: Any, which: Any, number: Any) -> Any:
+    """Return lanes with another number in one of them."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = context.cast(builder, args[2], number, a.real)
+        return builder.insert_element(args[0], value, args[1])
+
+    return a(a, which, number), generate
+
+
+@intrinsic
 def same(typingctx: Any, number: Any, like: Any) -> Any:
     """Return a number in all lanes, in the type of other ones."""
 
@@ -195,14 +212,14 @@ def _exponential(x):
 
 
 def lanes(memory: Any) -> int:
-    """Return how many numbers of an array make a line."""
+    """Return how many numbers of an array make a line, or how many there are in one."""
     return LINE // int(memory.itemsize)
 
 
 @overload(lanes)
 @no_type_check
 def _lanes(memory):
-    count = Lanes(memory.dtype).count
+    count = memory.count if isinstance(memory, Lanes) else Lanes(memory.dtype).count
     return lambda memory: count
 
 

@@ -39,6 +39,9 @@ class Machine(Protocol):
     def run(self, front: int) -> None:
         """Compute everything that is due in a front, after its inputs are stored."""
 
+    def feed(self, values: Tensor, at: int = 0) -> Tensor:
+        """Store inputs (*positions, batch, channels), whose rows begin at `at`, and return the outputs there."""
+
     def read(self, name: str, points: Points) -> Tensor:
         """Return values that are still kept."""
 
@@ -77,6 +80,21 @@ class TorchMachine:
     def read(self, name: str, points: Points) -> Tensor:
         """Return values of shape (points, batch, channels)."""
         return self._rings[name][torch.from_numpy(self.plan.slot(name, points))]
+
+    def feed(self, values: Tensor, at: int = 0) -> Tensor:
+        """Run the fronts of given inputs one by one; see `Machine.feed`."""
+        system = self.plan.system
+        found = torch.empty(*values.shape[:-1], system[system.output].channels, dtype=self.dtype)
+        first, last = self.plan.fronts(at, len(values))
+        for front in range(first, last + 1):
+            points = self.plan.inside(front, at + len(values))
+            here = tuple(torch.from_numpy(points - np.array([at, 0])[: points.shape[1]]).T)
+            if len(points):
+                self.write(system.inputs[0], points, values[here])
+            self.run(front)
+            if len(points):
+                found[here] = self.read(system.output, points).to(self.dtype)
+        return found
 
     @torch.no_grad()
     def run(self, front: int) -> None:

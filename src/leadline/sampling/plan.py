@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,10 +85,17 @@ class Plan:
         """The first front: what rests on no input may be due before the first input."""
         return min(0, *self.schedule.delay.values())
 
-    @property
-    def last(self) -> int:
-        """The front of the grid's last point."""
-        return sum(s * (n - 1) for s, n in zip(self.schedule.slope, self.schedule.sizes, strict=True))
+    def fronts(self, at: int, rows: int) -> tuple[int, int]:
+        """Return the first and the last front of the grid's rows from `at` on; with the first, what comes before."""
+        sizes = (rows, *self.schedule.sizes[1:])
+        length = sum(s * (n - 1) for s, n in zip(self.schedule.slope, sizes, strict=True))
+        start = self.schedule.slope[0] * at
+        return start if at else self.first, start + length
+
+    def inside(self, front: int, rows: int) -> Points:
+        """Return the points of the grid's first rows, without any margin, that are due in a front."""
+        points = self.points(self.system.inputs[0], front)
+        return points[(points < np.array((rows, *self.schedule.sizes[1:]))).all(axis=1)]
 
     @property
     def width(self) -> int:
@@ -95,6 +103,13 @@ class Plan:
         if len(self.schedule.slope) == 1:
             return 1
         return max((len(points) for fronts in self._fronts.values() for points in fronts.values()), default=1)
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """The step from one point of a front to the next, on a grid of two axes (one axis: columns of one point)."""
+        si, sj = (*self.schedule.slope, 1)[:2]
+        common = math.gcd(si, sj)
+        return sj // common, -si // common if sj else 1
 
     def points(self, name: str, front: int) -> Points:
         """Return the points of a variable that are due in a front, shape (points, axes)."""

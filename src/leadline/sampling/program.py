@@ -29,7 +29,21 @@ from leadline.recurrence.ir import (
     Variable,
 )
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
-from leadline.sampling.instructions import BASE, BEFORE, COUNT, FIRST, INSTRUCTION, OP, OPERAND, P0, STRIDE, Op
+from leadline.sampling.instructions import (
+    BASE,
+    BEFORE,
+    COLUMNS,
+    COUNT,
+    FIRST,
+    FURTHER,
+    INSTRUCTION,
+    OP,
+    OPERAND,
+    P0,
+    SLOTS,
+    STRIDE,
+    Op,
+)
 from leadline.sampling.plan import ENDLESS, Plan
 
 if TYPE_CHECKING:
@@ -143,13 +157,13 @@ class _Builder:
         channels = operand.values.shape[-1]
         columns = self.sizes(reader.name)[1]
         if isinstance(operand, Constant):
-            return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels]
+            return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels, 0]
         assert isinstance(operand, Table)
         rows, columns = (*operand.values.shape[:-1], 1)[:2]
         values = operand.values.detach().reshape(rows * columns, channels)
         width = self.padded(channels)
         at = self.number(torch.nn.functional.pad(values, (0, width - channels)))
-        return [at, width, 0, rows * columns, rows, columns, 0, 0, -1, channels]
+        return [at, width, 0, rows * columns, rows, columns, 0, 0, -1, channels, 0]
 
     def ring(self, name: str, first: int, offset: tuple[int, ...], fill: int, channels: int) -> list[int]:
         """Return the row of an operand in a ring; `Program` knows where rings begin."""
@@ -157,7 +171,7 @@ class _Builder:
         di, dj = (*offset, 0)[:2]
         rows, columns = self.sizes(name)
         return [
-            base * self.batch + first, width * self.batch, width, slots, rows, columns, di, dj, fill, channels
+            base * self.batch + first, width * self.batch, width, slots, rows, columns, di, dj, fill, channels, 0
         ]  # fmt: skip
 
     def sizes(self, name: str) -> tuple[int, int]:
@@ -187,7 +201,7 @@ class _Builder:
         self.operands.extend(self.operand(operand, variable) for operand in operands)
         row = [int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), int(after), *rest]
         row += [0] * (BEFORE - len(row)) + [int(f) for f in before]
-        self.code.append(row + [0] * (INSTRUCTION - len(row)))
+        self.code.append(row + [int(Op.COPY)] * (INSTRUCTION - len(row)))
 
     def contraction(self, variable: Variable, equation: Contraction) -> None:
         """Lay weights out panel by panel: (lines of outputs, inputs, one line); long sums go on where they stopped."""
@@ -308,6 +322,8 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     code = np.array(builder.code, np.int64).reshape(-1, INSTRUCTION)
     operands = np.array(builder.operands, np.int64).reshape(-1, OPERAND)
     operands[operands[:, STRIDE] > 0, BASE] += builder.used
+    down, right = plan.step
+    operands[:, FURTHER] = (down * operands[:, COLUMNS] + right) % operands[:, SLOTS]
     code[:, FIRST] = code.size + code[:, FIRST] * OPERAND
     code[code[:, OP] == Op.SELECT, P0] += code.size + operands.size
     return Program(

@@ -127,18 +127,8 @@ class Stream:
         self._check_weights()
         values, batch, length = self._arranged(x)
         plan = self._plan(length)
-        machine = self._kept_machine(plan, batch)
         self._check_sizes(x, plan)
-        name, out = self._name, plan.system.output
-        result = torch.empty(*plan.schedule.sizes, batch, plan.system[out].channels, dtype=self._source.dtype)
-        for front in range(plan.first, plan.last + 1):
-            points = self._inside(plan, front)
-            if len(points):
-                machine.write(name, points, values[_index(points)])
-            machine.run(front)
-            if len(points):
-                result[_index(points)] = machine.read(out, points).to(result.dtype)
-        return self._as_output(result)
+        return self._as_output(self._kept_machine(plan, batch).feed(values))
 
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
@@ -165,15 +155,9 @@ class Stream:
                 f"this stream holds {plan.capacity} positions and {at + length} are asked for: "
                 "attention and positional tables need `reset(length=...)` with the whole length"
             )
-        result = []
-        for place in range(length):
-            points = np.array([[at + place]], np.int64)
-            machine.write(self._name, points, values[place : place + 1])
-            machine.run(at + place)
-            result.append(machine.read(plan.system.output, points))
+        found = machine.feed(values, at)
         self._live = machine, plan, at + length
-        rows = torch.cat(result) if result else torch.empty(0, batch, plan.system[plan.system.output].channels)
-        return self._as_output(rows.to(self._source.dtype))
+        return self._as_output(found)
 
     def reset(self, batch: int = 1, length: int | None = None) -> None:
         """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
@@ -233,8 +217,10 @@ class Stream:
             machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
             return
         encode = self._encode or likelihood.encode
-        for front in range(plan.first, plan.last + 1):
-            points = self._inside(plan, front)
+        rows = plan.schedule.sizes[0]
+        first, last = plan.fronts(0, rows)
+        for front in range(first, last + 1):
+            points = plan.inside(front, rows)
             if len(points):
                 where: Any = (slice(None), *_index(points))
                 if not kept[where].all():
@@ -295,10 +281,7 @@ class Stream:
 
     def _started(self, batch: int, length: int | None = None) -> tuple[Machine, Plan, int]:
         plan = self._plan(length or self._source.system.sizes[0])
-        machine = self._machine(plan, batch)
-        for front in range(plan.first, 0):
-            machine.run(front)
-        return machine, plan, 0
+        return self._machine(plan, batch), plan, 0
 
     # -- shapes ------------------------------------------------------------------------------------------------------
 
@@ -349,11 +332,6 @@ class Stream:
         named = (*system.axes, "b", *layout.channels(self._source.output))
         full = rows.reshape(*rows.shape[:-1], *system.shape)
         return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
-
-    def _inside(self, plan: Plan, front: int) -> Any:
-        """Return the points of the grid itself that are due in a front."""
-        points = plan.points(self._name, front)
-        return points[(points < np.array(plan.schedule.sizes)).all(axis=1)]
 
     def _check_weights(self, values: bool = True) -> None:
         """Refuse to go on with other weights than those read; `values` also finds changes that count no version."""
