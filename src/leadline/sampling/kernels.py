@@ -20,6 +20,7 @@ from leadline.sampling.lanes import (
     choose_less,
     exponential,
     fma,
+    get,
     lane,
     lanes,
     load,
@@ -125,7 +126,7 @@ def begin(memory, where, many, row, shift, bias, addends):
     """Return a bias and what else is added to one line of a product."""
     total = load(memory, bias + shift)
     for t in range(1, 1 + addends):
-        total = total + load(memory, where[t * many + row] + shift)
+        total = total + load(memory, get(where, t * many + row) + shift)
     return total
 
 
@@ -133,9 +134,9 @@ def begin(memory, where, many, row, shift, bias, addends):
 @no_type_check
 def pass_through(memory, words, at, where, rows):
     """Let the results of a product pass through the function that follows it."""
-    function, none = words[at + AFTER], memory[0]
+    function, none = get(words, at + AFTER), get(memory, 0)
     for r in range(rows):
-        for c in range(where[r], where[r] + words[at + P2] * lanes(memory), lanes(memory)):
+        for c in range(get(where, r), get(where, r) + get(words, at + P2) * lanes(memory), lanes(memory)):
             store(memory, c, unary(function, load(memory, c), none))
 
 
@@ -147,9 +148,9 @@ def multiply_row(memory, words, at, where, many):
     Weights stand in panels, one for each line of outputs: (panels, inputs, lanes). Where fewer than four panels are
     left, the last is computed again.
     """
-    bias, weight = words[at + BIAS], words[at + WEIGHT]
-    addends, inputs, panels = words[at + P0], words[at + P1], words[at + P2]
-    channels = words[at + FIRST] + CHANNELS
+    bias, weight = get(words, at + BIAS), get(words, at + WEIGHT)
+    addends, inputs, panels = get(words, at + P0), get(words, at + P1), get(words, at + P2)
+    channels = get(words, at + FIRST) + CHANNELS
     line = lanes(memory)
     for panel in range(0, panels, 4):
         s0, last = panel * line, (panels - 1) * line
@@ -159,8 +160,8 @@ def multiply_row(memory, words, at, where, many):
         y2 = begin(memory, where, many, 0, s2, bias, addends)
         y3 = begin(memory, where, many, 0, s3, bias, addends)
         w0, w1, w2, w3 = weight + s0 * inputs, weight + s1 * inputs, weight + s2 * inputs, weight + s3 * inputs
-        for t in range(1 + addends, words[at + COUNT]):
-            x, n = where[t * many], words[channels + t * OPERAND]
+        for t in range(1 + addends, get(words, at + COUNT)):
+            x, n = get(where, t * many), get(words, channels + t * OPERAND)
             for i in range(n):
                 a = spread(memory, x + i)
                 y0 = fma(a, load(memory, w0 + i * line), y0)
@@ -168,7 +169,7 @@ def multiply_row(memory, words, at, where, many):
                 y2 = fma(a, load(memory, w2 + i * line), y2)
                 y3 = fma(a, load(memory, w3 + i * line), y3)
             w0, w1, w2, w3 = w0 + n * line, w1 + n * line, w2 + n * line, w3 + n * line
-        y = where[0]
+        y = get(where, 0)
         store(memory, y + s0, y0)
         store(memory, y + s1, y1)
         store(memory, y + s2, y2)
@@ -183,11 +184,11 @@ def multiply_rows(memory, words, at, where, many, rows):
     Of fewer than four rows the last is computed again: `where` repeats it. A panel is asked for while the one before
     it is worked on.
     """
-    bias, weight = words[at + BIAS], words[at + WEIGHT]
-    addends, channels = words[at + P0], words[at + FIRST] + CHANNELS
+    bias, weight = get(words, at + BIAS), get(words, at + WEIGHT)
+    addends, channels = get(words, at + P0), get(words, at + FIRST) + CHANNELS
     line = lanes(memory)
-    size = words[at + P1] * line
-    for panel in range(words[at + P2]):
+    size = get(words, at + P1) * line
+    for panel in range(get(words, at + P2)):
         shift = panel * line
         for r in range(0, rows, 4):
             y0 = begin(memory, where, many, r, shift, bias, addends)
@@ -195,10 +196,10 @@ def multiply_rows(memory, words, at, where, many, rows):
             y2 = begin(memory, where, many, r + 2, shift, bias, addends)
             y3 = begin(memory, where, many, r + 3, shift, bias, addends)
             w = weight + panel * size
-            for t in range(1 + addends, words[at + COUNT]):
+            for t in range(1 + addends, get(words, at + COUNT)):
                 row = t * many + r
-                x0, x1, x2, x3 = where[row], where[row + 1], where[row + 2], where[row + 3]
-                for i in range(words[channels + t * OPERAND]):
+                x0, x1, x2, x3 = get(where, row), get(where, row + 1), get(where, row + 2), get(where, row + 3)
+                for i in range(get(words, channels + t * OPERAND)):
                     b = load(memory, w)
                     prefetch(memory, w + size)
                     y0 = fma(spread(memory, x0 + i), b, y0)
@@ -206,24 +207,24 @@ def multiply_rows(memory, words, at, where, many, rows):
                     y2 = fma(spread(memory, x2 + i), b, y2)
                     y3 = fma(spread(memory, x3 + i), b, y3)
                     w += line
-            store(memory, where[r] + shift, y0)
-            store(memory, where[r + 1] + shift, y1)
-            store(memory, where[r + 2] + shift, y2)
-            store(memory, where[r + 3] + shift, y3)
+            store(memory, get(where, r) + shift, y0)
+            store(memory, get(where, r + 1) + shift, y1)
+            store(memory, get(where, r + 2) + shift, y2)
+            store(memory, get(where, r + 3) + shift, y3)
 
 
 @compiled
 @no_type_check
 def normalise(memory, at, n):
     """Replace n numbers by their softmax; the rest of the last line is lost."""
-    top = memory[at]
+    top = get(memory, at)
     for c in range(n):
-        top = max(top, memory[at + c])
+        top = max(top, get(memory, at + c))
     for c in range(0, n, lanes(memory)):
         store(memory, at + c, exponential(load(memory, at + c) - top))
     total = 0.0
     for c in range(n):
-        total += memory[at + c]
+        total += get(memory, at + c)
     for c in range(0, n, lanes(memory)):
         store(memory, at + c, load(memory, at + c) / total)
 

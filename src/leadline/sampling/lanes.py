@@ -1,7 +1,8 @@
 """Short vectors for compiled code: one cache line of neighbouring numbers, on which arithmetic works lane by lane.
 
 Numba has no type for them, and keeps in memory the sums that belong in registers. `Lanes` is LLVM's own vector type,
-64 bytes of it: LLVM makes of it as many registers as the processor's width asks for.
+64 bytes of it: LLVM makes of it as many registers as the processor's width asks for. `get` and `put` read and write
+single numbers without asking whether a place is counted from the end, which halves what there is to compile.
 """
 
 from __future__ import annotations
@@ -103,6 +104,30 @@ def prefetch(typingctx: Any, memory: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(memory, at), generate
+
+
+@intrinsic
+def get(typingctx: Any, memory: Any, at: Any) -> Any:
+    """Return one number of an array, at a place that is not negative."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_data_type(memory.dtype)
+        return builder.load(_pointer(context, builder, memory, args, kind))
+
+    return memory.dtype(memory, at), generate
+
+
+@intrinsic
+def put(typingctx: Any, memory: Any, at: Any, value: Any) -> Any:
+    """Write one number into an array, at a place that is not negative."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_data_type(memory.dtype)
+        number = context.cast(builder, args[2], value, memory.dtype)
+        builder.store(number, _pointer(context, builder, memory, args, kind))
+        return context.get_dummy_value()
+
+    return types.void(memory, at, value), generate
 
 
 @intrinsic
