@@ -6,9 +6,8 @@ import inspect
 import logging
 import operator
 import re
-import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import TraceError
+from leadline.graph.failure import explain, users_line
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.ops import KINDS, Kind, kind_of
 from leadline.graph.replay import check_replay
@@ -201,7 +201,7 @@ def _export(call: Call) -> ExportedProgram:
     except TraceError:
         raise
     except Exception as error:
-        raise TraceError(_explain(call.model, error)) from None  # a hundred frames of torch tell the user nothing
+        raise TraceError(explain(call.model, error)) from None  # a hundred frames of torch tell the user nothing
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -230,29 +230,6 @@ def _overloads(packet: str) -> Iterator[Any]:
     found = getattr(getattr(torch.ops, space), name, None)
     if found is not None:
         yield from (getattr(found, overload) for overload in found.overloads())
-
-
-def _explain(model: nn.Module, error: Exception) -> str:
-    name, text = type(model).__name__, str(error)
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
-        where = re.findall(r'File "([^"]+)", line (\d+)', text)
-        line = f" ({where[-1][0]}:{where[-1][1]})" if where else ""
-        return (
-            f"{name}.forward branches on the values of its tensors{line}: {first} "
-            "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
-        )
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    place = _users_line(frames)
-    return f"{name} cannot be traced: {type(error).__name__}: {first}" + (f" ({place})" if place else "")
-
-
-def _users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
-    """Return the innermost line, ``file:line``, outside torch and this file; torch's if there is no other."""
-    written = [(file, line) for file, line in frames if not file.startswith("<") and file != __file__]
-    outside = [frame for frame in written if "/torch/" not in frame[0]]
-    chosen = (outside or written)[-1:]
-    return f"{chosen[0][0]}:{chosen[0][1]}" if chosen else None
 
 
 class _Reader:
@@ -352,7 +329,7 @@ class _Reader:
     def _place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = _strip(stack[-1][0]) if stack else ""
-        return Place(path, _users_line(re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")))
+        return Place(path, users_line(re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")))
 
 
 _LEAF_KINDS = {

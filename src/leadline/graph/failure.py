@@ -1,0 +1,58 @@
+"""Why a model cannot be traced, in a sentence: operation, module and the user's line, without the frames of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
+
+import torch
+from torch import nn
+
+from leadline.results import Place
+
+_HERE = str(Path(__file__).parent)
+
+
+def explain(model: nn.Module, error: Exception) -> str:
+    """Return what was wrong, where, and what to do about it."""
+    name, text = type(model).__name__, str(error)
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    place = _place(model, error)
+    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+        return (
+            f"{name}.forward branches on the values of its tensors, {_operation(error)}at {place}: {first} "
+            "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
+        )
+    return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
+
+
+def users_line(frames: Iterable[tuple[str, int | str]]) -> str | None:
+    """Return the innermost line, ``file:line``, outside torch and this package; torch's if there is no other."""
+    written = [(file, line) for file, line in frames if not file.startswith(("<", _HERE))]
+    outside = [frame for frame in written if "/torch/" not in frame[0]]
+    chosen = (outside or written)[-1:]
+    return f"{chosen[0][0]}:{chosen[0][1]}" if chosen else None
+
+
+def _place(model: nn.Module, error: Exception) -> Place:
+    """Return the innermost of the user's lines, and the innermost module at work."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    frames = list(_frames(error))
+    modules = [paths[id(own)] for frame, _ in frames if id(own := frame.f_locals.get("self")) in paths]
+    return Place(modules[-1] if modules else "", users_line((f.f_code.co_filename, line) for f, line in frames))
+
+
+def _operation(error: Exception) -> str:
+    """Name the operation at work, if one was: ``in aten.pad.default ``."""
+    found = (frame.f_locals.get("func") for frame, _ in _frames(error))
+    return next((f"in {op} " for op in found if isinstance(op, torch._ops.OpOverload)), "")
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """Yield the frames that led to an error and to those that it stands for, outermost first, with their lines."""
+    yield from walk_tb(error.__traceback__)
+    before = error.__cause__ or error.__context__
+    if before is not None:
+        yield from _frames(before)
