@@ -134,8 +134,8 @@ def permuted(field: Field, order: Sequence[int]) -> Field:
     return replace(field, dims=tuple(field.dims[d] for d in order), channels=field.channels.transpose(axes))
 
 
-def taken(field: Field, dim: int, index: Sequence[int] | int) -> Field:
-    """Keep some indices of one dimension; a single number drops the dimension.
+def taken(field: Field, dim: int, index: Sequence[int] | int, nowhere: int | None = None) -> Field:
+    """Keep some indices of one dimension; a single number drops the dimension. No indices: start at `nowhere`.
 
     Raises
     ------
@@ -158,8 +158,8 @@ def taken(field: Field, dim: int, index: Sequence[int] | int) -> Field:
         return canonical(replace(field, dims=field.dims[:dim] + new + field.dims[dim + 1 :], channels=picked))
     if len(factors) != 1 or factors[0].role == BATCH or isinstance(index, int):
         raise Misfit("one position or one sample is picked out of many")
-    start, length = (chosen[0], len(chosen)) if chosen else (0, 0)
-    if not chosen or chosen != list(range(start, start + length)):
+    start, length = (chosen[0] if chosen else nowhere), len(chosen)
+    if start is None or chosen != list(range(start, start + length)):
         raise Misfit("positions are skipped or put into another order")
     return _moved(field, dim, factors[0].role, -start, length)
 

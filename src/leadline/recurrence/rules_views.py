@@ -54,7 +54,9 @@ def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     rest = {name: value for name, value in args.items() if name != "self"} | {"dim": 0}
     parts = node.target(torch.arange(read.shape[dim]), **rest)  # type: ignore[misc]
     if isinstance(parts, torch.Tensor):
-        return taken(read, dim, parts.tolist())
+        start = int(args.get("start") or 0)  # where it would start tells an empty slice, to be padded, from another
+        nowhere = max(0, min(read.shape[dim], start + read.shape[dim] * (start < 0)))
+        return taken(read, dim, parts.tolist(), nowhere)
     return tuple(taken(read, dim, part.tolist()) for part in parts)
 
 

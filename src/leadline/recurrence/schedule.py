@@ -105,7 +105,7 @@ def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Sch
     NotUniform
         If there is none.
     """
-    own = [Step(s.reader, s.source, s.offset, int(any(s.offset)), s.growing) for s in training_steps_of(system)]
+    own = [replace(s, cost=int(any(s.offset))) for s in training_steps_of(system)]
     recurrent = recurrent_variables(system)
     steps = [s if s.reader in recurrent and s.source in recurrent else replace(s, cost=0) for s in own]
     return _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
@@ -151,7 +151,7 @@ def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> 
     sizes = tuple(system.sizes if sizes is None else sizes)
     refuse_leaks(system, lag)
     for stretch in range(64):  # taps beyond a row's end may ask for longer strides than the row
-        slope = tuple(int(np.prod([n + stretch * (n > 1) for n in sizes[a + 1 :]])) for a in range(len(sizes)))
+        slope = tuple(int(np.prod([n + stretch for n in sizes[a + 1 :]])) for a in range(len(sizes)))
         with suppress(NotUniform):
             delay = delays(system, slope)
             if delay[system.output] <= -lag:

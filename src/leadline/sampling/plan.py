@@ -62,7 +62,8 @@ class Plan:
         lifetimes = self.schedule.lifetimes()
         output = self.system.output
         lifetimes[output] = max(lifetimes[output], 1 - self.schedule.delay[output])
-        return {v.name: self._slots(v.name, lifetimes[v.name]) for v in self.system.variables}
+        # a variable may have no points on a grid this thin; what its readers mask is still looked up somewhere
+        return {v.name: max(1, self._slots(v.name, lifetimes[v.name])) for v in self.system.variables}
 
     def _slots(self, name: str, lifetime: int) -> int:
         """Return the ring's length: points in one row follow each other by one front, rows by the slope."""
