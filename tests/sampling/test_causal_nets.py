@@ -11,7 +11,14 @@ import leadline
 from leadline.errors import NotUniform
 
 BY_NAME = {net.name: net for net in NETS}
-QUICK = ("GPT-2, eager attention", "Llama", "TCN, batch norm, skips, gates")
+QUICK = (
+    "OPT",
+    "GPT-Neo",
+    "GPT-2, eager attention",
+    "Mistral",
+    "TCN, weight norm",
+    "TCN, batch norm, skips, gates",
+)
 REFUSED = {
     "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
     "Mamba": r"aten\.select.* at backbone.layers.0.mixer \(.*modeling_mamba.py:\d+\): one position .* is picked",
@@ -28,7 +35,8 @@ def test_a_network_streams(name: str) -> None:
     net = BY_NAME[name]
     model, inputs = net.model().double(), double(net.inputs(LENGTH))
     made = leadline.stream(model, layout=net.layout, backend="torch", **inputs)
-    for given in (inputs, double(net.inputs(LONGER))):
+    # positions past the traced length come after those within it, so that one length says all where time is short
+    for given in [double(net.inputs(LONGER)), *([] if name in QUICK else [inputs])]:
         (x,) = (x for key, x in given.items() if net.layout[key] is not None)
         # some of them compute normalisations or scores in float32 whatever their own precision
         assert torch.allclose(made.logits(x), forward(net, model, given), rtol=1e-6, atol=1e-7)
