@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from leadline.errors import ModelError, NotCausal, NotUniform
 from leadline.recurrence.affine import Step, smallest_potential
 from leadline.recurrence.connections import connections, count_at, in_region, region
-from leadline.recurrence.depth import generation_depth, symbol, training_depth
+from leadline.recurrence.depth import generation_depth, symbol, training_chains, training_depth
 from leadline.recurrence.examples import dilated, grid_recurrence, layered, masked
 from leadline.recurrence.feedback import generation_steps_of, training_steps_of
 from leadline.recurrence.ir import System
@@ -45,23 +45,34 @@ def causal_layers(draw: st.DrawFn) -> tuple[Any, ...]:
 
 
 def brute_connections(system: System, sizes: tuple[int, ...]) -> int:
-    total = 0
-    for variable in system.variables:
-        for tap, edges in zip(variable.equation.taps, getattr(variable.equation, "edges", ()), strict=True):
-            source = system[tap.source].range(sizes)
-            for point in product(*map(range, variable.range(sizes))):
-                origin = [p - d for p, d in zip(point, tap.offset, strict=True)]
-                total += edges * all(0 <= p < n for p, n in zip(origin, source, strict=True))
+    """Count tap by tap at every point from which some point of the output is reached; one channel, no padding."""
+    ends = [(system.output, point) for point in product(*map(range, system[system.output].range(sizes)))]
+    total, seen, units = 0, set(ends), {"x"}
+    for variable in system.variables:  # what reads itself only is nothing
+        if any(tap.source in units for tap in variable.equation.taps):
+            units.add(variable.name)
+    while ends:
+        name, point = ends.pop()
+        for tap in system[name].equation.taps:
+            origin = tuple(p - d for p, d in zip(point, tap.offset, strict=True))
+            if all(0 <= p < n for p, n in zip(origin, system[tap.source].range(sizes), strict=True)):
+                total += tap.source in units
+                if (tap.source, origin) not in seen:
+                    seen.add((tap.source, origin))
+                    ends.append((tap.source, origin))
     return total
 
 
-def brute_longest(system: System, steps: tuple[Step, ...], sizes: tuple[int, ...]) -> int:
+def brute_longest(
+    system: System, steps: tuple[Step, ...], sizes: tuple[int, ...], begins: dict[str, int] | None = None
+) -> int:
     """Longest path by depth-first search with memory: shares nothing with the relaxation over arrays."""
+    first = {v.name: v.equation.cost for v in system.variables} if begins is None else begins
     known: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def length(name: str, point: tuple[int, ...]) -> int:
         if (name, point) not in known:
-            best = system[name].equation.cost
+            best = first.get(name, -(10**6))
             for step in steps:
                 if step.reader == name:
                     origin = tuple(p - d for p, d in zip(point, step.offset, strict=True))
@@ -100,14 +111,16 @@ def test_longest_paths_equal_depth_first_search(layers: tuple[Any, ...]) -> None
 @settings(max_examples=25, deadline=None)
 def test_depth_is_sound_and_its_proof_holds(layers: tuple[Any, ...]) -> None:
     system = layered(*layers)
-    for depth, steps in (
-        (training_depth(system), training_steps_of(system)),
-        (generation_depth(system), generation_steps_of(system)),
+    chains, _ = training_chains(system)
+    for depth, steps, begins in (
+        (training_depth(system), chains, {"x": 0}),
+        (generation_depth(system), generation_steps_of(system), None),
     ):
         assert depth.potential.respects(steps)
         for extra in (0, 3):
             sizes = {a: max(n, depth.region.get(a, 1)) + extra for a, n in zip(system.axes, system.sizes, strict=True)}
-            exact = longest_paths(system, steps, tuple(sizes.values())).total
+            exact = brute_longest(system, steps, tuple(sizes.values()), begins)
+            assert exact == longest_paths(system, steps, tuple(sizes.values()), begins=begins).total
             assert depth.at(**sizes) >= exact
             if depth.status is Status.PROVED:
                 assert depth.at(**sizes) == exact

@@ -12,6 +12,7 @@ import sympy
 
 import leadline
 from leadline.families import Family, find_family
+from leadline.graph import trace
 from leadline.recurrence import Law, Laws, System, system
 from leadline.recurrence.schedule import generation_schedule
 from leadline.results import Status
@@ -22,19 +23,13 @@ d, k, s, H, W, T = (sympy.Symbol(name, integer=True, positive=True) for name in 
 
 @dataclass(frozen=True)
 class Case:
-    """An architecture, its formulas, and between which sizes they are compared with the graph level.
-
-    Connections and steps to train are compared where both levels draw the same border: the graph level counts the
-    initial states of `torch.nn`'s recurrences, and not the zeros that an MDRNN joins to its channels, so that its first
-    cell rests on nothing and its chain is a step shorter.
-    """
+    """An architecture, its formulas, and between which sizes they are compared with the graph level."""
 
     words: tuple[str, ...]
     formulas: Mapping[str, sympy.Expr]
     between: Mapping[str, tuple[int, int]]
     region: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
     lag: int | None = None
-    same_border: bool = True
 
     def laws(self) -> tuple[Family, Laws]:
         family = find_family(self.words[0], self.words[1:])
@@ -93,31 +88,38 @@ CASES = {
         {"connections": d * k**2 * (3 * H * W - H - W), "training_steps": H + W - 1 + (d - 1), "context": H * W},
         {"d": (1, 4), "k": (1, 3), **GRID},
     ),
-    "B5, B7: MDRNN": Case(
+    "B4, B5, B7: MDRNN": Case(
         ("mdrnn", "d=1..6", "k=1..4", "cell=tanh", "classes=2", "embedding=1", "head=1"),
-        # two more steps in the head, and embeddings of the pixels to the left and above beside the W vectors a layer
+        # Core and head read embeddings of the pixels to the left and above, as far as there are any. The first cell
+        # has none, so that chains begin a cell later than in the bare recurrence; two more steps are the head's.
+        # Beside the W vectors a layer, generation keeps those embeddings.
         {
-            "training_steps": H + W - 1 + (d - 1) + 2,
+            "connections": d * k**2 * (3 * H * W - H - W) - k**2 * H * W + k * (3 * H * W - H - W) + 4 * H * W - H - W,
+            "training_steps": H + W - 2 + (d - 1) + 2,
             "generation_steps": (d + 2) * (H + W - 1),
             "context": H * W - 1,
             "state": k * d * W + W - 1,
         },
         {"d": (1, 3), "k": (1, 3), **GRID},
         lag=1,
-        same_border=False,
     ),
-    "B7: RNN": Case(
-        ("rnn", "d=1..5", "k=1..4"),
-        {
-            "training_steps": T + d - 1,
-            "generation_steps": d * T,
-            "context": T,
-            "state": d * k,
-        },
-        {"d": (1, 4), "k": (1, 4), "T": (2, 16)},
-        lag=0,
-        same_border=False,
-    ),
+    **{
+        f"B7: {name.upper()}": Case(
+            (name, "d=1..5", "k=1..4"),
+            {
+                # with their gates; the states before the first ones are units
+                "connections": 2 * gates * d * k**2 * T,
+                "training_steps": T + d - 1,
+                "generation_steps": d * T,
+                "context": T,
+                "state": states * d * k,
+            },
+            {"d": (1, 4), "k": (1, 4), "T": (2, 16)},
+            lag=0,
+        )
+        # a GRU's product with the state alone is computed as early as it can be, and kept beside the state
+        for name, gates, states in (("rnn", 1, 1), ("gru", 3, 2), ("lstm", 4, 2))
+    },
 }
 
 
@@ -147,13 +149,13 @@ def compare(case: Case, count: int) -> None:
             assert sympy.expand(found.region[axis] - least) == 0
     assert (laws.generation_steps is None) == (case.lag is None)
     for sizes in fresh(case, laws, count):
-        made = family.make(**sizes)
+        made = family.make(**sizes)  # one sample
         model, inputs = made.model.eval(), made.inputs
-        if case.same_border:
-            assert laws.connections.at(**sizes) == leadline.count(model, *inputs).connections / len(inputs[0])
-            assert laws.training_steps.at(**sizes) == leadline.span(model, *inputs).steps
+        graph = trace(model, *inputs)
+        assert laws.connections.at(**sizes) == leadline.count(model, *inputs, traced=graph).connections
+        assert laws.training_steps.at(**sizes) == leadline.span(model, *inputs, traced=graph).steps
         if case.lag is not None:
-            taken = leadline.generation(model, *inputs, layout=made.layout, lag=case.lag)
+            taken = leadline.generation(model, *inputs, layout=made.layout, lag=case.lag, traced=graph)
             assert laws.generation_steps is not None
             assert laws.generation_steps.at(**sizes) == taken.steps.hi == taken.steps.lo
 

@@ -66,7 +66,7 @@ def grid_density(taps: tuple[Offset, ...], layers: int, k: int = 1) -> System:
 def _product(reads: list[tuple[str, Offset]], k: int, cost: int) -> Contraction:
     taps = tuple(Tap(source, offset, np.arange(k)) for source, offset in reads)
     weights = tuple(torch.full((k, k), 0.5 / (k * len(taps))) for _ in taps)
-    return Contraction(taps, weights, edges=(k * k * cost,) * len(taps), cost=cost)
+    return Contraction(taps, weights, cost=cost)
 
 
 def same_depth(statement: str, cases: Iterable[tuple[str, Depth, sympy.Expr]]) -> Outcome:

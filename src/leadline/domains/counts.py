@@ -16,7 +16,7 @@ from leadline.domains.engine import OnUnknown, Transfer, walk
 from leadline.domains.facts import Facts
 from leadline.domains.pattern import pattern
 from leadline.domains.products import product_edges, product_macs
-from leadline.domains.scans import scan_edges, scan_macs
+from leadline.domains.scan_counts import scan_edges, scan_macs
 from leadline.domains.units import elements_of
 from leadline.graph import Graph, Kind, Node, Ref, trace
 from leadline.graph.layout import LayoutLike, Order

@@ -15,7 +15,7 @@ from leadline.graph.ir import Node, Ref
 _COPIES = frozenset(
     "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905
 )
-_KEEP_ZERO = frozenset(
+KEEP_ZERO = frozenset(
     """
     abs asin asinh atan atanh ceil celu _conj conj elu erf expm1 floor frac gelu hardswish leaky_relu log1p mish neg
     relu relu6 round selu sgn sign silu sin sinh sqrt square tan tanh trunc
@@ -67,7 +67,7 @@ def _absorbed(packet: str, operands: list[Facts], node: Node) -> tuple[Tensor, T
         return _broadcast(zeros[:2], node), _scaled(operands[0], operands[1]) if packet.startswith("mul") else None
     if packet in ("div", "divide", "true_divide"):
         return _broadcast(zeros[:1], node), _scaled(operands[0], operands[1], quotient=True)
-    if packet in _KEEP_ZERO:
+    if packet in KEEP_ZERO:
         return _broadcast(zeros[:1], node), None
     if packet in _SUMS:
         return nowhere, _summed(packet, operands, node)

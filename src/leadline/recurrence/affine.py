@@ -24,7 +24,8 @@ class Step:
     """A dependence with a cost: `reader` at p follows `source` at p - offset by at least `cost`.
 
     A `growing` one holds for every point before that too (one axis only); a potential with a slope that is not negative
-    respects it once it respects its last point.
+    respects it once it respects its last point. It holds from the place `first` on along the first axis; potentials
+    respect it everywhere.
     """
 
     reader: str
@@ -32,6 +33,7 @@ class Step:
     offset: Offset
     cost: int
     growing: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ def symbol(axis: str) -> sympy.Symbol:
 def training_depth(system: System) -> Depth:
     """Return the steps of a forward pass that must follow one another, the inputs all given.
 
+    Chains begin at inputs: what rests on padding and other constants only is there from the start.
+
     Raises
     ------
     NotUniform
@@ -86,22 +88,35 @@ def training_depth(system: System) -> Depth:
     >>> print(training_depth(grid_recurrence(layers=3)))
     H + W + 1 (proved for h ≥ 1, w ≥ 1)
     """
-    return _depth(system, training_steps_of(system))
+    return _depth(system, *training_chains(system))
 
 
 def generation_depth(system: System, lag: int = 1) -> Depth:
-    """Return the steps that must follow one another when every input is drawn from an output; see `feedback`."""
-    return _depth(system, generation_steps_of(system, lag))
+    """Return the steps that must follow one another when every input is drawn from an output; see `feedback`.
+
+    Those of the first output count, though it may rest on constants only.
+    """
+    return _depth(system, generation_steps_of(system, lag), {v.name: v.equation.cost for v in system.variables})
 
 
-def _depth(system: System, steps: tuple[Step, ...]) -> Depth:
-    floors: dict[str, int | None] = {v.name: v.equation.cost for v in system.variables}
+def training_chains(system: System) -> tuple[tuple[Step, ...], dict[str, int | None]]:
+    """Return the steps that chains from the inputs take, and 0 for inputs, None for all else that such chains reach."""
+    reached: dict[str, int | None] = dict.fromkeys(system.inputs, 0)
+    steps = training_steps_of(system)
+    for _ in system.variables:
+        reached = dict.fromkeys((s.reader for s in steps if s.source in reached), None) | reached
+    return tuple(step for step in steps if step.source in reached), reached
+
+
+def _depth(system: System, steps: tuple[Step, ...], floors: Mapping[str, int | None]) -> Depth:
+    """Bound the chains that begin at variables with a floor, by a potential not below their floors."""
     sizes = [max(n, 4) for n in system.sizes]
     potential = smallest_potential(steps, floors, [float(n) for n in sizes])
     if potential is None:
         raise NotUniform("no affine potential bounds the paths through these equations: their depth is not linear")
     upper = _upper(system, potential)
-    family = next(_families(system, steps, potential, upper), None)
+    begins = {name: floor for name, floor in floors.items() if floor is not None}
+    family = next(_families(system, steps, potential, upper, begins), None)
     if family is None:
         return Depth(upper, None, Status.BOUND, {}, potential, None)
     lower = sympy.expand(
@@ -116,6 +131,7 @@ def _upper(system: System, potential: Potential) -> sympy.Expr:
     highest = max(
         potential.level[v.name] + sum(a * m for a, m in zip(potential.slope, v.margin, strict=True))
         for v in system.variables
+        if v.name in potential.level
     )
     corner = [_rational(a) * (symbol(axis) - 1) for a, axis in zip(potential.slope, system.axes, strict=True)]
     return sympy.expand(_rational(highest) + sum(corner))
@@ -125,13 +141,15 @@ def _rational(value: Fraction) -> sympy.Rational:
     return sympy.Rational(value.numerator, value.denominator)
 
 
-def _families(system: System, steps: tuple[Step, ...], potential: Potential, upper: sympy.Expr) -> Iterator[Family]:
+def _families(
+    system: System, steps: tuple[Step, ...], potential: Potential, upper: sympy.Expr, begins: Mapping[str, int]
+) -> Iterator[Family]:
     """Yield families whose length meets the upper bound, the smallest base first."""
     if any(slope.denominator != 1 for slope in potential.slope):
         return
     gains = tuple(int(slope) for slope in potential.slope)
     for base in _bases(system, potential):
-        longest = longest_paths(system, steps, base)
+        longest = longest_paths(system, steps, base, begins=begins)
         at_base = {symbol(a): n for a, n in zip(system.axes, base, strict=True)}
         if longest.total == upper.subs(at_base):
             family = _family(system, steps, base, longest, gains)

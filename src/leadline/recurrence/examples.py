@@ -35,7 +35,6 @@ def layered(axes: str, sizes: tuple[int, ...], layers: list[dict[Offset, bool]],
         equation = Contraction(
             tuple(Tap(source, offset, np.arange(k)) for source, offset in zip(sources, taps, strict=True)),
             tuple(torch.full((k, k), 0.5 / (k * len(taps))) for _ in taps),
-            edges=(k * k,) * len(taps),
         )
         variables.append(Variable(f"h{depth}", k, equation, flat))
     return System(names, sizes, tuple(variables), ("x",), variables[-1].name, (k,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from leadline.errors import NotUniform
 from leadline.recurrence.affine import Step
 from leadline.recurrence.ir import System
@@ -9,7 +11,8 @@ from leadline.recurrence.ir import System
 
 def training_steps_of(system: System) -> tuple[Step, ...]:
     """Return the dependences of a forward pass on known inputs, each with the cost of its reader."""
-    return tuple(dict.fromkeys(Step(e.reader, e.source, e.offset, e.cost, e.growing) for e in system.edges))
+    steps = (Step(e.reader, e.source, e.offset, e.cost, e.growing, e.first) for e in system.edges)
+    return tuple(dict.fromkeys(steps))
 
 
 def generation_steps_of(system: System, lag: int = 1, *, draw: int = 0) -> tuple[Step, ...]:
@@ -42,7 +45,7 @@ def generation_steps_of(system: System, lag: int = 1, *, draw: int = 0) -> tuple
 
 def without_costs(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the same dependences at no cost."""
-    return tuple(Step(s.reader, s.source, s.offset, 0, s.growing) for s in steps)
+    return tuple(replace(step, cost=0) for step in steps)
 
 
 def recurrent_variables(system: System) -> frozenset[str]:

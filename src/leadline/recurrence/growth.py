@@ -17,7 +17,7 @@ import sympy
 
 from leadline.errors import NotUniform, UsageError
 from leadline.graph.layout import LayoutLike, Order
-from leadline.recurrence.connections import connections, in_region, region
+from leadline.recurrence.connections import connections, in_region, region_of
 from leadline.recurrence.depth import Depth, generation_depth, symbol, training_depth
 from leadline.recurrence.fits import fit, size
 from leadline.recurrence.ir import System
@@ -99,7 +99,7 @@ class Laws:
     connections
         Multiply-accumulate edges between units that exist, of one sample.
     training_steps
-        Contractions that must follow one another while all inputs are given.
+        Contractions that must follow one another from an input on, all inputs being given.
     generation_steps
         The same while every input is drawn from an output; None for models that are not causal.
     context
@@ -158,7 +158,7 @@ def law(
         {name: tuple(values) for name, values in sizes.items()},
     )
     return Laws(
-        family.law("connections", lambda s: (in_region(connections(s)), Status.PROVED, region(s))),
+        family.law("connections", _connections),
         family.law("steps of training", lambda s: _of_depth(training_depth(s))),
         None if family.lag is None else family.law("steps of generation", family.generation),
         family.law("the context", most_seen),
@@ -167,6 +167,11 @@ def law(
 
 
 Reading = tuple[sympy.Expr, Status, Mapping[str, int]]
+
+
+def _connections(s: System) -> Reading:
+    found = connections(s)
+    return in_region(found), Status.PROVED, region_of(found, s)
 
 
 def _of_depth(depth: Depth) -> Reading:

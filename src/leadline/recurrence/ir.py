@@ -37,12 +37,15 @@ class Tap:
         Which channels of the source, in the order in which the equation wants them.
     fill
         What is read beyond the range of the source.
+    initial
+        Whether that is the initial state of a recurrence: a unit, which padding is not.
     """
 
     source: str
     offset: Offset
     channels: Channels = field(repr=False)
     fill: float = 0.0
+    initial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +86,20 @@ class Contraction:
         Shape (channels out,), or None.
     groups
         Output channels and the channels of each tap fall into this many consecutive groups.
-    edges
-        For each tap, how many of its weights are not zero by construction: its connections at one point.
+    alive
+        For each tap, which of its weights are not zero by construction; nothing: all.
+    masked
+        Reads whose weights are all zero by construction: no taps, but what they read is not superfluous.
     cost
-        Sequential steps; 0 for a product that stands for no product of the model.
+        Sequential steps; 0 for a product that stands for no product of the model, and has no connections.
     """
 
     taps: tuple[Tap, ...]
     weights: tuple[Tensor, ...]
     bias: Tensor | None = None
     groups: int = 1
-    edges: tuple[int, ...] = ()
+    alive: tuple[Tensor, ...] = ()
+    masked: tuple[Tap, ...] = ()
     cost: int = 1
 
 
@@ -143,14 +149,16 @@ class Lookup:
 class Reduction:
     """A function that mixes the channels of one point: softmax, layer normalisation, sums.
 
-    `call` maps a tensor of shape (points, *shape), where the channels of the tap fill `shape`, to (points, channels).
-    `literals` and `tensors` are the function's further arguments, by their names in the operator's schema.
+    `call` maps a tensor of shape (points, *shape), where the channels of the tap fill `shape`, to (points, channels);
+    it mixes the dimensions `along` of that shape. `literals` and `tensors` are the function's further arguments, by
+    their names in the operator's schema.
     """
 
     function: str
     tap: Tap
     shape: tuple[int, ...]
     call: Callable[[Tensor], Tensor] = field(repr=False)
+    along: tuple[int, ...]
     literals: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     cost = 0
@@ -193,19 +201,30 @@ class Attention:
         """Query, key and value."""
         return (self.query, self.key, self.value)
 
+    def dependence(self, tap: Tap) -> tuple[int, bool, int]:
+        """Return how many products a tap goes through, whether it grows, and from which place on it matters.
+
+        Values go through the second product only; a query that sees one key weighs it 1, whatever the score.
+        """
+        return (1, True, 0) if tap is self.value else (2, tap is self.key, 1)
+
 
 Equation: TypeAlias = Input | Contraction | Pointwise | Lookup | Reduction | Attention
 
 
 @dataclass(frozen=True, eq=False)
 class Variable:
-    """One quantity at every point of its range, ``[0, N_a + margin_a)`` along each axis a of the grid's size N_a."""
+    """One quantity at every point of its range, ``[0, N_a + margin_a)`` along each axis a of the grid's size N_a.
+
+    `uncropped` is the margin that the model computes, where points on which the output does not rest were dropped.
+    """
 
     name: str
     channels: int
     equation: Equation
     margin: tuple[int, ...]
     place: Place = field(default_factory=lambda: Place(""))
+    uncropped: tuple[int, ...] | None = None
 
     def range(self, sizes: Iterable[int]) -> tuple[int, ...]:
         """Return how many points there are along each axis of a grid of these sizes."""
@@ -214,13 +233,17 @@ class Variable:
 
 @dataclass(frozen=True)
 class Edge:
-    """A dependence: `reader` at p needs `source` at p - offset, and at all points before it where `growing`."""
+    """A dependence: `reader` at p needs `source` at p - offset, and at all points before it where `growing`.
+
+    `first` is the first place, along the first axis, where the reader's value does depend on what it reads.
+    """
 
     reader: str
     source: str
     offset: Offset
     cost: int
     growing: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +295,10 @@ class System:
         for variable in self.variables:
             equation = variable.equation
             for tap in equation.taps:
-                growing = isinstance(equation, Attention) and tap is not equation.query
-                yield Edge(variable.name, tap.source, tap.offset, equation.cost, growing)
+                if isinstance(equation, Attention):
+                    yield Edge(variable.name, tap.source, tap.offset, *equation.dependence(tap))
+                else:
+                    yield Edge(variable.name, tap.source, tap.offset, equation.cost)
 
     def live(self) -> System:
         """Drop the variables, and at the ends of their ranges the points, on which the output does not rest."""
@@ -290,8 +315,12 @@ class System:
                     ):
                         if min(limit, mine - offset) > margin[a]:
                             margin[a], changed = min(limit, mine - offset), True
-        kept = (v for v in self.variables if v.name in needed)
-        return replace(self, variables=tuple(replace(v, margin=tuple(needed[v.name])) for v in kept))
+        kept = (
+            replace(v, margin=tuple(needed[v.name]), uncropped=v.uncropped or v.margin)
+            for v in self.variables
+            if v.name in needed
+        )
+        return replace(self, variables=tuple(kept))
 
     def tensors(self) -> Iterator[Tensor]:
         """Every weight, bias and table that the equations hold."""

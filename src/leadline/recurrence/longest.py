@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
@@ -83,15 +83,31 @@ class Longest:
 def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
     """Return the points within the source's range that one step reads from `place`, nearest first."""
     origin = tuple(p - d for p, d in zip(place, step.offset, strict=True))
+    if place[0] < step.first:
+        return []
     if step.growing:
         return [(p,) for p in range(min(origin[0], shape[0] - 1), -1, -1)]
     return [origin] if all(0 <= p < n for p, n in zip(origin, shape, strict=False)) else []
 
 
+def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    mine, theirs = overlap(reader, source, step.offset)
+    start, late = mine[0].start, max(0, step.first - mine[0].start)
+    return (
+        (slice(start + late, max(start + late, mine[0].stop)), *mine[1:]),
+        (slice(theirs[0].start + late, max(theirs[0].start + late, theirs[0].stop)), *theirs[1:]),
+    )
+
+
 def longest_paths(
-    system: System, steps: Sequence[Step], sizes: Sequence[int], *, start: Point | None = None
+    system: System,
+    steps: Sequence[Step],
+    sizes: Sequence[int],
+    *,
+    start: Point | None = None,
+    begins: Mapping[str, int] | None = None,
 ) -> Longest:
-    """Compute the longest path to every point: from anywhere, or from `start` only.
+    """Compute the longest path to every point: from anywhere, from some variables only, or from one point.
 
     Parameters
     ----------
@@ -101,8 +117,10 @@ def longest_paths(
         The dependences with their costs; an input's cost is 0.
     sizes
         Sizes of the grid.
-    start
-        Variable and point where every path begins; points that no such path reaches get a very negative length.
+    start, begins
+        Variable and point where every path begins, or the variables at any of whose points one does, with the length
+        that it then has; points that no such path reaches get a very negative length. None: paths begin anywhere, with
+        the cost of their first point.
 
     Raises
     ------
@@ -110,12 +128,12 @@ def longest_paths(
         If the steps contain a cycle: no order of evaluation exists.
     """
     shapes = {v.name: v.range(sizes) for v in system.variables}
-    if start is None:
-        lengths = {v.name: np.full(shapes[v.name], v.equation.cost, np.int64) for v in system.variables}
-    else:
-        lengths = {name: np.full(shape, _UNREACHED, np.int64) for name, shape in shapes.items()}
+    if start is None and begins is None:
+        begins = {v.name: v.equation.cost for v in system.variables}
+    lengths = {name: np.full(shape, (begins or {}).get(name, _UNREACHED), np.int64) for name, shape in shapes.items()}
+    if start is not None:
         lengths[start[0]][start[1]] = 0
-    windows = [(step, *overlap(shapes[step.reader], shapes[step.source], step.offset)) for step in steps]
+    windows = [(step, *_window(step, shapes[step.reader], shapes[step.source])) for step in steps]
     changed = set(shapes)
     for _ in range(2 + sum(int(np.prod(shape)) for shape in shapes.values())):
         previous, changed = changed, set()

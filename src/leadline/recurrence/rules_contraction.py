@@ -34,19 +34,21 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         if role is not None:
             over[role] = pads
     read = low.filled(read, 0.0, over)
-    taps, weights, edges = [], [], []
+    taps, weights, alive, masked = [], [], [], []
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
         for role, k, d, (before, _) in zip(roles, place, dilation, padding, strict=True):
             if role is not None:
                 offset[role] = before - k * d
         index: Any = (..., *place)
-        alive = int(weight.generic[index].count_nonzero())
-        if alive:
-            taps.append(low.tap(read, offset=offset))
+        tap, nonzero = low.tap(read, offset=offset), weight.generic[index] != 0
+        if bool(nonzero.any()):
+            taps.append(tap)
             weights.append(weight.tensor[index].contiguous())
-            edges.append(alive)
-    equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(edges))
+            alive.append(nonzero)
+        else:
+            masked.append(tap)
+    equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(alive), tuple(masked))
     dims, sizes = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
@@ -137,11 +139,12 @@ def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias
     groups = math.prod(lead.shape[:-1])
     weights = [_grouped(read, matrix, groups) for matrix in (weight, generic)]
     tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
-    edges = int(weights[1].count_nonzero())
+    alive = weights[1] != 0
     full = None if bias is None else bias.repeat(groups)
-    equation = Contraction(
-        (tap,) if edges else (), (weights[0],) if edges else (), full, groups, (edges,) if edges else ()
-    )
+    if bool(alive.any()):
+        equation = Contraction((tap,), (weights[0],), full, groups, (alive,))
+    else:
+        equation = Contraction((), (), full, groups, masked=(tap,))
     dims = (*read.dims[:-1], (Factor(FEATURE, weight.shape[-2]),))
     return canonical(low.emit(equation, dims, read.sizes, "linear"))
 

@@ -132,7 +132,7 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         return first.reshape(len(x), -1)
 
     literals = {name: value for name, value in args.items() if isinstance(value, int | float | bool | tuple)}
-    equation = Reduction(node.op.split(".")[1], low.tap(read), sizes, call, literals, fixed)
+    equation = Reduction(node.op.split(".")[1], low.tap(read), sizes, call, tuple(along), literals, fixed)
     out = canonical(low.emit(equation, _reduced(read, along, node.shape), read.sizes))
     return (out, *(Unread("statistics of a normalisation") for _ in node.outputs[1:])) if len(node.outputs) > 1 else out
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,28 +16,30 @@ from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value
 
 
 class Cells:
-    """Emits the variables of recurrent layers, all with the positions of one reading."""
+    """Emits the variables of recurrent layers, all with the positions of one reading.
 
-    def __init__(self, low: Lowering, read: Field) -> None:
-        self.low, self.read = low, read
+    `initial` says whether the cells before the first ones are states that the operation is given.
+    """
+
+    def __init__(self, low: Lowering, read: Field, *, initial: bool) -> None:
+        self.low, self.read, self.initial = low, read, initial
         self.lead: Dims = read.dims[:-1]
 
     def dims(self, k: int) -> Dims:
         """Return the dimensions of k features at the positions of the reading."""
         return (*self.lead, (Factor(FEATURE, k),))
 
-    def product(
-        self, sources: Sequence[tuple[Field, Offset, Tensor]], bias: Tensor | None, fills: Sequence[float] = ()
-    ) -> Field:
+    def past(self, state: Field, step: Offset) -> Tap:
+        """Return the tap that reads a state `step` earlier, which is zero where there is none."""
+        return Tap(state.variable, step, state.channels.reshape(-1), initial=self.initial)
+
+    def product(self, sources: Sequence[tuple[Field | Tap, Tensor]], bias: Tensor | None) -> Field:
         """Return ``bias + Σ weight · source``."""
-        fill = [*fills] or [source.fill for source, _, _ in sources]
-        taps = tuple(
-            Tap(s.variable, tuple(a + b for a, b in zip(s.shift, o, strict=True)), s.channels.reshape(-1), f)
-            for (s, o, _), f in zip(sources, fill, strict=True)
+        taps = tuple(self.low.tap(source) if isinstance(source, Field) else source for source, _ in sources)
+        weights = tuple(weight for _, weight in sources)
+        return self.low.emit(
+            Contraction(taps, weights, bias), self.dims(len(weights[0])), self.read.sizes, "recurrence"
         )
-        weights = tuple(weight for _, _, weight in sources)
-        equation = Contraction(taps, weights, bias, 1, tuple(weight.numel() for weight in weights))
-        return self.low.emit(equation, self.dims(len(weights[0])), self.read.sizes, "recurrence")
 
     def apply(self, function: str, *operands: Field | Operand) -> Field:
         """Return an elementwise function of readings."""
@@ -90,7 +91,7 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         raise Misfit("it does not run along a position axis")
     step = tuple(int(a == time[0].role) for a in range(low.rank))
     kind = node.op.split(".")[1]
-    start = _start(args["hx"])
+    _refuse_given_states(args["hx"])
     per, cell = (4 if args["has_biases"] else 2), _CELLS[kind]
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
@@ -99,15 +100,14 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             raise Misfit("a projected recurrence")
         w_in, w_own = mine[:2]
         b_in, b_own = mine[2:] if per == 4 else (None, None)
-        read = cell(Cells(low, read), read, step, w_in, w_own, b_in, b_own, start)
+        read = cell(Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
 
 
-def _start(states: Any) -> float:
+def _refuse_given_states(states: Any) -> None:
     values = states if isinstance(states, tuple) else (states,)
     if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
         raise Misfit("its initial state is not zero")
-    return 0.0
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -115,45 +115,38 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _simple(
-    function: str, c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float
+    function: str, c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
 ) -> Field:
     """``h = φ(W_in x + W h + b)``."""
     h = c.state(w_own.shape[1], "h")
-    own = (0,) * len(step)
-    pre = c.product([(x, own, w_in), (h, step, w_own)], _sum(b_in, b_own), [x.fill, start])
-    c.close(h, function, pre)
+    c.close(h, function, c.product([(x, w_in), (c.past(h, step), w_own)], _sum(b_in, b_own)))
     return h
 
 
-def _gru(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float) -> Field:
+def _gru(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Field:
     """``r, z = σ(…)``, ``n = tanh(W_in x + b + r (W_hn h + b'))``, ``h = (1 - z) n + z h``."""
     k = w_own.shape[1]
-    own = (0,) * len(step)
     h = c.state(k, "h")
+    past = c.past(h, step)
     bias = _sum(b_in, b_own)
-    gates = c.product(
-        [(x, own, w_in[: 2 * k]), (h, step, w_own[: 2 * k])], None if bias is None else bias[: 2 * k], [x.fill, start]
-    )
+    gates = c.product([(x, w_in[: 2 * k]), (past, w_own[: 2 * k])], None if bias is None else bias[: 2 * k])
     gates = c.apply("sigmoid", gates)
-    new_in = c.product([(x, own, w_in[2 * k :])], None if b_in is None else b_in[2 * k :])
-    new_own = c.product([(h, step, w_own[2 * k :])], None if b_own is None else b_own[2 * k :], [start])
+    new_in = c.product([(x, w_in[2 * k :])], None if b_in is None else b_in[2 * k :])
+    new_own = c.product([(past, w_own[2 * k :])], None if b_own is None else b_own[2 * k :])
     new = c.apply("tanh", c.apply("addmul", new_in, part(gates, 0, k), new_own))
-    past = Tap(h.variable, step, np.arange(k), start)
     c.close(h, "blend", part(gates, k, 2 * k), new, past)
     return h
 
 
-def _lstm(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any, start: float) -> Field:
+def _lstm(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Field:
     """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``."""
     k = w_own.shape[1]
-    own = (0,) * len(step)
     h, cell = c.state(k, "h"), c.state(k, "c")
-    pre = c.product([(x, own, w_in), (h, step, w_own)], _sum(b_in, b_own), [x.fill, start])
+    pre = c.product([(x, w_in), (c.past(h, step), w_own)], _sum(b_in, b_own))
     i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
     g = c.apply("tanh", part(pre, 2 * k, 3 * k))
     o = c.apply("sigmoid", part(pre, 3 * k, 4 * k))
-    past = Tap(cell.variable, step, np.arange(k), start)
-    c.close(cell, "muladd", part(i_f, k, 2 * k), past, part(i_f, 0, k), g)
+    c.close(cell, "muladd", part(i_f, k, 2 * k), c.past(cell, step), part(i_f, 0, k), g)
     c.close(h, "mul", o, c.apply("tanh", cell))
     return h
 
@@ -175,14 +168,13 @@ def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
     for layer in range(len(north)):
         w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]
-        read = cell(Cells(low, read), read, w_in, north[layer], west[layer], bias[layer])
+        read = cell(Cells(low, read, initial=False), read, w_in, north[layer], west[layer], bias[layer])
     return read, *[Unread("what a grid recurrence keeps besides its outputs")] * (len(node.outputs) - 1)
 
 
 def _grid_tanh(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:
     h = c.state(north.shape[1], "h")
-    pre = c.product([(x, (0, 0), w_in), (h, (1, 0), north), (h, (0, 1), west)], bias, [x.fill, 0.0, 0.0])
-    c.close(h, "tanh", pre)
+    c.close(h, "tanh", c.product([(x, w_in), (c.past(h, (1, 0)), north), (c.past(h, (0, 1)), west)], bias))
     return h
 
 
@@ -190,11 +182,11 @@ def _grid_lstm(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bi
     """Gates o, i, g, f_N, f_W: ``c = f_N c_N + f_W c_W + i g``, ``h = o tanh c``."""
     k = north.shape[1]
     h, cell = c.state(k, "h"), c.state(k, "c")
-    pre = c.product([(x, (0, 0), w_in), (h, (1, 0), north), (h, (0, 1), west)], bias, [x.fill, 0.0, 0.0])
+    pre = c.product([(x, w_in), (c.past(h, (1, 0)), north), (c.past(h, (0, 1)), west)], bias)
     o_i = c.apply("sigmoid", part(pre, 0, 2 * k))
     g = c.apply("tanh", part(pre, 2 * k, 3 * k))
     forget = c.apply("sigmoid", part(pre, 3 * k, 5 * k))
-    above, left = (Tap(cell.variable, o, np.arange(k)) for o in ((1, 0), (0, 1)))
+    above, left = c.past(cell, (1, 0)), c.past(cell, (0, 1))
     kept = c.apply("muladd", part(forget, 0, k), above, part(forget, k, 2 * k), left)
     c.close(cell, "addmul", kept, part(o_i, k, 2 * k), g)
     c.close(h, "mul", part(o_i, 0, k), c.apply("tanh", cell))
