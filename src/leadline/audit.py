@@ -21,8 +21,8 @@ from leadline.domains.saved import Memory, memory
 from leadline.domains.spans import Span, span
 from leadline.domains.subject import Subject, subject
 from leadline.domains.verdicts import Causality, Verdict, causality
-from leadline.errors import ModelError, NotCausal, NotUniform
-from leadline.graph.layout import LayoutLike, Order
+from leadline.errors import LayoutError, ModelError, NotCausal, NotUniform
+from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.trace import quiet, trace
 from leadline.jacobian import GradientDepth, gradient
 from leadline.named import NamedModel
@@ -135,6 +135,8 @@ def check(
     ------
     ModelError
         If `model` cannot be called with these inputs at all.
+    LayoutError
+        If the axes, the order or the position given do not fit the model.
 
     Examples
     --------
@@ -145,6 +147,8 @@ def check(
     (3, 'structural')
     """
     _rehearse(model, inputs, kwargs)
+    ordered = isinstance(layout, str) and bool(Layout.parse(layout).positions)
+    chosen = ordered or order is not None or output is not None or position is not None
     axes: dict[str, Any] = {"layout": layout, "order": order, "output": output}
     seconds: dict[str, float] = {}
 
@@ -153,6 +157,8 @@ def check(
         try:
             return measure()
         except ModelError as error:
+            if isinstance(error, LayoutError) and chosen:
+                raise
             return Unavailable(str(error))
         finally:
             seconds[what] = round(time.perf_counter() - start, 3)

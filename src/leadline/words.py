@@ -1,12 +1,15 @@
-"""Reading ``key=value`` words where no config says their types."""
+"""Reading ``key=value`` words, and holding their values against plain types."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from leadline.errors import UsageError
+
+_KINDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "None"}
 
 
 def literals(words: Iterable[str]) -> dict[str, Any]:
@@ -34,3 +37,20 @@ def literals(words: Iterable[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             found[key] = value
     return found
+
+
+def require(what: str, hint: Any, value: Any) -> None:
+    """Refuse a value that is not of an annotation's plain types; an integer may stand for a number.
+
+    Raises
+    ------
+    UsageError
+        If it is of another type; the message begins with `what`.
+
+    Examples
+    --------
+    >>> require("the size", int | None, 3)
+    """
+    kinds = get_args(hint) or (hint,)
+    if type(value) not in kinds and not (type(value) is int and float in kinds):
+        raise UsageError(f"{what} must be {' or '.join(_KINDS[kind] for kind in kinds)}, got {value!r}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline.errors import DataError
+from leadline.training.files import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,8 @@ class Counterexample:
         return cls(record["against"], dict(record["values"]), arrays)
 
     def save(self, path: Path) -> None:
-        """Write the case as a JSON file."""
-        path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
+        """Write the case as a JSON file; raises `StorageError` if the disk refuses."""
+        write_atomically(path, json.dumps(self.to_json(), indent=1).encode())
 
     @classmethod
     def load(cls, path: Path) -> Counterexample:

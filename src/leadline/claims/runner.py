@@ -30,6 +30,7 @@ from leadline.claims import (
 from leadline.claims.claim import Claim, Finding, Outcome, Quantity
 from leadline.errors import UsageError, near_misses
 from leadline.results import Bound, Estimate
+from leadline.training.files import make_directory
 
 _MODULES = (
     sigmoid_chain,
@@ -101,8 +102,14 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Path, ...]:
-    """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    make_directory(folder)
     paths = []
     for finding in findings:
         cases = [o.counterexample for _, o in _outcomes(finding) if o.counterexample is not None]

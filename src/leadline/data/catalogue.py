@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from leadline.data.audio import speech, tones, wav_folder
 from leadline.data.dataset import Dataset
 from leadline.data.images import IMAGE_SUFFIXES, digits, fashion_mnist, idx_directory, image_folder
 from leadline.errors import DataError, UsageError, near_misses
+from leadline.words import require
 
 NAMED: Mapping[str, Callable[..., Dataset]] = {
     "digits": digits,
@@ -67,9 +68,13 @@ def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any])
         for key, parameter in inspect.signature(loader).parameters.items()
         if parameter.kind == parameter.KEYWORD_ONLY
     ]
-    for key in options:
+    hints = get_type_hints(loader)
+    for key, value in options.items():
         if key not in known:
             raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")
+        require(f"the option {key} of data set {name!r}", hints[key], value)
+    if options.get("seed", 0) < 0:
+        raise UsageError(f"the seed of data set {name!r} must be at least 0, got {options['seed']}")
     return loader(**options) if loader in NAMED.values() else loader(Path(name), **options)
 
 

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.ops.columns import Place, Side, Slots
+from leadline.ops.weights import Weights
 
 aten = torch.ops.aten
+_MINUS_ONE = torch.tensor(-1.0)
 
 
 class Cell(ABC):
@@ -31,22 +32,44 @@ class Cell(ABC):
     """Gates per unit that the adjoint reads again; 0 where the carry tells them, and is given in their place."""
 
     @staticmethod
+    def scale(weights: Weights) -> Weights:
+        """Return the weights whose pre-activations `advance` takes."""
+        return weights
+
+    @staticmethod
     @abstractmethod
-    def advance(pre: Float[Tensor, "d g k n"], carry: Float[Tensor, "d s k n"], place: Place) -> None:
-        """Turn a front's pre-activations into gates, in place, and write its carry."""
+    def advance(
+        pre: Float[Tensor, "d g k n"], states: Float[Tensor, "d t k n"], carry: Float[Tensor, "d s k n"]
+    ) -> None:
+        """Turn a front's pre-activations into gates, in place, and write its carry.
+
+        `states` holds the neighbours' further states, for each one north, west and, with several layers, below.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def slopes(
+        gates: Float[Tensor, "d g k n"],
+        carry: Float[Tensor, "d s k n"],
+        near: Float[Tensor, "d s k 2 n"],
+    ) -> tuple[Float[Tensor, "d g k n"], Float[Tensor, "d t k n"]]:
+        """Return the slopes of all cells: by pre-activation, of whatever state it moves; and of h by further states.
+
+        `near` holds the carries of the northern and western neighbours.
+        """
 
     @staticmethod
     @abstractmethod
     def retreat(
         gates: Float[Tensor, "d g k n"],
-        carry: Float[Tensor, "d s k n"],
+        through: Float[Tensor, "d t k n"],
         grad: Float[Tensor, "d s k n"],
         delta: Float[Tensor, "d g k n"],
-        place: Place,
+        states: Float[Tensor, "d r k n"],
     ) -> None:
-        """Write the gradient of a front's pre-activations, and add what reaches its neighbours' further states.
+        """Turn a front's slopes into the gradient of its pre-activations, in place.
 
-        The front's own part of `grad` may be overwritten; `delta` holds zeros there.
+        `states` receives what the front's further states pass on to the neighbours'; `grad` may be overwritten.
         """
 
     @staticmethod
@@ -90,16 +113,19 @@ class TanhCell(Cell):
     kept: ClassVar[int] = 0
 
     @staticmethod
-    def advance(pre: Tensor, carry: Tensor, place: Place) -> None:
-        """Squash."""
-        at = place.layers, slice(None), slice(None), place.columns
-        torch.tanh(pre[at], out=carry[at])
+    def advance(pre: Tensor, states: Tensor, carry: Tensor) -> None:  # noqa: ARG004
+        """Squash; the pre-activations stand in the carry's place."""
+        carry.tanh_()
 
     @staticmethod
-    def retreat(gates: Tensor, carry: Tensor, grad: Tensor, delta: Tensor, place: Place) -> None:  # noqa: ARG004
+    def slopes(gates: Tensor, carry: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
+        """Return ``1 - h²``; there is no further state."""
+        return torch.addcmul(carry.new_ones(()), carry, carry, value=-1), carry[:, 1:].clone()
+
+    @staticmethod
+    def retreat(gates: Tensor, through: Tensor, grad: Tensor, delta: Tensor, states: Tensor) -> None:  # noqa: ARG004
         """Multiply by the slopes."""
-        at = place.layers, slice(None), slice(None), place.columns
-        aten.tanh_backward.grad_input(grad[at], gates[at], grad_input=delta[at])
+        delta.mul_(grad)
 
     @staticmethod
     def linearise(*known: Tensor) -> Tensor:
@@ -129,39 +155,43 @@ class LSTMCell(Cell):
     kept: ClassVar[int] = 5
 
     @staticmethod
-    def advance(pre: Tensor, carry: Tensor, place: Place) -> None:
-        """Mix the neighbours' cell states and the candidate."""
-        at = place.layers, slice(None), slice(None), place.columns
-        here = pre[at]
-        (o, i, g, _, _), (h, c) = here.unbind(1), carry[at].unbind(1)
-        g.mul_(2)
-        here.sigmoid_()
-        g.mul_(2).sub_(1)  # tanh(a) = 2 σ(2a) - 1: one pass over all gates, and half the time of tanh
-        torch.mul(i, g, out=c)
-        for forget, ((layers, columns), (past, there)) in _remembered(place):
-            carry[layers, 1, :, columns].addcmul_(pre[layers, forget, :, columns], carry[past, 1, :, there])
-        torch.tanh(c, out=h).mul_(o)
+    def scale(weights: Weights) -> Weights:
+        """Double the candidate's rows: tanh(a) = 2 σ(2a) - 1, so that one pass serves all gates."""
+        rows = weights.bias.new_ones(5, weights.units)
+        rows[2] = 2
+        return weights.scaled(rows.flatten())
 
     @staticmethod
-    def retreat(gates: Tensor, carry: Tensor, grad: Tensor, delta: Tensor, place: Place) -> None:
-        """Gather c's gradient, spread it over all that moved c, and through the gates' slopes."""
-        at = place.layers, slice(None), slice(None), place.columns
-        here, spread = gates[at], delta[at]
-        (dh, dc), (d_o, d_i, d_g, _, _), (o, i, g, _, _) = grad[at].unbind(1), spread.unbind(1), here.unbind(1)
-        # h = o tanh(c) gives tanh(c) again; where o underflows to 0, all that it is multiplied by below is 0 too.
-        squashed = carry[place.layers, 0, :, place.columns] / o.clamp_min(torch.finfo(o.dtype).tiny)
-        torch.mul(dh, squashed, out=d_o)
-        dc += aten.tanh_backward(dh.mul_(o), squashed)
-        torch.mul(dc, g, out=d_i)
-        torch.mul(dc, i, out=d_g)
-        for forget, ((layers, columns), (past, there)) in _remembered(place):
-            arrived = grad[layers, 1, :, columns]
-            torch.mul(arrived, carry[past, 1, :, there], out=delta[layers, forget, :, columns])
-            grad[past, 1, :, there].addcmul_(arrived, gates[layers, forget, :, columns])
-        for part in (slice(2), slice(3, 5)):
-            slopes = spread[:, part]
-            aten.sigmoid_backward.grad_input(slopes, here[:, part], grad_input=slopes)
-        aten.tanh_backward.grad_input(d_g, g, grad_input=d_g)
+    def advance(pre: Tensor, states: Tensor, carry: Tensor) -> None:
+        """Mix the neighbours' cell states and the candidate."""
+        o, i, g, keep_north, keep_west = pre.sigmoid_().unbind(1)
+        (h, c), (north, west, *_) = carry.unbind(1), states.unbind(1)
+        torch.add(_MINUS_ONE, g, alpha=2, out=g)
+        torch.mul(i, g, out=c).addcmul_(keep_north, north).addcmul_(keep_west, west)
+        torch.mul(c, 2, out=h).sigmoid_()
+        torch.add(_MINUS_ONE, h, alpha=2, out=h).mul_(o)
+
+    @staticmethod
+    def slopes(gates: Tensor, carry: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by what o moves h, and the others c; and by what c moves h."""
+        slopes, (o, i, g, keep_north, keep_west) = torch.empty_like(gates), gates.unbind(1)
+        # h = o tanh(c) gives tanh(c) again; where o underflows to 0, all that it is multiplied by is 0 too.
+        squashed = carry[:, 0] / o.clamp_min(torch.finfo(o.dtype).tiny)
+        north, west = near[:, 1].unbind(2)
+        factors = {0: (squashed, o), 1: (g, i), 3: (north, keep_north), 4: (west, keep_west)}
+        for gate, (factor, value) in factors.items():
+            aten.sigmoid_backward.grad_input(factor, value, grad_input=slopes[:, gate])
+        aten.tanh_backward.grad_input(i, g, grad_input=slopes[:, 2])
+        return slopes, aten.tanh_backward(o, squashed)[:, None]
+
+    @staticmethod
+    def retreat(gates: Tensor, through: Tensor, grad: Tensor, delta: Tensor, states: Tensor) -> None:
+        """Gather c's gradient, and spread it over all that moved c."""
+        (dh, dc), (out, others) = torch.split(grad, 1, 1), torch.split(delta, [1, 4], 1)
+        dc.addcmul_(through, dh)
+        out.mul_(dh)
+        others.mul_(dc)
+        torch.mul(gates[:, 3:], dc, out=states[:, :2])
 
     @staticmethod
     def linearise(*known: Tensor) -> Tensor:
@@ -208,9 +238,3 @@ class LSTMCell(Cell):
 
 def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
     return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)
-
-
-def _remembered(place: Place) -> list[tuple[int, tuple[Slots, Slots]]]:
-    """Return, for each neighbour that a front's cells have, the gate that remembers its state, and the slots."""
-    gates: tuple[tuple[int, Side], ...] = (3, "north"), (4, "west")
-    return [(gate, place.links[side]) for gate, side in gates if side in place.links]

@@ -6,11 +6,8 @@ layers, so that a front is a slice, a gate of it a few long runs, and what need 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,22 +17,22 @@ from torch.nn.functional import pad
 
 from leadline.ops.fronts import Front, Schedule
 
-Side = Literal["north", "west", "below"]
-Slots = tuple[slice, slice]
-"""A rectangle of layers and columns · batch."""
-
-_STEPS: Mapping[Side, tuple[int, int]] = {"north": (0, 1), "west": (0, 0), "below": (1, 0)}
-"""How many layers down and rows up each neighbour stands; all are on the front before."""
-
 
 @dataclass(frozen=True)
 class Place:
-    """One front: its slots, and for each side those whose neighbour exists, beside the neighbours' slots."""
+    """One front: its layers (None: all of them), its first row · batch, and its rows · batch."""
 
-    layers: slice
-    columns: slice
-    full: bool
-    links: Mapping[Side, tuple[Slots, Slots]]
+    layers: slice | None
+    start: int
+    length: int
+
+    def layers_of(self, table: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the part of the front's layers."""
+        return table if self.layers is None else table[self.layers]
+
+    def rows_of(self, table: Float[Tensor, "*v n"], shift: int = 0) -> Float[Tensor, "*w m"]:
+        """Return the part of the front's layers and rows; all is moved by `shift` rows · batch."""
+        return self.layers_of(table.narrow(-1, self.start + shift, self.length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,6 @@ class Columns:
     def of(layers: int, height: int, width: int, batch: int) -> Columns:
         """Return the layout for `layers` stacked grids and a batch."""
         fronts = Schedule.of(layers, height, width).fronts
-        starts = [0, *accumulate(front.shape[1] for front in fronts)]
         row = np.concatenate([np.arange(front.rows.start, front.rows.stop) for front in fronts])
         step = np.repeat(np.arange(len(fronts)), [front.shape[1] for front in fronts])
         column = step - np.arange(layers)[:, None] - row
@@ -92,20 +88,21 @@ class Columns:
             columns[layer, cells[layer, inside[layer]]] = np.flatnonzero(inside[layer])
         place = dict(zip(zip(step.tolist(), row.tolist(), strict=True), range(len(row)), strict=True))
         north, west = ([place.get((s - 1, i - up), len(row)) for s, i in place] for up in (1, 0))
-        links = [_links(past, front, starts[s : s + 2], batch) for s, (past, front) in enumerate(pairwise(fronts))]
         return Columns(
             (layers, height, width),
             batch,
-            tuple(
-                Place(front.layers, slice(starts[s] * batch, starts[s + 1] * batch), front.full, found)
-                for s, (front, found) in enumerate(zip(fronts, [{}, *links], strict=True))
-            ),
+            tuple(_place(front, layers, batch) for front in fronts),
             cells,
             inside,
             columns,
             np.array(north),
             np.array(west),
         )
+
+    def fronts(self, table: Float[Tensor, "*v n"]) -> list[Float[Tensor, "*w _"]]:
+        """Cut a table into its fronts."""
+        pieces = torch.split(table, [place.length for place in self.places], -1)
+        return [place.layers_of(piece) for piece, place in zip(pieces, self.places, strict=True)]
 
     def gather(self, grid: Float[Tensor, "b h w m"], layer: int) -> Float[Tensor, "n m"]:
         """Lay out the cells of one layer, features last; outside the grid some cell's."""
@@ -115,14 +112,21 @@ class Columns:
     def restore(self, table: Float[Tensor, "n m"], layer: int) -> Float[Tensor, "b h w m"]:
         """Lay the cells of one layer back into their grid."""
         _, height, width = self.grid
-        columns = table.reshape(self.count, self.batch, table.shape[1])
-        cells = columns.index_select(0, _index(self.columns[layer], table))
-        return cells.reshape(height, width, *cells.shape[1:]).permute(2, 0, 1, 3).contiguous()
+        rows = self.columns[layer] * self.batch + np.arange(self.batch)[:, None]
+        cells = table.contiguous().index_select(0, _index(rows.reshape(-1), table))
+        return cells.reshape(self.batch, height, width, table.shape[1])
 
-    def shifted(self, table: Float[Tensor, "d k n"], side: Int[np.ndarray, " c"]) -> Float[Tensor, "d k n"]:
-        """Give each column what its neighbour of one side holds, zeros where there is none."""
-        columns = pad(table, (0, self.batch)).reshape(*table.shape[:2], self.count + 1, self.batch)
-        return columns.index_select(2, _index(side, table)).flatten(2)
+    def neighbours(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d v k 2 n"]:
+        """Give each column what its northern and western neighbours hold, zeros where there is none."""
+        columns = pad(table, (0, self.batch)).reshape(*table.shape[:3], self.count + 1, self.batch)
+        found = columns.index_select(3, _index(np.concatenate([self.north, self.west]), table))
+        return found.reshape(*table.shape[:3], 2, self.length)
+
+    def clear(self, table: Float[Tensor, "d *v n"]) -> None:
+        """Write zeros where there is no cell."""
+        for layer, inside in zip(table, self.inside, strict=True):
+            columns = np.flatnonzero(~inside)[:, None] * self.batch + np.arange(self.batch)
+            layer.index_fill_(-1, _index(columns.reshape(-1), table), 0)
 
     def mask(self, like: Tensor) -> Float[Tensor, "d 1 1 n"]:
         """Return 1 where there is a cell and 0 elsewhere."""
@@ -150,15 +154,6 @@ def _index(places: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(places).to(like.device)
 
 
-def _links(past: Front, front: Front, starts: list[int], batch: int) -> dict[Side, tuple[Slots, Slots]]:
-    """Find the slots of `front` whose neighbours stand on `past`, and the neighbours' slots; none are left out."""
-    links: dict[Side, tuple[Slots, Slots]] = {}
-    for side, (down, up) in _STEPS.items():
-        layers = max(front.layers.start, past.layers.start + down), min(front.layers.stop, past.layers.stop + down)
-        rows = max(front.rows.start, past.rows.start + up), min(front.rows.stop, past.rows.stop + up)
-        if layers[0] < layers[1] and rows[0] < rows[1]:
-            here = [(starts[1] + row - front.rows.start) * batch for row in rows]
-            there = [(starts[0] + row - up - past.rows.start) * batch for row in rows]
-            below = slice(layers[0] - down, layers[1] - down)
-            links[side] = (slice(*layers), slice(*here)), (below, slice(*there))
-    return links
+def _place(front: Front, layers: int, batch: int) -> Place:
+    depth, rows = front.shape
+    return Place(None if depth == layers else front.layers, front.rows.start * batch, rows * batch)

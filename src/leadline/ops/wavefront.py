@@ -30,7 +30,7 @@ class Linearised:
 
     def tangent(self, dx: Float[Tensor, "b h w k_in"], d_weights: Weights) -> Float[Tensor, "d h w b sk"]:
         """Return the carries' tangent for a tangent of the input and the weights."""
-        cell, k, mixing = self.cell, self.weights.units, _mixing(self.weights)
+        cell, k, mixing = self.cell, self.weights.units, self.weights.mixing().mT
 
         def step(front: Front, near: Neighbours, tables: tuple[Tensor, ...]) -> Tensor:
             pre = _mix(tables[0], near.features(k), mixing[front.layers])
@@ -65,7 +65,7 @@ class Linearised:
 
     def _recur(self, drive: Float[Tensor, "d h w b gk"], weights: Weights) -> Float[Tensor, "d h w b gk"]:
         """Add what weights (or their tangent) make of the neighbours' outputs, now that all are known, to the drive."""
-        return torch.baddbmm(drive.flatten(1, 3), self._context(), _mixing(weights)).reshape(drive.shape)
+        return torch.baddbmm(drive.flatten(1, 3), self._context(), weights.mixing().mT).reshape(drive.shape)
 
     def _context(self) -> Float[Tensor, "d n s"]:
         """Return what each cell read from its neighbours: their outputs, side by side."""
@@ -83,14 +83,6 @@ class Linearised:
 def _mix(drive: Tensor, features: Float[Tensor, "l n s"], mixing: Float[Tensor, "l s m"]) -> Tensor:
     """Add the batched product over the layers of a front to what drives it."""
     return torch.baddbmm(drive.flatten(1, 2), features, mixing).reshape(*drive.shape[:3], mixing.shape[-1])
-
-
-def _mixing(weights: Weights) -> Float[Tensor, "d s gk"]:
-    """Stack the matrices that a front's neighbours pass on the way forwards; none enters the first layer."""
-    sides = [weights.weight_north, weights.weight_west]
-    if weights.layers > 1:
-        sides.append(pad(weights.weight_below, (0, 0, 0, 0, 1, 0)))
-    return torch.cat(sides, -1).mT
 
 
 def _mixing_back(weights: Weights) -> Float[Tensor, "d t k"]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
-
-from leadline.ops.columns import Side
 
 
 class Weights(NamedTuple):
@@ -30,7 +29,14 @@ class Weights(NamedTuple):
         """Width of each layer's output."""
         return self.weight_north.shape[-1]
 
-    def sides(self) -> dict[Side, Float[Tensor, "d gk k"]]:
-        """Return what each layer multiplies its neighbours by; nothing lies below the first."""
-        below = pad(self.weight_below, (0, 0, 0, 0, 1, 0))
-        return {"north": self.weight_north, "west": self.weight_west, "below": below}
+    def mixing(self) -> Float[Tensor, "d gk s"]:
+        """Return, side by side, what multiplies the northern, western and lower neighbours; none is below the first."""
+        sides = [self.weight_north, self.weight_west]
+        if self.layers > 1:
+            sides.append(pad(self.weight_below, (0, 0, 0, 0, 1, 0)))
+        return torch.cat(sides, -1)
+
+    def scaled(self, rows: Float[Tensor, " gk"]) -> Weights:
+        """Multiply what each pre-activation is made of by a number."""
+        column = rows[:, None]
+        return Weights._make([*(weight * column for weight in self[:4]), self.bias * rows])

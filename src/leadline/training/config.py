@@ -6,9 +6,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from leadline.errors import UsageError, near_misses
+from leadline.words import require
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class TrainConfig:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
         if self.precision not in ("no", "bf16"):
             raise UsageError(f"precision must be no or bf16, got {self.precision!r}")
+        if self.device not in (None, "cpu"):
+            raise UsageError(f"device must be cpu, or left out for the accelerator that is found; got {self.device!r}")
 
     def learning_rate(self, step: int, *, steps: int) -> float:
         """Return the learning rate of step `step` (from 0) of a run of `steps`."""
@@ -110,11 +113,12 @@ class TrainConfig:
         return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def replace(self, **changes: Any) -> TrainConfig:
-        """Return a copy with some settings changed; unknown names raise `UsageError`."""
-        known = {field.name for field in dataclasses.fields(self)}
-        for name in changes:
+        """Return a copy with some settings changed; unknown names and values of another type raise `UsageError`."""
+        known = get_type_hints(TrainConfig)
+        for name, value in changes.items():
             if name not in known:
                 raise UsageError(f"training has no setting {name!r}; {near_misses(name, known)}")
+            require(f"the training setting {name}", known[name], value)
         return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:

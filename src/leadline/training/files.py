@@ -33,6 +33,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StorageError(f"{path} could not be written: {error.strerror or error}{kept}") from error
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those it lies in, if they are missing.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} could not be made: {error.strerror or error}") from error
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line of text.
 

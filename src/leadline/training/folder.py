@@ -12,10 +12,10 @@ import torch
 
 from leadline import data
 from leadline.data import Dataset
-from leadline.errors import CheckpointError, StorageError, UsageError
+from leadline.errors import CheckpointError, UsageError
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint
 from leadline.training.config import TrainConfig
-from leadline.training.files import append_line, write_atomically
+from leadline.training.files import append_line, make_directory, write_atomically
 from leadline.training.scoring import Score
 from leadline.training.state import TrainingState, load_weights, part
 from leadline.zoo import Specimen, build
@@ -50,10 +50,7 @@ class RunFolder:
         StorageError
             If the disk refuses.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.path} could not be made: {error.strerror or error}") from error
+        make_directory(self.path)
         self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
 
     def description(self) -> dict[str, Any]:
@@ -151,10 +148,13 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, path: Path, record: Mapping[str, Any]) -> RunResult:
-        """Return the result that `as_dict` described."""
+        """Return the result that `as_dict` described; raises `CheckpointError` if it does not describe one."""
         names = ("steps", "planned", "seconds", "parameters", "best_step")
-        plain: dict[str, Any] = {name: record[name] for name in names}
-        scores: dict[str, Any] = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
+        try:
+            plain: dict[str, Any] = {name: record[name] for name in names}
+            scores: dict[str, Any] = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path / 'result.json'} is damaged: it lacks or misreads {error}") from error
         return cls(path=path, **plain, **scores)
 
 

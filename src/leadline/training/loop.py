@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from leadline.data import Dataset
-from leadline.errors import UsageError
+from leadline.errors import Diverged, UsageError
 from leadline.training.budget import Plan, plan
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
@@ -95,9 +95,12 @@ def train(
             session.state.restore(*load_checkpoint(folder.checkpoint))
             folder.rewind(session.state.step)
             clock -= session.state.seconds
-        with Reporter(console, planned.steps, session.state.step) as reporter:
-            _run(session, folder, planned, clock, reporter)
-        return _finish(session, folder, planned, clock)
+        try:
+            with Reporter(console, planned.steps, session.state.step) as reporter:
+                _run(session, folder, planned, clock, reporter)
+            return _finish(session, folder, planned, clock)
+        except Diverged as error:
+            raise Diverged(f"{error}; stopped after {session.state.step} steps, {_kept(folder)}") from error
 
 
 def _run(session: Session, folder: RunFolder, planned: Plan, clock: float, reporter: Reporter) -> None:
@@ -116,6 +119,14 @@ def _run(session: Session, folder: RunFolder, planned: Plan, clock: float, repor
             folder.save(state)
     if state.validated != state.step or not state.best:
         _validate(session, folder, clock, reporter)
+
+
+def _kept(folder: RunFolder) -> str:
+    """Say what a run that cannot go on leaves behind."""
+    if not folder.checkpoint.exists():
+        return "before the first checkpoint"
+    _, record = load_checkpoint(folder.checkpoint)
+    return f"the last good checkpoint, of step {record['step']}, is {folder.checkpoint}"
 
 
 def _validate(session: Session, folder: RunFolder, clock: float, reporter: Reporter) -> None:

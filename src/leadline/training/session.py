@@ -145,8 +145,8 @@ class Session:
         else:
             place = f"all parameters are finite; the batch holds training examples {list(batch.index)[:8]}"
         return Diverged(
-            f"the {what} is {value.item()} at step {self.state.step}: {place}; the last checkpoint, if any, is kept. "
-            "Try a smaller learning rate, or a longer warm-up"
+            f"the {what} is {value.item()} at step {self.state.step}: {place}; "
+            "try a smaller learning rate, or a longer warm-up"
         )
 
 
