@@ -1,7 +1,9 @@
 """The command line: what it prints, what it writes, and how every bad input ends."""
 
+import errno
 import json
 import re
+import shutil
 import wave
 from pathlib import Path
 
@@ -71,8 +73,14 @@ BAD_WORDS = [
     (["train", "pixelcnn", "--data", "digits", "--recipe", "dmo"], 2, "did you mean 'demo'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "lrr=3"], 2, "did you mean 'lr'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "binarse=fixed"], 2, "did you mean 'binarise'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "lr=high"], 2, "lr must be a number, got 'high'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "device=tpu"], 2, "got 'tpu'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "levels=x"], 2, "an integer or None, got 'x'"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "seed=-1"], 2, "must be at least 0, got -1"),
     (["train", "chain", "--data", "digits", "--steps", "1"], 2, "choose a density model"),
     (["train", "pixelcnn", "--data", "tones", "--steps", "1"], 2, "2 position axes; tones is audio, which has 1"),
+    (["check", "dilated-stack", "layers=1", "--position", "99"], 3, "there is no place 99 along 't'"),
+    (["check", "dilated-stack", "layers=1", "--layout", "b t"], 3, "needs exactly one '->'"),
     (["sample", "absent"], 5, "is not a run folder"),
     (["score", "absent"], 5, "is not a run folder"),
 ]
@@ -166,6 +174,25 @@ def test_a_damaged_checkpoint_is_refused(
     checkpoint.write_bytes(contents[damage])
     assert run("score", str(folder)) == 5
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_damaged_result_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(trained, tmp_path / "copy")
+    (folder / "result.json").write_text("{}")
+    assert run("score", str(folder)) == 5
+    assert "result.json is damaged" in capsys.readouterr().err
+
+
+def test_counterexamples_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("leadline.training.files.os.fsync", full)
+    assert run("claims", "A4", "--counterexamples", str(tmp_path)) == 7
+    assert "could not be written: No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bug_is_reported_with_a_file_and_no_traceback(

@@ -163,6 +163,8 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
     >>> data.kind, len(data.train), data.levels
     ('audio', 8, 256)
     """
+    if length < 2:
+        raise UsageError(f"a tone has at least 2 samples, got length={length}")
     rng = np.random.default_rng(seed)
     depth = _depth(levels)
     made = []

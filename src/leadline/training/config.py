@@ -100,10 +100,13 @@ class TrainConfig:
                 raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
-        if self.precision not in ("no", "bf16"):
-            raise UsageError(f"precision must be no or bf16, got {self.precision!r}")
-        if self.device not in (None, "cpu"):
-            raise UsageError(f"device must be cpu, or left out for the accelerator that is found; got {self.device!r}")
+        self._refuse_other_words()
+
+    def _refuse_other_words(self) -> None:
+        words: dict[str, tuple[str | None, ...]] = {"precision": ("no", "bf16"), "device": (None, "cpu")}
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
 
     def learning_rate(self, step: int, *, steps: int) -> float:
         """Return the learning rate of step `step` (from 0) of a run of `steps`."""
