@@ -156,11 +156,10 @@ def poisoned(name: str, **settings: object) -> Specimen:
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, checkpoint_every=3)
-    with pytest.raises(
-        Diverged, match=r"the loss is nan at step 7: all parameters are finite; the batch holds .* \["
-    ) as e:
+    where = r"the loss is nan at step 7: all parameters are finite; the batch holds .* \["
+    with pytest.raises(Diverged, match=where) as stop:
         train("tiny", {}, DIGITS, config, tmp_path / "r", build=poisoned)
-    assert f"checkpoint, of step 6, is kept in {tmp_path / 'r' / 'checkpoint.safetensors'}" in str(e.value)
+    assert f"the last good checkpoint, of step 6, is {tmp_path / 'r' / 'checkpoint.safetensors'}" in str(stop.value)
     tensors, state = load_checkpoint(tmp_path / "r" / "checkpoint.safetensors")
     assert state["step"] == 6
     assert all(torch.isfinite(t).all() for t in tensors.values())
