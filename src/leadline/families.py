@@ -76,8 +76,8 @@ def find_family(word: str, words: Sequence[str] = ()) -> Family:
         return _of_factory(word, varied, literals(fixed))
     if word not in zoo.ZOO:
         raise UsageError(
-            f"no architecture is called {word!r}; {near_misses(word, zoo.ZOO)}. "
-            "An architecture is a zoo name, file.py:factory or package.module:factory"
+            f"no architecture is called {word!r} (a zoo name, file.py:factory or package.module:factory); "
+            f"{near_misses(word, zoo.ZOO)}"
         )
     return _of_zoo(word, varied, fixed)
 

@@ -66,6 +66,13 @@ def test_bernoulli_scores_bits() -> None:
     assert "binarised fixed" in str(ours)
 
 
+def test_one_example_has_no_standard_error() -> None:
+    ours = score(build_tiny("tiny").model, Categorical(17), Split(DIGITS.test.examples[:1]))
+    assert ours.nats_per_example.sem == math.inf
+    assert "inf" not in str(ours)
+    assert "±" not in str(ours)
+
+
 def test_scoring_leaves_the_mode_and_the_random_state() -> None:
     model = build_tiny("tiny").model.train()
     before = torch.get_rng_state()

@@ -90,8 +90,9 @@ class Score:
         mean = self.nats_per_example
         how = f", binarised {self.binarisation}" if self.binarisation else ""
         without = f", {self.unscored} first symbols not scored" if self.unscored else ""
+        error = f" ± {mean.sem:.2g}" if math.isfinite(mean.sem) else ""  # one example tells nothing of the spread
         return (
-            f"{self.bits_per_dim:.4g} bits/dim, {mean.value:.4g} ± {mean.sem:.2g} nats per example "
+            f"{self.bits_per_dim:.4g} bits/dim, {mean.value:.4g}{error} nats per example "
             f"({self.part}, {self.examples} examples, {self.symbols} symbols{without}{how})"
         )
 
