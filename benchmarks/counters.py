@@ -29,6 +29,7 @@ import torchlens
 import transformers as hf
 from fvcore.nn import FlopCountAnalysis
 from ptflops import get_model_complexity_info
+from tables import markdown
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -212,11 +213,6 @@ def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dic
     take("memory", lambda: memory(model, *inputs))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"model": case.name, "seconds": seconds, "sum": round(sum(seconds.values()), 2), "peak_mb": peak}
-
-
-def markdown(rows: list[dict[str, Any]], columns: list[str]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in rows)]) + "\n"
 
 
 def timings(depths: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:

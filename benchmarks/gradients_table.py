@@ -6,22 +6,18 @@ Every model is small and freshly initialised; the table shows the stages that we
 
 from __future__ import annotations
 
-import json
-import platform
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from architectures import ARCHITECTURES
+from tables import record
 from torch import Tensor, nn
 
 from leadline import gradient
 from leadline.zoo import build
 
-RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("name", "area", "stages", "first", "rate", "law", "verdict", "method", "seconds")
 Example = tuple[nn.Module, tuple[Any, ...], Mapping[str, Tensor]]
 
@@ -104,23 +100,9 @@ def row(name: str) -> dict[str, Any]:
     }
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    return (
-        "\n".join([*lines, *("| " + " | ".join(str(row[column]) for column in COLUMNS) + " |" for row in rows)]) + "\n"
-    )
-
-
 def main() -> None:
     """Measure all of them, print a line for each, write the table."""
-    rows = []
-    for name in EXAMPLES:
-        rows.append(row(name))
-        print({column: rows[-1][column] for column in COLUMNS}, flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    machine = {"torch": torch.__version__, "transformers": transformers.__version__, "processor": platform.machine()}
-    (RESULTS / "gradients.json").write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "gradients.md").write_text(markdown(rows))
+    record("gradients", COLUMNS, map(row, EXAMPLES))
 
 
 if __name__ == "__main__":

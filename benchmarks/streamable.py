@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from causal_nets import LENGTH, LONGER, NETS, CausalNet
+from tables import markdown
 from torch import Tensor
 
 import leadline
@@ -69,13 +70,8 @@ def difference(net: CausalNet, model: torch.nn.Module, made: Any, inputs: dict[s
 
 def brief(error: LeadlineError) -> str:
     """Shorten an error: no folders, and no advice after the reason."""
-    text = re.sub(r"\(/\S*/(?=[^/]+:\d+\))", "(", str(error))
+    text = re.sub(r"\(\S*/(?=[^/]+:\d+\))", "(", str(error))
     return text.split("; no system")[0].replace("|", "/")
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    return "\n".join([*lines, *("| " + " | ".join(str(r[c]) for c in COLUMNS) + " |" for r in rows)]) + "\n"
 
 
 def write(rows: dict[str, dict[str, Any]]) -> None:
@@ -84,7 +80,7 @@ def write(rows: dict[str, dict[str, Any]]) -> None:
     RESULTS.mkdir(exist_ok=True)
     record = {"torch": torch.__version__, "rows": ordered}
     (RESULTS / "streamable.json").write_text(json.dumps(record, indent=1) + "\n")
-    (RESULTS / "streamable.md").write_text(markdown(ordered))
+    (RESULTS / "streamable.md").write_text(markdown(ordered, COLUMNS))
 
 
 def main() -> None:

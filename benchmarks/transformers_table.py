@@ -6,21 +6,17 @@ Every model is small and randomly initialised; the point is that each of its ope
 
 from __future__ import annotations
 
-import json
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from architectures import ARCHITECTURES, Architecture
+from tables import record
 
 from leadline import causality, count, span
 from leadline.graph import trace
 from leadline.graph.ops import LEAVES
 
-RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("name", "area", "nodes", "macs", "connections", "steps", "op_steps", "causality", "coverage", "seconds")
 
 
@@ -49,24 +45,10 @@ def row(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    return (
-        "\n".join([*lines, *("| " + " | ".join(str(row[column]) for column in COLUMNS) + " |" for row in rows)]) + "\n"
-    )
-
-
 def main() -> None:
     """Walk all architectures, print a line for each, write the table."""
     torch.set_num_threads(1)
-    rows = []
-    for architecture in ARCHITECTURES:
-        rows.append(row(architecture))
-        print({column: rows[-1][column] for column in COLUMNS}, flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    machine = {"torch": torch.__version__, "transformers": transformers.__version__, "processor": platform.machine()}
-    (RESULTS / "transformers.json").write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "transformers.md").write_text(markdown(rows))
+    record("transformers", COLUMNS, map(row, ARCHITECTURES))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,9 +20,10 @@ from leadline.domains.saved import Memory, memory
 from leadline.domains.spans import Span, span
 from leadline.domains.subject import Subject, subject
 from leadline.domains.verdicts import Causality, Verdict, causality
-from leadline.errors import LayoutError, ModelError, NotCausal, NotUniform
+from leadline.errors import Diverged, LayoutError, ModelError, NotCausal, NotUniform
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.trace import quiet, trace
+from leadline.graph.user_code import running
 from leadline.jacobian import GradientDepth, gradient
 from leadline.named import NamedModel
 from leadline.recurrence.fronts import Wavefronts, wavefronts
@@ -156,7 +156,7 @@ def check(
         start = time.perf_counter()
         try:
             return measure()
-        except ModelError as error:
+        except (ModelError, Diverged) as error:
             if isinstance(error, LayoutError) and chosen:
                 raise
             return Unavailable(str(error))
@@ -239,13 +239,5 @@ def _wavefronts(
 
 def _rehearse(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Call the model once, so that whatever it raises is one error rather than six."""
-    with quiet(model):
-        try:
-            model(*inputs, **kwargs)
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            shapes = [tuple(leaf.shape) for leaf in tree_leaves((inputs, kwargs)) if isinstance(leaf, Tensor)]
-            where = f"({frame.filename}:{frame.lineno})"
-            raise ModelError(
-                f"{type(model).__name__} raised {type(error).__name__} on inputs of shape {shapes}: {error} {where}"
-            ) from error
+    with quiet(model), running(type(model).__name__, (inputs, kwargs)):
+        model(*inputs, **kwargs)

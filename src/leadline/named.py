@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.errors import ModelError, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.user_code import raised_at
 from leadline.words import literals
 from leadline.zoo.specimen import Specimen
 
@@ -201,5 +201,4 @@ def _guard(action: Callable[[], Any], doing: str) -> Any:
     try:
         return action()
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise ModelError(f"{doing} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})") from error
+        raise ModelError(f"{doing} raised {type(error).__name__}: {error}{raised_at(error)}") from error

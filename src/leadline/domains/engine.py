@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from leadline.errors import UnknownOp, UsageError
+from leadline.errors import ModelError, UnknownOp, UsageError
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.ops import LEAVES, Kind
 from leadline.results import Coverage, Gap
@@ -59,6 +59,8 @@ def walk(
     ------
     UnknownOp
         If a node has no rule and `on_unknown` is ``"raise"``; with the operation, module path and source line.
+    ModelError
+        If a rule fails on a tensor without elements.
     """
     if on_unknown not in ("raise", "top"):
         raise UsageError(f"on_unknown is 'raise' or 'top', not {on_unknown!r}")
@@ -82,8 +84,22 @@ def walk(
                 raise unknown(node) from None
             gaps.append(Gap(node.op, node.place))
             results = top(node, values.__getitem__)
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise _empty(graph, node) or error from error
         values |= {Ref(node.index, i): value for i, value in enumerate(results)}
     return Walk(values, Coverage(visited, tuple(gaps)))
+
+
+def _empty(graph: Graph, node: Node) -> ModelError | None:
+    """Return the error for a node that takes or makes a tensor without elements; None for any other node."""
+    taken = (graph.nodes[ref.node].outputs[ref.output] for ref in node.refs)
+    for meta in (*taken, *node.outputs):
+        if meta is not None and meta.numel == 0:
+            at = f"{node.op} at {node.place}"
+            return ModelError(
+                f"{at} works on a tensor of shape {meta.shape}, which has no elements: give longer inputs"
+            )
+    return None
 
 
 def unknown(node: Node) -> UnknownOp:

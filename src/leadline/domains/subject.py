@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from leadline.errors import LayoutError
+from leadline.errors import LayoutError, ModelError
 from leadline.graph import Graph, Layout, resolve, trace
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
 
@@ -106,6 +106,8 @@ def subject(
         If the model cannot be traced.
     LayoutError
         If the axes cannot be told apart or do not fit.
+    ModelError
+        If a tensor that has axes is empty.
     """
     graph = traced or trace(model, *inputs, **kwargs)
     given = {
@@ -113,7 +115,12 @@ def subject(
     }
     made = {name: _hollow((m := graph.meta(ref)).shape, m.dtype) for name, ref in graph.outputs.items()}
     resolved = resolve(layout, given, made, output=output)
-    return Subject(graph, resolved, next(iter(resolved.outputs)), order)
+    found = Subject(graph, resolved, next(iter(resolved.outputs)), order)
+    shapes = {name: found.input_shape(name) for name in found.inputs} | {found.output: found.output_shape}
+    for name, shape in shapes.items():
+        if 0 in shape:
+            raise ModelError(f"{name} of shape {shape} has no elements, so no positions: give longer inputs")
+    return found
 
 
 def _hollow(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from traceback import walk_tb
 from types import FrameType
 
 import torch
 from torch import nn
 
+from leadline.graph.user_code import users_line
 from leadline.results import Place
-
-_HERE = str(Path(__file__).parent)
 
 
 def explain(model: nn.Module, error: Exception) -> str:
@@ -28,20 +26,12 @@ def explain(model: nn.Module, error: Exception) -> str:
     return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
 
 
-def users_line(frames: Iterable[tuple[str, int | str]]) -> str | None:
-    """Return the innermost line, ``file:line``, outside torch and this package; torch's if there is no other."""
-    written = [(file, line) for file, line in frames if not file.startswith(("<", _HERE))]
-    outside = [frame for frame in written if "/torch/" not in frame[0]]
-    chosen = (outside or written)[-1:]
-    return f"{chosen[0][0]}:{chosen[0][1]}" if chosen else None
-
-
 def _place(model: nn.Module, error: Exception) -> Place:
     """Return the innermost of the user's lines, and the innermost module at work."""
     paths = {id(module): path for path, module in model.named_modules()}
     frames = list(_frames(error))
     modules = [paths[id(own)] for frame, _ in frames if id(own := frame.f_locals.get("self")) in paths]
-    return Place(modules[-1] if modules else "", users_line((f.f_code.co_filename, line) for f, line in frames))
+    return Place(modules[-1] if modules else "", users_line([(f.f_code.co_filename, line) for f, line in frames]))
 
 
 def _operation(error: Exception) -> str:

@@ -20,10 +20,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import TraceError
-from leadline.graph.failure import explain, users_line
+from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.ops import KINDS, Kind, kind_of
 from leadline.graph.replay import check_replay
+from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
 
@@ -155,19 +156,21 @@ def quiet(model: nn.Module) -> Iterator[None]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not _hollow(buffer)}
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")  # repeats what our errors say
-    level = logger.level
+    loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
+    levels = [logger.level for logger in loggers]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)
+        for logger in loggers:  # they repeat what our errors say
+            logger.setLevel(logging.CRITICAL)
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             torch.backends.mha.set_fastpath_enabled(fast)
             for module, mode in modes:
                 module.training = mode
@@ -201,7 +204,8 @@ def _export(call: Call) -> ExportedProgram:
     except TraceError:
         raise
     except Exception as error:
-        raise TraceError(explain(call.model, error)) from None  # a hundred frames of torch tell the user nothing
+        reason = explain(call.model, error) + hint_of_empty(call.tensors)
+        raise TraceError(reason) from None  # a hundred frames of torch tell the user nothing
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:

@@ -53,7 +53,7 @@ def bound(
     UnknownOp
         If an operation has no rule.
     NotDifferentiable
-        If no input is floating.
+        If no input is floating, or an input or the output is empty or of integers.
     UsageError
         If no output or input bears a name given.
 
@@ -69,6 +69,7 @@ def bound(
     moving = {i for i in graph.inputs.values() if graph.nodes[i].meta.dtype.is_floating_point}
     if not moving:
         raise NotDifferentiable("every input is of integers: bound the part of the model after its embedding")
+    _check_ends(graph, moving, name)
     live = graph.live(name)
     known = intervals(graph, _boxes(graph, box), live)
 
@@ -91,6 +92,22 @@ def bound(
             *map(str, found.coverage.gaps),
         ),
     )
+
+
+def _check_ends(graph: Graph, moving: set[int], output: str) -> None:
+    """Complain about inputs and an output between which there is no Jacobian."""
+    for name, i in graph.inputs.items():
+        if i in moving and graph.nodes[i].meta.numel == 0:
+            raise NotDifferentiable(
+                f"the input {name!r} of shape {graph.nodes[i].meta.shape} has no elements: give longer inputs"
+            )
+    end = graph.meta(graph.outputs[output])
+    if not end.dtype.is_floating_point:
+        raise NotDifferentiable(
+            f"the output {output!r} is {end.dtype}, which has no derivative: bound what is before it"
+        )
+    if end.numel == 0:
+        raise NotDifferentiable(f"the output {output!r} of shape {end.shape} has no elements: give longer inputs")
 
 
 def _chosen(graph: Graph, output: str | None) -> str:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from leadline.errors import NotDifferentiable
+from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
 from leadline.jacobian.operators import Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
@@ -24,6 +25,13 @@ trace that costs five hundred, and four by dual numbers.
 
 CHUNK, MOST_NUMBERS = 32, 2**22
 """So many columns are carried at once, and so many numbers: more would only cost memory."""
+
+FEW, LARGE = 4, 2**14
+"""Up to so many columns, if they have so many numbers, are multiplied one by one.
+
+Batching saves calls, and reads weights once; over large activations, which no longer fit the caches together, it costs
+more than that.
+"""
 
 Block = Callable[[Tensor], Tensor]
 """Takes a block of rows, one vector each, to a block of rows."""
@@ -53,7 +61,9 @@ def jacobian(
     NotDifferentiable
         If no input or no output is floating, or either is empty.
     Diverged
-        If the output is not finite.
+        If the output is not finite; from a product, if the derivative is not.
+    ModelError
+        If the function raises.
 
     Examples
     --------
@@ -61,7 +71,9 @@ def jacobian(
     >>> J.dense().diag()
     tensor([2., 4., 6.])
     """
-    return Jacobian(_pure(f), inputs, products=products, output=output, seed=seed)
+    name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
+    with running(name, inputs):
+        return Jacobian(_pure(f), inputs, products=products, output=output, seed=seed)
 
 
 def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,9 +106,14 @@ class Jacobian(Operator):
         self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
         self._inputs, self._products, self._seed = list(inputs), products, seed
         point = [inputs[i].detach() for i in self._floating]
-        if not point or any(x.numel() == 0 for x in point):
+        if not point:
             kinds = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in inputs)
-            raise NotDifferentiable(f"no floating input with elements to differentiate by (inputs: {kinds or 'none'})")
+            raise NotDifferentiable(
+                f"no floating input to differentiate by (inputs: {kinds or 'none'}): "
+                "take the part of the model after its embedding"
+            )
+        if any(x.numel() == 0 for x in point):
+            raise NotDifferentiable(f"nothing to differentiate by{hint_of_empty(point)}")
         self._f, self._point, self._name = f, point, output
         self._leaves = [x.clone().requires_grad_() for x in point]
         with torch.enable_grad():
@@ -113,11 +130,12 @@ class Jacobian(Operator):
         """Return ``J V``, by forward mode or the double-backward trick."""
         if self._forward is None:
             self._forward, self.method = self._prepared()
-        return torch.cat([self._forward(part) for part in torch.split(V.T, self._chunk)]).T
+        return _finite(torch.cat([self._forward(part) for part in torch.split(V.T, self._chunk)])).T
 
     def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """Return ``Jᵀ U``, by back-propagation."""
-        return torch.cat([_pulled(self._value, self._leaves, part) for part in torch.split(U.T, self._chunk)]).T
+        parts = torch.split(U.T, self._chunk)
+        return _finite(torch.cat([_pulled(self._value, self._leaves, part) for part in parts])).T
 
     def dense(self) -> Float[Tensor, "m n"]:
         """Form the matrix, by rows if they are fewer or columns cannot be had."""
@@ -169,7 +187,7 @@ class Jacobian(Operator):
         generator = torch.Generator().manual_seed(self._seed)
         for _ in range(times):
             u, v = (torch.randn(1, size, generator=generator).to(self.value) for size in self.shape)
-            pushed, pulled = block(v), _pulled(self._value, self._leaves, u)
+            pushed, pulled = block(v), _finite(_pulled(self._value, self._leaves, u))
             scale = float(pushed.norm() * u.norm() + pulled.norm() * v.norm())
             difference = abs(float((u * pushed).sum() - (pulled * v).sum()))
             if not difference <= torch.finfo(self.dtype).eps ** 0.5 * scale:
@@ -211,8 +229,18 @@ class Jacobian(Operator):
         return [part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True)]
 
 
+def _finite(product: Tensor) -> Tensor:
+    """Return a product, unless the derivative overflows or is undefined."""
+    if not bool(torch.isfinite(product).all()):
+        raise Diverged(
+            "the derivative is not finite, though the output is: look for a root or logarithm of 0, or for an "
+            "activation that overflows"
+        )
+    return product
+
+
 def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
-    """Back-propagate flat cotangents, all at once where the operations allow it."""
+    """Back-propagate flat cotangents: a few large ones by one, others at once where the operations allow it."""
 
     def back(cotangent: Tensor, *, batched: bool) -> Tensor:
         gradients = torch.autograd.grad(
@@ -226,17 +254,26 @@ def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
         return torch.cat(flat, dim=-1)
 
     with quiet():
-        try:
-            return back(rows.reshape(-1, *end.shape), batched=True)
-        except (RuntimeError, NotImplementedError):
-            return torch.stack([back(row.reshape(end.shape), batched=False) for row in rows])
+        if not _is_cheaper_one_by_one(rows):
+            try:
+                return back(rows.reshape(-1, *end.shape), batched=True)
+            except (RuntimeError, NotImplementedError):
+                pass
+        return torch.stack([back(row.reshape(end.shape), batched=False) for row in rows])
+
+
+def _is_cheaper_one_by_one(rows: Tensor) -> bool:
+    """Whether what `torch.vmap` adds to every operation is more than it saves."""
+    return len(rows) == 1 or (len(rows) <= FEW and rows.shape[1] >= LARGE)
 
 
 def batched(push: Block, rows: Tensor) -> Tensor:
-    """Apply a linear function to each row, all at once where the operations allow it."""
+    """Apply a linear function to each row, all at once where the operations allow it and it pays."""
     with quiet():
-        try:
-            batched: Tensor = torch.vmap(push, randomness="same")(rows)
-        except (RuntimeError, NotImplementedError):
-            return torch.stack([push(row) for row in rows])
-    return batched
+        if not _is_cheaper_one_by_one(rows):
+            try:
+                together: Tensor = torch.vmap(push, randomness="same")(rows)
+                return together
+            except (RuntimeError, NotImplementedError):
+                pass
+        return torch.stack([push(row) for row in rows])

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, UsageError
+from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.graph.user_code import running
 from leadline.jacobian.eager import batched
 from leadline.jacobian.kernels import plain_kernels, quiet
 from leadline.results import Estimate
@@ -88,9 +89,13 @@ def lyapunov(
     Raises
     ------
     UsageError
-        If neither `steps` nor `inputs` are given, or too few to average.
+        If neither `steps` nor `inputs` are given, or too few to average, or no exponent is asked for.
+    NotDifferentiable
+        If the state is not floating, empty, or another in number format or size after a step.
     Diverged
         If the state leaves the finite numbers.
+    ModelError
+        If a step raises.
 
     Examples
     --------
@@ -101,9 +106,12 @@ def lyapunov(
     if steps is None and inputs is None:
         raise UsageError("say how long: give steps=, or inputs=, one per step")
     parts = [state] if isinstance(state, Tensor) else list(state)
-    n = sum(part.numel() for part in parts)
+    n = _size(parts)
+    if k is not None and k < 1:
+        raise UsageError(f"k must be at least 1, not {k}")
     drawn = torch.randn(n, min(k or n, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    series = exponents_through(_jacobians(_as_map(step), parts, inputs, steps), drawn.to(parts[0]))
+    start = drawn.to(parts[0].device, torch.promote_types(parts[0].dtype, torch.float32))
+    series = exponents_through(_jacobians(_as_map(step), parts, inputs, steps), start)
     return averaged(series, transient, seed)
 
 
@@ -120,14 +128,16 @@ def exponents_through(
     3.0
     """
     Q = torch.linalg.qr(Q)[0]
-    rows = []
+    rows: list[Tensor] = []
     for multiply in multiplies:
         image = multiply(Q)
+        if not bool(torch.isfinite(image).all()):
+            raise Diverged(f"the derivative of step {len(rows) + 1} is not finite: look for a root or logarithm of 0")
         Q, R = torch.linalg.qr(image)
         stretch = R.diagonal().abs().double()
         lost = stretch <= 10 * torch.finfo(Q.dtype).eps * torch.linalg.vector_norm(image, ord=torch.inf)
         rows.append(torch.where(lost, 0.0, stretch).log())
-    return torch.stack(rows).cpu()
+    return torch.stack(rows).cpu() if rows else Q.new_zeros(0, Q.shape[1]).cpu()
 
 
 def averaged(series: Float[Tensor, "steps k"], transient: int | None, seed: int) -> LyapunovSpectrum:
@@ -152,6 +162,17 @@ def _estimate(means: Float[Tensor, "blocks"], seed: int) -> Estimate:
     return Estimate(float(means.mean()), float(means.std()) / math.sqrt(len(means)), len(means), seed)
 
 
+def _size(parts: Sequence[Tensor]) -> int:
+    """Return how many numbers a state holds, which have to be floating."""
+    n = sum(part.numel() for part in parts)
+    if n == 0:
+        raise NotDifferentiable(f"the state has no elements, its shapes are {[tuple(part.shape) for part in parts]}")
+    if not all(part.is_floating_point() for part in parts):
+        kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
+        raise NotDifferentiable(f"the state is {kinds}, which has no derivative: give floating numbers")
+    return n
+
+
 def _as_map(step: Callable[..., Any]) -> Callable[..., Any]:
     """Return a cell of `torch.nn`, which takes its input first, as a map of states."""
     if isinstance(step, nn.RNNCellBase):
@@ -174,11 +195,25 @@ def _jacobians(
 
     given = itertools.repeat(()) if inputs is None else ((x,) for x in inputs)
     for place, x in enumerate(itertools.islice(given, steps)):
+        with running("the step", (flat, x)), torch.set_grad_enabled(place == 0):
+            after = flow(flat.requires_grad_(place == 0), *x)
+        _check(after, flat, place)
+        flat, after = flat.detach(), after.detach()
         yield partial(_pushed, flow, flat, x)
-        with torch.no_grad():
-            flat = flow(flat, *x)
-        if not bool(torch.isfinite(flat).all()):
-            raise Diverged(f"the state is not finite after step {place + 1}: no exponents exist")
+        flat = after
+
+
+def _check(after: Tensor, before: Tensor, place: int) -> None:
+    """Complain about a state that cannot be the next one; the first is recorded, so that its source can be seen."""
+    if after.shape != before.shape or after.dtype != before.dtype:
+        raise NotDifferentiable(
+            f"step {place + 1} takes a state of {before.numel()} numbers ({before.dtype}) to one of {after.numel()} "
+            f"({after.dtype}): it must return the next state, and that alone"
+        )
+    if place == 0 and not after.requires_grad:
+        raise NotDifferentiable("the next state does not depend on the state, or is detached from it")
+    if not bool(torch.isfinite(after.detach()).all()):
+        raise Diverged(f"the state is not finite after step {place + 1}: no exponents exist")
 
 
 def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tensor) -> Tensor:
@@ -189,4 +224,4 @@ def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tens
         return pushed
 
     with torch.no_grad(), plain_kernels(), quiet():
-        return batched(push, V.T).T
+        return batched(push, V.T.to(at.dtype)).T.to(V.dtype)

@@ -150,6 +150,29 @@ class Scaled(Operator):
         return self.factor * self.of.rmatmat(U)
 
 
+class Cast(Operator):
+    """The same matrix with its products taken in its own number format, for blocks of another.
+
+    Examples
+    --------
+    >>> A = Cast(Dense(torch.ones(2, 2, dtype=torch.bfloat16)), torch.float32)
+    >>> A @ torch.ones(2)
+    tensor([2., 2.])
+    """
+
+    def __init__(self, of: Operator, dtype: torch.dtype) -> None:
+        self.of, self.dtype = of, dtype
+        self.shape, self.device = of.shape, of.device
+
+    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
+        """Return ``A V``."""
+        return self.of.matmat(V.to(self.of.dtype)).to(self.dtype)
+
+    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
+        """Return ``Aᵀ U``."""
+        return self.of.rmatmat(U.to(self.of.dtype)).to(self.dtype)
+
+
 class Product(Operator):
     """``A B``: the chain rule, first B and then A."""
 

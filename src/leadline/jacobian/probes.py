@@ -85,12 +85,17 @@ def backward_norms(tape: Tape, probes: int, generator: torch.Generator) -> Float
 
 
 def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | None]) -> Float[Tensor, "boundaries"]:
-    """Add up the squares of the tensors of each boundary; NaN where no tensor has a value."""
+    """Add up the squares of the tensors of each boundary: NaN where none has a value, infinity if one is not finite."""
     values = list(values)
     totals = []
     for tensors in crossing:
         own = [v.detach().double().square().sum() for v in (values.pop(0) for _ in tensors) if v is not None]
-        totals.append(torch.stack(own).sum() if own else torch.tensor(torch.nan, dtype=torch.float64))
+        total = (
+            torch.stack(own).sum().nan_to_num(torch.inf, torch.inf)
+            if own
+            else torch.tensor(torch.nan, dtype=torch.float64)
+        )
+        totals.append(total)
     return torch.stack([total.cpu() for total in totals])
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from leadline.errors import NotDifferentiable
+from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.user_code import running
 from leadline.jacobian.formats import FORMATS, format_depths
 from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels
 from leadline.jacobian.probes import Tape, backward_norms, cut_open, forward_norms
-from leadline.jacobian.sources import starting_point, with_gradients
+from leadline.jacobian.sources import scalar, starting_point, with_gradients
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate
 
@@ -124,7 +125,11 @@ def gradient(
     NotDifferentiable
         If no gradient exists: integer, empty or detached outputs, empty stages.
     Diverged
-        If an activation is not finite.
+        If an activation is not finite, or the gradient.
+    UsageError
+        If no output bears the name given, or the loss is no scalar.
+    ModelError
+        If the model or the loss raises.
 
     Examples
     --------
@@ -140,9 +145,10 @@ def gradient(
             return model(*given, **named)
 
         def run() -> Tensor:
-            return loss(call()) if loss is not None else starting_point(call(), output)
+            return starting_point(call(), output) if loss is None else scalar(loss(call()))
 
-        chain = find_stages(model, run)
+        with running(type(model).__name__, (inputs, kwargs)):
+            chain = find_stages(model, run)
         generator = torch.Generator().manual_seed(seed)
         tape = _measurable(model, chain, run, seed)
         backward = backward_norms(tape, 1 if loss is not None else probes, generator)
@@ -175,7 +181,10 @@ def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
         names = chain.names(len(means) + 1)
         raise NotDifferentiable(f"no gradient comes back to stage {names[int(np.isnan(means).argmax())]!r}")
     if np.isinf(means).any():
-        raise NotDifferentiable("the gradient overflows on its way back: measure a shallower copy, or model.double()")
+        raise Diverged(
+            "the gradient is not finite on its way back: look for a root or logarithm of 0; if it grew too large, "
+            "measure a shallower copy, or model.double()"
+        )
     return squares
 
 
@@ -220,7 +229,9 @@ def _judged(
 ) -> GradientDepth:
     """Fit the law of growth to the stages that can be measured, and put it into words."""
     if not stages:
-        raise NotDifferentiable("the model has a single boundary, so nothing to compare a gradient with")
+        raise NotDifferentiable(
+            "there is no stage between the first floating activation and the output: nothing to compare a gradient with"
+        )
     lost = [stage.name for stage, alive in zip(stages, usable, strict=False) if not alive]
     alive = usable[:-1] & usable[1:]
     if not alive.any():

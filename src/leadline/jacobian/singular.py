@@ -14,7 +14,7 @@ from leadline.errors import UsageError
 from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.eager import jacobian
 from leadline.jacobian.golub_kahan import largest
-from leadline.jacobian.operators import Operator
+from leadline.jacobian.operators import Cast, Operator
 from leadline.results import Estimate, Status
 
 DENSE_BELOW = 256
@@ -99,33 +99,35 @@ def spectrum(
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
     inputs = (x,) if isinstance(x, Tensor) else tuple(x)
-    A = f if isinstance(f, Operator) else jacobian(f, *inputs, products=16 * k, output=output, seed=seed)
+    of = f if isinstance(f, Operator) else jacobian(f, *inputs, products=16 * k, output=output, seed=seed)
+    eps = torch.finfo(of.dtype).eps
+    A = Cast(of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
     generator = torch.Generator().manual_seed(seed)
     if min(A.shape) <= max(DENSE_BELOW, 4 * k):
-        return _exact(A, k, probes, seed)
-    tolerance = tolerance or torch.finfo(A.dtype).eps ** 0.6
+        return _exact(A, k, probes, seed, eps)
+    tolerance = tolerance or eps**0.6
     found = largest(A, k, tolerance=tolerance, generator=generator, block=block)
     spread = density(A, probes=probes, generator=generator, seed=seed) if probes else None
     return Spectrum(
         values=found.values,
-        errors=found.residuals + _rounding(A, found.values),
+        errors=found.residuals + _rounding(A, found.values, eps),
         status=Status.ESTIMATE,
         shape=A.shape,
         frobenius=frobenius(found.probes, min(A.shape), float(found.values[0]), seed),
         density=spread,
-        method=f"block Golub-Kahan, {found.products} products ({_made(A)})",
+        method=f"block Golub-Kahan, {found.products} products ({_made(of)})",
         seed=seed,
     )
 
 
-def _exact(A: Operator, k: int, probes: int, seed: int) -> Spectrum:
+def _exact(A: Operator, k: int, probes: int, seed: int, eps: float) -> Spectrum:
     """Form the matrix, and take all its singular values."""
     values = torch.linalg.svdvals(A.dense())
     everything = torch.cat([values, values.new_zeros(A.shape[1] - len(values))]).double().cpu()
     spread = Density(everything[None], torch.full_like(everything, 1 / len(everything))[None], seed) if probes else None
     return Spectrum(
         values=values[:k],
-        errors=_rounding(A, values).expand(len(values[:k])),
+        errors=_rounding(A, values, eps).expand(len(values[:k])),
         status=Status.PROVED,
         shape=A.shape,
         frobenius=Estimate(float(torch.linalg.vector_norm(values)), 0.0, 1, None),
@@ -135,9 +137,9 @@ def _exact(A: Operator, k: int, probes: int, seed: int) -> Spectrum:
     )
 
 
-def _rounding(A: Operator, values: Float[Tensor, "k"]) -> Float[Tensor, ""]:
+def _rounding(A: Operator, values: Float[Tensor, "k"], eps: float) -> Float[Tensor, ""]:
     """Return the backward error of the computation: a modest multiple of the unit roundoff of the largest value."""
-    backward_error: Tensor = values.max() * torch.finfo(A.dtype).eps * 4 * max(A.shape) ** 0.5
+    backward_error: Tensor = values.max() * eps * 4 * max(A.shape) ** 0.5
     return backward_error
 
 

@@ -41,6 +41,22 @@ def starting_point(output: Any, name: str | None = None) -> Tensor:
     return tensor
 
 
+def scalar(loss: Any) -> Tensor:
+    """Return a loss, if a gradient can start from it.
+
+    Raises
+    ------
+    UsageError
+        If it is no tensor of one number.
+    NotDifferentiable, Diverged
+        As `starting_point`.
+    """
+    if not isinstance(loss, Tensor) or loss.ndim:
+        kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UsageError(f"a loss is a tensor of one number and no axes, not {kind}: add .mean() or .sum()")
+    return starting_point(loss)
+
+
 def starting_position(output: Any, name: str | None = None) -> int:
     """Return the position, among the leaves of the output at a path, of the first that is differentiable."""
     chosen = output if name is None else _named(output, name)
@@ -78,7 +94,7 @@ def _why_not(output: Any) -> str:
     if not any(t.is_floating_point() for t in tensors):
         kinds = ", ".join(sorted({str(t.dtype) for t in tensors}))
         return f"the output is {kinds}, which has no derivative: return the logits before it"
-    return "the output is detached from inputs and parameters: look for detach() or no_grad in forward"
+    return "the output is a constant, or detached from inputs and parameters: look for detach() or no_grad in forward"
 
 
 def with_gradients(tree: Any) -> Any:

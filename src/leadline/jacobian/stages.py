@@ -86,7 +86,8 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     used = [i for i in range(len(calls)) if flow.depends(end, i)]
     best = _best_blocks(calls, _blocks(calls, used, flow), flow, end) or _longest(calls, _layers(calls, used), flow)
     if len(best) < 2:
-        entry = next((call for call in calls if call.path and call.outputs and not call.inputs), None)
+        sources = (call for call in calls if call.path and call.outputs and not call.inputs)
+        entry = next((call for call in sources if end not in call.outputs.values()), None)
         return Chain(source=(entry.path, entry.nth) if entry else None)
     return Chain(
         calls=tuple((calls[i].path, calls[i].nth) for i in best),

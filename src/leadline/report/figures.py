@@ -33,6 +33,8 @@ def curve_svg(block: Curve) -> str:
         axes.plot(block.x, values, marker=".", markersize=3, linewidth=1.4, color=_PALETTE[1 + index % 6], label=name)
     if block.log_y:
         axes.set_yscale("log")
+    if all(float(x).is_integer() for x in block.x):
+        axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(block.x_label)
     axes.set_ylabel(block.y_label)
     axes.spines[["top", "right"]].set_visible(False)

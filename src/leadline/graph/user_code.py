@@ -1,0 +1,94 @@
+"""The user's own code: what it raises, as one sentence, and which of its lines did it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from leadline.errors import LeadlineError, ModelError
+
+_PACKAGE = Path(__file__).parents[1]
+_MODELS = ("zoo", "ops")
+"""The rooms of leadline whose lines are a model's."""
+
+
+@contextmanager
+def running(name: str, inputs: Any) -> Iterator[None]:
+    """Run a model or function of the user's: whatever it raises becomes one `ModelError`.
+
+    Raises
+    ------
+    ModelError
+        With the name, the shapes of the inputs, the line, and the input that is empty, if one is.
+
+    Examples
+    --------
+    >>> with running("f", ()):
+    ...     raise ValueError("too short")
+    Traceback (most recent call last):
+        ...
+    leadline.errors.ModelError: f raised ValueError on inputs of shape []: too short
+    """
+    try:
+        yield
+    except LeadlineError:
+        raise
+    except Exception as error:
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {error}"
+        raise ModelError(said + raised_at(error) + hint_of_empty(inputs)) from error
+
+
+def hint_of_empty(inputs: Any) -> str:
+    """Say which input has no elements, as the end of an error message; nothing if all have some.
+
+    Examples
+    --------
+    >>> import torch
+    >>> hint_of_empty({"x": torch.ones(2), "y": torch.ones(0, 3)})
+    '; the input of shape (0, 3) has no elements: give longer inputs'
+    """
+    empty = (leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.numel() == 0)
+    first = next(empty, None)
+    return "" if first is None else f"; the input of shape {tuple(first.shape)} has no elements: give longer inputs"
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the user's line that an error comes from, as `` (file:line)``; nothing if there is none."""
+    line = users_line([(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)])
+    return f" ({line})" if line else ""
+
+
+def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
+    """Return the innermost line, ``file:line``, outside torch and leadline; torch's if there is no other."""
+    written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
+    outside = [frame for frame in written if "/torch/" not in frame[0]]
+    chosen = (outside or written)[-1:]
+    return f"{shortened(chosen[0][0])}:{chosen[0][1]}" if chosen else None
+
+
+def shortened(file: str) -> str:
+    """Return a file's path as it is read: from the working directory or its package's, whichever is shorter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> shortened(torch.nn.modules.linear.__file__)
+    'torch/nn/modules/linear.py'
+    """
+    path = Path(file)
+    roots = (root for root in (Path.cwd(), *map(Path, sys.path)) if root.is_absolute() and path.is_relative_to(root))
+    return min((str(path.relative_to(root)) for root in roots), key=len, default=file)
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file is leadline's, and not a model's."""
+    path = Path(file)
+    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
