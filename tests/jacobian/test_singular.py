@@ -108,12 +108,12 @@ def test_coinciding_and_vanishing_values_are_all_found(values):
 def test_splitting_a_block_is_exact(n, j, b, rank, seed):
     torch.manual_seed(seed)
     j = min(j, n - 1)
-    Q = torch.linalg.qr(torch.randn(n, j, dtype=torch.float64))[0]
-    X = torch.randn(n, min(rank, b), dtype=torch.float64) @ torch.randn(min(rank, b), b, dtype=torch.float64)
+    Q = torch.linalg.qr(torch.randn(n, j, dtype=torch.float64))[0].T
+    X = torch.randn(b, min(rank, b), dtype=torch.float64) @ torch.randn(min(rank, b), n, dtype=torch.float64)
     F, H, S = orthonormalised(X, Q)
-    torch.testing.assert_close(Q @ H + F @ S, X, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(F.T @ F, torch.eye(F.shape[1], dtype=torch.float64), rtol=0, atol=1e-12)
-    torch.testing.assert_close(Q.T @ F, torch.zeros(j, F.shape[1], dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(H @ Q + S @ F, X, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(F @ F.T, torch.eye(len(F), dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(F @ Q.T, torch.zeros(len(F), j, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_small_jacobians_are_exact_and_say_so():

@@ -8,8 +8,7 @@ import sympy
 import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import NORTH_AND_WEST, H, W, grid_recurrence, same_law
-from leadline.claims.pictures import Rows
+from leadline.claims.grids import NORTH_AND_WEST, H, W, grid_recurrence, per_point, same_law
 from leadline.claims.proof import exhausted
 from leadline.domains import count
 from leadline.recurrence.connections import connections, count_at, in_region
@@ -32,16 +31,18 @@ def settle(of: GridCount, effort: Effort) -> Evidence:
         for k in (1, 2, 3)
     ]
     statement = "d layers of an MDRNN have d k²(3HW - H - W) connections, initial states apart"
-    inner = in_region(connections(grid_recurrence(of.taps, 1)))
+    layer = grid_recurrence(of.taps, 1)
+    inner = in_region(connections(layer))
     share = sympy.limit(sympy.limit(inner / (H * W), H, sympy.oo), W, sympy.oo)
     return Evidence(
         claimed=(same_law(statement, cases),),
         aside=(_real(of, effort),),
         quantities=(
             exact("k = 1, d = 1, 28 × 28", int(inner.subs({H: 28, W: 28}))),
+            exact("one layer", f"k²({inner})"),
             exact("a cell of a large grid has so many times k²", str(share)),
         ),
-        picture=Rows(("layer", "connections"), (("MDRNN", f"k²({inner})"),), "Connections of one layer"),
+        picture=per_point({"MDRNN": layer}, "without borders", 3),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import sympy
@@ -10,6 +10,8 @@ import torch
 
 from leadline.claims.claim import Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
+from leadline.claims.pictures import Lines
+from leadline.recurrence.connections import connections, count_at
 from leadline.recurrence.depth import Depth, symbol
 from leadline.recurrence.examples import layered
 from leadline.recurrence.ir import Contraction, Input, Offset, System, Tap, Variable
@@ -92,6 +94,18 @@ def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]
             return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
         seen.append(f"{label}: {sympy.factor_terms(found)}")
     return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))
+
+
+def per_point(systems: Mapping[str, System], without_borders: str, limit: float) -> Lines:
+    """Draw how many connections a point of a square grid has, at width 1, beside their number without borders."""
+    sides = range(1, 29)
+    series = []
+    for name, system in systems.items():
+        law = connections(system)
+        series.append((name, tuple(count_at(law, system, {"h": n, "w": n}) / n**2 for n in sides)))
+    series.append((without_borders, (limit,) * len(sides)))
+    caption = "Connections of one layer for each point of a square: borders cut some"
+    return Lines(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
 
 
 def _at_eight(label: str, claimed: sympy.Expr, found: sympy.Expr) -> dict[str, int | float | str]:

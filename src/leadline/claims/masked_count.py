@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import H, W, convolutions, mask, same_law
-from leadline.claims.pictures import Rows
+from leadline.claims.grids import H, W, convolutions, mask, per_point, same_law
 from leadline.claims.proof import exhausted
 from leadline.domains import count
 from leadline.recurrence.connections import connections, count_at, in_region, region
@@ -36,22 +35,20 @@ def settle(of: MaskedCount, effort: Effort) -> Evidence:
         for k in (1, 2, 3)
     ]
     statement = "a 3 × 3 layer of mask A has k²(4HW - 3H - 3W + 2) connections, of mask B k²(5HW - 3H - 3W + 2)"
-    inner = in_region(connections(convolutions([of.first])))
+    systems = {"mask A": convolutions([of.first]), "mask B": convolutions([of.later])}
+    inner = in_region(connections(systems["mask A"]))
     return Evidence(
         claimed=(_without_borders(of),),
         instead=(same_law(statement, laws), _tap_by_tap(of), _real(of, effort)),
         quantities=(
             exact("mask A, k = 1, 28 × 28", int(inner.subs({H: 28, W: 28}))),
             exact("the paper there", 4 * 28 * 28),
-        ),
-        picture=Rows(
-            ("layer", "connections", "holds from"),
-            tuple(
-                (name, f"k²({in_region(connections(system))})", _from(system))
-                for name, system in (("mask A", convolutions([of.first])), ("mask B", convolutions([of.later])))
+            *(
+                exact(f"{name}, {_from(system)}", f"k²({in_region(connections(system))})")
+                for name, system in systems.items()
             ),
-            "Connections of one layer",
         ),
+        picture=per_point(systems, "the paper", 4),
     )
 
 

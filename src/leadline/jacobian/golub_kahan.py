@@ -24,6 +24,9 @@ from torch import Tensor
 
 from leadline.jacobian.operators import Operator
 
+NEARLY_LOST = 0.1
+"""What is left of a direction, relative to the block, beneath which rounding errors along the basis have grown."""
+
 
 @dataclass(frozen=True)
 class Ritz:
@@ -47,32 +50,54 @@ class Ritz:
     probes: Float[Tensor, "b"]
 
 
-class Bases:
-    """The two bases and the projection between them, one block at a time."""
+class Basis:
+    """Orthonormal rows, one vector each, in memory that doubles as they become more."""
 
-    def __init__(self, A: Operator, start: Float[Tensor, "n b"]) -> None:
+    def __init__(self, like: Tensor, n: int) -> None:
+        self._rows, self.size = like.new_empty(8, n), 0
+
+    @property
+    def rows(self) -> Float[Tensor, "j n"]:
+        """All vectors so far."""
+        return self._rows[: self.size]
+
+    def append(self, block: Float[Tensor, "b n"]) -> None:
+        """Take more vectors."""
+        end = self.size + len(block)
+        if end > len(self._rows):
+            self._rows = torch.cat([self.rows, self._rows.new_empty(max(end, self.size), self._rows.shape[1])])
+        self._rows[self.size : end] = block
+        self.size = end
+
+
+class Bases:
+    """The two bases and the projection between them, one block at a time; vectors are rows, to be read in one go."""
+
+    def __init__(self, A: Operator, start: Float[Tensor, "b n"]) -> None:
         m, n = A.shape
         self.A, self.products = A, 0
-        self.V, self.U = start.new_zeros(n, 0), start.new_zeros(m, 0)
+        self.V, self.U = Basis(start, n), Basis(start, m)
         self.B = start.new_zeros(0, 0)
-        self.next, _, _ = orthonormalised(start, self.V)
+        self.next, _, _ = orthonormalised(start, self.V.rows)
         self.residual, self.last = start.new_zeros(0, 0), 0
         self.probes = start.new_zeros(0)
 
     def grow(self, limit: int) -> None:
         """Take the next block into V, its image into U, and find the block after it."""
-        block = self.next[:, : limit - self.V.shape[1]]
-        image = self.A.matmat(block)
-        if not self.V.shape[1]:
-            self.probes = image.square().sum(dim=0)
-        left, against, within = orthonormalised(image, self.U)
-        rows = torch.cat([self.B, self.B.new_zeros(left.shape[1], self.B.shape[1])])
-        self.B = torch.cat([rows, torch.cat([against, within])], dim=1)
-        self.V, self.U = torch.cat([self.V, block], dim=1), torch.cat([self.U, left], dim=1)
-        back = self.A.rmatmat(left) if left.shape[1] else self.V.new_zeros(len(self.V), 0)
-        self.next, _, self.residual = orthonormalised(back, self.V)
-        self.products += block.shape[1] + left.shape[1]
-        self.last = left.shape[1]
+        block = self.next[: limit - self.V.size]
+        image = self.A.matmat(block.T).T
+        if not self.V.size:
+            self.probes = image.square().sum(dim=1)
+        left, against, within = orthonormalised(image, self.U.rows)
+        rows = torch.cat([self.B, self.B.new_zeros(len(left), self.B.shape[1])])
+        self.B = torch.cat([rows, torch.cat([against.T, within.T])], dim=1)
+        self.V.append(block)
+        self.U.append(left)
+        back = self.A.rmatmat(left.T).T if len(left) else block.new_zeros(0, block.shape[1])
+        self.next, _, residual = orthonormalised(back, self.V.rows)
+        self.residual = residual.T
+        self.products += len(block) + len(left)
+        self.last = len(left)
 
     def ritz(self) -> tuple[Float[Tensor, "j"], Float[Tensor, "r j"]]:
         """Return the singular values of B, and the residual of each in the basis of the next block."""
@@ -101,7 +126,7 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
 
     def fresh() -> Tensor:
         drawn = torch.randn(n, min(block or k, n), generator=generator, dtype=torch.float64)
-        return drawn.to(dtype=A.dtype, device=A.device)
+        return drawn.T.to(dtype=A.dtype, device=A.device)
 
     bases = Bases(A, fresh())
     noise = 10 * torch.finfo(A.dtype).eps
@@ -112,13 +137,11 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
         values, residuals = values[:k], torch.linalg.vector_norm(remainders[:, :k], dim=0)
         enough = torch.clamp(tolerance * values, min=noise * float(values[0]) if len(values) else 0.0)
         settled = len(values) >= k and bool((errors <= enough).all())
-        exhausted = bases.next.shape[1] == 0
-        if (
-            exhausted and len(values) < k and bases.V.shape[1] < n
-        ):  # a small block cannot span what coincides more often
-            bases.next, _, _ = orthonormalised(fresh(), bases.V)
+        exhausted = len(bases.next) == 0
+        if exhausted and len(values) < k and bases.V.size < n:  # a small block cannot span what coincides more often
+            bases.next, _, _ = orthonormalised(fresh(), bases.V.rows)
             continue
-        if settled or exhausted or bases.V.shape[1] >= n:
+        if settled or exhausted or bases.V.size >= n:
             return Ritz(_padded(values, min(k, n)), _padded(residuals, min(k, n)), bases.products, bases.probes)
 
 
@@ -141,22 +164,30 @@ def shortfall(values: Float[Tensor, "j"], remainders: Float[Tensor, "r j"], k: i
 
 
 def orthonormalised(
-    X: Float[Tensor, "n b"], Q: Float[Tensor, "n j"]
-) -> tuple[Float[Tensor, "n r"], Float[Tensor, "j b"], Float[Tensor, "r b"]]:
-    """Split ``X = Q H + F S``, F orthonormal and orthogonal to Q; directions lost to rounding are dropped from F."""
+    X: Float[Tensor, "b n"], Q: Float[Tensor, "j n"]
+) -> tuple[Float[Tensor, "r n"], Float[Tensor, "b j"], Float[Tensor, "b r"]]:
+    """Split ``X = H Q + S F``, the rows of F orthonormal and orthogonal to Q's; those lost to rounding are dropped."""
     scale = float(torch.linalg.vector_norm(X)) if X.numel() else 0.0
-    H = Q.T @ X
-    rest = X - Q @ H
-    correction = Q.T @ rest
-    rest, H = rest - Q @ correction, H + correction
-    F, S = torch.linalg.qr(rest)
-    if bool((S.diagonal().abs() <= 1e-3 * scale).any()):
-        F, values, mixing = torch.linalg.svd(rest, full_matrices=False)
+    H = X @ Q.T
+    rest = X - H @ Q
+    correction = rest @ Q.T
+    rest, H = rest - correction @ Q, H + correction
+    F, S = _rows_split(rest)
+    least = float(S.diagonal().abs().min()) if S.numel() else 0.0
+    if least <= 1e-3 * scale:
+        mixing, values, F = torch.linalg.svd(rest, full_matrices=False)
         alive = values > 100 * torch.finfo(X.dtype).eps * scale
-        F, S = F[:, alive], values[alive, None] * mixing[alive]
-    # A direction that was nearly lost carries rounding errors along Q: remove them once more.
-    F, turn = torch.linalg.qr(F - Q @ (Q.T @ F))
-    return F, H, turn @ S
+        F, S = F[alive], mixing[:, alive] * values[alive]
+    if least <= NEARLY_LOST * scale:  # it carries rounding errors along Q: remove them once more
+        F, turn = _rows_split(F - (F @ Q.T) @ Q)
+        S = S @ turn
+    return F, H, S
+
+
+def _rows_split(X: Float[Tensor, "b n"]) -> tuple[Float[Tensor, "r n"], Float[Tensor, "b r"]]:
+    """Split ``X = S F``, F with orthonormal rows."""
+    F, S = torch.linalg.qr(X.T)
+    return F.T, S.T
 
 
 def _padded(values: Float[Tensor, "i"], length: int) -> Float[Tensor, "j"]:
