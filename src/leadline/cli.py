@@ -180,7 +180,8 @@ def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) 
     drawn = draw(trained, n, given=given, **how)
     path = out or run / f"samples-{how['seed']}{'.png' if drawn.rate is None else '.wav'}"
     write_samples(drawn, path)
-    print(f"{path}: {n} samples in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
+    many = "1 sample" if n == 1 else f"{n} samples"
+    print(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
 
 
 @cli.command()

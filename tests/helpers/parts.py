@@ -304,7 +304,7 @@ def routings(draw: st.DrawFn, T: int, ahead: int) -> Part:  # noqa: ARG001
         "scatter": lambda x: torch.zeros_like(x).scatter(dim, x.argsort(dim), x),
         "top-k mask": lambda x: torch.zeros_like(x).scatter(dim, x.topk(k, dim).indices, 1.0) * x,
         "argmax one-hot": lambda x: (
-            F.one_hot(x.argmax(dim), x.shape[dim]).to(x.dtype).sum(1, keepdim=True) @ x.mT @ x
+            (F.one_hot(x.argmax(1), x.shape[1]).to(x.dtype).sum(1, keepdim=True) @ x).expand(x.shape)
             if dim == 1
             else F.one_hot(x.argmax(2), C).to(x.dtype)
         ),

@@ -55,8 +55,8 @@ def _content(drawn: Drawn, suffix: str) -> bytes:
     if suffix == ".png" and drawn.rate is None:
         return pictures_png(Pictures(drawn.pictures(), "samples"))
     if suffix == ".wav" and drawn.rate is not None:
-        pause = np.zeros((len(drawn.symbols), round(_PAUSE * drawn.rate)))
-        joined = np.concatenate([drawn.waves(), pause], axis=1).ravel()
-        return wave_bytes(Wave(joined, drawn.rate, "samples"))
+        pause = round(_PAUSE * drawn.rate)
+        joined = np.pad(drawn.waves(), ((0, 0), (0, pause))).ravel()
+        return wave_bytes(Wave(joined[: len(joined) - pause], drawn.rate, "samples"))
     fitting = ".png" if drawn.rate is None else ".wav"
     raise UsageError(f"samples of this model go to {fitting} or .npy files, not {suffix or 'a file without suffix'}")
