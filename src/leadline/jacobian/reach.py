@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.user_code import running
-from leadline.jacobian.formats import FORMATS, format_depths
+from leadline.jacobian.formats import format_depths
 from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels
 from leadline.jacobian.probes import Tape, backward_norms, cut_open, forward_norms
@@ -75,7 +75,7 @@ class GradientDepth:
         ``"unknown"``; the same in plain words.
     underflow_depth
         For each number format the first depth at which a gradient of size 1 is lost, to zero or to infinity by the
-        sign of the rate; None if it never is.
+        sign of the rate; None if it never is. Empty where no law is known.
     method, mode, dtype, seed
         How forward gains were taken; the mode and number format that the model ran in; the seed of the probes.
     """
@@ -245,7 +245,7 @@ def _judged(
     law = fit_law(settled, first=start + window.start + 1, resolution=8 * torch.finfo(dtype).eps)
     rate = fit_rate(settled, seed)
     kind = _kind(law, rate, len(stages))
-    depths = format_depths(law) if kind != "unknown" else dict.fromkeys(FORMATS)
+    depths = format_depths(law) if kind != "unknown" else {}
     measured = [stage for stage, is_alive in zip(stages, alive, strict=True) if is_alive]
     verdict = _in_words(kind, law, rate, measured, increments, depths)
     if lost:

@@ -140,6 +140,7 @@ def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
         ("verdict", gradient.verdict, "estimate"),
         ("log rate a stage", str(gradient.rate), f"seed {gradient.seed}"),
         ("law", str(gradient.law), "95 % interval"),
+        *(() if gradient.underflow_depth else (("lost at depth", "unknown, as the law is", ""),)),
         *(
             (f"lost in {name} at depth", "never, at this rate" if depth is None else whole(depth), "from the law")
             for name, depth in gradient.underflow_depth.items()
