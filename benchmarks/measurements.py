@@ -69,6 +69,7 @@ def placed(placement: str, width: int, batch: int, depth: int, seeds: int) -> tu
     norms, rates = [], []
     for seed in range(seeds):
         torch.manual_seed(seed)
+        # placements come from the table as words, which the configuration checks
         model = BatchNormNet(BatchNormConfig(depth, width, placement))  # type: ignore[arg-type]
 
         def states(x: Tensor, model: BatchNormNet = model) -> list[Tensor]:
@@ -129,6 +130,7 @@ def tanh_squares(n: int, depth: int, draws: int, point: tuple[float, float], *, 
     """Return those of the Jacobian of a tanh network whose variance stays at its fixed point ``(σ_w², q)``."""
     (variance, q), init = point, "orthogonal" if orthogonal else "gaussian"
     bias = q - variance * normal_mean(lambda u: torch.tanh(u) ** 2, q)
+    # mypy widens the chosen literal to a string
     config = MLPConfig(layers=depth, width=n, sigma_w=math.sqrt(variance), sigma_b=math.sqrt(bias), init=init)  # type: ignore[arg-type]
     found = []
     for seed in range(draws):

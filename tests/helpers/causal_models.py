@@ -5,8 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def convolutions(dilation: int) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Settings of one to three layers of a `Conv1dNet`, dilated by at most so much."""
+    layer = {
+        "kernel": st.integers(1, 3),
+        "dilation": st.integers(1, dilation),
+        "groups": st.sampled_from([1, 2, 4]),
+        "pad": st.sampled_from(["crop", "cat", "pad"]),
+        "normed": st.booleans(),
+        "shift": st.booleans(),
+    }
+    return st.lists(st.fixed_dictionaries(layer), min_size=1, max_size=3)
 
 
 class Conv1dNet(nn.Module):

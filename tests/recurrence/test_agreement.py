@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet
+from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from helpers.element_graph import brute_force
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -151,20 +151,7 @@ def test_both_levels_agree_on_borders(name: str) -> None:
 
 
 @given(
-    st.lists(
-        st.fixed_dictionaries(
-            {
-                "kernel": st.integers(1, 3),
-                "dilation": st.integers(1, 4),
-                "groups": st.sampled_from([1, 2, 4]),
-                "pad": st.sampled_from(["crop", "cat", "pad"]),
-                "normed": st.booleans(),
-                "shift": st.booleans(),
-            }
-        ),
-        min_size=1,
-        max_size=3,
-    ),
+    convolutions(4),
     st.integers(2, 12),
 )
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet
+from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -54,20 +54,7 @@ def test_zoo_streams_equal_the_forward_pass_and_the_naive_sampler(name: str) -> 
 
 
 @given(
-    st.lists(
-        st.fixed_dictionaries(
-            {
-                "kernel": st.integers(1, 3),
-                "dilation": st.integers(1, 7),
-                "groups": st.sampled_from([1, 2, 4]),
-                "pad": st.sampled_from(["crop", "cat", "pad"]),
-                "normed": st.booleans(),
-                "shift": st.booleans(),
-            }
-        ),
-        min_size=1,
-        max_size=3,
-    ),
+    convolutions(7),
     st.integers(1, 3),
     st.integers(2, 17),
     st.integers(1, 6),

@@ -135,6 +135,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "paper": finding.paper,
         "tests": [{"role": role} | _outcome(outcome) for role, outcome in _outcomes(finding)],
         "figures": [_quantity(quantity) for quantity in finding.evidence.quantities],
+        # each claim has a dataclass of its own, which mypy knows as an object
         "mathematics": asdict(finding.mathematics),  # type: ignore[call-overload]
         "full": finding.effort.full,
         "seed": finding.effort.seed,

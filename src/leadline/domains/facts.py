@@ -108,6 +108,7 @@ def evaluate(node: Node, values: Callable[[Ref], Tensor], **replaced: Any) -> tu
     """Compute a node on the CPU from its arguments' values; `replaced` are arguments to exchange, by name."""
     assert node.target is not None
     kwargs = {key: _on_cpu(substitute(argument, values)) for key, argument in node.kwargs.items()}
+    # torch declares targets as callables; those that are traced are operators with a schema
     names = [a.name for a in node.target._schema.arguments]  # type: ignore[attr-defined]
     args = [
         replaced.pop(name) if name in replaced else _on_cpu(substitute(argument, values))

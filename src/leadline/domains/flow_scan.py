@@ -69,6 +69,7 @@ def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]
     ends = []
     for i, meta in enumerate(node.outputs[1:]):
         assert meta is not None
+        # the condition asks f[i] itself, which mypy does not carry to its second use
         ends.append(_joined([None if f[i] is None else f[i].expand(meta.shape[1:]).unsqueeze(0) for f in finals], 0))  # type: ignore[union-attr]
     return (out, *ends)
 

@@ -28,6 +28,7 @@ from leadline.graph.ops import Kind
 Look: TypeAlias = Lookup[Interval]
 
 
+# rules have one signature, whether they look at operands or not
 def top(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
     """Return the whole line: sound for any operation."""
     return tuple(whole(meta.shape if meta else ()) for meta in node.outputs)
@@ -201,6 +202,7 @@ def _reduction(node: Node, look: Look) -> tuple[Interval, ...]:
     return (outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0)),)
 
 
+# bounded whatever it is given
 def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
     return (within(node.shape, -math.inf, 0.0) if "log" in node.op else within(node.shape, 0.0, 1.0),)
 

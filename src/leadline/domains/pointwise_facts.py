@@ -12,6 +12,7 @@ from leadline.domains.engine import Lookup
 from leadline.domains.facts import UNKNOWN, Facts, evaluate, partial
 from leadline.graph.ir import Node, Ref
 
+# tables of words are read better than lists of strings
 _COPIES = frozenset(
     "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905
 )
@@ -155,6 +156,7 @@ def _exponential(x: Facts, node: Node, floor: float) -> Facts:
     assert offset is not None
     value = torch.zeros_like(offset)
     if x.value is not None:
+        # x.value was asked for above; a lambda forgets it
         computed = evaluate(node, lambda _: x.value)[0]  # type: ignore[arg-type,return-value]
         assert computed is not None
         value = torch.where(gone, torch.zeros_like(computed), computed)
