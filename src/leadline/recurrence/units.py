@@ -13,7 +13,18 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from leadline.domains.pointwise_facts import KEEP_ZERO
-from leadline.recurrence.ir import Attention, Contraction, Equation, Input, Lookup, Pointwise, Reduction, System, Tap
+from leadline.recurrence.ir import (
+    Attention,
+    Contraction,
+    Equation,
+    Input,
+    Lookup,
+    Operand,
+    Pointwise,
+    Reduction,
+    System,
+    Tap,
+)
 from leadline.recurrence.regions import NOWHERE, Region, intersection, moved, union, whole
 
 _ZERO_OF_ZEROS = KEEP_ZERO | frozenset(["copy", "clone", "contiguous", "to", "_to_copy", "type_as", "concat"])
@@ -186,8 +197,8 @@ def _read_by(equation: Equation, used: Sequence[Region]) -> list[tuple[Tap, Sequ
     return [(tap, used) for tap in equation.taps]
 
 
-def _width(operand: object) -> int:
-    return len(operand.channels) if isinstance(operand, Tap) else operand.values.shape[-1]  # type: ignore[attr-defined]
+def _width(operand: Operand) -> int:
+    return len(operand.channels) if isinstance(operand, Tap) else int(operand.values.shape[-1])
 
 
 def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:
