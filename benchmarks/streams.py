@@ -30,7 +30,7 @@ from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
 from leadline.sampling.instructions import INSTRUCTION, OP, Op
 from leadline.sampling.kernels import multiply_row, multiply_rows
-from leadline.sampling.lanes import fma, lanes, load, store
+from leadline.sampling.lanes import LINE, fma, lanes, load, store
 from leadline.sampling.plan import Plan
 from leadline.sampling.program import assemble
 
@@ -145,7 +145,7 @@ class Ceiling:
 
     def multiply_add(self, times: int) -> None:
         """Do as many multiply-adds as the products of one row have, on registers."""
-        each = 6 * lanes(self.memory)
+        each = 6 * LINE // self.memory.itemsize
         _multiply_adds(self.memory[self.length :], times * sum(m.numel() for _, m in self.torch) // each)
 
     def read(self, times: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,7 +17,9 @@ from leadline.sampling import interpreter
 from leadline.sampling.instructions import (
     BATCH,
     BEGIN,
+    CLASSES,
     END,
+    FED,
     FRAME,
     HEIGHT,
     INPUT,
@@ -35,6 +40,8 @@ from leadline.sampling.plan import Plan
 from leadline.sampling.program import LINE, assemble
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from leadline.sampling.plan import Points
@@ -42,8 +49,8 @@ if TYPE_CHECKING:
 _TYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
-_Drawing: TypeAlias = "tuple[int, int, NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64], float]"
-_NO_DRAWING: _Drawing = 1, 1, np.zeros((1, 0), np.int64), np.zeros((1, 0), np.bool_), np.zeros((1, 0)), 1.0
+_Drawing: TypeAlias = "tuple[int, int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64], float]"
+_NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0), 1.0
 
 
 class NumbaMachine:
@@ -99,11 +106,12 @@ class NumbaMachine:
     def feed(self, values: Tensor, at: int = 0) -> Tensor:
         """Run the fronts of given inputs, all within compiled code; see `Machine.feed`."""
         grid = values.shape[:-2]
-        given = np.ascontiguousarray(values.numpy(), self._memory.dtype).reshape(-1, *values.shape[-2:])
-        found = np.zeros((*given.shape[:2], self.plan.system[self.plan.system.output].channels), given.dtype)
+        given = np.ascontiguousarray(values.numpy(), self._memory.dtype).reshape(-1)
+        shape = *values.shape[:-1], self.plan.system[self.plan.system.output].channels
+        found = np.zeros(math.prod(shape), given.dtype)
         rows, columns = (*grid, 1)[:2]
         self._execute(self.plan.fronts(at, rows), (at + rows, columns), exchange=(at * columns, given, found))
-        return torch.from_numpy(found).reshape(*grid, *found.shape[1:])
+        return torch.from_numpy(found).reshape(shape)
 
     def generate(
         self,
@@ -120,8 +128,7 @@ class NumbaMachine:
             raise UsageError(f"the temperature must be at least 0, got {temperature}")
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k must be at least 1, got {top_k}")
-        flat = symbols.reshape(len(symbols), -1).numpy()
-        held, uniforms = (t.reshape(len(symbols), -1).numpy() for t in (kept, u))
+        flat, held, uniforms = symbols.flatten().numpy(), kept.flatten().byte().numpy(), u.flatten().numpy()
         classes = likelihood.levels
         rows, columns = (*self.plan.schedule.sizes, 1)[:2]
         drawing = lag, top_k or classes, flat, held, uniforms, float(temperature)
@@ -145,20 +152,34 @@ class NumbaMachine:
         UsageError
             If a positional table ends, or a class has no embedding.
         """
-        nothing = self._memory[:0].reshape(0, 0, 0)
+        nothing = self._memory[:0]
         lag, top_k, *arrays = drawing
         origin, given, found = exchange or (0, nothing, nothing)
         frame = self._frame
-        frame[[BEGIN, END, HEIGHT, WIDTH, LAG, TOP_K, ORIGIN]] = *fronts, *grid, lag, top_k, origin
-        status, where = interpreter.execute(
-            frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
-            np.zeros(classes, np.int64), given, found,
-        )  # fmt: skip
+        frame[[BEGIN, END, HEIGHT, WIDTH]] = *fronts, *grid
+        frame[[LAG, CLASSES, TOP_K, FED, ORIGIN]] = lag, classes, top_k, exchange is not None, origin
+        with _no_collection():
+            status, where = interpreter.execute(
+                frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
+                np.zeros(classes, np.int64), given, found,
+            )  # fmt: skip
         if status == 1:
             place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the collector rest: a first call compiles, and looking through what that makes takes a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:

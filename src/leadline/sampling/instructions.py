@@ -44,9 +44,9 @@ class Op(IntEnum):
 # linear form, and the step from one point to the next), and what the program needs.
 (
     BEGIN, END, HEIGHT, WIDTH, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH, OUTPUT, INPUT,
-    LAG, TOP_K, ORIGIN,
-) = range(17)  # fmt: skip
-FRAME = 17
+    LAG, CLASSES, TOP_K, FED, ORIGIN,
+) = range(19)  # fmt: skip
+FRAME = 19
 
 # Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
 # n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at

@@ -18,10 +18,12 @@ from leadline.sampling.instructions import (
     BATCH,
     BEGIN,
     CHANNELS,
+    CLASSES,
     COLUMNS,
     COUNT,
     DELAY,
     END,
+    FED,
     FILL,
     FIRST,
     FURTHER,
@@ -60,7 +62,7 @@ from leadline.sampling.kernels import (
     once,
     pass_through,
 )
-from leadline.sampling.lanes import get, put
+from leadline.sampling.lanes import get, larger, numbers, put, smaller
 from leadline.sampling.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
 
 CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT = map(
@@ -83,12 +85,12 @@ def due(frame, front, rows, columns):
         return 0, j, rows if j * sj == front and j < columns else 0
     beyond = front - sj * (columns - 1)
     i = (beyond + si - 1) // si if beyond > 0 else 0
-    last = min(rows - 1, front // si)
+    last = smaller(rows - 1, front // si)
     if sj == 1:
-        return i, front - si * i, max(0, last - i + 1)
+        return i, front - si * i, larger(0, last - i + 1)
     while i <= last and (front - si * i) % sj != 0:
         i += 1
-    return i, (front - si * i) // sj, max(0, (last - i) // step + 1)
+    return i, (front - si * i) // sj, larger(0, (last - i) // step + 1)
 
 
 @compiled
@@ -166,24 +168,25 @@ def draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, tempe
 
     One channel is the logit of 1 against 0.
     """
-    source, target = get(frame, OUTPUT), get(frame, INPUT)
-    bad, classes, channels = -1, len(chosen), get(words, source + CHANNELS)
+    source, target, places = get(frame, OUTPUT), get(frame, INPUT), get(frame, HEIGHT) * get(frame, WIDTH)
+    bad, classes, channels = -1, get(frame, CLASSES), get(words, source + CHANNELS)
     for _ in range(count):
         place = i * get(frame, WIDTH) + j
         read = ((i - 1 + get(frame, LAG)) * get(words, source + COLUMNS) + j) % get(words, source + SLOTS)
         read = get(words, source + BASE) + read * get(words, source + STEP)
         write = get(words, target + BASE) + (place % get(words, target + SLOTS)) * get(words, target + STEP)
         for b in range(get(frame, BATCH)):
-            if not kept[b, place]:
-                p[0] = 0
+            symbol = b * places + place
+            if not get(kept, symbol):
+                put(p, 0, 0)
                 for c in range(channels):
-                    p[classes - channels + c] = get(memory, read + b * get(words, source + STRIDE) + c)
-                drawn = draw(p, classes, uniforms[b, place], temperature, get(frame, TOP_K), chosen)
+                    put(p, classes - channels + c, get(memory, read + b * get(words, source + STRIDE) + c))
+                drawn = draw(p, classes, get(uniforms, symbol), temperature, get(frame, TOP_K), chosen)
                 if drawn < 0:
                     bad = place
                 else:
-                    symbols[b, place] = drawn
-            put(memory, write + b * get(words, target + STRIDE), symbols[b, place])
+                    put(symbols, symbol, drawn)
+            put(memory, write + b * get(words, target + STRIDE), get(symbols, symbol))
         i += get(frame, STEP_I)
         j += get(frame, STEP_J)
     return bad
@@ -193,16 +196,19 @@ def draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, tempe
 @no_type_check
 def exchange(frame, memory, words, operand, i, j, count, values):
     """Copy a front's inputs from `values` (places from the origin on, batch, channels), or its outputs into them."""
+    channels = get(words, operand + CHANNELS)
     for _ in range(count):
         place, number = i * get(frame, WIDTH) + j - get(frame, ORIGIN), i * get(words, operand + COLUMNS) + j
         at = get(words, operand + BASE) + (number % get(words, operand + SLOTS)) * get(words, operand + STEP)
-        for b in range(get(frame, BATCH)):
-            for c in range(get(words, operand + CHANNELS)):
+        place *= get(frame, BATCH) * channels
+        for _ in range(get(frame, BATCH)):
+            for c in range(channels):
                 if operand == get(frame, INPUT):
-                    put(memory, at + c, values[place, b, c])
+                    put(memory, at + c, get(values, place + c))
                 else:
-                    values[place, b, c] = get(memory, at + c)
+                    put(values, place + c, get(memory, at + c))
             at += get(words, operand + STRIDE)
+            place += channels
         i += get(frame, STEP_I)
         j += get(frame, STEP_J)
 
@@ -220,9 +226,12 @@ def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p
     status, where
         0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
     """
+    frame, memory, words, where = numbers(frame), numbers(memory), numbers(words), numbers(where)
+    symbols, kept, uniforms = numbers(symbols), numbers(kept), numbers(uniforms)
+    p, chosen, given, found = numbers(p), numbers(chosen), numbers(given), numbers(found)
     for front in range(get(frame, BEGIN), get(frame, END) + 1):
         i, j, count = due(frame, front, get(frame, HEIGHT), get(frame, WIDTH))
-        if count > 0 and len(given):
+        if count > 0 and get(frame, FED):
             exchange(frame, memory, words, get(frame, INPUT), i, j, count, given)
         elif count > 0:
             bad = draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen)
@@ -238,6 +247,6 @@ def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p
                 return 2, front
             if not perform(frame, memory, words, at, where, points * get(frame, BATCH), y):
                 return 2, front
-        if count > 0 and len(given):
+        if count > 0 and get(frame, FED):
             exchange(frame, memory, words, get(frame, OUTPUT), i, j, count, found)
     return 0, 0

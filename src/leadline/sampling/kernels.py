@@ -23,9 +23,12 @@ from leadline.sampling.lanes import (
     get,
     lane,
     lanes,
+    larger,
     load,
     prefetch,
+    put,
     same,
+    smaller,
     spread,
     store,
     with_lane,
@@ -154,7 +157,7 @@ def multiply_row(memory, words, at, where, many):
     line = lanes(memory)
     for panel in range(0, panels, 4):
         s0, last = panel * line, (panels - 1) * line
-        s1, s2, s3 = min(s0 + line, last), min(s0 + 2 * line, last), min(s0 + 3 * line, last)
+        s1, s2, s3 = smaller(s0 + line, last), smaller(s0 + 2 * line, last), smaller(s0 + 3 * line, last)
         y0 = begin(memory, where, many, 0, s0, bias, addends)
         y1 = begin(memory, where, many, 0, s1, bias, addends)
         y2 = begin(memory, where, many, 0, s2, bias, addends)
@@ -219,7 +222,7 @@ def normalise(memory, at, n):
     """Replace n numbers by their softmax; the rest of the last line is lost."""
     top = get(memory, at)
     for c in range(n):
-        top = max(top, get(memory, at + c))
+        top = larger(top, get(memory, at + c))
     for c in range(0, n, lanes(memory)):
         store(memory, at + c, exponential(load(memory, at + c) - top))
     total = 0.0
@@ -234,16 +237,16 @@ def normalise(memory, at, n):
 def keep(p, n, kept, chosen):
     """Set all but the `kept` largest of n numbers to minus infinity; of equal ones the first are kept."""
     for c in range(n):
-        chosen[c] = 0
+        put(chosen, c, 0)
     for _ in range(kept):
         best = -1
         for c in range(n):
-            if chosen[c] == 0 and (best < 0 or p[c] > p[best]):
+            if get(chosen, c) == 0 and (best < 0 or get(p, c) > get(p, best)):
                 best = c
-        chosen[best] = 1
+        put(chosen, best, 1)
     for c in range(n):
-        if chosen[c] == 0:
-            p[c] = -np.inf
+        if get(chosen, c) == 0:
+            put(p, c, -np.inf)
 
 
 @once
@@ -255,9 +258,9 @@ def draw(p, n, u, temperature, top_k, chosen):
     """
     top = -np.inf
     for c in range(n):
-        if not abs(p[c]) < np.inf:
+        if not abs(get(p, c)) < np.inf:
             return -1
-        top = max(top, p[c])
+        top = larger(top, get(p, c))
     if temperature == 0 or top_k < n:
         keep(p, n, 1 if temperature == 0 else top_k, chosen)
     scale = temperature if temperature > 0 else 1.0
@@ -265,9 +268,9 @@ def draw(p, n, u, temperature, top_k, chosen):
         store(p, c, exponential((load(p, c) - top) / scale))
     below = 0.0
     for c in range(n):
-        below += p[c]
-        p[c] = below
+        below += get(p, c)
+        put(p, c, below)
     c = 0
-    while c < n - 1 and p[c] <= u * below and p[c] < below:
+    while c < n - 1 and get(p, c) <= u * below and get(p, c) < below:
         c += 1
     return c

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LINE = 64  # bytes
 
@@ -47,7 +47,9 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _pointer(context: Any, builder: Any, array: Any, args: Any, to: Any) -> Any:
-    data = cgutils.create_struct_proxy(array)(context, builder, args[0]).data
+    data = args[0]
+    if isinstance(array, types.Array):
+        data = cgutils.create_struct_proxy(array)(context, builder, data).data
     return builder.bitcast(builder.gep(data, [args[1]]), to.as_pointer())
 
 
@@ -66,6 +68,16 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     name = f"llvm.fmuladd.v{a.type.count}f{LINE * 8 // a.type.count}"
     kind = ir.FunctionType(a.type, [a.type] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+@intrinsic
+def numbers(typingctx: Any, array: Any) -> Any:
+    """Return where an array's numbers stand, for `get`, `put`, `load` and `store`: one word in place of an array's seven."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return cgutils.create_struct_proxy(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
 
 
 @intrinsic
@@ -186,66 +198,57 @@ def choose_less(typingctx: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 
 
 @intrinsic
-def _two_to(typingctx: Any, shifted: Any) -> Any:
-    """Return 2^m for whole m, given ``1.5 · 2^mantissa + m``, whose lowest bits are m: moved into the exponent."""
+def exponential(typingctx: Any, x: Any) -> Any:
+    """Return the exponential of lanes: exactly 0 and infinite where it cannot be told from them."""
+    # Written in one piece: a function of functions would be compiled by itself first, for each type of number.
+    shift, low, high = (1.5 * 2**23, -87.0, 88.37) if x.bits == 32 else (1.5 * 2**52, -708.0, 709.43)
+    # ln 2 in two parts: the upper one has few bits, so that its multiples are exact
+    upper, lower, log2e = 0.693359375, -0.00021219444005469057, 1 / math.log(2)
+    terms = 7 if x.bits == 32 else 13  # of the series, as many as the type can tell apart where |r| ≤ ln 2 / 2
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits, exponent = shifted.integers, shifted.bits - 2 - shifted.mantissa
-        moved = builder.shl(builder.bitcast(args[0], bits), _constant(bits, shifted.mantissa))
-        biased = builder.add(moved, _constant(bits, (2**exponent - 1) << shifted.mantissa))
-        return builder.bitcast(biased, args[0].type)
+        (a,), vector, bits = args, args[0].type, x.integers
+        shifted = _multiply_add(builder, a, _constant(vector, log2e), _constant(vector, shift))
+        m = builder.fsub(shifted, _constant(vector, shift))
+        r = _multiply_add(builder, m, _constant(vector, -lower), _multiply_add(builder, m, _constant(vector, -upper), a))
+        total = _constant(vector, 1 / math.factorial(terms))
+        for n in range(terms - 1, -1, -1):
+            total = _multiply_add(builder, total, r, _constant(vector, 1 / math.factorial(n)))
+        # 2^m for whole m, given 1.5 · 2^mantissa + m, whose lowest bits are m: moved into the exponent
+        moved = builder.shl(builder.bitcast(shifted, bits), _constant(bits, x.mantissa))
+        biased = builder.add(moved, _constant(bits, (2 ** (x.bits - 2 - x.mantissa) - 1) << x.mantissa))
+        value = builder.fmul(total, builder.bitcast(biased, vector))
+        none, infinite = _constant(vector, 0.0), _constant(vector, math.inf)
+        value = builder.select(builder.fcmp_ordered("<", a, _constant(vector, low)), none, value)
+        return builder.select(builder.fcmp_ordered(">", a, _constant(vector, high)), infinite, value)
 
-    return shifted(shifted), generate
+    return x(x), generate
 
 
 @intrinsic
-def _series(typingctx: Any, r: Any) -> Any:
-    """Return the exponential of |r| ≤ ln 2 / 2: as many terms of its series as its type can tell apart."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        last = 7 if r.bits == 32 else 13
-        total = _constant(args[0].type, 1 / math.factorial(last))
-        for n in range(last - 1, -1, -1):
-            total = _multiply_add(builder, total, args[0], _constant(args[0].type, 1 / math.factorial(n)))
-        return total
-
-    return r(r), generate
-
-
-def exponential(x: Any) -> Any:
-    """Return the exponential of lanes: exactly 0 and infinite where it cannot be told from them."""
-    raise NotImplementedError("for compiled code")
-
-
-@overload(exponential)
-@no_type_check
-def _exponential(x):
-    shift, low, high = (1.5 * 2**23, -87.0, 88.37) if x.bits == 32 else (1.5 * 2**52, -708.0, 709.43)
-    # ln 2 in two parts: the upper one has few bits, so that its multiples are exact
-    upper, lower, log2e, infinite = 0.693359375, -0.00021219444005469057, 1 / math.log(2), math.inf
-
-    @no_type_check
-    def run(x):
-        shifted = fma(x, same(log2e, x), same(shift, x))
-        m = shifted - shift
-        r = (x - m * upper) - m * lower
-        value = _series(r) * _two_to(shifted)
-        value = choose_less(x, same(low, x), same(0.0, x), value)
-        return choose_less(same(high, x), x, same(infinite, x), value)
-
-    return run
-
-
-def lanes(memory: Any) -> int:
+def lanes(typingctx: Any, memory: Any) -> Any:
     """Return how many numbers of an array make a line, or how many there are in one."""
-    return LINE // int(memory.itemsize)
-
-
-@overload(lanes)
-@no_type_check
-def _lanes(memory):
     count = memory.count if isinstance(memory, Lanes) else Lanes(memory.dtype).count
-    return lambda memory: count
+    return types.intp(memory), lambda context, builder, signature, args: context.get_constant(types.intp, count)
+
+
+def _either(comparison: str) -> Any:
+    """Make a function that returns the one of two numbers for which a comparison holds, the second if for none."""
+
+    def choose(typingctx: Any, a: Any, b: Any) -> Any:
+        kind = types.unliteral(a)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            compare = builder.fcmp_ordered if isinstance(kind, types.Float) else builder.icmp_signed
+            x, y = (context.cast(builder, v, t, kind) for v, t in zip(args, (a, b), strict=True))
+            return builder.select(compare(comparison, x, y), x, y)
+
+        return kind(a, b), generate
+
+    return intrinsic(choose)
+
+
+larger, smaller = _either(">"), _either("<")
 
 
 class _Lanewise(AbstractTemplate):

@@ -29,7 +29,7 @@ from leadline.sampling.instructions import (
     Op,
 )
 from leadline.sampling.kernels import COPY, combine, compiled, compiled_sums, normalise, unary
-from leadline.sampling.lanes import get, lanes, load, put, store
+from leadline.sampling.lanes import get, lanes, larger, load, put, store
 
 SELECT, SOFTMAX = int(Op.SELECT), int(Op.SOFTMAX)
 
@@ -134,7 +134,7 @@ def attend(memory, words, at, where, many, batch, last, scratch):
     keys, values = get(words, at + FIRST) + 2 * OPERAND, get(words, at + FIRST) + 3 * OPERAND
     heads, window, scale = get(words, at + P0), get(words, at + P1), get(memory, get(words, at + WEIGHT))
     each, out = get(words, keys + CHANNELS) // heads, get(words, values + CHANNELS) // heads
-    first = max(0, last - window + 1) if window else 0
+    first = larger(0, last - window + 1) if window else 0
     for b in range(batch):
         key, value = get(words, keys + BASE), get(words, values + BASE)
         key += b * get(words, keys + STRIDE)
@@ -143,8 +143,8 @@ def attend(memory, words, at, where, many, batch, last, scratch):
             query, to = get(where, many + b) + h * each, get(where, b) + h * out
             for s in range(first, last + 1):
                 source = key + (s % get(words, keys + SLOTS)) * get(words, keys + STEP) + h * each
-                total = memory.dtype.type(0)
-                for c in range(each):
+                total = get(memory, query) * get(memory, source)  # in the numbers' own precision
+                for c in range(1, each):
                     total += get(memory, query + c) * get(memory, source + c)
                 put(memory, scratch + s - first, total * scale)
             normalise(memory, scratch, last - first + 1)
