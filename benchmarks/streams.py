@@ -30,7 +30,7 @@ from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
 from leadline.sampling.instructions import INSTRUCTION, OP, Op
 from leadline.sampling.kernels import multiply_row, multiply_rows
-from leadline.sampling.lanes import LINE, fma, lanes, load, store
+from leadline.sampling.lanes import LINE, fma, lanes, load, numbers, store
 from leadline.sampling.plan import Plan
 from leadline.sampling.program import assemble
 
@@ -77,6 +77,7 @@ def _at_point(conv: nn.Module, x: Tensor) -> Tensor:
 
 @nb.njit(cache=True)
 def _products(memory: Any, words: Any, starts: Any, where: Any, many: int, rows: int, times: int) -> None:
+    memory, words, where = numbers(memory), numbers(words), numbers(where)
     for _ in range(times):
         for at in starts:
             if rows == 1:

@@ -182,38 +182,55 @@ def multiply_row(memory, words, at, where, many):
 @compiled
 @no_type_check
 def multiply_rows(memory, words, at, where, many, rows):
-    """Write the products of rows with a matrix, laid out as in `multiply_row`: four rows, one line of outputs at once.
+    """Write the products of rows with a matrix, laid out as in `multiply_row`: one line of outputs, six or four rows.
 
-    Of fewer than four rows the last is computed again: `where` repeats it. A panel is asked for while the one before
-    it is worked on.
+    Six rows keep all registers busy, four leave less to waste: of fewer the last is computed again, and `where` repeats
+    it. A panel is asked for while the one before it is worked on.
     """
     bias, weight = get(words, at + BIAS), get(words, at + WEIGHT)
     addends, channels = get(words, at + P0), get(words, at + FIRST) + CHANNELS
     line = lanes(memory)
     size = get(words, at + P1) * line
     for panel in range(get(words, at + P2)):
-        shift = panel * line
-        for r in range(0, rows, 4):
+        shift, r = panel * line, 0
+        while r < rows:
+            left = rows - r
+            six = left > 4 and left != 7 and left != 8
             y0 = begin(memory, where, many, r, shift, bias, addends)
             y1 = begin(memory, where, many, r + 1, shift, bias, addends)
             y2 = begin(memory, where, many, r + 2, shift, bias, addends)
             y3 = begin(memory, where, many, r + 3, shift, bias, addends)
+            y4 = y5 = y3
+            if six:
+                y4 = begin(memory, where, many, r + 4, shift, bias, addends)
+                y5 = begin(memory, where, many, r + 5, shift, bias, addends)
             w = weight + panel * size
             for t in range(1 + addends, get(words, at + COUNT)):
-                row = t * many + r
+                row, end = t * many + r, w + get(words, channels + t * OPERAND) * line
                 x0, x1, x2, x3 = get(where, row), get(where, row + 1), get(where, row + 2), get(where, row + 3)
-                for i in range(get(words, channels + t * OPERAND)):
+                if six:
+                    x4, x5 = get(where, row + 4), get(where, row + 5)
+                    while w < end:
+                        b = load(memory, w)
+                        prefetch(memory, w + size)
+                        y0, y1 = fma(spread(memory, x0), b, y0), fma(spread(memory, x1), b, y1)
+                        y2, y3 = fma(spread(memory, x2), b, y2), fma(spread(memory, x3), b, y3)
+                        y4, y5 = fma(spread(memory, x4), b, y4), fma(spread(memory, x5), b, y5)
+                        x0, x1, x2, x3, x4, x5, w = x0 + 1, x1 + 1, x2 + 1, x3 + 1, x4 + 1, x5 + 1, w + line
+                while w < end:
                     b = load(memory, w)
                     prefetch(memory, w + size)
-                    y0 = fma(spread(memory, x0 + i), b, y0)
-                    y1 = fma(spread(memory, x1 + i), b, y1)
-                    y2 = fma(spread(memory, x2 + i), b, y2)
-                    y3 = fma(spread(memory, x3 + i), b, y3)
-                    w += line
+                    y0, y1 = fma(spread(memory, x0), b, y0), fma(spread(memory, x1), b, y1)
+                    y2, y3 = fma(spread(memory, x2), b, y2), fma(spread(memory, x3), b, y3)
+                    x0, x1, x2, x3, w = x0 + 1, x1 + 1, x2 + 1, x3 + 1, w + line
             store(memory, get(where, r) + shift, y0)
             store(memory, get(where, r + 1) + shift, y1)
             store(memory, get(where, r + 2) + shift, y2)
             store(memory, get(where, r + 3) + shift, y3)
+            if six:
+                store(memory, get(where, r + 4) + shift, y4)
+                store(memory, get(where, r + 5) + shift, y5)
+            r += 6 if six else 4
 
 
 @compiled

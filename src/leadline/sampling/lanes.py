@@ -72,7 +72,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def numbers(typingctx: Any, array: Any) -> Any:
-    """Return where an array's numbers stand, for `get`, `put`, `load` and `store`: one word in place of an array's seven."""
+    """Return where an array's numbers stand, as `get`, `put`, `load` and `store` take it: one word, not seven."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return cgutils.create_struct_proxy(array)(context, builder, args[0]).data
@@ -210,7 +210,9 @@ def exponential(typingctx: Any, x: Any) -> Any:
         (a,), vector, bits = args, args[0].type, x.integers
         shifted = _multiply_add(builder, a, _constant(vector, log2e), _constant(vector, shift))
         m = builder.fsub(shifted, _constant(vector, shift))
-        r = _multiply_add(builder, m, _constant(vector, -lower), _multiply_add(builder, m, _constant(vector, -upper), a))
+        r = _multiply_add(
+            builder, m, _constant(vector, -lower), _multiply_add(builder, m, _constant(vector, -upper), a)
+        )
         total = _constant(vector, 1 / math.factorial(terms))
         for n in range(terms - 1, -1, -1):
             total = _multiply_add(builder, total, r, _constant(vector, 1 / math.factorial(n)))

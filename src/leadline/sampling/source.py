@@ -94,20 +94,6 @@ class Source:
         """The dtype of the output."""
         return self.graph.meta(self.graph.outputs[self.output]).dtype
 
-    @property
-    def weights(self) -> list[Tensor]:
-        """Parameters and buffers of the model."""
-        return [*self.model.parameters(), *self.model.buffers()]
-
-    def versions(self) -> tuple[tuple[int, int], ...]:
-        """Return storage and version of every weight, which change when it does, but for some hidden ways."""
-        return tuple((t.data_ptr(), t._version) for t in self.weights)
-
-    def values(self) -> Tensor:
-        """Return the bytes of all weights."""
-        parts = [t.detach().reshape(-1).view(torch.uint8) for t in self.weights]
-        return torch.cat(parts) if parts else torch.empty(0)
-
     def longer(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.
 

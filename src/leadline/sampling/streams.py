@@ -19,6 +19,7 @@ from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
 from leadline.sampling.source import Source
+from leadline.sampling.weights import Weights
 
 Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]
@@ -92,7 +93,7 @@ class Stream:
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
-        self._versions, self._values = source.versions(), source.values()
+        self._weights = Weights(source.model)
         self._plans: dict[int, Plan] = {}
         self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
         self._live: tuple[Machine, Plan, int] | None = None
@@ -334,9 +335,8 @@ class Stream:
         return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
 
     def _check_weights(self, values: bool = True) -> None:
-        """Refuse to go on with other weights than those read; `values` also finds changes that count no version."""
-        same = self._source.versions() == self._versions
-        if not same or (values and not torch.equal(self._source.values(), self._values)):
+        """Refuse to go on with other weights than those read."""
+        if not self._weights.unchanged(values):
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
 
 
