@@ -178,11 +178,11 @@ def wavenet(length: int = 1000) -> dict[str, float]:
     live = stream(model, *specimen.inputs, layout=specimen.layout)
     loop, one, many = QueueLoop(model), Ceiling(made, 1), Ceiling(made, 16)
     x = specimen.inputs[0][:1]
-    short, block = length // 10, x[:, :BLOCK]
+    half, short, block = length // 2, length // 10, x[:, :BLOCK]
     times = {
         "stream": (length, lambda: made.generate(1, length=length)),
         "live": (BLOCK, lambda: live.step(block)),
-        "stream_16": (short, lambda: made_16.generate(16, length=short)),
+        "stream_16": (half, lambda: made_16.generate(16, length=half)),
         "queues": (short, lambda: loop.generate(short)),
         "compiled": (length, lambda: one.run_compiled(length)),
         "numpy": (short, lambda: one.run_numpy(short)),
