@@ -140,7 +140,7 @@ def test_minutes_become_steps_that_fit(tmp_path: Path) -> None:
     capped = run(tmp_path / "s", dataclasses.replace(config, steps=2))
     assert capped.planned == 2
     with pytest.raises(UsageError, match="too few on this machine"):
-        run(tmp_path / "t", dataclasses.replace(config, minutes=0.001))
+        run(tmp_path / "t", dataclasses.replace(config, minutes=1e-5))
 
 
 def poisoned(name: str, **settings: object) -> Specimen:

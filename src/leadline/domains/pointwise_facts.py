@@ -12,15 +12,14 @@ from leadline.domains.engine import Lookup
 from leadline.domains.facts import UNKNOWN, Facts, evaluate, partial
 from leadline.graph.ir import Node, Ref
 
-# tables of words are read better than lists of strings
 _COPIES = frozenset(
-    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905
+    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905 - words read better than strings
 )
 KEEP_ZERO = frozenset(
     """
     abs asin asinh atan atanh ceil celu _conj conj elu erf expm1 floor frac gelu hardswish leaky_relu log1p mish neg
     relu relu6 round selu sgn sign silu sin sinh sqrt square tan tanh trunc
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905 - words read better than strings
 )
 _PRODUCTS = frozenset(["mul", "multiply", "logical_and", "bitwise_and", "__and__"])
 _SUMS = frozenset(["add", "sub", "subtract"])
