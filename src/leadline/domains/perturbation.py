@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.graph.call import Call
 from leadline.graph.ir import Graph
-from leadline.graph.trace import Call, quiet
+from leadline.graph.trace import quiet
 
 _SEED = 11  # noise of dropout, the same in every run
 _NOISE = 1e-5  # relative: what summation in another order, or a Fourier transform, may change

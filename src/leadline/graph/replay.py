@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from leadline.errors import TraceError
+from leadline.graph.call import Call
 from leadline.graph.ir import Graph, Ref, substitute
 from leadline.graph.ops import LEAVES, Kind
 
 _SEED = 20  # any; dropout draws the same noise in both runs
-
-
-@runtime_checkable
-class Callee(Protocol):
-    """A call with its inputs by name."""
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The inputs."""
-
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors of the output."""
 
 
 def run(graph: Graph, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -73,7 +61,7 @@ def fresh(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return lo + noise.to(tensor) * (hi - lo)
 
 
-def check_replay(graph: Graph, call: Callee) -> Graph:
+def check_replay(graph: Graph, call: Call) -> Graph:
     """Return the graph marked verified.
 
     Raises

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import operator
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import fields, is_dataclass
-from types import SimpleNamespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from io import StringIO
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import TraceError
+from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.ops import KINDS, Kind, kind_of
@@ -63,97 +62,10 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     return graph
 
 
-class Call(nn.Module):
-    """A call with its literals fixed: takes the tensors alone, returns the output's tensors alone, both by name."""
-
-    def __init__(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.model = model
-        self.training = model.training
-        try:
-            bound = inspect.signature(model.forward).bind(*args, **kwargs)
-        except TypeError as error:
-            raise TraceError(f"{type(model).__name__}.forward does not take these inputs: {error}") from error
-        named = _spread(bound)
-        self._args, self._kwargs = args, kwargs
-        self.tensors: dict[str, Tensor] = dict(zip(named, _tensors((args, dict(kwargs))), strict=True))
-        self._seen = SimpleNamespace(outputs=())  # torch.export undoes assignments to the module itself
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the last call's output tensors."""
-        return tuple(self._seen.outputs)
-
-    @property
-    def real(self) -> bool:
-        """Whether every input holds values."""
-        return not any(isinstance(t, torch._subclasses.FakeTensor) or t.is_meta for t in self.tensors.values())
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Call the model and list the tensors of its output."""
-        stream = iter(tensors)
-        args, kwargs = _rebuild((self._args, dict(self._kwargs)), stream)
-        named = dict(_leaves(self.model(*args, **kwargs), ""))
-        if not named:
-            raise TraceError(f"{type(self.model).__name__}.forward returns no tensor")
-        self._seen.outputs = tuple(name or "output" for name in named)
-        return tuple(named.values())
-
-
-def _spread(bound: inspect.BoundArguments) -> list[str]:
-    names: list[str] = []
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL and len(value) == 1:
-            names += [path for path, _ in _leaves(value[0], name)]
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            names += [path for key, part in value.items() for path, _ in _leaves(part, key)]
-        else:
-            names += [path for path, _ in _leaves(value, name)]
-    return names
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors within nested containers with their paths; anything else holds none."""
-    if isinstance(value, Tensor):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _leaves(part, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        for key in value._fields:
-            yield from _leaves(getattr(value, key), f"{path}.{key}" if path else key)
-    elif isinstance(value, list | tuple):
-        for i, part in enumerate(value):
-            yield from _leaves(part, f"{path}[{i}]")
-    elif is_dataclass(value) and not isinstance(value, type):
-        for item in fields(value):
-            yield from _leaves(getattr(value, item.name), f"{path}.{item.name}" if path else item.name)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [tensor for _, tensor in _leaves(value, "")]
-
-
-def _rebuild(value: Any, stream: Iterator[Tensor]) -> Any:
-    """Copy nested containers with their tensors replaced, in order, from `stream`."""
-    if isinstance(value, Tensor):
-        return next(stream)
-    if isinstance(value, Mapping):
-        return type(value)(**{k: _rebuild(v, stream) for k, v in value.items()}) if value else value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_rebuild(part, stream) for part in value))
-    if isinstance(value, list | tuple):
-        return type(value)(_rebuild(part, stream) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{item.name: _rebuild(getattr(value, item.name), stream) for item in fields(value)})
-    return value
-
-
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not _hollow(buffer)}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not hollow(buffer)}
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
@@ -179,14 +91,10 @@ def quiet(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(buffers[name])
 
 
-def _hollow(tensor: Tensor) -> bool:
-    return tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor)
-
-
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
-        program = torch.export.export(call, tuple(call.tensors.values()), strict=False)
+        program = _exported(call)
         if _is_functional(program):
             return program
         table = torch.export.default_decompositions()
@@ -206,6 +114,17 @@ def _export(call: Call) -> ExportedProgram:
     except Exception as error:
         reason = explain(call.model, error) + hint_of_empty(call.tensors)
         raise TraceError(reason) from None  # a hundred frames of torch tell the user nothing
+
+
+def _exported(call: Call) -> ExportedProgram:
+    with redirect_stderr(StringIO()):  # where torch prints what it has of a graph that it cannot finish
+        try:
+            return torch.export.export(call, tuple(call.tensors.values()), strict=False)
+        except Exception:
+            if call.fix_numbers():
+                with suppress(Exception):  # the first one is the one to tell
+                    return torch.export.export(call, tuple(call.tensors.values()), strict=False)
+            raise
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -260,7 +179,7 @@ class _Reader:
                 name = next(names) if kind is Kind.INPUT else _strip(spec.target or node.name)
                 leaves[kind][name] = self._leaf(node, kind, name)
                 value = None if kind is Kind.INPUT else self._value(spec.target)
-                if value is not None and not _hollow(value):
+                if value is not None and not hollow(value):
                     values[leaves[kind][name]] = value.detach()
             elif node.op == "call_function":
                 self._call(node)
