@@ -92,6 +92,8 @@ class Contraction:
         Reads whose weights are all zero by construction: no taps, but what they read is not superfluous.
     cost
         Sequential steps; 0 for a product that stands for no product of the model, and has no connections.
+    apart
+        Whether the model computes every point by itself, in a loop: where nothing is left to sum there is then no unit.
     """
 
     taps: tuple[Tap, ...]
@@ -101,6 +103,7 @@ class Contraction:
     alive: tuple[Tensor, ...] = ()
     masked: tuple[Tap, ...] = ()
     cost: int = 1
+    apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 import torch
@@ -15,8 +15,10 @@ from leadline.graph.layout import LayoutLike, Order
 from leadline.recurrence import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.ir import Input, Pointwise, System, Variable
+from leadline.recurrence.loops import loops
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
 from leadline.recurrence.rules_attention import attention
+from leadline.recurrence.rules_loop import Elsewhere, rolled
 from leadline.recurrence.rules_scores import Scores, scored
 from leadline.results import Place
 
@@ -65,6 +67,10 @@ _RULES: dict[str, Rule] = _VIEWS | {
     "rnn_relu": rules_scan.recurrent,
     "gru": rules_scan.recurrent,
     "lstm": rules_scan.recurrent,
+    "rnn_tanh_cell": rules_scan.cell,
+    "rnn_relu_cell": rules_scan.cell,
+    "gru_cell": rules_scan.cell,
+    "lstm_cell": rules_scan.cell,
     "grid_rnn": rules_scan.grid,
     "grid_lstm": rules_scan.grid,
 }
@@ -135,11 +141,7 @@ def lower(
     sizes = _sizes(axes, inputs, positions)
     low = Lowering(positions, sizes, _batch(axes, inputs))
     values = _leaves(low, graph, axes, inputs)
-    live = graph.live(name)
-    for node in graph.nodes:
-        if node.index in live and Ref(node.index) not in values:
-            low.node = node
-            _apply(low, node, values)
+    _walk(low, graph, graph.live(name), values)
     result = values[graph.outputs[name]]
     low.node = graph.nodes[graph.outputs[name].node]
     return _finished(low, result, axes, name, [n for n, a in axes.inputs.items() if a is not None])
@@ -209,9 +211,44 @@ def _factor(low: Lowering, axis: str, size: int) -> Factor:
     return Factor(low.axes.index(axis) if axis in low.axes else FEATURE, size)
 
 
+def _walk(low: Lowering, graph: Graph, live: frozenset[int], values: dict[Ref, Value]) -> None:
+    """Give every live node its value; the copies of a loop's body get none, but where something else needs them."""
+    found = loops(graph)
+    copies = frozenset(index for loop in found.values() for index in loop.members)
+    for node in graph.nodes:
+        if node.index not in live or node.index in copies or Ref(node.index) in values:
+            continue
+        if node.index not in found:
+            _apply_all(low, graph, node.refs, values)
+            _apply(low, node, values)
+            continue
+        _apply_all(low, graph, found[node.index].outside(graph), values)
+        try:
+            values[Ref(node.index)] = rolled(low, graph, found[node.index], node, values, _apply)
+        except Elsewhere:
+            _apply_all(low, graph, node.refs, values)
+            _apply(low, node, values)
+        except Misfit as misfit:
+            raise refuse(node, str(misfit)) from misfit
+
+
+def _apply_all(low: Lowering, graph: Graph, refs: Iterable[Ref], values: MutableMapping[Ref, Value]) -> None:
+    """Give these their values, and all that they rest on, where there are none yet."""
+    missing: set[int] = set()
+    open_ = list(refs)
+    while open_:
+        ref = open_.pop()
+        if ref not in values and ref.node not in missing:
+            missing.add(ref.node)
+            open_ += graph.nodes[ref.node].refs
+    for index in sorted(missing):
+        _apply(low, graph.nodes[index], values)
+
+
 @torch.no_grad()
-def _apply(low: Lowering, node: Node, values: dict[Ref, Value]) -> None:
+def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> None:
     """Compute what one node gives, and store it."""
+    low.node = node
     args = {name: frozen(substitute(arg, values.get)) for name, arg in arguments(node).items()}
     read = [values[ref] for ref in node.refs]
     missing = [value for value in read if isinstance(value, Unread)]
@@ -235,7 +272,7 @@ def _apply(low: Lowering, node: Node, values: dict[Ref, Value]) -> None:
     values.update({Ref(node.index, i): part for i, part in enumerate(parts)})
 
 
-def _folded(node: Node, values: dict[Ref, Value]) -> Value:
+def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:
     """Compute a node on fixed tensors, once as they are and once with noise for parameters."""
     results = []
     for pick in ("tensor", "generic"):

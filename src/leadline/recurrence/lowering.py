@@ -13,7 +13,7 @@ from torch import Tensor
 from leadline.errors import NotUniform
 from leadline.graph import Node
 from leadline.recurrence.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
-from leadline.recurrence.ir import Constant, Equation, Operand, Pointwise, Table, Tap, Variable
+from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,8 @@ class Lowering:
         Those emitted so far.
     node
         The node at work, for names and places.
+    in_loop
+        Whether it is one of a loop's body, which the model computes position by position.
     """
 
     axes: tuple[str, ...]
@@ -58,6 +60,7 @@ class Lowering:
     batch: int
     variables: list[Variable] = field(default_factory=list)
     node: Node | None = None
+    in_loop: bool = False
 
     @property
     def rank(self) -> int:
@@ -68,6 +71,8 @@ class Lowering:
         """Add a variable with this equation, and return its reading in the shape of `dims`."""
         node = self.node
         assert node is not None, "a variable needs a node that it comes from"
+        if self.in_loop and isinstance(equation, Contraction):
+            equation = replace(equation, apart=True)
         base = name or node.op.split(".")[1]
         result = whole(dims, f"{base}_{len(self.variables)}", self.rank, sizes)
         margin = tuple(mine - n for mine, n in zip(sizes, self.sizes, strict=True))
@@ -78,6 +83,12 @@ class Lowering:
         """Give a variable that was just emitted another equation, one that reads the variable itself."""
         index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
         self.variables[index] = replace(self.variables[index], equation=equation)
+
+    def close(self, read: Field, equation: Equation) -> None:
+        """Give a variable that others read one step back its equation, and put it last, after what it reads itself."""
+        self.replace(read, equation)
+        index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
+        self.variables.append(self.variables.pop(index))
 
     def range_of(self, name: str) -> tuple[int, ...]:
         """Return the traced range of a variable."""
@@ -135,7 +146,9 @@ class Lowering:
             if not bool((full == full[:1]).all() | full.isnan().any()):
                 raise Misfit("a fixed tensor differs between the samples of a batch")
             full = full[0]
-        values = full.reshape(*sizes, int(np.prod(features(dims))))
+        there = {f.role for f in factors}  # a field within a loop has no dimension of the loop's axis
+        own = [n if axis in there else 1 for axis, n in enumerate(sizes)]
+        values = full.reshape(*own, int(np.prod(features(dims)))).expand(*sizes, -1)
         first = values[(slice(0, 1),) * self.rank]
         if torch.equal(values, first.expand_as(values)):
             return Constant(first.reshape(-1).clone())

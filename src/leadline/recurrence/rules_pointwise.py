@@ -71,7 +71,7 @@ def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
 def created(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
     given = {name: torch.zeros(v.shape) if isinstance(v, Field) else _plain(v) for name, v in args.items()}
-    made = invoked(node, given)
+    made = invoked(node, given).to(node.meta.dtype)
     return Fixed(made, made)
 
 

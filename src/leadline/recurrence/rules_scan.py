@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from leadline.graph import Node
 from leadline.recurrence.field import FEATURE, Dims, Factor, Field, Misfit
 from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value
+
+Past: TypeAlias = "Field | Tap"
+Last: TypeAlias = "tuple[Any, ...]"  # the function that makes a state, and its operands
 
 
 class Cells:
@@ -32,6 +36,15 @@ class Cells:
     def past(self, state: Field, step: Offset) -> Tap:
         """Return the tap that reads a state `step` earlier, which is zero where there is none."""
         return Tap(state.variable, step, state.channels.reshape(-1), initial=self.initial)
+
+    def given(self, state: Field | Fixed) -> Tap:
+        """Return the tap that reads a state which a cell is given, a fixed one too."""
+        return replace(self.low.tap(state if isinstance(state, Field) else self._written(state)), initial=True)
+
+    def _written(self, state: Fixed) -> Field:
+        dims = self.dims(state.tensor.shape[-1])
+        equation = Pointwise("copy", (self.low.constant(state.tensor, dims, self.read.sizes),), lambda x: x)
+        return self.low.emit(equation, dims, self.read.sizes, "start")
 
     def product(self, sources: Sequence[tuple[Field | Tap, Tensor]], bias: Tensor | None) -> Field:
         """Return ``bias + Σ weight · source``."""
@@ -55,10 +68,7 @@ class Cells:
     def close(self, state: Field, function: str, *operands: Field | Operand) -> None:
         """Give a state its equation and put it last, after what it reads."""
         taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
-        self.low.replace(state, Pointwise(function, taps, _FUNCTIONS[function]))
-        variables = self.low.variables
-        index = next(i for i, v in enumerate(variables) if v.name == state.variable)
-        variables.append(variables.pop(index))
+        self.low.close(state, Pointwise(function, taps, _FUNCTIONS[function]))
 
 
 _FUNCTIONS: dict[str, Any] = {
@@ -92,7 +102,7 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     step = tuple(int(a == time[0].role) for a in range(low.rank))
     kind = node.op.split(".")[1]
     _refuse_given_states(args["hx"])
-    per, cell = (4 if args["has_biases"] else 2), _CELLS[kind]
+    per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
         mine = tensors[layer * per : (layer + 1) * per]
@@ -100,7 +110,7 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             raise Misfit("a projected recurrence")
         w_in, w_own = mine[:2]
         b_in, b_own = mine[2:] if per == 4 else (None, None)
-        read = cell(Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
+        read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
 
 
@@ -114,49 +124,70 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return None if a is None or b is None else a + b
 
 
-def _simple(
-    function: str, c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
-) -> Field:
+def _simple(function: str, c: Cells, x: Field, past: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Last:
     """``h = φ(W_in x + W h + b)``."""
-    h = c.state(w_own.shape[1], "h")
-    c.close(h, function, c.product([(x, w_in), (c.past(h, step), w_own)], _sum(b_in, b_own)))
-    return h
+    return function, c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
 
 
-def _gru(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Field:
+def _gru(c: Cells, x: Field, past: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Last:
     """``r, z = σ(…)``, ``n = tanh(W_in x + b + r (W_hn h + b'))``, ``h = (1 - z) n + z h``."""
     k = w_own.shape[1]
-    h = c.state(k, "h")
-    past = c.past(h, step)
     bias = _sum(b_in, b_own)
     gates = c.product([(x, w_in[: 2 * k]), (past, w_own[: 2 * k])], None if bias is None else bias[: 2 * k])
     gates = c.apply("sigmoid", gates)
     new_in = c.product([(x, w_in[2 * k :])], None if b_in is None else b_in[2 * k :])
     new_own = c.product([(past, w_own[2 * k :])], None if b_own is None else b_own[2 * k :])
     new = c.apply("tanh", c.apply("addmul", new_in, part(gates, 0, k), new_own))
-    c.close(h, "blend", part(gates, k, 2 * k), new, past)
-    return h
+    return "blend", part(gates, k, 2 * k), new, past
 
 
-def _lstm(c: Cells, x: Field, step: Offset, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Field:
-    """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``."""
+def _lstm(
+    c: Cells, x: Field, past: Past, cell: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
+) -> tuple[Last, Field]:
+    """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``; return what makes c, and the gate o."""
     k = w_own.shape[1]
-    h, cell = c.state(k, "h"), c.state(k, "c")
-    pre = c.product([(x, w_in), (c.past(h, step), w_own)], _sum(b_in, b_own))
+    pre = c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
     i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
     g = c.apply("tanh", part(pre, 2 * k, 3 * k))
     o = c.apply("sigmoid", part(pre, 3 * k, 4 * k))
-    c.close(cell, "muladd", part(i_f, k, 2 * k), c.past(cell, step), part(i_f, 0, k), g)
+    return ("muladd", part(i_f, k, 2 * k), cell, part(i_f, 0, k), g), o
+
+
+_CELLS: dict[str, Callable[..., Last]] = {
+    "rnn_tanh": partial(_simple, "tanh"),
+    "rnn_relu": partial(_simple, "relu"),
+    "gru": _gru,
+}
+
+
+def _layer(kind: str, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
+    """Emit one layer that reads its own states `step` earlier."""
+    k = weights[1].shape[1]
+    h = c.state(k, "h")
+    if kind != "lstm":
+        c.close(h, *_CELLS[kind](c, x, c.past(h, step), *weights))
+        return h
+    cell = c.state(k, "c")
+    last, o = _lstm(c, x, c.past(h, step), c.past(cell, step), *weights)
+    c.close(cell, *last)
     c.close(h, "mul", o, c.apply("tanh", cell))
     return h
 
 
-_CELLS: dict[str, Callable[..., Field]] = {
-    "rnn_tanh": partial(_simple, "tanh"),
-    "rnn_relu": partial(_simple, "relu"),
-    "gru": _gru,
-    "lstm": _lstm,
-}
+def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read one step of `nn.RNNCell`, `nn.GRUCell` or `nn.LSTMCell`; the loop around it makes its states recur."""
+    read, kind = args["input"], node.op.split(".")[1].removesuffix("_cell")
+    if not isinstance(read, Field) or any(f.role != FEATURE for f in read.dims[-1]):
+        raise Misfit("a cell reads something else than features")
+    c = Cells(low, read, initial=False)
+    states = [c.given(state) for state in (args["hx"] if kind == "lstm" else [args["hx"]])]
+    weights: list[Any] = [args[name] and args[name].tensor for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    if kind != "lstm":
+        return c.apply(*_CELLS[kind](c, read, *states, *weights))
+    hidden, carried = states
+    last, o = _lstm(c, read, hidden, carried, *weights)
+    new = c.apply(*last)
+    return c.apply("mul", o, c.apply("tanh", new)), new
 
 
 def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -164,11 +195,11 @@ def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     read: Field = args["x"]
     if [dim[0].role for dim in read.dims[1:3]] != [0, 1] or low.rank != 2:
         raise Misfit("the grid recurrence does not run along the two position axes")
-    cell = _grid_lstm if "lstm" in node.op else _grid_tanh
+    layered = _grid_lstm if "lstm" in node.op else _grid_tanh
     below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
     for layer in range(len(north)):
         w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]
-        read = cell(Cells(low, read, initial=False), read, w_in, north[layer], west[layer], bias[layer])
+        read = layered(Cells(low, read, initial=False), read, w_in, north[layer], west[layer], bias[layer])
     return read, *[Unread("what a grid recurrence keeps besides its outputs")] * (len(node.outputs) - 1)
 
 

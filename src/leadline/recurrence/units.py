@@ -86,6 +86,8 @@ def read_through(tap: Tap, everywhere: Region, found: Presences) -> list[Presenc
 def _present(equation: Equation, taps: list[list[Presence]], everywhere: Region, channels: int) -> list[Presence]:
     if isinstance(equation, Input):
         return [Presence(everywhere, everywhere)] * channels
+    if isinstance(equation, Contraction) and equation.apart:
+        return [Presence(union(p.unit for tap in taps for p in tap), everywhere)] * channels
     if isinstance(equation, Contraction | Attention):
         multiplies = any(presence.unit for tap in taps for presence in tap)
         return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
