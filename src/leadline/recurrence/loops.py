@@ -78,7 +78,7 @@ class Loop:
 
 
 def loops(graph: Graph) -> dict[int, Loop]:
-    """Return the loops of a graph, by the node that joins their results: a stack, or a concatenation.
+    """Return the loops of a graph, by the node that joins their results.
 
     Examples
     --------
@@ -96,9 +96,43 @@ def loops(graph: Graph) -> dict[int, Loop]:
     >>> loop.length, [graph.nodes[i].op for i in loop.body], len(loop.states)
     (5, ['aten.add.Tensor'], 1)
     """
-    joints = [node for node in graph.nodes if node.kind not in LEAVES and _name(node) in _JOINTS]
-    rolled = {node.index: _rolled(graph, node.refs) for node in joints if len(set(node.refs)) >= SHORTEST}
-    return {index: loop for index, loop in rolled.items() if loop is not None}
+    found = {}
+    for node in graph.nodes:
+        results, writes = _results(graph, node)
+        if len(set(results)) >= SHORTEST:
+            loop = _rolled(graph, results)
+            if loop is not None:
+                found[node.index] = replace(loop, members=loop.members | writes)
+    return found
+
+
+def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]]:
+    """Return what a node joins along a dimension, if it is a joint, and the nodes that only help to.
+
+    Joints are stacks, concatenations, and the last of the writes ``out[:, t] = result`` that fill a tensor from its
+    first position to its last.
+    """
+    if joint.kind not in LEAVES and _name(joint) in _JOINTS:
+        return joint.refs, frozenset()
+    results: list[Ref] = []
+    helpers: set[int] = set()
+    node = joint
+    while node.op.startswith("aten.select_scatter"):
+        given, size = node.bound(), len(results)
+        length = graph.meta(given["self"]).shape[given["dim"]]
+        if given["dim"] != joint.bound()["dim"] or given["index"] != length - 1 - size:
+            break
+        written = graph.nodes[given["src"].node]
+        if written.op == "aten.copy.default" and graph.meta(written.bound()["src"]) == written.meta:
+            helpers |= {written.index, written.refs[0].node}
+            results.append(written.bound()["src"])
+        else:
+            results.append(given["src"])
+        if given["index"] == 0:
+            return tuple(reversed(results)), frozenset(helpers | {joint.index}) - {joint.index}
+        node = graph.nodes[given["self"].node]
+        helpers.add(node.index)
+    return (), frozenset()
 
 
 def _rolled(graph: Graph, results: tuple[Ref, ...]) -> Loop | None:

@@ -15,7 +15,7 @@ from leadline.graph.layout import LayoutLike, Order
 from leadline.recurrence import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.ir import Input, Pointwise, System, Variable
-from leadline.recurrence.loops import loops
+from leadline.recurrence.loops import Loop, loops
 from leadline.recurrence.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
 from leadline.recurrence.rules_attention import attention
 from leadline.recurrence.rules_loop import Elsewhere, rolled
@@ -75,7 +75,6 @@ _RULES: dict[str, Rule] = _VIEWS | {
     "grid_lstm": rules_scan.grid,
 }
 _BY_KIND: dict[Kind, Rule] = {
-    Kind.CREATION: rules_pointwise.created,
     Kind.POINTWISE: rules_pointwise.pointwise,
     Kind.SOFTMAX: rules_pointwise.reduce,
     Kind.REDUCTION: rules_pointwise.reduce,
@@ -139,9 +138,9 @@ def lower(
     ((name, _),) = axes.outputs.items()
     positions = _ordered(axes, order)
     sizes = _sizes(axes, inputs, positions)
-    low = Lowering(positions, sizes, _batch(axes, inputs))
+    low = Lowering(graph, positions, sizes, _batch(axes, inputs))
     values = _leaves(low, graph, axes, inputs)
-    _walk(low, graph, graph.live(name), values)
+    _walk(low, graph.outputs[name], values)
     result = values[graph.outputs[name]]
     low.node = graph.nodes[graph.outputs[name].node]
     return _finished(low, result, axes, name, [n for n, a in axes.inputs.items() if a is not None])
@@ -211,44 +210,46 @@ def _factor(low: Lowering, axis: str, size: int) -> Factor:
     return Factor(low.axes.index(axis) if axis in low.axes else FEATURE, size)
 
 
-def _walk(low: Lowering, graph: Graph, live: frozenset[int], values: dict[Ref, Value]) -> None:
-    """Give every live node its value; the copies of a loop's body get none, but where something else needs them."""
-    found = loops(graph)
-    copies = frozenset(index for loop in found.values() for index in loop.members)
-    for node in graph.nodes:
-        if node.index not in live or node.index in copies or Ref(node.index) in values:
-            continue
+def _walk(low: Lowering, output: Ref, values: dict[Ref, Value]) -> None:
+    """Give a value to the output and to all that it rests on; of a loop's copies of its body one is enough."""
+    graph, found = low.graph, loops(low.graph)
+    for node in _needed(graph, [output], values, found):
         if node.index not in found:
-            _apply_all(low, graph, node.refs, values)
             _apply(low, node, values)
             continue
-        _apply_all(low, graph, found[node.index].outside(graph), values)
         try:
-            values[Ref(node.index)] = rolled(low, graph, found[node.index], node, values, _apply)
+            values[Ref(node.index)] = rolled(low, found[node.index], node, values, _apply)
         except Elsewhere:
-            _apply_all(low, graph, node.refs, values)
-            _apply(low, node, values)
+            for part in [*_needed(graph, node.refs, values, {}), node]:
+                _apply(low, part, values)
         except Misfit as misfit:
             raise refuse(node, str(misfit)) from misfit
 
 
-def _apply_all(low: Lowering, graph: Graph, refs: Iterable[Ref], values: MutableMapping[Ref, Value]) -> None:
-    """Give these their values, and all that they rest on, where there are none yet."""
-    missing: set[int] = set()
-    open_ = list(refs)
-    while open_:
-        ref = open_.pop()
-        if ref not in values and ref.node not in missing:
-            missing.add(ref.node)
-            open_ += graph.nodes[ref.node].refs
-    for index in sorted(missing):
-        _apply(low, graph.nodes[index], values)
+def _needed(graph: Graph, refs: Iterable[Ref], values: Mapping[Ref, Value], found: Mapping[int, Loop]) -> list[Node]:
+    """Return the nodes that must be computed for these, in order."""
+    needed: set[int] = set()
+    waiting = list(refs)
+    while waiting:
+        ref = waiting.pop()
+        if ref in values or ref.node in needed:
+            continue
+        needed.add(ref.node)
+        node = graph.nodes[ref.node]
+        if node.index in found:
+            waiting += found[node.index].outside(graph)
+        elif node.kind is not Kind.CREATION:  # which reads shapes alone
+            waiting += node.refs
+    return [graph.nodes[index] for index in sorted(needed)]
 
 
 @torch.no_grad()
 def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> None:
     """Compute what one node gives, and store it."""
     low.node = node
+    if node.kind is Kind.CREATION:
+        values[Ref(node.index)] = rules_pointwise.created(low, node)
+        return
     args = {name: frozen(substitute(arg, values.get)) for name, arg in arguments(node).items()}
     read = [values[ref] for ref in node.refs]
     missing = [value for value in read if isinstance(value, Unread)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import NotUniform
-from leadline.graph import Node
+from leadline.graph import Graph, Node
 from leadline.recurrence.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
 from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
 
@@ -43,6 +43,8 @@ class Lowering:
 
     Attributes
     ----------
+    graph
+        What is read.
     axes, sizes
         The grid's axes and their traced sizes.
     batch
@@ -55,6 +57,7 @@ class Lowering:
         Whether it is one of a loop's body, which the model computes position by position.
     """
 
+    graph: Graph
     axes: tuple[str, ...]
     sizes: tuple[int, ...]
     batch: int

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from leadline.graph import Node
-from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, canonical, permuted
-from leadline.recurrence.ir import Contraction, Tap
+from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, broadcast, canonical, permuted
+from leadline.recurrence.ir import Contraction, Pointwise, Reduction, Tap
 from leadline.recurrence.lowering import Fixed, Lowering, Value
 from leadline.recurrence.rules_scores import products
 
@@ -102,8 +104,22 @@ def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         made = multiplied(low, permuted(right, swap), left.tensor, left.generic, None)
         return permuted(made, [*range(len(made.dims) - 2), len(made.dims) - 1, len(made.dims) - 2])
     if isinstance(left, Field) and isinstance(right, Field):
-        return products(left, right, node)
+        inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
+        within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
+        return _inner_product(low, left, right) if within else products(left, right, node)
     raise Misfit("two computed tensors are multiplied that are no queries, keys and values")
+
+
+def _inner_product(low: Lowering, left: Field, right: Field) -> Field:
+    """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
+    rows = replace(left, dims=(*left.dims, ()))
+    columns = replace(right, dims=(*right.dims[:-2], (), *right.dims[-2:]))
+    dims = broadcast([rows.dims, columns.dims])
+    operands = tuple(low.operand(read, dims, left.sizes) for read in (rows, columns))
+    made = low.emit(Pointwise("mul", operands, torch.mul), dims, left.sizes, "mul")
+    axis, shape = len(dims) - 2, tuple(math.prod(f.size for f in dim if f.role == FEATURE) for dim in dims)
+    total = Reduction("sum", low.tap(made), shape, lambda x: x.sum(axis + 1).reshape(len(x), -1), (axis,))
+    return canonical(low.emit(total, (*dims[:axis], dims[-1]), left.sizes, "sum"))
 
 
 def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

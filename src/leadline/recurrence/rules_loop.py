@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from leadline.graph import Graph, Node, Ref
+from leadline.graph import Node, Ref
 from leadline.recurrence.field import Dims, Factor, Field, Misfit, canonical, taken
 from leadline.recurrence.ir import Pointwise
 from leadline.recurrence.loops import Loop, Moving
@@ -30,7 +30,6 @@ class Body:
     """
 
     low: Lowering
-    graph: Graph
     loop: Loop
     outer: MutableMapping[Ref, Value]
     apply: Apply
@@ -51,7 +50,7 @@ class Body:
             if moved is not None:
                 inner[Ref(index)] = self._picked(values[moved.source], moved)
             else:
-                self.apply(self.low, self.graph.nodes[index], values)
+                self.apply(self.low, self.low.graph.nodes[index], values)
         if self.axis is None:
             raise Elsewhere
         return inner
@@ -81,9 +80,7 @@ class Body:
         return replace(state, shift=step, fill=float(start.tensor.flatten()[0]))
 
 
-def rolled(
-    low: Lowering, graph: Graph, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply
-) -> Field:
+def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply) -> Field:
     """Return the joined results of a loop.
 
     Which dimensions of a state are the batch and which are features is what the body makes of it: it is lowered with
@@ -96,7 +93,7 @@ def rolled(
     Misfit
         If a state begins with different numbers, or rests on no input.
     """
-    body = Body(low, graph, loop, values, apply)
+    body = Body(low, loop, values, apply)
     wanted = sorted({state.new for state in loop.states.values()}, key=lambda ref: (ref.node, ref.output))
     known: dict[Ref, tuple[Dims, tuple[int, ...]]] = {}
     while True:
@@ -131,7 +128,7 @@ def _joined(read: Any, joint: Node, axis: int | None, length: int) -> Field:
     if not isinstance(read, Field) or axis is None:
         raise Elsewhere
     dim = joint.bound().get("dim", 0) % len(joint.shape)
-    new = joint.op.split(".")[1] == "stack"
+    new = not joint.op.split(".")[1].startswith("c")  # a concatenation joins along a dimension that is there
     if not new and read.dims[dim]:
         raise Misfit("a loop joins pieces that are longer than one position")
     return canonical(replace(read, dims=(*read.dims[:dim], (Factor(axis, length),), *read.dims[dim + (not new) :])))

@@ -68,15 +68,12 @@ def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
     return tuple(out)
 
 
-def created(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def created(low: Lowering, node: Node) -> Fixed:
     """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
-    given = {name: torch.zeros(v.shape) if isinstance(v, Field) else _plain(v) for name, v in args.items()}
-    made = invoked(node, given).to(node.meta.dtype)
+    metas = {ref: low.graph.meta(ref) for ref in node.refs}
+    like = {ref: torch.zeros(meta.shape, dtype=meta.dtype) for ref, meta in metas.items()}
+    made = invoked(node, {name: substitute(value, like.__getitem__) for name, value in arguments(node).items()})
     return Fixed(made, made)
-
-
-def _plain(value: Any) -> Any:
-    return value.tensor if isinstance(value, Fixed) else value
 
 
 def lookup(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
