@@ -7,33 +7,18 @@ that they read, each of which is what the copy before has computed in its place.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from leadline.graph import Graph, Node, Ref
-from leadline.graph.ir import Argument
 from leadline.graph.ops import LEAVES
+from leadline.recurrence.iterations import Moving, Step
 
 SHORTEST = 3
 """How many iterations there must be: two pairs, one of which begins with the states that were given."""
 
 _JOINTS = frozenset(["stack", "cat", "concat", "concatenate"])
-_PIECES = frozenset(["unbind", "unbind_copy", "split", "split_copy", "split_with_sizes", "unsafe_split", "chunk"])
-
-
-@dataclass(frozen=True)
-class Moving:
-    """A read of one position of ``source`` along its dimension `dim`, which iteration t takes at ``first + t``.
-
-    `kept` says whether the dimension stays, with size 1.
-    """
-
-    source: Ref
-    dim: int
-    first: int
-    kept: bool
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]
     Joints are stacks, concatenations, and the last of the writes ``out[:, t] = result`` that fill a tensor from its
     first position to its last.
     """
-    if joint.kind not in LEAVES and _name(joint) in _JOINTS:
+    if joint.kind not in LEAVES and joint.op.split(".")[1] in _JOINTS:
         return joint.refs, frozenset()
     results: list[Ref] = []
     helpers: set[int] = set()
@@ -137,132 +122,75 @@ def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]
 
 def _rolled(graph: Graph, results: tuple[Ref, ...]) -> Loop | None:
     """Return the loop whose iterations gave these results, or None if they do not all do the same."""
-    steps: list[_Step] = []
+    steps: list[Step] = []
     for earlier, later in pairwise(results):
-        step = _Step(graph)
-        if not step.compare(later, earlier) or (steps and not step.follows(steps[-1])):
+        step = Step(graph)
+        if not step.compare(later, earlier, first=not steps) or (steps and not step.follows(steps[-1])):
             return None
         steps.append(step)
-    last, before = steps[-1], len(results) - 1
-    initial = {read: read for read in last.states}
-    for step in reversed(steps):
-        initial = {read: step.states[there][1] for read, there in initial.items()}
     members = {node for step in steps for pair in step.partner.items() for node in pair}
+    members |= {ref.node for step in steps for ref in step.moving}
+    if steps[0].given:
+        return _updating(graph, results, steps, frozenset(members))
+    last, before = steps[-1], len(results) - 1
     return Loop(
         result=results[-1],
         length=len(results),
         body=tuple(sorted(last.partner)),
         moving={ref: replace(read, first=read.first - before) for ref, read in last.moving.items()},
-        states={read: State(new, initial[read]) for read, (new, _) in last.states.items()},
-        members=frozenset(members | {ref.node for step in steps for ref in step.moving}),
+        states={read: State(new, *_starts(read, steps)) for read, (new, _) in last.states.items()},
+        members=frozenset(members),
     )
 
 
-@dataclass
-class _Step:
-    """What an iteration computes, compared with the one before.
+def _updating(graph: Graph, results: tuple[Ref, ...], steps: list[Step], members: frozenset[int]) -> Loop | None:
+    """Return a loop whose results come before the update of the states that they rest on: ``y = f(h); h = g(x, h)``.
 
-    Attributes
-    ----------
-    partner
-        For each node of the iteration, the same node of the one before.
-    moving
-        Reads of a position; `Moving.first` is the one read in this very iteration.
-    states
-        For each read of a state: what becomes of it in this iteration, and what the one before reads in its place.
+    Seen from its result, an iteration begins with the update of the one before, which the first one lacks. The body is
+    put together from the last result but one, and from the update after it.
     """
-
-    graph: Graph
-    partner: dict[int, int] = field(default_factory=dict)
-    moving: dict[Ref, Moving] = field(default_factory=dict)
-    states: dict[Ref, tuple[Ref, Ref]] = field(default_factory=dict)
-    _open: list[tuple[int, int, Ref, Ref]] = field(default_factory=list)
-
-    def compare(self, later: Ref, earlier: Ref) -> bool:
-        """Walk both iterations from their results backwards, latest nodes first; return whether they do the same.
-
-        So every node of an iteration comes before all those of the one before it, and a node that is met there again
-        is a state.
-        """
-        self._push(later, earlier)
-        origin: dict[int, int] = {}
-        while self._open:
-            _, _, a, b = heapq.heappop(self._open)
-            if a.node in origin:
-                new = Ref(origin[a.node], a.output)
-                if self.states.setdefault(a, (new, b)) != (new, b):
-                    return False
-            elif a.node in self.partner:
-                if self.partner[a.node] != b.node or a.output != b.output:
-                    return False
-            elif not self._piece(a, b):
-                if a.output != b.output or not self._same(a.node, b.node):
-                    return False
-                self.partner[a.node] = b.node
-                origin[b.node] = a.node
-        return not any(node in origin for node in self.partner)
-
-    def follows(self, before: _Step) -> bool:
-        """Return whether the iteration before, as seen from here, is what it was when it was compared itself."""
-        reads = {read for _, read in self.states.values()}
-        return (
-            set(self.partner.values()) == set(before.partner)
-            and reads == set(before.states)
-            and all(before.states[b][0] == a for a, (_, b) in self.states.items())
-        )
-
-    def _push(self, a: Ref, b: Ref) -> None:
-        if a != b:
-            heapq.heappush(self._open, (-a.node, a.output, a, b))
-
-    def _piece(self, a: Ref, b: Ref) -> bool:
-        """Compare two neighbouring pieces of one tensor that was taken apart."""
-        node = self.graph.nodes[a.node]
-        if a.node != b.node or a.output != b.output + 1 or _name(node) not in _PIECES:
-            return False
-        dim = node.bound().get("dim", 0) % len(self.graph.meta(node.refs[0]).shape)
-        kept = not _name(node).startswith("unbind")
-        if kept and self.graph.meta(a).shape[dim] != 1:
-            return False
-        self.moving[a] = Moving(node.refs[0], dim, a.output, kept)
-        return True
-
-    def _same(self, later: int, earlier: int) -> bool:
-        """Compare two nodes, and put what they read on the list."""
-        a, b = self.graph.nodes[later], self.graph.nodes[earlier]
-        if a.op != b.op or a.outputs != b.outputs or a.kind in LEAVES:
-            return False
-        given, taken = a.bound(), b.bound()
-        moved = _moved(a, given, taken)
-        if moved is not None:
-            self.moving[Ref(later)] = moved
-            given, taken = {"self": given["self"]}, {"self": taken["self"]}
-        return given.keys() == taken.keys() and all(self._alike(given[name], taken[name]) for name in given)
-
-    def _alike(self, a: Argument, b: Argument) -> bool:
-        if isinstance(a, Ref) and isinstance(b, Ref):
-            self._push(a, b)
-            return True
-        if isinstance(a, tuple) and isinstance(b, tuple):
-            return len(a) == len(b) and all(map(self._alike, a, b))
-        return type(a) is type(b) and bool(a == b)
+    second = _second(steps)
+    updates = {node for node, there in second.items() if there not in steps[0].partner}
+    last, before, place = steps[-1], steps[-2], len(results) - 2
+    body = {last.partner[node] for node in second.keys() - updates} | updates
+    update = {last.partner[node]: node for node in updates}
+    moving = {ref: read for ref, read in (before.moving | last.moving).items() if read.first == place}
+    states: dict[Ref, State] = {}
+    for ref in {ref for node in body for ref in graph.nodes[node].refs if ref.node not in body} - moving.keys():
+        if ref.node in update:
+            new, early = Ref(update[ref.node], ref.output), Ref(second[update[ref.node]], ref.output)
+            starts = [*filter(None, [steps[0].given.get(early), steps[1].states.get(early, (new, None))[1]])]
+        elif ref in before.states:
+            new, starts = before.states[ref][0], _starts(ref, steps[:-1])
+        elif ref.node in members:
+            return None
+        else:
+            continue
+        if len(set(starts)) != 1 or new.node not in body:
+            return None
+        states[ref] = State(new, starts[0])
+    return Loop(
+        result=results[-2],
+        length=len(results),
+        body=tuple(sorted(body)),
+        moving={ref: replace(read, first=read.first - place) for ref, read in moving.items()},
+        states=states,
+        members=members,
+    )
 
 
-def _name(node: Node) -> str:
-    return node.op.split(".")[1]
+def _starts(read: Ref, steps: list[Step]) -> list[Ref]:
+    """Return what the first iteration reads in the place of a state; nothing if it does not read it."""
+    for step in reversed(steps):
+        if read not in step.states:
+            return []
+        read = step.states[read][1]
+    return [read]
 
 
-def _moved(node: Node, given: Mapping[str, Argument], taken: Mapping[str, Argument]) -> Moving | None:
-    """Return the read of a position that an iteration makes one further than the one before, if it is one."""
-    name = _name(node)
-    if name in ("select", "select_copy"):
-        first, before, kept = given["index"], taken["index"], False
-    elif name in ("slice", "slice_copy") and given["step"] == 1 and given["end"] == (given["start"] or 0) + 1:
-        first, before, kept = given["start"] or 0, taken["start"] or 0, True
-    elif name in ("narrow", "narrow_copy") and given["length"] == 1:
-        first, before, kept = given["start"], taken["start"], True
-    else:
-        return None
-    if given["dim"] != taken["dim"] or first != before + 1 or before < 0:
-        return None
-    return Moving(given["self"], given["dim"], first, kept)
+def _second(steps: list[Step]) -> dict[int, int]:
+    """Return for each node of the last iteration the same one in the second iteration."""
+    found = {node: node for node in steps[-1].partner}
+    for step in reversed(steps[1:]):
+        found = {node: step.partner[there] for node, there in found.items()}
+    return found

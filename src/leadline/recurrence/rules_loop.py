@@ -11,8 +11,9 @@ import torch
 
 from leadline.graph import Node, Ref
 from leadline.recurrence.field import Dims, Factor, Field, Misfit, canonical, taken
-from leadline.recurrence.ir import Pointwise
-from leadline.recurrence.loops import Loop, Moving
+from leadline.recurrence.ir import Pointwise, Variable
+from leadline.recurrence.iterations import Moving
+from leadline.recurrence.loops import Loop
 from leadline.recurrence.lowering import Fixed, Lowering, Value
 
 Apply: TypeAlias = Callable[[Lowering, Node, MutableMapping[Ref, Value]], None]
@@ -70,14 +71,11 @@ class Body:
     def _past(self, state: Field, initial: Ref) -> Field:
         """Return what a state was one position earlier."""
         start = self.outer[initial]
-        if (
-            not isinstance(start, Fixed)
-            or not start.tensor.numel()
-            or bool((start.tensor != start.tensor.flatten()[0]).any())
-        ):
+        numbers = [*set(start.tensor.flatten().tolist())] if isinstance(start, Fixed) else []
+        if len(numbers) != 1:
             raise Misfit("a loop begins with a state that is not the same number everywhere")
         step = tuple(int(a == self.axis) for a in range(self.low.rank))
-        return replace(state, shift=step, fill=float(start.tensor.flatten()[0]))
+        return replace(state, shift=step, fill=float(numbers[0]))
 
 
 def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply) -> Field:
@@ -115,12 +113,21 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
         raise Misfit("a state of a loop rests on no input")
     for ref, state in states.items():
         low.close(state, Pointwise("copy", (low.tap(inner[ref]),), lambda x: x))  # type: ignore[arg-type]
+    low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     return _joined(inner[loop.result], joint, body.axis, loop.length)
 
 
 def _state(low: Lowering, dims: Dims, sizes: tuple[int, ...]) -> Field:
     """Emit a variable that gets its equation when the body is known."""
     return low.emit(Pointwise("copy", (), lambda: torch.empty(0)), dims, sizes, "state")
+
+
+def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:
+    """Put what no state rests on last: what reads a state one position back can then follow it within a front."""
+    needed = set(states)
+    for _ in variables:
+        needed |= {tap.source for v in variables if v.name in needed for tap in v.equation.taps}
+    return sorted(variables, key=lambda v: v.name not in needed)
 
 
 def _joined(read: Any, joint: Node, axis: int | None, length: int) -> Field:
