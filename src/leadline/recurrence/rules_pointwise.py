@@ -36,6 +36,12 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return low.emit(Pointwise(node.op.split(".")[1], operands, call, literals), dims, reads[0].sizes)
 
 
+def converted(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Change the type of numbers, if it is another one."""
+    read = args["self"]
+    return read if low.graph.meta(node.refs[0]).dtype == node.meta.dtype else pointwise(low, node, args)
+
+
 def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read a PReLU as ``relu(x) - a · relu(-x)``; its slopes stand along the second dimension."""
     read, slope = args["self"], args["weight"]

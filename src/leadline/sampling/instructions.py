@@ -29,11 +29,17 @@ class Op(IntEnum):
     SQUARE = 19
     LEAKY = 20
     ELU = 21
+    SQRT = 22
+    RSQRT = 23
+    LOG = 24
+    SOFTPLUS = 25
     ADD = 30
     SUB = 31
     RSUB = 32
     MUL = 33
     DIV = 34
+    MAXIMUM = 35
+    MINIMUM = 36
     AFFINE = 40
     BLEND = 41
     ADDMUL = 42

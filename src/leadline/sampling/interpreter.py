@@ -1,7 +1,7 @@
 """The interpreter of programs: one loop over fronts and instructions, compiled once by numba and kept in its cache.
 
 An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
-where they are; nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
+where they stand: nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
 `rules`, `lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out of what
 numba compiles.)
 """

@@ -25,6 +25,8 @@ from leadline.sampling.lanes import (
     lanes,
     larger,
     load,
+    maximum,
+    minimum,
     prefetch,
     put,
     same,
@@ -35,8 +37,10 @@ from leadline.sampling.lanes import (
 )
 
 # Plain numbers, for the compiler.
-COPY, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH, EXP, NEG, SQUARE, LEAKY, ELU = map(int, range(Op.COPY, Op.ELU + 1))
-ADD, SUB, RSUB, MUL, DIV = map(int, range(Op.ADD, Op.DIV + 1))
+COPY, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH, EXP, NEG, SQUARE, LEAKY, ELU, SQRT, RSQRT, LOG, SOFTPLUS = map(
+    int, range(Op.COPY, Op.SOFTPLUS + 1)
+)
+ADD, SUB, RSUB, MUL, DIV, MAXIMUM, MINIMUM = map(int, range(Op.ADD, Op.MINIMUM + 1))
 AFFINE, BLEND, ADDMUL, MULADD = map(int, range(Op.AFFINE, Op.MULADD + 1))
 # Only the interpreter is kept in the cache, with all that it calls, and only it is called from Python. Nothing is
 # allocated, so that no references need counting, which would take an atomic operation for each array of each call.
@@ -60,6 +64,12 @@ def one_by_one(function, a, parameter):
             x = x * 0.5 * (1.0 + math.erf(x / math.sqrt(2.0)))
         elif function == ELU:
             x = x if not x < 0 else parameter * math.expm1(x)
+        elif function == SOFTPLUS:
+            x = x if x > 20.0 else math.log1p(math.exp(x))
+        elif function == LOG:
+            x = math.log(x)
+        else:
+            x = math.sqrt(x) if function == SQRT else 1.0 / math.sqrt(x)
         a = with_lane(a, c, x)
     return a
 
@@ -79,12 +89,12 @@ def unary(function, a, parameter):
         return a * a
     if function == LEAKY:
         return choose_less(a, zero, a * parameter, a)
-    if function == GELU or function == ELU:  # noqa: SIM109 - a tuple takes longer to compile
+    if function == GELU or function >= ELU:
         return one_by_one(function, a, parameter)
     x = a
     if function == GELU_TANH:
         x = math.sqrt(2.0 / math.pi) * (a + 0.044715 * (a * a * a))
-    if function == TANH or function == GELU_TANH:  # noqa: SIM109
+    if function == TANH or function == GELU_TANH:  # noqa: SIM109 - a tuple takes longer to compile
         x = x + x
     elif function != EXP:
         x = zero - a
@@ -114,6 +124,10 @@ def combine(function, a, b, c, d):
         return a * b
     if function == DIV:
         return a / b
+    if function == MAXIMUM:
+        return maximum(a, b)
+    if function == MINIMUM:
+        return minimum(a, b)
     if function == AFFINE:
         return fma(a, b, c)
     if function == BLEND:

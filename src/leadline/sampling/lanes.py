@@ -197,6 +197,23 @@ def choose_less(typingctx: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     return a(a, b, yes, no), generate
 
 
+def _extreme(name: str) -> Any:
+    """Make a function that returns the larger or smaller number in every lane, and NaN if one of the two is NaN."""
+
+    def choose(typingctx: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = ir.FunctionType(args[0].type, [args[0].type] * 2)
+            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{a.count}f{a.bits}")
+            return builder.call(function, args)
+
+        return a(a, b), generate
+
+    return intrinsic(choose)
+
+
+maximum, minimum = _extreme("maximum"), _extreme("minimum")
+
+
 @intrinsic
 def exponential(typingctx: Any, x: Any) -> Any:
     """Return the exponential of lanes: exactly 0 and infinite where it cannot be told from them."""

@@ -56,12 +56,15 @@ _FUNCTIONS = {
     "copy": Op.COPY, "clone": Op.COPY, "add": Op.ADD, "sub": Op.SUB, "rsub": Op.RSUB, "mul": Op.MUL, "div": Op.DIV,
     "affine": Op.AFFINE, "tanh": Op.TANH, "sigmoid": Op.SIGMOID, "relu": Op.RELU, "gelu": Op.GELU, "silu": Op.SILU,
     "exp": Op.EXP, "neg": Op.NEG, "muladd": Op.MULADD, "blend": Op.BLEND, "addmul": Op.ADDMUL, "leaky_relu": Op.LEAKY,
-    "elu": Op.ELU, "square": Op.SQUARE, "concat": Op.CONCAT,
+    "elu": Op.ELU, "square": Op.SQUARE, "concat": Op.CONCAT, "sqrt": Op.SQRT, "rsqrt": Op.RSQRT, "log": Op.LOG,
+    "softplus": Op.SOFTPLUS, "maximum": Op.MAXIMUM, "minimum": Op.MINIMUM,
 }  # fmt: skip
+_POWERS = {2: Op.SQUARE, 3: Op.MUL, 0.5: Op.SQRT, -0.5: Op.RSQRT}  # a cube is a number times its square
 _BINARY = frozenset({Op.ADD, Op.SUB, Op.RSUB, Op.MUL, Op.DIV})
 # Arguments that leave these functions as they are.
 _NEUTRAL: dict[str, Any] = {
     "alpha": 1, "approximate": "none", "memory_format": None, "scale": 1, "input_scale": 1, "inplace": False,
+    "beta": 1, "threshold": 20,
 }  # fmt: skip
 
 
@@ -243,7 +246,11 @@ class _Builder:
         literals = {k: v for k, v in equation.literals.items() if not (k in _NEUTRAL and _NEUTRAL[k] == v)}
         operands = list(equation.operands)
         parameter = 0.0
-        if op in _BINARY and len(operands) == 1:
+        before = tuple(_FUNCTIONS[f] for f in equation.before) if isinstance(equation, FusedPointwise) else ()
+        if equation.function == "pow" and len(operands) == 1 and literals.get("exponent") in _POWERS:
+            op = _POWERS[literals.pop("exponent")]
+            operands, before = (operands * 2, (Op.COPY, Op.SQUARE)) if op is Op.MUL else (operands, before)
+        elif op in _BINARY and len(operands) == 1:
             name = "other" if "other" in literals else "self"
             value = literals.pop(name, None)
             if isinstance(value, int | float):
@@ -257,7 +264,6 @@ class _Builder:
             parameter = float(literals.pop("alpha", 1.0))
         if op is None or literals:
             raise self.missing(variable, equation.function + (f" with {', '.join(literals)}" if literals else ""))
-        before = tuple(_FUNCTIONS[f] for f in equation.before) if isinstance(equation, FusedPointwise) else ()
         place = self.number(np.array([parameter]))
         self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=before)
 
@@ -268,7 +274,7 @@ class _Builder:
 
     def reduction(self, variable: Variable, equation: Reduction) -> None:
         """Read the shape as (outer, length, inner), the middle one being reduced."""
-        shape, literals, rank = equation.shape, equation.literals, len(equation.shape)
+        shape, literals, along = equation.shape, equation.literals, sorted(equation.along)
         if equation.function == "layer_norm":
             length = int(np.prod(literals["normalized_shape"]))
             scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
@@ -277,8 +283,6 @@ class _Builder:
             eps = self.number(np.array([literals["eps"]]))
             self.emit(Op.LAYER_NORM, variable, (equation.tap,), weight, bias, 0, length, eps)
             return
-        dims = literals.get("dim")
-        along = sorted(d % rank for d in (dims if isinstance(dims, tuple) else (dims,)) if d is not None)
         if equation.function not in ("sum", "mean", "softmax", "_softmax") or along != list(
             range(along[0], along[0] + len(along))
         ):
