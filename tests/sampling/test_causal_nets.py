@@ -16,14 +16,14 @@ QUICK = (
     "GPT-Neo",
     "GPT-2, eager attention",
     "Mistral",
+    "Mamba",
+    "RWKV",
     "TCN, weight norm",
     "TCN, batch norm, skips, gates",
 )
 REFUSED = {
     "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
-    "Mamba": r"aten\.select.* at backbone.layers.0.mixer \(.*modeling_mamba.py:\d+\): one position .* is picked",
     "Mamba 2": r"aten\..* at backbone.layers.0.mixer \(.*modeling_mamba2.py:\d+\): ",
-    "RWKV": r"aten\.select.* at rwkv.blocks.0.attention \(.*modeling_rwkv.py:\d+\): one position .* is picked",
 }
 
 
@@ -40,6 +40,17 @@ def test_a_network_streams(name: str) -> None:
         (x,) = (x for key, x in given.items() if net.layout[key] is not None)
         # some of them compute normalisations or scores in float32 whatever their own precision
         assert torch.allclose(made.logits(x), forward(net, model, given), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Mistral", "Mamba", "RWKV", "TCN, batch norm, skips, gates"])
+def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
+    torch.manual_seed(0)
+    net = BY_NAME[name]
+    model, inputs = net.model(), net.inputs(LENGTH)
+    made = leadline.stream(model, layout=net.layout, **inputs)
+    (x,) = (x for key, x in inputs.items() if net.layout[key] is not None)
+    wanted = forward(net, model, inputs)
+    assert float((made.logits(x) - wanted).abs().max()) < 2e-4 * float(wanted.abs().max())
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "BLOOM" else pytest.mark.slow) for n in REFUSED])

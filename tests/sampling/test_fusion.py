@@ -111,9 +111,25 @@ def test_products_of_any_width(width: int, batch: int, dtype: torch.dtype) -> No
     assert torch.allclose(found, net(x), rtol=0, atol=1e-12 if dtype is torch.float64 else 1e-5)
 
 
-@pytest.mark.parametrize(
-    "function", ["relu", "tanh", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "exp", "square", "neg"]
-)
+FUNCTIONS = [
+    "relu",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "gelu",
+    "elu",
+    "leaky_relu",
+    "exp",
+    "square",
+    "neg",
+    "sqrt",
+    "rsqrt",
+    "log",
+    "softplus",
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_of_numbers_and_of_what_is_none(function: str) -> None:
     call: Any = getattr(torch, function, None) or getattr(functional, function)
 
@@ -125,3 +141,26 @@ def test_functions_of_numbers_and_of_what_is_none(function: str) -> None:
     x[0, 0, 4], x[0, 1, 5], x[0, 2, 6] = torch.nan, torch.inf, -torch.inf
     found = stream(Function(), x, layout="b c t -> b v t").logits(x)
     assert torch.allclose(found, call(x), rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("call", [torch.maximum, torch.minimum])
+def test_extremes_of_numbers_and_of_what_is_none(call: Any) -> None:
+    class Function(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return call(x[..., :2], x[..., 2:])
+
+    x = torch.randn(1, 9, 4, dtype=torch.float64)
+    x[0, 0, 0], x[0, 1, 2], x[0, 2, 1], x[0, 3, 3] = torch.nan, torch.nan, torch.inf, -torch.inf
+    found = stream(Function(), x, layout="b t c -> b t v").logits(x)
+    assert torch.equal(found.nan_to_num(), call(x[..., :2], x[..., 2:]).nan_to_num())
+    assert found.isnan().sum() == 2
+
+
+@pytest.mark.parametrize("power", [2, 3, 0.5, -0.5])
+def test_powers(power: float) -> None:
+    class Function(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x**power
+
+    x = torch.rand(1, 9, 4, dtype=torch.float64) + 0.1
+    assert torch.allclose(stream(Function(), x, layout="b t c -> b t v").logits(x), x**power, rtol=1e-12)
