@@ -1,7 +1,8 @@
 """Causal networks that others wrote, as streams: which stream, how close they come, and what refuses the others.
 
 Every model is small, with random weights, in float64. A stream's outputs, computed one position at a time, are compared
-with the full forward pass at the traced length and, where the model takes one, at a longer length. Run as
+with the full forward pass at the traced length and, where the model takes one, at a longer length; and in float32
+through the compiled interpreter. Run as
 ``python benchmarks/streamable.py [NAME]...``; the table goes to ``benchmarks/results/streamable.md`` and ``.json``.
 """
 
@@ -24,7 +25,7 @@ import leadline
 from leadline.errors import LeadlineError, NotUniform, UsageError
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("name", "package", "streams", "difference", "longer", "state", "refused by")
+COLUMNS = ("name", "package", "streams", "difference", "longer", "compiled", "state", "refused by")
 
 
 def forward(net: CausalNet, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -58,7 +59,17 @@ def row(net: CausalNet) -> dict[str, Any]:
         found["longer"] = difference(net, model, made, double(net.inputs(LONGER)))
     except UsageError as error:
         found["longer"] = brief(error)
-    return found
+    return found | {"compiled": compiled(net)}
+
+
+def compiled(net: CausalNet) -> str:
+    """Return the difference of the compiled interpreter, in float32, or what it lacks."""
+    torch.manual_seed(0)
+    model, inputs = net.model(), net.inputs(LENGTH)
+    try:
+        return difference(net, model, leadline.stream(model, layout=net.layout, **inputs), inputs)
+    except UsageError as error:
+        return brief(error)
 
 
 def difference(net: CausalNet, model: torch.nn.Module, made: Any, inputs: dict[str, Tensor]) -> str:

@@ -157,7 +157,7 @@ def taken(field: Field, dim: int, index: Sequence[int] | int, nowhere: int | Non
         picked = field.channels.take(index if isinstance(index, int) else chosen, axis=axis)
         return canonical(replace(field, dims=field.dims[:dim] + new + field.dims[dim + 1 :], channels=picked))
     if len(factors) != 1 or factors[0].role == BATCH or isinstance(index, int):
-        raise Misfit("one position or one sample is picked out of many")
+        raise Misfit("one position or one sample is picked out of many, by no loop whose iterations are all the same")
     start, length = (chosen[0] if chosen else nowhere), len(chosen)
     if start is None or chosen != list(range(start, start + length)):
         raise Misfit("positions are skipped or put into another order")

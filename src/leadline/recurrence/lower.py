@@ -95,6 +95,8 @@ def system(
 ) -> System:
     """Read a model as a system of uniform recurrence equations over the positions of its layout.
 
+    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same.
+
     Parameters
     ----------
     model, *inputs, **kwargs
