@@ -251,6 +251,13 @@ def test_other_loops_stream(make: type[nn.Module]) -> None:
     _streams(make().double().eval(), torch.randn(2, 5, C).double(), torch.randn(2, 9, C).double())
 
 
+def test_a_state_space_has_the_counts_of_its_graph() -> None:
+    found = leadline.law(lambda T: (StateSpace().eval(), (torch.randn(1, T, C),)), T=range(4, 7), layout=LAYOUT)
+    x = torch.randn(1, 6, C)
+    assert found.connections.at(T=6) == leadline.count(StateSpace(), x).connections == 6 * (9 + 6 + 6 + 6)
+    assert found.training_steps.at(T=6) == leadline.span(StateSpace(), x).steps == 2
+
+
 def test_a_loop_over_rows_recurs_along_one_axis() -> None:
     torch.manual_seed(0)
     model, x = Rows().double().eval(), torch.randn(2, 4, 3, C).double()

@@ -31,16 +31,16 @@ class State:
 
 @dataclass(frozen=True)
 class Loop:
-    """One iteration, read off the last one, and what stands for its neighbours.
+    """One iteration, read off the last ones, and what stands for its neighbours.
 
     Attributes
     ----------
     result
-        What each iteration adds to the joined tensor.
+        What it adds to the joined tensor.
     length
         How many iterations there are.
     body
-        The nodes of the last iteration, in order.
+        The nodes of that iteration, in order.
     moving, states
         The reads in the body that differ from one iteration to the next.
     members
@@ -114,7 +114,7 @@ def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]
         else:
             results.append(given["src"])
         if given["index"] == 0:
-            return tuple(reversed(results)), frozenset(helpers | {joint.index}) - {joint.index}
+            return tuple(reversed(results)), frozenset(helpers)
         node = graph.nodes[given["self"].node]
         helpers.add(node.index)
     return (), frozenset()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from leadline.graph import Node
 from leadline.recurrence.field import FEATURE, Factor, Field, Misfit, broadcast, canonical, permuted
-from leadline.recurrence.ir import Contraction, Pointwise, Reduction, Tap
+from leadline.recurrence.ir import Contraction, Pointwise, Tap
 from leadline.recurrence.lowering import Fixed, Lowering, Value
 from leadline.recurrence.rules_scores import products
 
@@ -106,20 +106,20 @@ def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if isinstance(left, Field) and isinstance(right, Field):
         inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
         within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
-        return _inner_product(low, left, right) if within else products(left, right, node)
+        return _inner_product(low, node, left, right) if within else products(left, right, node)
     raise Misfit("two computed tensors are multiplied that are no queries, keys and values")
 
 
-def _inner_product(low: Lowering, left: Field, right: Field) -> Field:
+def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
     """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
-    rows = replace(left, dims=(*left.dims, ()))
-    columns = replace(right, dims=(*right.dims[:-2], (), *right.dims[-2:]))
+    turned = permuted(right, [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2])
+    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in ((left, -1), (turned, -2)))
     dims = broadcast([rows.dims, columns.dims])
     operands = tuple(low.operand(read, dims, left.sizes) for read in (rows, columns))
     made = low.emit(Pointwise("mul", operands, torch.mul), dims, left.sizes, "mul")
-    axis, shape = len(dims) - 2, tuple(math.prod(f.size for f in dim if f.role == FEATURE) for dim in dims)
-    total = Reduction("sum", low.tap(made), shape, lambda x: x.sum(axis + 1).reshape(len(x), -1), (axis,))
-    return canonical(low.emit(total, (*dims[:axis], dims[-1]), left.sizes, "sum"))
+    ones = torch.ones(1, made.shape[-1], dtype=node.meta.dtype)
+    total = multiplied(low, made, ones, ones, None)
+    return replace(total, dims=total.dims[:-1])
 
 
 def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
