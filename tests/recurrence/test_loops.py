@@ -101,7 +101,7 @@ def _streams(model: nn.Module, x: Tensor, longer: Tensor, layout: str = LAYOUT, 
 
 
 @given(plans(), st.integers(3, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
     torch.manual_seed(0)
     model = Loop(plan).double().eval()
@@ -113,16 +113,15 @@ def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
 
 
 @given(plans())
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_its_laws_are_the_counts_of_the_graph(plan: Plan) -> None:
     def build(T: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
         return Loop(plan).eval(), (torch.randn(1, T, C),)
 
-    found = leadline.law(build, T=range(4, 9), layout=LAYOUT)
-    for length in (6, 9):
-        model, inputs = build(length)
-        assert found.connections.at(T=length) == leadline.count(model, *inputs).connections
-        assert found.training_steps.at(T=length) == leadline.span(model, *inputs).steps
+    found = leadline.law(build, T=range(4, 7), layout=LAYOUT)
+    model, inputs = build(9)
+    assert found.connections.at(T=9) == leadline.count(model, *inputs).connections
+    assert found.training_steps.at(T=9) == leadline.span(model, *inputs).steps
 
 
 class Cells(nn.Module):

@@ -47,7 +47,7 @@ class Step:
     moving: dict[Ref, Moving] = field(default_factory=dict)
     states: dict[Ref, tuple[Ref, Ref]] = field(default_factory=dict)
     given: dict[Ref, Ref] = field(default_factory=dict)
-    _open: list[tuple[int, int, Ref, Ref]] = field(default_factory=list)
+    _open: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def compare(self, later: Ref, earlier: Ref, first: bool) -> bool:
         """Walk both iterations from their results backwards, latest nodes first; return whether they do the same.
@@ -58,7 +58,8 @@ class Step:
         self._push(later, earlier)
         origin: dict[int, int] = {}
         while self._open:
-            _, _, a, b = heapq.heappop(self._open)
+            node, output, *other = heapq.heappop(self._open)
+            a, b = Ref(-node, output), Ref(*other)
             if a.node in origin:
                 new = Ref(origin[a.node], a.output)
                 if self.states.setdefault(a, (new, b)) != (new, b):
@@ -89,7 +90,7 @@ class Step:
 
     def _push(self, a: Ref, b: Ref) -> None:
         if a != b:
-            heapq.heappush(self._open, (-a.node, a.output, a, b))
+            heapq.heappush(self._open, (-a.node, a.output, b.node, b.output))
 
     def _piece(self, a: Ref, b: Ref) -> bool:
         """Compare two neighbouring pieces of one tensor that was taken apart."""
