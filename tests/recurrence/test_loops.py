@@ -273,18 +273,29 @@ class Uneven(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h, out, length = torch.zeros_like(x[:, 0]), [], x.shape[1]
-        if self.kind == "a learned start":
+        if self.kind.startswith("a learned start"):
             h = self.start.expand(len(x), C)
+        if self.kind == "a computed start":
+            h = x.sum(1)
         for t in range(length):
             u = x[:, length - 1 - t] if self.kind == "backwards" else x[:, t]
             if self.kind == "every other one" and t % 2:
                 u = -u
-            h = torch.sin(h) + u * (t if self.kind == "its number" else 1)
-            out.append(h)
+            before, h = h, torch.tanh(h) + u * (t if self.kind == "its number" else 1)
+            out.append(before if self.kind.endswith("yielded") else h)
         return torch.stack(out, 1)
 
 
-@pytest.mark.parametrize("kind", ["a learned start", "backwards", "every other one", "its number"])
+def test_a_learned_start_is_added_where_nothing_is_read() -> None:
+    torch.manual_seed(0)
+    model, x = Uneven("a learned start").double().eval(), torch.randn(2, 5, C).double()
+    made = _streams(model, x, torch.randn(2, 9, C).double())
+    assert torch.equal(made.using("numba").logits(x).argmax(-1), model(x).argmax(-1))
+
+
+@pytest.mark.parametrize(
+    "kind", ["a computed start", "a learned start that is yielded", "backwards", "every other one", "its number"]
+)
 def test_a_loop_whose_iterations_differ_is_refused(kind: str) -> None:
     with pytest.raises(NotUniform, match=r"position|begins with a state"):
         system(Uneven(kind).eval(), torch.randn(2, 5, C), layout=LAYOUT)

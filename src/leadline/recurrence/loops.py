@@ -45,6 +45,8 @@ class Loop:
         The reads in the body that differ from one iteration to the next.
     members
         The nodes of all iterations.
+    early
+        Whether the result comes before the update of the states that it rests on.
     """
 
     result: Ref
@@ -53,6 +55,7 @@ class Loop:
     moving: Mapping[Ref, Moving]
     states: Mapping[Ref, State]
     members: frozenset[int]
+    early: bool = False
 
     def outside(self, graph: Graph) -> set[Ref]:
         """Return what the loop reads from elsewhere: weights, tensors of which it picks positions, first states."""
@@ -176,6 +179,7 @@ def _updating(graph: Graph, results: tuple[Ref, ...], steps: list[Step], members
         moving={ref: replace(read, first=read.first - place) for ref, read in moving.items()},
         states=states,
         members=members,
+        early=True,
     )
 
 

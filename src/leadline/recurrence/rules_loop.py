@@ -11,7 +11,7 @@ import torch
 
 from leadline.graph import Node, Ref
 from leadline.recurrence.field import Dims, Factor, Field, Misfit, canonical, taken
-from leadline.recurrence.ir import Pointwise, Variable
+from leadline.recurrence.ir import Pointwise, Table, Variable
 from leadline.recurrence.iterations import Moving
 from leadline.recurrence.loops import Loop
 from leadline.recurrence.lowering import Fixed, Lowering, Value
@@ -69,13 +69,22 @@ class Body:
         return replace(along, dims=(*along.dims[:dim], *[()] * moving.kept, *along.dims[dim + 1 :]))
 
     def _past(self, state: Field, initial: Ref) -> Field:
-        """Return what a state was one position earlier."""
+        """Return what a state was one position earlier: beyond the first one, its fill, or what a table adds there."""
         start = self.outer[initial]
-        numbers = [*set(start.tensor.flatten().tolist())] if isinstance(start, Fixed) else []
-        if len(numbers) != 1:
-            raise Misfit("a loop begins with a state that is not the same number everywhere")
+        if not isinstance(start, Fixed) or not start.tensor.numel():
+            raise Misfit("a loop begins with a state that is computed")
         step = tuple(int(a == self.axis) for a in range(self.low.rank))
-        return replace(state, shift=step, fill=float(numbers[0]))
+        numbers = {*start.tensor.flatten().tolist()}
+        if len(numbers) == 1:
+            return replace(state, shift=step, fill=float(numbers.pop()))
+        if self.loop.early:  # the table would be needed before the state that it is added to
+            raise Misfit("a loop whose results come before the update begins with a state of different numbers")
+        given = self.low.constant(start.tensor, state.dims, state.sizes).values.expand(*state.sizes, -1)
+        table = torch.zeros_like(given)
+        where = tuple(0 if a == self.axis else slice(None) for a in range(self.low.rank))
+        table[where] = given[where]
+        operands = (self.low.tap(replace(state, shift=step)), Table(table))
+        return self.low.emit(Pointwise("add", operands, torch.add), state.dims, state.sizes, "start")
 
 
 def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply) -> Field:
@@ -89,7 +98,7 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
     Elsewhere
         If the loop does not go along a position axis.
     Misfit
-        If a state begins with different numbers, or rests on no input.
+        If a state begins with computed numbers, or rests on no input.
     """
     body = Body(low, loop, values, apply)
     wanted = sorted({state.new for state in loop.states.values()}, key=lambda ref: (ref.node, ref.output))
