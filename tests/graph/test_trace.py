@@ -149,6 +149,22 @@ def test_a_trace_that_does_not_replay_is_refused() -> None:
         trace(Counter(), torch.ones(3))
 
 
+class Mixed(nn.Module):
+    """Goes through a trace, which converts, but not through real tensors of two types."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(torch.zeros(2, 3)) + x
+
+
+def test_what_forward_refuses_on_real_tensors_is_said() -> None:
+    with pytest.raises(TraceError, match=r"Mixed cannot be traced: RuntimeError: .*dtype"):
+        trace(Mixed().double(), torch.ones(2, 3).double())
+
+
 def test_what_forward_does_not_take_or_give_is_said() -> None:
     with pytest.raises(TraceError, match="does not take these inputs"):
         trace(nn.Linear(2, 2), torch.ones(2), torch.ones(2))

@@ -58,8 +58,17 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
         program = _export(call)
         graph = _Reader(program, call, model).graph()
         if verify and graph.values.keys() == {*graph.parameters.values(), *graph.buffers.values()} and call.real:
-            graph = check_replay(graph, call)
+            graph = _replayed(graph, call)
     return graph
+
+
+def _replayed(graph: Graph, call: Call) -> Graph:
+    try:
+        return check_replay(graph, call)
+    except TraceError:
+        raise
+    except Exception as error:  # what forward refuses on real tensors, but not on the trace's
+        raise TraceError(explain(call.model, error)) from None
 
 
 @contextmanager

@@ -121,6 +121,7 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
     if len(known) < len(wanted):
         raise Misfit("a state of a loop rests on no input")
     for ref, state in states.items():
+        # all of them are fields: `found` holds no others, and is as long as `wanted`
         low.close(state, Pointwise("copy", (low.tap(inner[ref]),), lambda x: x))  # type: ignore[arg-type]
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     return _joined(inner[loop.result], joint, body.axis, loop.length)
