@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 
 from leadline import data
+from leadline.audit.trained import draw
+from leadline.key_values import literals
 from leadline.report.exports import write_samples
-from leadline.samples import draw
 from leadline.training import load_run
 from leadline.training.markov import fit_markov
 from leadline.training.orders import prepare
-from leadline.words import literals
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"

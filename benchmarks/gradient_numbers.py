@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import gelu, silu
 
 from leadline.jacobian import mean_field
-from leadline.jacobian.normalisation import batchnorm_jacobian, batchnorm_singular_values
+from leadline.jacobian.theory.normalisation import batchnorm_jacobian, batchnorm_singular_values
 from leadline.results import Estimate
 
 PAGE = Path(__file__).parents[1] / "docs" / "gradient-numbers.md"

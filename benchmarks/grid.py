@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from leadline.ops import grid_lstm, grid_rnn, reference
+from leadline.grid import grid_lstm, grid_rnn, reference
 
 RESULTS = Path(__file__).parent / "results" / "grid.json"
 BATCH, SIZE, WIDTH, ROUNDS = 16, 28, 32, 7

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from leadline.zoo.masked_conv import MaskedConv2d
+from leadline.zoo.layers.masked_conv import MaskedConv2d
 
 RESULTS = Path(__file__).parent / "results" / "masked_conv.json"
 BATCH, SIZE, ROUNDS = 16, 28, 21

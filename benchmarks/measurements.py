@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from leadline.jacobian import gradient, lyapunov
-from leadline.jacobian.exponents import averaged, exponents_through
-from leadline.jacobian.gates import lstm_step
-from leadline.jacobian.quadrature import normal_mean
+from leadline.jacobian._lyapunov import averaged, exponents_through
+from leadline.jacobian.theory.gates import lstm_step
+from leadline.jacobian.theory.quadrature import normal_mean
 from leadline.results import Estimate
 from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet
 from leadline.zoo.mlp import MLP, MLPConfig

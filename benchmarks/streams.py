@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
-from leadline.sampling.instructions import INSTRUCTION, OP, Op
-from leadline.sampling.kernels import multiply_row, multiply_rows
-from leadline.sampling.lanes import LINE, fma, lanes, load, numbers, store
+from leadline.sampling.compiled.instructions import INSTRUCTION, OP, Op
+from leadline.sampling.compiled.kernels import multiply_row, multiply_rows
+from leadline.sampling.compiled.lanes import LINE, fma, lanes, load, numbers, store
+from leadline.sampling.compiled.program import assemble
 from leadline.sampling.plan import Plan
-from leadline.sampling.program import assemble
 
 ROUNDS = 5
 BLOCK = 160  # samples that come in at once, live: 20 ms at 8 kHz

@@ -201,7 +201,7 @@ def test_a_bug_is_reported_with_a_file_and_no_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("at sea")
 
-    monkeypatch.setattr("leadline.named.find_model", broken)
+    monkeypatch.setattr("leadline.audit.named_model.find_model", broken)
     assert run("check", "chain") == 70
     error = capsys.readouterr().err
     (path,) = re.findall(r"with (\S+\.txt)", error)

@@ -7,8 +7,8 @@
   run it one position, or one front of positions, at a time.
 """
 
-from leadline.audit import Audit, check
-from leadline.comparison import Comparison, compare
+from leadline.audit._check import Audit, check
+from leadline.audit._compare import Comparison, compare
 from leadline.domains import causality, context, count, generation, memory, span
 from leadline.jacobian import bound, gradient, lyapunov, spectrum
 from leadline.recurrence import law, system

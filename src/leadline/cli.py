@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from leadline.errors import LeadlineError, UsageError
-from leadline.words import literals
+from leadline.key_values import literals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -71,8 +71,8 @@ def _read_as(command: Command) -> Command:
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
     """Print the four depths of MODEL, each number with its status."""
-    from leadline.audit import check_named
-    from leadline.named import find_model
+    from leadline.audit._check import check_named
+    from leadline.audit.named_model import find_model
     from leadline.report.audit_document import describe_audit
     from leadline.report.exports import samples_of
     from leadline.report.writing import publish
@@ -96,8 +96,8 @@ def compare(first: str, second: str, samples: int, seed: int, json: Path | None,
 
     A and B are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
     """
-    from leadline.comparison import compare as put_side_by_side
-    from leadline.named import find_model
+    from leadline.audit._compare import compare as put_side_by_side
+    from leadline.audit.named_model import find_model
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
 
@@ -123,7 +123,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
       leadline law masked-stack d=1..6 k=1..4 kernel=5
       leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
     """
-    from leadline.families import find_family
+    from leadline.audit.architecture import find_family
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
@@ -171,8 +171,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
 def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
     """Draw from a trained model."""
+    from leadline.audit.trained import beginnings, draw
     from leadline.report.exports import write_samples
-    from leadline.samples import beginnings, draw
     from leadline.training import load_run
 
     trained = load_run(run)
@@ -190,7 +190,7 @@ def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) 
 @click.option("--data", help="Another data set or folder of the same kind and levels.")
 def score(run: Path, part: str, data: str | None) -> None:
     """Print the likelihood of a part of the data under a trained model, summed over all its symbols."""
-    from leadline.samples import score_run
+    from leadline.audit.trained import score_run
     from leadline.training import load_run
 
     print(score_run(load_run(run), part, data))

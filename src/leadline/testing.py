@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from leadline.domains.counts import Count, count
-from leadline.domains.depths import COSTS
-from leadline.domains.reach import context, passage
-from leadline.domains.spans import Span, span
-from leadline.domains.verdicts import Causality, Verdict, causality
+from leadline.domains._causality import Causality, Verdict, causality
+from leadline.domains._context import context, passage
+from leadline.domains._count import Count, count
+from leadline.domains._span import Span, span
+from leadline.domains.dependence.depths import COSTS
 from leadline.graph import trace
 from leadline.jacobian import GradientDepth, gradient
 

@@ -11,21 +11,21 @@ import torch
 
 from leadline.claims import CLAIMS, Counterexample, Finding, Verdict
 from leadline.claims.claim import Effort
-from leadline.claims.gates import carried, closed_forms, no_floor, step_bounds
-from leadline.claims.known_numbers import KnownNumbers
-from leadline.claims.matrix_rnn import MatrixRNN, jacobian
-from leadline.claims.normalisation import Normalisation
-from leadline.claims.placement import Placement
-from leadline.claims.residual_depth import ResidualDepth
-from leadline.claims.residual_spectrum import (
+from leadline.claims.statements.gates import carried, closed_forms, no_floor, step_bounds
+from leadline.claims.statements.known_numbers import KnownNumbers
+from leadline.claims.statements.matrix_rnn import MatrixRNN, jacobian
+from leadline.claims.statements.normalisation import Normalisation
+from leadline.claims.statements.placement import Placement
+from leadline.claims.statements.residual_depth import ResidualDepth
+from leadline.claims.statements.residual_spectrum import (
     ResidualSpectrum,
     paper_bound,
     singular_residual,
     smallest_of_random,
     weyl_bound,
 )
-from leadline.claims.sigmoid_chain import SigmoidChain
-from leadline.claims.tanh_chain import TanhChain
+from leadline.claims.statements.sigmoid_chain import SigmoidChain
+from leadline.claims.statements.tanh_chain import TanhChain
 
 
 def case_of(finding: Finding, folder: Path) -> Counterexample:

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from leadline.claims import CLAIMS, Verdict
-from leadline.claims.dilated_stack import DilatedStack
-from leadline.claims.discussion import Discussion
-from leadline.claims.grid_count import GridCount
-from leadline.claims.grid_steps import GridSteps, longest_generation, longest_training
 from leadline.claims.grids import NORTH_AND_WEST, grid_density, mask, pixel_stack
-from leadline.claims.live_state import LiveState
-from leadline.claims.masked_count import MaskedCount
-from leadline.claims.masked_steps import MaskedSteps, fronts
-from leadline.claims.sight import Sight
-from leadline.recurrence.reach import seen_from
+from leadline.claims.statements.dilated_stack import DilatedStack
+from leadline.claims.statements.discussion import Discussion
+from leadline.claims.statements.grid_count import GridCount
+from leadline.claims.statements.grid_steps import GridSteps, longest_generation, longest_training
+from leadline.claims.statements.live_state import LiveState
+from leadline.claims.statements.masked_count import MaskedCount
+from leadline.claims.statements.masked_steps import MaskedSteps, fronts
+from leadline.claims.statements.sight import Sight
+from leadline.recurrence.analysis.receptive_field import seen_from
 
 NORTH_EAST = (*NORTH_AND_WEST, (1, -1))
 

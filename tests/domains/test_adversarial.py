@@ -11,8 +11,8 @@ from helpers.perturbation import dependence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from leadline.domains.reach import context
-from leadline.domains.verdicts import causality
+from leadline.domains._causality import causality
+from leadline.domains._context import context
 from leadline.graph import trace
 
 T, C = 6, 4

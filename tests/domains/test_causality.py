@@ -11,7 +11,7 @@ from helpers.blocks import FINITE, LEAKS, PRESENT, STRUCTURAL
 from helpers.networks import Recipe, looks_ahead, recipes, single
 from hypothesis import given, seed, settings
 
-from leadline.domains.verdicts import Verdict, causality
+from leadline.domains._causality import Verdict, causality
 
 FAMILIES = {"structural": STRUCTURAL, "finite-mask": FINITE, "present-weights": PRESENT, "leak": LEAKS}
 ALONE = [(family, name) for family, blocks in FAMILIES.items() for name in blocks]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import zoo
-from leadline.domains.algebra import Links
-from leadline.domains.flow import Flow
-from leadline.domains.pattern import pattern
-from leadline.domains.reach import context
+from leadline.domains._context import context
+from leadline.domains.dependence.algebra import Links
+from leadline.domains.dependence.flow import Flow
+from leadline.domains.dependence.support import support
 from leadline.domains.subject import subject
-from leadline.domains.support import support
+from leadline.domains.values.pattern import pattern
 from leadline.errors import LayoutError, UnknownOp
 
 

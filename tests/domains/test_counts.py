@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from leadline.domains.counts import Tally, count
+from leadline.domains._count import Tally, count
 from leadline.errors import UnknownOp
 from leadline.results import Status
 

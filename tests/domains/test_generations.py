@@ -70,7 +70,7 @@ def test_lag_zero_draws_the_next_one() -> None:
 
 
 def test_beyond_the_passes_it_is_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadline.domains.generations._PASSES", 5)
+    monkeypatch.setattr("leadline.domains._generation._PASSES", 5)
     found = generation(Shifted(1), torch.randn(1, 40, 1), layout="b t c -> b t v", lag=1)
     assert found.fronts.status is Status.BOUND
     assert found.fronts.lo <= 40 <= found.fronts.hi

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline.domains.interval_arithmetic import Interval, image, multiplied, product, within
-from leadline.domains.intervals import intervals
+from leadline.domains.values.interval_arithmetic import Interval, image, multiplied, product, within
+from leadline.domains.values.intervals import intervals
 from leadline.graph.trace import trace
 
 LAYERS = {

@@ -9,8 +9,8 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from leadline.domains.counts import Count, count
-from leadline.domains.spans import span
+from leadline.domains._count import Count, count
+from leadline.domains._span import span
 from leadline.graph import trace
 
 

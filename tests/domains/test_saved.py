@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from leadline.domains.saved import memory
+from leadline.domains._memory import memory
 from leadline.results import Status
 
 FLOAT = 4

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from leadline.domains.spans import span
+from leadline.domains._span import span
 from leadline.errors import UnknownOp, UsageError
 from leadline.results import Status
 from leadline.zoo import build

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from leadline.domains.verdicts import Causality, Verdict, causality
+from leadline.domains._causality import Causality, Verdict, causality
 from leadline.errors import LayoutError, UnknownOp
 from leadline.graph.user_code import shortened
 from leadline.testing import assert_causal, assert_context

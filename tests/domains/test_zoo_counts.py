@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leadline.domains.counts import count
+from leadline.domains._count import count
 from leadline.zoo import build
 
 

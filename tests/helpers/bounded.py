@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from leadline.jacobian.certified import bound
-from leadline.jacobian.eager import jacobian
+from leadline.jacobian._bound import bound
+from leadline.jacobian._jacobian import jacobian
 from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
 

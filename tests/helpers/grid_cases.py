@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from leadline.ops import grid_lstm, grid_rnn, reference
+from leadline.grid import grid_lstm, grid_rnn, reference
 
 NAMES = ("x", "weight_in", "weight_below", "weight_north", "weight_west", "bias")
 

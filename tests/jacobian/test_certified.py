@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from leadline.errors import NotDifferentiable, UnknownOp, UsageError
-from leadline.jacobian.certified import bound
-from leadline.jacobian.eager import jacobian
-from leadline.jacobian.norms import certified_range, convolution_norm
+from leadline.jacobian._bound import bound
+from leadline.jacobian._jacobian import jacobian
+from leadline.jacobian.bounds.norms import certified_range, convolution_norm
 from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
 

@@ -6,7 +6,7 @@ from helpers.jacobians import CASES, by_differences
 from torch import nn
 
 from leadline.errors import Diverged, NotDifferentiable
-from leadline.jacobian.eager import jacobian
+from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.kernels import same_noise
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from leadline.errors import Diverged, UsageError
-from leadline.jacobian.exponents import averaged, exponents_through, lyapunov
-from leadline.jacobian.gates import lstm_step
-from leadline.jacobian.mean_field import (
+from leadline.jacobian._lyapunov import averaged, exponents_through, lyapunov
+from leadline.jacobian.theory.gates import lstm_step
+from leadline.jacobian.theory.mean_field import (
     gaussian_product_exponents,
     lstm_forget_exponent,
     residual_product_exponents,

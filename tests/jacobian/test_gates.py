@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline.jacobian.gates import gru_bound, gru_step, lstm_carry_bound, lstm_step
+from leadline.jacobian.theory.gates import gru_bound, gru_step, lstm_carry_bound, lstm_step
 
 
 def scaled(cell, scale):

@@ -10,7 +10,7 @@ from torch.nn.functional import gelu, silu
 
 from leadline.errors import UsageError
 from leadline.jacobian import gradient, mean_field
-from leadline.jacobian.quadrature import correlated_mean, derivative_mean, normal_mean
+from leadline.jacobian.theory.quadrature import correlated_mean, derivative_mean, normal_mean
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn.functional import batch_norm
 
-from leadline.jacobian.normalisation import batchnorm_jacobian, batchnorm_singular_values
+from leadline.jacobian.theory.normalisation import batchnorm_jacobian, batchnorm_singular_values
 
 
 @given(m=st.integers(2, 12), gamma=st.floats(-3, 3), eps=st.sampled_from([1e-5, 1e-3, 0.5]), seed=st.integers(0, 10**6))

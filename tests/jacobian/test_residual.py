@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.jacobian.residual import (
+from leadline.jacobian.theory.residual import (
     attaining,
     by_symmetric_part,
     product_bound,

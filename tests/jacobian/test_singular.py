@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from leadline.errors import UsageError
+from leadline.jacobian._jacobian import jacobian
+from leadline.jacobian._spectrum import DENSE_BELOW, spectrum
 from leadline.jacobian.density import density, frobenius
-from leadline.jacobian.eager import jacobian
 from leadline.jacobian.golub_kahan import largest, orthonormalised
 from leadline.jacobian.operators import Dense, Identity
-from leadline.jacobian.singular import DENSE_BELOW, spectrum
 from leadline.results import Status
 
 

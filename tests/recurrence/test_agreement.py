@@ -17,12 +17,12 @@ from torch.nn import functional
 import leadline
 from leadline.graph import Graph, trace
 from leadline.graph.layout import LayoutLike
-from leadline.ops import reference
-from leadline.recurrence.connections import connections, count_at
-from leadline.recurrence.depth import training_chains
+from leadline.grid import reference
+from leadline.recurrence._system import lower
+from leadline.recurrence.analysis.connections import connections, count_at
+from leadline.recurrence.analysis.depth import training_chains
+from leadline.recurrence.analysis.longest import longest_paths
 from leadline.recurrence.ir import System
-from leadline.recurrence.longest import longest_paths
-from leadline.recurrence.lower import lower
 from leadline.zoo import build
 from leadline.zoo.mdrnn import MDRNN
 

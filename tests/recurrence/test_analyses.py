@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.errors import ModelError, NotCausal, NotUniform
-from leadline.recurrence.affine import Step, smallest_potential
-from leadline.recurrence.connections import connections, count_at, in_region, region
-from leadline.recurrence.depth import generation_depth, symbol, training_chains, training_depth
+from leadline.recurrence.analysis.affine import Step, smallest_potential
+from leadline.recurrence.analysis.connections import connections, count_at, in_region, region
+from leadline.recurrence.analysis.depth import generation_depth, symbol, training_chains, training_depth
+from leadline.recurrence.analysis.feedback import generation_steps_of, training_steps_of
+from leadline.recurrence.analysis.longest import is_path, longest_paths
+from leadline.recurrence.analysis.receptive_field import find_leak, seen_from
+from leadline.recurrence.analysis.schedule import Schedule, generation_schedule, raster, training_schedule
+from leadline.recurrence.analysis.window import live_windows, state
 from leadline.recurrence.examples import dilated, grid_recurrence, layered, masked
-from leadline.recurrence.feedback import generation_steps_of, training_steps_of
 from leadline.recurrence.ir import System
-from leadline.recurrence.longest import is_path, longest_paths
-from leadline.recurrence.reach import find_leak, seen_from
-from leadline.recurrence.schedule import Schedule, generation_schedule, raster, training_schedule
-from leadline.recurrence.window import live_windows, state
 from leadline.results import Status
 
 H, W, T = symbol("h"), symbol("w"), symbol("t")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import leadline
 from leadline.errors import NotUniform
 from leadline.likelihoods import Categorical
-from leadline.recurrence.lower import system
+from leadline.recurrence._system import system
 from leadline.sampling import naive_sample
 
 C, LAYOUT = 3, "b t c -> b t v"

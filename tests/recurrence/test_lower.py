@@ -12,9 +12,9 @@ import leadline
 from leadline import zoo
 from leadline.errors import LayoutError, NotUniform
 from leadline.recurrence import system
-from leadline.recurrence.connections import connections, count_at
-from leadline.recurrence.depth import training_depth
-from leadline.recurrence.schedule import generation_schedule
+from leadline.recurrence.analysis.connections import connections, count_at
+from leadline.recurrence.analysis.depth import training_depth
+from leadline.recurrence.analysis.schedule import generation_schedule
 
 CORES: dict[str, dict[str, Any]] = {
     "dilated-stack": {"layers": 3, "channels": 2, "length": 11},

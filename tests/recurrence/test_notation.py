@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import sympy
 
-from leadline.recurrence.fits import fit
-from leadline.recurrence.notation import growth, written
+from leadline.recurrence.analysis.fits import fit
+from leadline.recurrence.analysis.notation import growth, written
 
 d, k, H, W, T, layers, width = sympy.symbols("d k H W T layers width", integer=True, positive=True)
 

@@ -11,10 +11,10 @@ import pytest
 import sympy
 
 import leadline
-from leadline.families import Family, find_family
+from leadline.audit.architecture import Family, find_family
 from leadline.graph import trace
 from leadline.recurrence import Law, Laws, System, system
-from leadline.recurrence.schedule import generation_schedule
+from leadline.recurrence.analysis.schedule import generation_schedule
 from leadline.results import Status
 from leadline.zoo import build
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from leadline.audit.trained import Drawn
 from leadline.errors import StorageError, UsageError
 from leadline.report.exports import write_samples
-from leadline.samples import Drawn
 
 PICTURES = Drawn(torch.arange(2 * 4 * 4).reshape(2, 4, 4) % 17, 0.1, "naive", 0, levels=17)
 SOUND = Drawn(torch.arange(2 * 40).reshape(2, 40), 0.1, "naive", 0, levels=256, rate=8000)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leadline.recurrence.lower import system as derive
+from leadline.recurrence._system import system as derive
 from leadline.sampling import stream
 from leadline.sampling.fusion import FusedContraction, FusedPointwise, fused
 

@@ -8,7 +8,18 @@ import numba as nb
 import numpy as np
 import pytest
 
-from leadline.sampling.lanes import choose_less, exponential, fma, lane, lanes, load, same, spread, store, with_lane
+from leadline.sampling.compiled.lanes import (
+    choose_less,
+    exponential,
+    fma,
+    lane,
+    lanes,
+    load,
+    same,
+    spread,
+    store,
+    with_lane,
+)
 
 RNG = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.errors import Diverged, LeadlineError, NotCausal, NotUniform, UsageError
 from leadline.likelihoods import Bernoulli, Categorical
+from leadline.sampling._stream import Stream, stream
 from leadline.sampling.naive import naive_sample
-from leadline.sampling.streams import Stream, stream
 
 BACKENDS = ("torch", "numba")
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline.likelihoods import Categorical
+from leadline.sampling._stream import stream
 from leadline.sampling.naive import naive_sample
-from leadline.sampling.streams import stream
 from leadline.zoo import build
 
 QUICK = settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])

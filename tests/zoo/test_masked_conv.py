@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from leadline.zoo.masked_conv import MaskedConv2d
+from leadline.zoo.layers.masked_conv import MaskedConv2d
 
 masks = st.sampled_from(["A", "B"])
 

@@ -235,7 +235,7 @@ class Claim(Generic[M]):
 
         Examples
         --------
-        >>> from leadline.claims.sigmoid_chain import CLAIM, SigmoidChain
+        >>> from leadline.claims.statements.sigmoid_chain import CLAIM, SigmoidChain
         >>> CLAIM.run().verdict
         <Verdict.PROVED: 'proved'>
         >>> CLAIM.run(SigmoidChain(weight=5.0)).verdict

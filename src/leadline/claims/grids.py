@@ -11,8 +11,8 @@ import torch
 from leadline.claims.claim import Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.pictures import Lines
-from leadline.recurrence.connections import connections, count_at
-from leadline.recurrence.depth import Depth, symbol
+from leadline.recurrence.analysis.connections import connections, count_at
+from leadline.recurrence.analysis.depth import Depth, symbol
 from leadline.recurrence.examples import layered
 from leadline.recurrence.ir import Contraction, Input, Offset, System, Tap, Variable
 from leadline.results import Status

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from leadline.claims import (
+from leadline.claims.claim import Claim, Finding, Outcome, Quantity
+from leadline.claims.statements import (
     dilated_stack,
     discussion,
     grid_count,
@@ -27,7 +28,6 @@ from leadline.claims import (
     sigmoid_chain,
     tanh_chain,
 )
-from leadline.claims.claim import Claim, Finding, Outcome, Quantity
 from leadline.errors import UsageError, near_misses
 from leadline.results import Bound, Estimate
 from leadline.training.files import make_directory

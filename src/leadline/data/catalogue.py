@@ -11,7 +11,7 @@ from leadline.data.audio import speech, tones, wav_folder
 from leadline.data.dataset import Dataset
 from leadline.data.images import IMAGE_SUFFIXES, digits, fashion_mnist, idx_directory, image_folder
 from leadline.errors import DataError, UsageError, near_misses
-from leadline.words import require
+from leadline.key_values import require
 
 NAMED: Mapping[str, Callable[..., Dataset]] = {
     "digits": digits,

@@ -1,12 +1,12 @@
 """Abstract interpretation over the graph: what can be said of a model without running it."""
 
-from leadline.domains.counts import Count, Tally, count
-from leadline.domains.generations import Generation, generation
-from leadline.domains.reach import Context, context
-from leadline.domains.saved import Memory, memory
-from leadline.domains.spans import Span, Step, span
-from leadline.domains.verdicts import Causality, Verdict, causality
-from leadline.domains.witness import Witness
+from leadline.domains._causality import Causality, Verdict, causality
+from leadline.domains._context import Context, context
+from leadline.domains._count import Count, Tally, count
+from leadline.domains._generation import Generation, generation
+from leadline.domains._memory import Memory, memory
+from leadline.domains._span import Span, Step, span
+from leadline.domains.dependence.witness import Witness
 
 __all__ = [
     "Causality",

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from leadline.errors import LeadlineError, ModelError
 
 _PACKAGE = Path(__file__).parents[1]
-_MODELS = ("zoo", "ops")
+_MODELS = ("zoo", "grid")
 """The rooms of leadline whose lines are a model's."""
 
 

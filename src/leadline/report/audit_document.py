@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from leadline.audit import Audit, Unavailable
-from leadline.domains.counts import Count
-from leadline.domains.generations import Generation
-from leadline.domains.reach import Context
-from leadline.domains.saved import Memory
-from leadline.domains.spans import Span
-from leadline.domains.verdicts import Causality
+from leadline.audit._check import Audit, Unavailable
+from leadline.domains._causality import Causality
+from leadline.domains._context import Context
+from leadline.domains._count import Count
+from leadline.domains._generation import Generation
+from leadline.domains._memory import Memory
+from leadline.domains._span import Span
 from leadline.jacobian import GradientDepth
-from leadline.recurrence.fronts import Wavefront, Wavefronts
+from leadline.recurrence.analysis.fronts import Wavefront, Wavefronts
 from leadline.report.context_map import context_map
 from leadline.report.document import Block, Curve, Document, FrontMap, Section, Table, Text
 from leadline.report.numbers import bound, shape, size, whole

@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
-from leadline.audit import Audit, Unavailable
-from leadline.comparison import Comparison, Trial
-from leadline.domains.reach import Context
+from leadline.audit._check import Audit, Unavailable
+from leadline.audit._compare import Comparison, Trial
+from leadline.domains._context import Context
 from leadline.report.audit_document import gradient_curve
 from leadline.report.context_map import context_map
 from leadline.report.document import Block, Document, Section, Table

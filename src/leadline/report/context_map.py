@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from leadline.domains.reach import Context
+from leadline.domains._context import Context
 from leadline.report.document import GridMap
 
 _LEGEND = (

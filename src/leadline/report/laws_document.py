@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from leadline.families import Family
+from leadline.audit.architecture import Family
 from leadline.recurrence import Law, Laws
 from leadline.report.document import Document, Section, Table, Text
 
@@ -23,7 +23,7 @@ def describe_laws(family: Family, laws: Laws) -> Document:
 
     Examples
     --------
-    >>> from leadline.families import find_family
+    >>> from leadline.audit.architecture import find_family
     >>> family = find_family("grid-rnn", ["d=1..4", "k=2"])
     >>> describe_laws(family, family.laws()).sections[0].blocks[0].rows[1]
     ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'proved', 'all sizes')

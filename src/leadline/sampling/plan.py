@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from leadline.recurrence.analysis.schedule import Schedule
 from leadline.recurrence.ir import Attention, System
-from leadline.recurrence.schedule import Schedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

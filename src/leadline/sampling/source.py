@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from leadline.errors import LeadlineError, UsageError
 from leadline.graph import Graph, Layout, resolve, trace
 from leadline.graph.layout import LayoutLike, Order
+from leadline.recurrence._system import lower
+from leadline.recurrence.analysis.receptive_field import find_leak
+from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Attention, Pointwise, System, Table
-from leadline.recurrence.lower import lower
-from leadline.recurrence.reach import find_leak
-from leadline.recurrence.schedule import refuse_leaks
 from leadline.sampling.naive import _evaluating
 
 

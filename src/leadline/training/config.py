@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from leadline.errors import UsageError, near_misses
-from leadline.words import require
+from leadline.key_values import require
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """MDRNN: recurrences from the north and the west over a grid, bare or as an autoregressive density over images.
 
-The core, `GridRNN`, runs as one op whose cells advance in wavefronts (`leadline.ops`). The density model, `MDRNN`,
+The core, `GridRNN`, runs as one op whose cells advance in wavefronts (`leadline.grid`). The density model, `MDRNN`,
 feeds it with earlier pixels only.
 
 Sources: Graves, Fernández, Schmidhuber, "Multi-dimensional recurrent neural networks", 2007; Theis, Bethge, "Generative
@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from leadline.ops import grid_lstm
-from leadline.ops import grid_rnn as grid_tanh
-from leadline.zoo.condition import Condition
+from leadline.grid import grid_lstm
+from leadline.grid import grid_rnn as grid_tanh
 from leadline.zoo.examples import density_specimen
+from leadline.zoo.layers.condition import Condition
 from leadline.zoo.settings import Fraction, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen
 

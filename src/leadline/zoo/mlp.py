@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.zoo.activations import ACTIVATIONS
+from leadline.zoo.layers.activations import ACTIVATIONS
 from leadline.zoo.settings import Activation, Positive, Range, factory
 from leadline.zoo.specimen import Specimen
 

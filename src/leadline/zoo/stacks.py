@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.zoo.activations import ACTIVATIONS
-from leadline.zoo.causal_conv import CausalConv1d
-from leadline.zoo.masked_conv import MaskedConv2d
+from leadline.zoo.layers.activations import ACTIVATIONS
+from leadline.zoo.layers.causal_conv import CausalConv1d
+from leadline.zoo.layers.masked_conv import MaskedConv2d
 from leadline.zoo.settings import Activation, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from leadline.errors import UsageError
-from leadline.zoo.causal_conv import shift
 from leadline.zoo.examples import density_specimen
+from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.settings import Fraction, Lag, Positive, factory
 from leadline.zoo.specimen import Specimen
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leadline.zoo.causal_conv import CausalConv1d, shift
 from leadline.zoo.examples import density_specimen
+from leadline.zoo.layers.causal_conv import CausalConv1d, shift
 from leadline.zoo.settings import Lag, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen
 

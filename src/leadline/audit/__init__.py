@@ -1,0 +1,6 @@
+"""All depths of one model, composed, and of several side by side; finding a model by its name."""
+
+from leadline.audit._check import Audit, Unavailable, check, check_named
+from leadline.audit._compare import Comparison, Trial, compare
+
+__all__ = ["Audit", "Comparison", "Trial", "Unavailable", "check", "check_named", "compare"]

@@ -1,0 +1,204 @@
+"""What is audited: a model with inputs and axes, from a zoo name, a run folder or a factory of the user's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from leadline import zoo
+from leadline.errors import ModelError, UsageError, near_misses
+from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.user_code import raised_at
+from leadline.key_values import literals
+from leadline.zoo.specimen import Specimen
+
+if TYPE_CHECKING:
+    from leadline.training import Run
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model and everything needed to call it and to read its axes.
+
+    Attributes
+    ----------
+    name
+        What the user called it.
+    model, inputs, keywords
+        Called as ``model(*inputs, **keywords)``.
+    layout, order
+        See `leadline.graph.layout`; None where they are inferred.
+    likelihood
+        ``"categorical"`` or ``"bernoulli"`` for density models, else None.
+    run
+        The training run that the weights come from, if any.
+    """
+
+    name: str
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    layout: LayoutLike = None
+    order: Order = None
+    likelihood: str | None = None
+    run: Run | None = None
+
+
+def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
+    """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
+
+    Parameters
+    ----------
+    word
+        See above. A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs),
+        or a `zoo.Specimen`.
+    settings
+        ``key=value`` for the zoo's config or the factory's keyword arguments.
+
+    Raises
+    ------
+    UsageError
+        If nothing is called so, or a setting is unknown.
+    ModelError
+        If the factory raises, or returns something else.
+
+    Examples
+    --------
+    >>> find_model("chain").name
+    'chain'
+    """
+    path = Path(word)
+    if ":" in word and not path.exists():
+        return find_factory(word)(**literals(settings))
+    if word in zoo.ZOO:
+        return from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
+    if path.is_dir():
+        return _from_run(path, settings)
+    raise UsageError(
+        f"no model is called {word!r}; {near_misses(word, zoo.ZOO)} "
+        "(a model is a zoo name, a run folder, file.py:factory or package.module:factory)"
+    )
+
+
+def from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:
+    """Give a model of the zoo the name that the user called it by."""
+    return NamedModel(
+        name,
+        specimen.model,
+        specimen.inputs,
+        layout=specimen.layout,
+        order=specimen.order,
+        likelihood=specimen.likelihood,
+        run=run,
+    )
+
+
+def _from_run(path: Path, settings: Sequence[str]) -> NamedModel:
+    from leadline.training import load_run
+
+    if settings:
+        raise UsageError(
+            f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
+        )
+    run = load_run(path)
+    return from_specimen(path.name, run.specimen, run)
+
+
+def find_factory(word: str) -> Callable[..., NamedModel]:
+    """Find the user's ``file.py:factory`` or ``package.module:factory``, which takes settings as keywords.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, module or function.
+    ModelError
+        If importing it raises; when called, if the factory raises or returns something else than `find_model` says.
+    """
+    where, _, name = word.rpartition(":")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
+    found = factory
+
+    def build(**settings: Any) -> NamedModel:
+        _refuse_unknown(found, word, settings)
+        return _read_product(word, _guard(lambda: found(**settings), f"calling {word}"))
+
+    return build
+
+
+def _read_product(word: str, product: Any) -> NamedModel:
+    if isinstance(product, Specimen):
+        return from_specimen(word, product)
+    match product:
+        case (nn.Module() as model, Mapping() as keywords):
+            return NamedModel(word, model, (), keywords)
+        case (nn.Module() as model, Tensor() as tensor):
+            return NamedModel(word, model, (tensor,))
+        case (nn.Module() as model, tuple() | list() as inputs):
+            return NamedModel(word, model, tuple(inputs))
+    raise ModelError(
+        f"{word} returned {type(product).__name__}; a factory returns the model and its example inputs: "
+        "`return model, (x,)` or `return model, {'input_ids': x}`"
+    )
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    try:
+        _guard(lambda: spec.loader.exec_module(module), f"importing {path}")  # type: ignore[union-attr]
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise UsageError(
+            f"no module {name!r} can be imported; give file.py:factory or an installed package.module:factory"
+        )
+    module: ModuleType = _guard(lambda: importlib.import_module(name), f"importing {name}")
+    return module
+
+
+def _refuse_unknown(factory: Callable[..., Any], word: str, keywords: Mapping[str, Any]) -> None:
+    """Say which setting the factory does not take, before calling it."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin: calling it will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in keywords:
+        if key not in parameters:
+            known = near_misses(key, parameters) if parameters else "it takes none"
+            raise UsageError(f"{word} has no setting {key!r}; {known}")
+
+
+def _guard(action: Callable[[], Any], doing: str) -> Any:
+    """Run the user's code; what it raises becomes one sentence with the line that raised it."""
+    try:
+        return action()
+    except Exception as error:
+        raise ModelError(f"{doing} raised {type(error).__name__}: {error}{raised_at(error)}") from error

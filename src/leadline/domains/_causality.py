@@ -1,0 +1,196 @@
+"""Causality: whether every output depends only on inputs that come before it in an order, and how that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from leadline.domains.dependence.algebra import Ranks
+from leadline.domains.dependence.flow import Flow
+from leadline.domains.dependence.perturbation import Prober
+from leadline.domains.dependence.ranks import Search
+from leadline.domains.dependence.witness import Witness, first_witness
+from leadline.domains.engine import OnUnknown
+from leadline.domains.subject import Subject, batch_ranks, subject
+from leadline.domains.values.pattern import NEGLIGIBLE, pattern
+from leadline.graph import Graph
+from leadline.graph.layout import LayoutLike, Order
+from leadline.results import Coverage
+
+
+class Verdict(StrEnum):
+    """How an output's independence of later inputs is known, from best to worst."""
+
+    STRUCTURAL = "structural"
+    FINITE_MASK = "finite-mask"
+    PRESENT_WEIGHTS = "present-weights"
+    UNKNOWN = "unknown"
+    LEAK = "leak"
+
+
+@dataclass(frozen=True)
+class Causality:
+    """The verdict on a model, its inputs' shapes and an order.
+
+    Attributes
+    ----------
+    verdict
+        `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
+        constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
+        stand in parameters now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule
+        is in the way.
+    lag
+        The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it
+        sees later inputs; None when it depends on no ordered input at all.
+    strict
+        Whether a lag of at least one was asked for.
+    witness
+        For a leak, an output and a later input on which it may depend.
+    cross_batch
+        An output and an input of another sample on which it may depend. None: samples are independent, or only one was
+        given.
+    layout, training
+        How the axes were read; whether the model was in training mode.
+    coverage
+        Which operations had a rule.
+    """
+
+    verdict: Verdict
+    lag: int | None
+    strict: bool
+    witness: Witness | None
+    cross_batch: Witness | None
+    layout: str
+    training: bool
+    coverage: Coverage
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output depends on a later input."""
+        return self.verdict in (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
+
+    def __str__(self) -> str:
+        text = f"{self.verdict}, lag {self.lag}" + ("" if self.witness is None else f": {self.witness}")
+        return text + ("" if self.cross_batch is None else f"; across samples: {self.cross_batch}")
+
+
+_LEVELS = (
+    (Verdict.STRUCTURAL, -torch.inf, False),
+    (Verdict.FINITE_MASK, NEGLIGIBLE, False),
+    (Verdict.PRESENT_WEIGHTS, NEGLIGIBLE, True),
+)
+
+
+def causality(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    strict: bool = False,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> Causality:
+    """Decide from the structure of a model whether its outputs depend on later inputs only where they may.
+
+    Through every operation the latest input that each element may depend on is carried along: rounding, argmax,
+    detached values and indices carry dependence as everything else does. So a certificate is a proof about the traced
+    graph; a leak comes with a witness, which the real model is then asked to confirm.
+
+    Parameters
+    ----------
+    model
+        Any module; its mode matters (batch normalisation mixes samples in training) and is left as it is.
+    *inputs, **kwargs
+        What `forward` takes. Give at least two samples to see dependence across samples.
+    layout
+        Axes in einops notation, ``"b t -> b t v"``, or a dict by name; see `Layout`.
+    order
+        Position axes from slowest to fastest, ``"h w"``, or a tensor of ranks over the positions.
+    output
+        Which output, where there are several.
+    strict
+        Ask for a lag of at least one: output t must not depend on input t.
+    on_unknown
+        ``"raise"``, or ``"top"`` to let an operation without a rule depend on everything.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
+
+    Raises
+    ------
+    LayoutError
+        If the axes cannot be told apart, or there is nothing to order.
+    TraceError
+        If the model cannot be traced.
+    UnknownOp
+        If an operation has no rule and `on_unknown` is ``"raise"``.
+
+    Examples
+    --------
+    >>> conv = nn.Conv1d(1, 1, 3, padding=2)
+    >>> class Causal(nn.Module):
+    ...     def forward(self, x):
+    ...         return self.conv(x)[..., :-2]
+    >>> causal = Causal(); causal.conv = conv
+    >>> result = causality(causal, torch.zeros(2, 1, 9), layout="b c t -> b v t")
+    >>> result.verdict.value, result.lag
+    ('structural', 0)
+    """
+    asked = subject(model, inputs, kwargs, layout, order, output, traced)
+    prober = Prober(model, inputs, kwargs, asked.graph)
+    least, own, seen = int(strict), *_by_position(asked)
+    for verdict, floor, weights in _LEVELS:  # noqa: B007 (read after the loop)
+        facts = pattern(asked.graph, floor=floor, weights=weights)
+        search = Search(asked, Flow(asked.graph, facts, Ranks(), floor), on_unknown)
+        found = search.latest(seen)
+        lag = _lag(own, found.ranks)
+        if lag is None or lag >= least:
+            witness = None
+            break
+    else:
+        witness = first_witness(search, found, own - least < found.ranks, prober)
+        verdict = Verdict.LEAK if found.coverage.complete or witness.confirmed else Verdict.UNKNOWN
+    return Causality(
+        verdict=verdict,
+        lag=lag,
+        strict=strict,
+        witness=witness,
+        cross_batch=_across(search, prober),
+        layout=str(asked.layout),
+        training=asked.graph.training,
+        coverage=found.coverage,
+    )
+
+
+def _by_position(asked: Subject) -> tuple[Int[Tensor, "..."], dict[str, Int[Tensor, "..."]]]:
+    """Rank of every element of the output, and of the inputs."""
+    ranks = asked.ranks()
+    own = asked.along(ranks, asked.output, asked.output_axes, asked.output_shape)
+    return own, {name: asked.along(ranks, name, axes, asked.input_shape(name)) for name, axes in asked.inputs.items()}
+
+
+def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
+    gaps = (own - found)[found >= 0]
+    return int(gaps.min()) if gaps.numel() else None
+
+
+def _across(search: Search, prober: Prober) -> Witness | None:
+    """Look for dependence on other samples: the largest index seen must be one's own, and so must the smallest."""
+    asked = search.asked
+    own = batch_ranks(asked.output_shape, asked.output_axes)
+    samples = {name: batch_ranks(asked.input_shape(name), axes) for name, axes in asked.inputs.items()}
+    seen = {name: index for name, index in samples.items() if index is not None}
+    if own is None or not seen or int(own.max()) == 0:
+        return None
+    last = max(int(index.max()) for index in (own, *seen.values()))
+    for mine, theirs in ((own, seen), (last - own, {name: last - index for name, index in seen.items()})):
+        found = search.latest(theirs)
+        if bool((found.ranks > mine).any()):
+            return first_witness(search, found, found.ranks > mine, prober)
+    return None

@@ -1,0 +1,158 @@
+"""Multiply-accumulates that the code performs, and connections between units that exist: `count`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from leadline.domains.dependence.units import elements_of
+from leadline.domains.engine import OnUnknown, Transfer, walk
+from leadline.domains.operations.attentions import attention_edges, attention_macs
+from leadline.domains.operations.convolutions import convolution_edges, convolution_macs
+from leadline.domains.operations.elements import Lookup
+from leadline.domains.operations.products import product_edges, product_macs
+from leadline.domains.operations.scan_counts import scan_edges, scan_macs
+from leadline.domains.values.facts import Facts
+from leadline.domains.values.pattern import pattern
+from leadline.graph import Graph, Kind, Node, Ref, trace
+from leadline.graph.layout import LayoutLike, Order
+from leadline.results import Coverage, Status
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Connections, multiply-accumulates and parameters of one module, its children left out."""
+
+    connections: int = 0
+    macs: int = 0
+    parameters: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.connections + other.connections, self.macs + other.macs, self.parameters + other.parameters)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Exact counts for one call of a model, the whole batch.
+
+    Attributes
+    ----------
+    connections
+        Edges between units that exist: padding, masked taps, masked pairs and constants are none, nor is what no output
+        reads (rows that are cropped away). Initial states that a recurrent operation takes are units; neighbours
+        outside a grid recurrence's grid do not exist.
+    macs
+        Dense multiply-accumulates of matrix products, convolutions, attention's two products and recurrent steps, as
+        the code performs them: masked or padded ones too.
+    parameters
+        Elements of the parameters, tied ones once.
+    by_module
+        The three by module path (``""`` is the model itself), children left out; they sum to the totals.
+    coverage
+        Operations with a rule. Totals leave the others out.
+    status
+        `proved` when the coverage is complete; otherwise the totals are lower bounds, and this is `bound`.
+    training
+        Whether the model was in training mode.
+    """
+
+    connections: int
+    macs: int
+    parameters: int
+    by_module: Mapping[str, Tally]
+    coverage: Coverage
+    status: Status
+    training: bool
+
+
+def count(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> Count:
+    """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``.
+
+    Parameters
+    ----------
+    model
+        On any device; on ``meta`` a model needs no memory for its weights.
+    inputs, kwargs
+        What the model takes. The whole batch is counted.
+    layout, order
+        Taken as by the other depths; counts do not depend on how axes are read.
+    on_unknown
+        ``"raise"``, or ``"top"`` to leave out operations without a rule and to list them in the coverage.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
+
+    Raises
+    ------
+    UnknownOp
+        Naming the operation, its module path and source line.
+    TraceError
+        If the model cannot be traced.
+
+    Examples
+    --------
+    A causal convolution of three taps on four positions misses three edges at the border, for each of 2 · 5 channels.
+
+    >>> import torch
+    >>> padded = nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(2, 5, 3))
+    >>> found = count(padded, torch.zeros(1, 2, 4))
+    >>> found.macs, found.connections, found.by_module["1"].parameters
+    (120, 90, 35)
+    """
+    del layout, order
+    graph = traced or trace(model, *inputs, **kwargs)
+    facts = pattern(graph)
+    transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
+    walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
+    by_module: dict[str, Tally] = defaultdict(Tally)
+    for ref, tally in walked.values.items():
+        by_module[graph.nodes[ref.node].place.module] += tally
+    for name, parameter in model.named_parameters():
+        by_module[name.rpartition(".")[0]] += Tally(parameters=parameter.numel())
+    total = sum(by_module.values(), Tally())
+    return Count(
+        connections=total.connections,
+        macs=total.macs,
+        parameters=total.parameters,
+        by_module={path: tally for path, tally in by_module.items() if tally != Tally()},
+        coverage=walked.coverage,
+        status=Status.PROVED if walked.coverage.complete else Status.BOUND,
+        training=graph.training,
+    )
+
+
+def _transfers(graph: Graph, facts: Mapping[Ref, Facts], elements: Lookup) -> dict[Kind, Transfer[Tally]]:
+    """One rule per kind: four kinds multiply and add up, the others do not."""
+
+    def rule(edges: Callable[[Node, Graph, Lookup], int], macs: Callable[[Node, Graph], int]) -> Transfer[Tally]:
+        def transfer(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
+            return (Tally(edges(node, graph, elements), macs(node, graph)),)
+
+        return transfer
+
+    free = {kind: _free for kind in Kind if kind is not Kind.OPAQUE}
+    return free | {
+        Kind.CONTRACTION: rule(product_edges, product_macs),
+        Kind.CONVOLUTION: rule(convolution_edges, convolution_macs),
+        Kind.ATTENTION: rule(lambda n, g, e: attention_edges(n, g, e, facts.__getitem__), attention_macs),
+        Kind.SCAN: rule(scan_edges, scan_macs),
+    }
+
+
+def _tally(_: Node) -> Tally:
+    return Tally()
+
+
+def _free(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
+    return (Tally(),) * len(node.outputs)

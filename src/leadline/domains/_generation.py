@@ -1,0 +1,179 @@
+"""How many steps must follow one another to generate: each symbol is drawn from an output, and read by later ones.
+
+Every input position becomes ready when it is drawn, which is when the output it is drawn from is there; that output
+waits for the inputs it depends on. The times at which all of this is consistent are the least fixed point of one pass
+of the depth domain, reached from zero in as many passes as there are fronts of symbols that can be drawn at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import nn
+
+from leadline.domains.dependence.algebra import Ranks
+from leadline.domains.dependence.depths import Depths
+from leadline.domains.dependence.flow import Links
+from leadline.domains.engine import OnUnknown, walk
+from leadline.domains.subject import Subject, subject
+from leadline.domains.values.pattern import pattern
+from leadline.errors import LayoutError, NotCausal
+from leadline.graph import Graph, Kind, Node
+from leadline.graph.layout import LayoutLike, Order
+from leadline.results import Bound, Status
+
+_PASSES = 256
+"""Fronts that are followed; beyond, the counts are bounds."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What must happen one after the other while a model generates one sample.
+
+    Attributes
+    ----------
+    steps
+        Contractions on the longest chain: no schedule of the same arithmetic needs fewer steps. Those of the first
+        symbol count, though they read constants only.
+    fronts
+        Groups of symbols that can be drawn at once, one after the other; raster order draws `symbols` of them.
+    symbols
+        Positions to draw.
+    lag
+        1 where a position's own output is its distribution, 0 where it is the next one's.
+    """
+
+    steps: Bound
+    fronts: Bound
+    symbols: int
+    lag: int
+
+
+def generation(
+    model: nn.Module,
+    *inputs: Any,
+    lag: int,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> Generation:
+    """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
+
+    Parameters
+    ----------
+    model, inputs, kwargs, layout, order, output, on_unknown, traced
+        As in `leadline.domains._causality.causality`, which also tells the lag.
+    lag
+        1 or more: the symbol at a position is drawn from the output there; 0: from the output one place earlier in the
+        order, the first one being given.
+
+    Raises
+    ------
+    NotCausal
+        If the lag is negative.
+    LayoutError
+        If no single input shares its positions with the output.
+
+    Examples
+    --------
+    Three masked 3 × 3 layers over 4 × 6 pixels: a front runs two columns behind the one above it.
+
+    >>> from leadline.zoo import build
+    >>> stack = build("masked-stack", layers=3, channels=2, height=4, width=6)
+    >>> found = generation(stack.model, *stack.inputs, layout=stack.layout, lag=1)
+    >>> int(found.fronts.hi), int(found.steps.hi)
+    (12, 36)
+    """
+    if lag < 0:
+        raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
+    asked = subject(model, inputs, kwargs, layout, order, output, traced)
+    drawn = _drawn(asked)
+    flow = Depths(asked.graph, pattern(asked.graph), Ranks())
+    ranks = asked.ranks()
+    free = replace(flow, costs={})
+    return Generation(
+        steps=_settled(_Feedback(asked, flow, drawn, ranks, lag, 0, on_unknown)),
+        fronts=_settled(_Feedback(asked, free, drawn, ranks, lag, 1, on_unknown)),
+        symbols=ranks.numel(),
+        lag=min(lag, 1),
+    )
+
+
+def _drawn(asked: Subject) -> str:
+    """Name the one input that is drawn."""
+    whole = [name for name, axes in asked.inputs.items() if set(asked.layout.positions) <= set(axes)]
+    if len(whole) != 1 or not set(asked.layout.positions) <= set(asked.output_axes):
+        raise LayoutError(f"the layout '{asked.layout}' has no single input whose positions are those of the output")
+    return whole[0]
+
+
+@dataclass(frozen=True)
+class _Feedback:
+    """One pass from the times at which inputs are ready to those at which they are drawn."""
+
+    asked: Subject
+    flow: Depths
+    drawn: str
+    ranks: Int[torch.Tensor, "..."]
+    lag: int
+    draw: int
+    on_unknown: OnUnknown
+
+    def __call__(self, ready: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
+        """Return when each position's output is there, its drawing included."""
+        asked = self.asked
+        axes = asked.inputs[self.drawn]
+        times = asked.along(ready, self.drawn, axes, asked.input_shape(self.drawn)).to(torch.float32)
+
+        def leaf(node: Node) -> Links:
+            if node.kind is Kind.INPUT and node.name == self.drawn:
+                return 1 + times
+            # Weights are there from the start, so that what reads only them and constants is a step too.
+            return torch.ones(()).expand(node.shape) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
+
+        live = asked.graph.live(asked.output)
+        walked = walk(
+            asked.graph,
+            leaf=leaf,
+            transfers=self.flow.rules(),
+            top=self.flow.top,
+            on_unknown=self.on_unknown,
+            live=live,
+        )
+        links = walked.values[asked.graph.outputs[asked.output]]
+        if links is None:
+            return torch.full_like(ready, self.draw)
+        kept = [axis for axis in asked.output_axes if axis in asked.layout.positions]
+        dropped = [i for i, axis in enumerate(asked.output_axes) if axis not in kept]
+        done = links.amax(dropped) if dropped else links
+        done = done.permute([kept.index(axis) for axis in asked.layout.positions])
+        return (done - 1).clamp(min=0).long() + self.draw
+
+    def fed_back(self, done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
+        """Return when each input is ready: drawn from its own output, or from the one before it."""
+        if self.lag >= 1:
+            return done
+        by_rank = torch.zeros(done.numel() + 1, dtype=torch.int64)
+        by_rank[self.ranks.flatten() + 1] = done.flatten()
+        return by_rank[self.ranks]
+
+
+def _settled(feedback: _Feedback) -> Bound:
+    """Iterate to the fixed point; each pass settles one more front, and times only grow."""
+    ready = torch.zeros_like(feedback.ranks)
+    first = 0
+    for number in range(min(_PASSES, ready.numel() + 1)):
+        done = feedback(ready)
+        latest = int(done.max())
+        first = latest if number == 0 else first
+        if torch.equal(again := feedback.fed_back(done), ready):
+            return Bound(latest, latest, Status.PROVED)
+        ready = again
+    everything = max(latest, first * ready.numel())
+    return Bound(latest, everything, Status.BOUND, ("at most every symbol waits for the whole of the one before it",))

@@ -1,0 +1,214 @@
+"""How many contractions must follow one another: `span`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from leadline.domains.dependence.algebra import Ranks
+from leadline.domains.dependence.depths import COSTS, Depths, depths
+from leadline.domains.dependence.flow import Links, present
+from leadline.domains.engine import NoRule, OnUnknown, Walk
+from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
+from leadline.domains.values.pattern import pattern
+from leadline.errors import UsageError, near_misses
+from leadline.graph import Graph, Kind, Node, Ref, trace
+from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.ops import LEAVES
+from leadline.results import Coverage, Place, Status
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on a critical path, and how many steps the path spends in it."""
+
+    place: Place
+    op: str
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.steps} × {self.op} at {self.place}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The longest chain of contractions of a model, for these inputs.
+
+    Attributes
+    ----------
+    steps
+        At element granularity: what no schedule of the same arithmetic can beat, since each step of the chain needs the
+        one before it.
+    op_steps
+        At the granularity of operations: what the code does as it is written, each operation waiting for all of its
+        arguments. A fused recurrence of L layers runs L · T steps; a grid recurrence runs its wavefront.
+    critical_path
+        One longest chain, from the input to the output: where its steps are spent. The steps sum to `steps`.
+    coverage
+        Operations with a rule.
+    status
+        `proved` when the coverage is complete; otherwise operations without a rule count as no step, though every
+        output of theirs waits for every input, and this is `unknown`.
+    training
+        Whether the model was in training mode.
+    """
+
+    steps: int
+    op_steps: int
+    critical_path: tuple[Step, ...]
+    coverage: Coverage
+    status: Status
+    training: bool
+
+
+def span(
+    model: nn.Module,
+    *inputs: Any,
+    costs: Mapping[str, int] | None = None,
+    layout: LayoutLike = None,
+    order: Order = None,
+    on_unknown: OnUnknown = "raise",
+    traced: Graph | None = None,
+    **kwargs: Any,
+) -> Span:
+    """Find how many steps of ``model(*inputs, **kwargs)`` must follow one another.
+
+    Matrix products, convolutions, each of attention's two products and each recurrent step cost one; pointwise work,
+    views, normalisation, softmax, pooling, reductions and cumulative sums are free. Elements that are known to be zero
+    (padding, masks) and what depends on no input extend no chain.
+
+    Parameters
+    ----------
+    model
+        On any device; on ``meta`` a model needs no memory for its weights.
+    inputs, kwargs
+        What the model takes.
+    costs
+        Other prices by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}``.
+    layout, order
+        Taken as by the other depths; chains do not depend on how axes are read.
+    on_unknown
+        ``"raise"``, or ``"top"``: outputs of an operation without a rule then wait for all its inputs.
+    traced
+        The trace of this very call, if there is one already (`leadline.graph.trace`).
+
+    Raises
+    ------
+    UnknownOp
+        Naming the operation, its module path and source line.
+    UsageError
+        If `costs` names no kind of operation, or a cost is negative.
+    TraceError
+        If the model cannot be traced.
+
+    Examples
+    --------
+    Layers of a recurrence form a pipeline: T + L - 1 steps, not T · L.
+
+    >>> found = span(nn.LSTM(2, 3, num_layers=4, batch_first=True), torch.zeros(1, 10, 2))
+    >>> found.steps, found.op_steps
+    (13, 40)
+    """
+    del layout, order
+    graph = traced or trace(model, *inputs, **kwargs)
+    flow = Depths(graph, pattern(graph), Ranks(), costs=_prices(costs or {}))
+    walked = depths(flow, on_unknown=on_unknown)
+    deepest = {ref: _deepest(walked.values[ref]) for ref in graph.outputs.values()}
+    end = max(deepest, key=deepest.__getitem__)
+    return Span(
+        steps=max(0, deepest[end] - 1),
+        op_steps=_op_steps(graph, walked, flow.costs),
+        critical_path=_critical_path(flow, walked, end) if deepest[end] else (),
+        coverage=walked.coverage,
+        status=Status.PROVED if walked.coverage.complete else Status.UNKNOWN,
+        training=graph.training,
+    )
+
+
+def _prices(costs: Mapping[str, int]) -> dict[Kind, int]:
+    kinds = {kind.value for kind in Kind if kind not in LEAVES}
+    for name, cost in costs.items():
+        if name not in kinds:
+            raise UsageError(f"costs names no kind of operation {name!r}; {near_misses(name, kinds)}")
+        if cost < 0:
+            raise UsageError(f"the cost of {name!r} is {cost}; a step takes no negative time")
+    return {**COSTS, **{Kind(name): cost for name, cost in costs.items()}}
+
+
+def _deepest(links: Links) -> int:
+    return 0 if links is None or not links.numel() else int(links.max())
+
+
+def _op_steps(graph: Graph, walked: Walk[Links], costs: Mapping[Kind, int]) -> int:
+    """Longest chain when every operation waits for its arguments as wholes."""
+    done: dict[int, int] = {}
+    for node in graph.nodes:
+        outputs = (walked.values.get(Ref(node.index, i)) for i in range(len(node.outputs)))
+        if any(links is not None for links in outputs):
+            before = max((done.get(ref.node, 0) for ref in node.refs), default=0)
+            done[node.index] = before + costs.get(node.kind, 0) * _products(node, graph)
+    return max((done.get(ref.node, 0) for ref in graph.outputs.values()), default=0)
+
+
+def _products(node: Node, graph: Graph) -> int:
+    """How many sums of products an operation does, one after the other, in its own implementation."""
+    if node.kind is Kind.ATTENTION:
+        return 2
+    if node.kind is not Kind.SCAN:
+        return 1
+    if is_grid(node):
+        x, weights = grid_of(node)
+        _, height, width, _ = graph.meta(x).shape
+        return height + width - 1 + graph.meta(weights["weight_north"]).shape[0] - 1
+    recurrence = recurrence_of(node, graph)
+    shape = graph.meta(recurrence.input).shape
+    steps = 1 if recurrence.single else shape[1 if recurrence.batch_first else 0]
+    projected = recurrence.layers[0][0].projection is not None
+    return steps * len(recurrence.layers) * (1 + projected)
+
+
+def _critical_path(flow: Depths, walked: Walk[Links], end: Ref) -> tuple[Step, ...]:
+    """Walk back along one longest chain: where a maximum is attained, its derivative is not zero."""
+    graph, rules = flow.graph, flow.rules()
+    ref, place = end, int(present(walked.values[end]).argmax())
+    path: list[Step] = []
+    while graph.nodes[ref.node].kind not in LEAVES:
+        node = graph.nodes[ref.node]
+        depth = _at(walked.values[ref], place)
+        try:
+            back = _attained(rules.get(node.kind, flow.top), node, walked, ref.output, place)
+        except NoRule:
+            back = _attained(flow.top, node, walked, ref.output, place)
+        if back is None:
+            break
+        ref, place = back
+        spent = depth - _at(walked.values[ref], place)
+        if spent:
+            path.append(Step(node.place, node.op, spent))
+    return tuple(reversed(path))
+
+
+def _at(links: Links, place: int) -> int:
+    found = present(links)
+    return int(found[torch.unravel_index(torch.tensor(place), found.shape)])
+
+
+def _attained(
+    rule: Callable[..., tuple[Links, ...]], node: Node, walked: Walk[Links], output: int, place: int
+) -> tuple[Ref, int] | None:
+    """Find an argument's element that one element of an output owes its depth to."""
+    found = {ref: walked.values.get(ref) for ref in node.refs}
+    with torch.enable_grad():
+        leaves = {ref: x.detach().clone().requires_grad_() for ref, x in found.items() if x is not None}
+        out = present(rule(node, leaves.get)[output])
+        if not out.requires_grad:
+            return None
+        slopes = torch.autograd.grad(out.flatten()[place], list(leaves.values()), allow_unused=True)
+    for ref, slope in zip(leaves, slopes, strict=True):
+        if slope is not None and bool((slope > 0).any()):
+            return ref, int(slope.argmax())
+    return None

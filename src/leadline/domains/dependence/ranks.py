@@ -1,0 +1,75 @@
+"""The rank domain: the latest input, in an order, that each element may depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from leadline.domains.dependence.flow import Flow, Links
+from leadline.domains.dependence.rules import transfers
+from leadline.domains.engine import OnUnknown, walk
+from leadline.domains.subject import Subject
+from leadline.errors import LayoutError
+from leadline.graph.ir import Node, Ref
+from leadline.graph.ops import Kind
+from leadline.results import Coverage
+
+_EXACT = 1 << 24  # float32 holds integers up to here
+
+
+@dataclass(frozen=True)
+class Latest:
+    """What one walk found: for each element of the output the latest rank that it may depend on, -1 for none."""
+
+    ranks: Int[Tensor, "..."]
+    links: Mapping[Ref, Links]
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Search:
+    """A subject, the rules to walk it by (over the algebra `Ranks`), and what to do without a rule."""
+
+    asked: Subject
+    flow: Flow
+    on_unknown: OnUnknown
+
+    def latest(self, ranks: Mapping[str, Int[Tensor, "..."]]) -> Latest:
+        """Carry ranks from the inputs to the output.
+
+        Parameters
+        ----------
+        ranks
+            Nonnegative ranks by input name, of the input's shape; inputs left out are visible to all.
+
+        Raises
+        ------
+        UnknownOp
+            If a node has no rule and `on_unknown` is ``"raise"``.
+        LayoutError
+            If there are too many ranks to be told apart.
+        """
+        if any(rank.numel() and int(rank.max()) >= _EXACT - 1 for rank in ranks.values()):
+            raise LayoutError(f"ranks go up to {_EXACT - 2}: give fewer positions, or a coarser order")
+
+        def leaf(node: Node) -> Links:
+            if node.kind is not Kind.INPUT or node.name not in ranks:
+                return None
+            return (ranks[node.name] + 1).to(torch.float32)
+
+        graph, name = self.asked.graph, self.asked.output
+        found = walk(
+            graph,
+            leaf=leaf,
+            transfers=transfers(self.flow),
+            top=self.flow.top,
+            on_unknown=self.on_unknown,
+            live=graph.live(name),
+        )
+        links = found.values[graph.outputs[name]]
+        known = torch.zeros(()).expand(self.asked.output_shape) if links is None else links
+        return Latest(known.to(torch.int64) - 1, found.values, found.coverage)

@@ -1,0 +1,118 @@
+"""A witness of dependence: one output, one input, the way between them, and whether the real model showed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from leadline.domains.dependence import algebra
+from leadline.domains.dependence.flow import Links, present
+from leadline.domains.dependence.perturbation import Prober
+from leadline.domains.dependence.ranks import Latest, Search
+from leadline.domains.dependence.rules import transfers
+from leadline.domains.dependence.support import transposed
+from leadline.domains.engine import NoRule
+from leadline.graph.ir import Ref
+from leadline.graph.ops import Kind
+from leadline.results import Place
+
+_ATTEMPTS = 6
+_ELEMENTWISE = frozenset({Kind.POINTWISE, Kind.RANDOM})
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An output element that may depend on an input element that it must not see.
+
+    Attributes
+    ----------
+    output, output_index
+        Name of the output, and the element's place in it by axis name.
+    input, input_index
+        The same of the input.
+    confirmed
+        Whether the output changed when the input was perturbed in the real model. Rounding, argmax and saturation may
+        hide a dependence from every perturbation tried.
+    path
+        Where the dependence passes, from input to output: operations that combine different elements.
+    """
+
+    output: str
+    output_index: Mapping[str, int]
+    input: str
+    input_index: Mapping[str, int]
+    confirmed: bool
+    path: tuple[Place, ...]
+
+    def __str__(self) -> str:
+        there = f"{self.output}[{_index(self.output_index)}] depends on {self.input}[{_index(self.input_index)}]"
+        how = "confirmed by perturbation" if self.confirmed else "by structure; no perturbation tried showed it"
+        places = "".join(f"\n  through {place}" for place in self.path)
+        return f"{there} ({how}){places}"
+
+
+def _index(index: Mapping[str, int]) -> str:
+    return ", ".join(f"{axis}={place}" for axis, place in index.items())
+
+
+def first_witness(search: Search, found: Latest, guilty: Bool[Tensor, "..."], prober: Prober) -> Witness:
+    """Return a witness that the real model confirms, if one of several attempts does.
+
+    Parameters
+    ----------
+    search, found
+        The walk of ranks that found the dependence, and its result.
+    guilty
+        Output elements that see too much.
+    prober
+        Perturbs the real model.
+    """
+    asked, places = search.asked, guilty.nonzero()
+    picks = torch.linspace(len(places) - 1, 0, min(_ATTEMPTS, len(places))).round().long()
+    witness = None
+    for pick in picks:
+        out = tuple(int(i) for i in places[pick])
+        name, at, path = follow(search, found.links, out)
+        witness = Witness(
+            output=asked.output,
+            output_index=dict(zip(asked.output_axes, out, strict=True)),
+            input=name,
+            input_index=dict(zip(asked.inputs[name], at, strict=True)),
+            confirmed=prober.changes(asked.output, out, name, at),
+            path=path,
+        )
+        if witness.confirmed:
+            break
+    assert witness is not None, "no output is guilty"
+    return witness
+
+
+def follow(
+    search: Search, found: Mapping[Ref, Links], at: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[Place, ...]]:
+    """Follow an element's latest rank back to the input element that it comes from, one operation at a time."""
+    graph, flow = search.asked.graph, replace(search.flow, algebra=algebra.Links())
+    rules, varying = transfers(flow), frozenset(r for r, links in found.items() if links is not None)
+    ref = graph.outputs[search.asked.output]
+    rank = present(found[ref])[at]
+    path: list[Place] = []
+    while (node := graph.nodes[ref.node]).kind is not Kind.INPUT:
+        mark = torch.zeros(flow.shape(ref), dtype=torch.bool)
+        mark[at] = True
+        marks = [mark if i == ref.output else None for i in range(len(node.outputs))]
+        try:
+            back = transposed(flow, rules.get(node.kind), node, marks, varying)
+        except NoRule:
+            back = transposed(flow, flow.top, node, marks, varying)
+        if node.kind not in _ELEMENTWISE and node.place not in path:
+            path.append(node.place)
+        ref, at = next(
+            (source, tuple(int(i) for i in hits[0]))
+            for source, mask in back.items()
+            if len(hits := (mask & (found[source] == rank)).nonzero())
+        )
+    return node.name, at, tuple(reversed(path))

@@ -1,0 +1,1 @@
+"""What is known of values: constant propagation, and intervals."""

@@ -1,0 +1,240 @@
+"""The cells of the grid recurrence: what one does with its pre-activations, and the linearisation of that.
+
+A cell *carries* `states` vectors to its neighbours, its output h first. Its derivative splits into coefficients, known
+once the forward sweep has ended, and two linear steps: `push` for tangents (towards the
+south-east) and `pull` for gradients (back towards the north-west), each other's transpose.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.grid.weights import Weights
+
+aten = torch.ops.aten
+_MINUS_ONE = torch.tensor(-1.0)
+
+
+class Cell(ABC):
+    """What the grid recurrence asks of a cell of `k` units; leading axes are the caller's."""
+
+    gates: ClassVar[int]
+    """Pre-activations per unit."""
+    states: ClassVar[int]
+    """Vectors of k carried forwards; `pull` carries ``gates + 2 * (states - 1)``, the pre-activations' first."""
+
+    kept: ClassVar[int]
+    """Gates per unit that the adjoint reads again; 0 where the carry tells them, and is given in their place."""
+
+    @staticmethod
+    def scale(weights: Weights) -> Weights:
+        """Return the weights whose pre-activations `advance` takes."""
+        return weights
+
+    @staticmethod
+    @abstractmethod
+    def advance(
+        pre: Float[Tensor, "d g k n"], states: Float[Tensor, "d t k n"], carry: Float[Tensor, "d s k n"]
+    ) -> None:
+        """Turn a front's pre-activations into gates, in place, and write its carry.
+
+        `states` holds the neighbours' further states, for each one north, west and, with several layers, below.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def slopes(
+        gates: Float[Tensor, "d g k n"],
+        carry: Float[Tensor, "d s k n"],
+        near: Float[Tensor, "d s k 2 n"],
+    ) -> tuple[Float[Tensor, "d g k n"], Float[Tensor, "d t k n"]]:
+        """Return the slopes of all cells: by pre-activation, of whatever state it moves; and of h by further states.
+
+        `near` holds the carries of the northern and western neighbours.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def retreat(
+        gates: Float[Tensor, "d g k n"],
+        through: Float[Tensor, "d t k n"],
+        grad: Float[Tensor, "d s k n"],
+        delta: Float[Tensor, "d g k n"],
+        states: Float[Tensor, "d r k n"],
+    ) -> None:
+        """Turn a front's slopes into the gradient of its pre-activations, in place.
+
+        `states` receives what the front's further states pass on to the neighbours'; `grad` may be overwritten.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def linearise(*known: Float[Tensor, "*c _"]) -> Float[Tensor, "*c ak"]:
+        """Return the derivative's coefficients.
+
+        A cell of one state is given its output; a cell with more its pre-activations, its further states, and those of
+        its north and west neighbours.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def push(
+        table: Float[Tensor, "*c ak"],
+        pre: Float[Tensor, "*c gk"],
+        north: Float[Tensor, "*c sk"],
+        west: Float[Tensor, "*c sk"],
+    ) -> Float[Tensor, "*c sk"]:
+        """Return the carry's tangent from the tangents of the pre-activations and of the neighbours' carries."""
+
+    @staticmethod
+    @abstractmethod
+    def pull(
+        table: Float[Tensor, "*c ak"],
+        carry: Float[Tensor, "*c sk"],
+        south: Float[Tensor, "*c pk"],
+        east: Float[Tensor, "*c pk"],
+    ) -> Float[Tensor, "*c pk"]:
+        """Return the pre-activations' gradient, then what reaches the north and west neighbours' further states.
+
+        The first vector of `carry` is h's whole gradient, the others hold what arrives from outside the recurrence.
+        """
+
+
+class TanhCell(Cell):
+    """``h = tanh(pre)``."""
+
+    gates: ClassVar[int] = 1
+    states: ClassVar[int] = 1
+    kept: ClassVar[int] = 0
+
+    @staticmethod
+    def advance(pre: Tensor, states: Tensor, carry: Tensor) -> None:  # noqa: ARG004
+        """Squash; the pre-activations stand in the carry's place."""
+        carry.tanh_()
+
+    @staticmethod
+    def slopes(gates: Tensor, carry: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
+        """Return ``1 - h²``; there is no further state."""
+        return torch.addcmul(carry.new_ones(()), carry, carry, value=-1), carry[:, 1:].clone()
+
+    @staticmethod
+    def retreat(gates: Tensor, through: Tensor, grad: Tensor, delta: Tensor, states: Tensor) -> None:  # noqa: ARG004
+        """Multiply by the slopes."""
+        delta.mul_(grad)
+
+    @staticmethod
+    def linearise(*known: Tensor) -> Tensor:
+        """Return the slopes ``1 - h²``."""
+        (h,) = known
+        return 1 - h * h
+
+    @staticmethod
+    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
+        """Multiply by the slopes."""
+        return table * pre
+
+    @staticmethod
+    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:  # noqa: ARG004
+        """Multiply by the slopes: the derivative is diagonal."""
+        return table * carry
+
+
+class LSTMCell(Cell):
+    """``c = f_N c_N + f_W c_W + i g``, ``h = o tanh(c)``; gates in the order o, i, g, f_N, f_W, all sigmoid but g.
+
+    Source: Graves, Fernández, Schmidhuber, *Multi-dimensional recurrent neural networks* (2007), without peepholes.
+    """
+
+    gates: ClassVar[int] = 5
+    states: ClassVar[int] = 2
+    kept: ClassVar[int] = 5
+
+    @staticmethod
+    def scale(weights: Weights) -> Weights:
+        """Double the candidate's rows: tanh(a) = 2 σ(2a) - 1, so that one pass serves all gates."""
+        rows = weights.bias.new_ones(5, weights.units)
+        rows[2] = 2
+        return weights.scaled(rows.flatten())
+
+    @staticmethod
+    def advance(pre: Tensor, states: Tensor, carry: Tensor) -> None:
+        """Mix the neighbours' cell states and the candidate."""
+        o, i, g, keep_north, keep_west = pre.sigmoid_().unbind(1)
+        (h, c), (north, west, *_) = carry.unbind(1), states.unbind(1)
+        torch.add(_MINUS_ONE, g, alpha=2, out=g)
+        torch.mul(i, g, out=c).addcmul_(keep_north, north).addcmul_(keep_west, west)
+        torch.mul(c, 2, out=h).sigmoid_()
+        torch.add(_MINUS_ONE, h, alpha=2, out=h).mul_(o)
+
+    @staticmethod
+    def slopes(gates: Tensor, carry: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by what o moves h, and the others c; and by what c moves h."""
+        slopes, (o, i, g, keep_north, keep_west) = torch.empty_like(gates), gates.unbind(1)
+        # h = o tanh(c) gives tanh(c) again; where o underflows to 0, all that it is multiplied by is 0 too.
+        squashed = carry[:, 0] / o.clamp_min(torch.finfo(o.dtype).tiny)
+        north, west = near[:, 1].unbind(2)
+        factors = {0: (squashed, o), 1: (g, i), 3: (north, keep_north), 4: (west, keep_west)}
+        for gate, (factor, value) in factors.items():
+            aten.sigmoid_backward.grad_input(factor, value, grad_input=slopes[:, gate])
+        aten.tanh_backward.grad_input(i, g, grad_input=slopes[:, 2])
+        return slopes, aten.tanh_backward(o, squashed)[:, None]
+
+    @staticmethod
+    def retreat(gates: Tensor, through: Tensor, grad: Tensor, delta: Tensor, states: Tensor) -> None:
+        """Gather c's gradient, and spread it over all that moved c."""
+        (dh, dc), (out, others) = torch.split(grad, 1, 1), torch.split(delta, [1, 4], 1)
+        dc.addcmul_(through, dh)
+        out.mul_(dh)
+        others.mul_(dc)
+        torch.mul(gates[:, 3:], dc, out=states[:, :2])
+
+    @staticmethod
+    def linearise(*known: Tensor) -> Tensor:
+        """Return ∂h/∂o, ∂h/∂c, then ∂c by the four other pre-activations and by the neighbours' cell states."""
+        pre, c, c_north, c_west = known
+        o, i, g, f_north, f_west = LSTMCell._gates(pre)
+        squashed = c.tanh()
+        return torch.cat(
+            [
+                squashed * o * (1 - o),
+                o * (1 - squashed * squashed),
+                g * i * (1 - i),
+                i * (1 - g * g),
+                c_north * f_north * (1 - f_north),
+                c_west * f_west * (1 - f_west),
+                f_north,
+                f_west,
+            ],
+            -1,
+        )
+
+    @staticmethod
+    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
+        """Sum what moves c, then pass it on to h."""
+        a, v = _split(table, 8), _split(pre, 5)
+        states = torch.stack([north.chunk(2, -1)[1], west.chunk(2, -1)[1]], -2)
+        c = (a[..., 2:, :] * torch.cat([v[..., 1:, :], states], -2)).sum(-2)
+        return torch.cat([a[..., 0, :] * v[..., 0, :] + a[..., 1, :] * c, c], -1)
+
+    @staticmethod
+    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:
+        """Gather c's gradient from h, the south and the east, then spread it over all that moved c."""
+        a = _split(table, 8)
+        h, c = carry.chunk(2, -1)
+        k = h.shape[-1]
+        c = c + a[..., 1, :] * h + south[..., 5 * k : 6 * k] + east[..., 6 * k :]
+        return torch.cat([a[..., 0, :] * h, (a[..., 2:, :] * c.unsqueeze(-2)).flatten(-2)], -1)
+
+    @staticmethod
+    def _gates(pre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
+        return o, i, pre.chunk(5, -1)[2].tanh(), f_north, f_west
+
+
+def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
+    return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)

@@ -1,0 +1,159 @@
+"""Where the kernels keep their cells: tables whose last axis runs through the fronts, one after another.
+
+A table is ``[layers, vectors, units, columns · batch]``. A front's rows are neighbouring columns, the same for all
+layers, so that a front is a slice, a gate of it a few long runs, and what need not wait for the neighbours one product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from leadline.grid.fronts import Front, Schedule
+
+
+@dataclass(frozen=True)
+class Place:
+    """One front: its layers (None: all of them), its first row · batch, and its rows · batch."""
+
+    layers: slice | None
+    start: int
+    length: int
+
+    def layers_of(self, table: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the part of the front's layers."""
+        return table if self.layers is None else table[self.layers]
+
+    def rows_of(self, table: Float[Tensor, "*v n"], shift: int = 0) -> Float[Tensor, "*w m"]:
+        """Return the part of the front's layers and rows; all is moved by `shift` rows · batch."""
+        return self.layers_of(table.narrow(-1, self.start + shift, self.length))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The places of all fronts of a stack of grids.
+
+    Attributes
+    ----------
+    places
+        In the order in which the fronts run.
+    cells, inside
+        For each layer and column its cell (raster index, 0 where there is none), and whether there is one.
+    columns
+        For each layer and cell its column.
+    north, west
+        For each column those of its neighbours; one past the last where there is none. What lies below stands in the
+        column of the western neighbour, a layer down.
+
+    The arrays are numpy's, since a layout is kept: tensors made while a model is traced would be fake ever after.
+    """
+
+    grid: tuple[int, int, int]
+    batch: int
+    places: tuple[Place, ...]
+    cells: Int[np.ndarray, "d c"]
+    inside: Bool[np.ndarray, "d c"]
+    columns: Int[np.ndarray, "d hw"]
+    north: Int[np.ndarray, " c"]
+    west: Int[np.ndarray, " c"]
+
+    @property
+    def length(self) -> int:
+        """Length of a table's last axis."""
+        return self.count * self.batch
+
+    @property
+    def count(self) -> int:
+        """Number of columns."""
+        return int(self.cells.shape[1])
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(layers: int, height: int, width: int, batch: int) -> Columns:
+        """Return the layout for `layers` stacked grids and a batch."""
+        fronts = Schedule.of(layers, height, width).fronts
+        row = np.concatenate([np.arange(front.rows.start, front.rows.stop) for front in fronts])
+        step = np.repeat(np.arange(len(fronts)), [front.shape[1] for front in fronts])
+        column = step - np.arange(layers)[:, None] - row
+        inside = (column >= 0) & (column < width)
+        cells = np.where(inside, row * width + column, 0)
+        columns = np.empty((layers, height * width), dtype=np.int64)
+        for layer in range(layers):
+            columns[layer, cells[layer, inside[layer]]] = np.flatnonzero(inside[layer])
+        place = dict(zip(zip(step.tolist(), row.tolist(), strict=True), range(len(row)), strict=True))
+        north, west = ([place.get((s - 1, i - up), len(row)) for s, i in place] for up in (1, 0))
+        return Columns(
+            (layers, height, width),
+            batch,
+            tuple(_place(front, layers, batch) for front in fronts),
+            cells,
+            inside,
+            columns,
+            np.array(north),
+            np.array(west),
+        )
+
+    def fronts(self, table: Float[Tensor, "*v n"]) -> list[Float[Tensor, "*w _"]]:
+        """Cut a table into its fronts."""
+        pieces = torch.split(table, [place.length for place in self.places], -1)
+        return [place.layers_of(piece) for piece, place in zip(pieces, self.places, strict=True)]
+
+    def gather(self, grid: Float[Tensor, "b h w m"], layer: int) -> Float[Tensor, "n m"]:
+        """Lay out the cells of one layer, features last; outside the grid some cell's."""
+        cells = grid.permute(1, 2, 0, 3).flatten(0, 1)
+        return cells.index_select(0, _index(self.cells[layer], grid)).flatten(0, 1)
+
+    def restore(self, table: Float[Tensor, "n m"], layer: int) -> Float[Tensor, "b h w m"]:
+        """Lay the cells of one layer back into their grid."""
+        _, height, width = self.grid
+        rows = self.columns[layer] * self.batch + np.arange(self.batch)[:, None]
+        cells = table.contiguous().index_select(0, _index(rows.reshape(-1), table))
+        return cells.reshape(self.batch, height, width, table.shape[1])
+
+    def neighbours(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d v k 2 n"]:
+        """Give each column what its northern and western neighbours hold, zeros where there is none."""
+        columns = pad(table, (0, self.batch)).reshape(*table.shape[:3], self.count + 1, self.batch)
+        found = columns.index_select(3, _index(np.concatenate([self.north, self.west]), table))
+        return found.reshape(*table.shape[:3], 2, self.length)
+
+    def clear(self, table: Float[Tensor, "d *v n"]) -> None:
+        """Write zeros where there is no cell."""
+        for layer, inside in zip(table, self.inside, strict=True):
+            columns = np.flatnonzero(~inside)[:, None] * self.batch + np.arange(self.batch)
+            layer.index_fill_(-1, _index(columns.reshape(-1), table), 0)
+
+    def mask(self, like: Tensor) -> Float[Tensor, "d 1 1 n"]:
+        """Return 1 where there is a cell and 0 elsewhere."""
+        return _index(self.inside, like).to(like.dtype).repeat_interleave(self.batch, 1)[:, None, None]
+
+    def cells_of(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d h w b vk"]:
+        """Turn a table into one of cells, differentiably; the inverse of `table_of`."""
+        layers, height, width = self.grid
+        features = table.shape[1] * table.shape[2]
+        flat = table.reshape(layers, features, self.count, self.batch).permute(0, 2, 3, 1).flatten(0, 1)
+        index = self.columns + np.arange(layers)[:, None] * self.count
+        found = flat.index_select(0, _index(index.reshape(-1), table))
+        return found.reshape(layers, height, width, self.batch, features)
+
+    def table_of(self, cells: Float[Tensor, "d h w b vk"], vectors: int) -> Float[Tensor, "d v k n"]:
+        """Turn a table of cells into one of columns, zeros outside, differentiably."""
+        layers, height, width = self.grid
+        index = self.cells + np.arange(layers)[:, None] * height * width
+        found = cells.flatten(0, 2).index_select(0, _index(index.reshape(-1), cells))
+        columns = found.reshape(layers, self.count, *found.shape[1:]).permute(0, 3, 1, 2)
+        return columns.reshape(layers, vectors, columns.shape[1] // vectors, self.length) * self.mask(cells)
+
+
+def _index(places: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(places).to(like.device)
+
+
+def _place(front: Front, layers: int, batch: int) -> Place:
+    depth, rows = front.shape
+    return Place(None if depth == layers else front.layers, front.rows.start * batch, rows * batch)

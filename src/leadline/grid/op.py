@@ -1,0 +1,254 @@
+"""The grid recurrence as one differentiable operation: `grid_rnn` and `grid_lstm`.
+
+Each is a custom op, so that an exported graph shows one node, inside an `autograd.Function` with `setup_context`, `jvp`
+and a batching rule, so that every transform of `torch.func` is right: the bare op under `torch.func.jvp` would have a
+tangent of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.functional import pad
+
+from leadline.errors import LayoutError
+from leadline.grid.cells import Cell, LSTMCell, TanhCell
+from leadline.grid.columns import Columns
+from leadline.grid.kernels import Run, adjoint, forward, layout
+from leadline.grid.wavefront import Linearised
+from leadline.grid.weights import Weights
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+_INPUTS = "Tensor x, Tensor weight_in, Tensor weight_below, Tensor weight_north, Tensor weight_west, Tensor bias"
+_SCHEMA = f"({_INPUTS}) -> (Tensor, Tensor, Tensor)"
+_ADJOINT = (
+    f"({_INPUTS}, Tensor carry, Tensor gates, Tensor? g_out, Tensor? g_carry)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
+    """Register the recurrence of `cell` and its adjoint as custom ops and return the function of which they are parts.
+
+    Its outputs are those of a `kernels.Run`, of which only the first is for users; the gates have no derivative: where
+    one is to be differentiated further, everything follows from the carries.
+    """
+    op = torch.library.custom_op(f"leadline::{name}", _forward(cell), mutates_args=(), schema=_SCHEMA)
+    op.register_fake(_forward_shapes(cell))
+    op.register_vmap(lambda info, in_dims, *inputs: _batched(op, info.batch_size, in_dims, inputs))
+    adjoint_op = torch.library.custom_op(f"leadline::{name}_adjoint", _adjoint(cell), mutates_args=(), schema=_ADJOINT)
+    adjoint_op.register_fake(lambda *given: tuple(torch.empty_like(value) for value in given[:6]))
+    adjoint_op.register_vmap(lambda info, in_dims, *given: _one_by_one(adjoint_op, info.batch_size, in_dims, given))
+
+    class Grid(torch.autograd.Function):
+        @staticmethod
+        def forward(*inputs: Tensor) -> Outputs:
+            out, carry, gates = op(*inputs)
+            return out, carry, gates
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Outputs) -> None:
+            ctx.save_for_backward(*inputs, *output[1:])
+            ctx.save_for_forward(*inputs, output[1])
+            ctx.mark_non_differentiable(output[2])
+            ctx.set_materialize_grads(False)
+
+        @staticmethod
+        def backward(ctx: Any, g_out: Tensor | None, g_carry: Tensor | None, _: Tensor | None) -> tuple[Tensor, ...]:
+            *primals, gates = ctx.saved_tensors
+            if torch.is_grad_enabled():
+                return _differentiable_adjoint(cell, primals, g_out, g_carry)
+            return tuple(adjoint_op(*primals, gates, g_out, g_carry))
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor, None]:
+            # Autograd calls this with forward mode off for every level, so that an outer jvp would silently see a
+            # constant. Turn it on again, and strip the primals of this level's own tangents.
+            with forward_ad._set_fwd_grad_enabled(True):
+                primals = [forward_ad.unpack_dual(saved, level=0)[0] for saved in ctx.saved_tensors]  # type: ignore[no-untyped-call]
+                return *_tangent(cell, primals, tangents), None
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Outputs, tuple[int, int, int]]:
+            return _batched(Grid.apply, info.batch_size, in_dims, inputs)
+
+    return Grid
+
+
+def _forward(cell: type[Cell]) -> Callable[..., Outputs]:
+    def run(x: Tensor, *weights: Tensor) -> Outputs:
+        out, carry, gates = forward(cell, x, Weights(*weights))
+        return out, carry, gates
+
+    return run
+
+
+def _forward_shapes(cell: type[Cell]) -> Callable[..., Outputs]:
+    def run(x: Tensor, *weights: Tensor) -> Outputs:
+        (batch, height, width, _), (layers, _, k) = x.shape, weights[2].shape
+        columns = Columns.of(int(layers), int(height), int(width), 1).length  # of a symbolic size, the one at hand
+        carry, gates = (x.new_empty(layers, n, k, columns * batch) for n in (cell.states, cell.kept))
+        return x.new_empty(batch, height, width, k), carry, gates
+
+    return run
+
+
+def _adjoint(cell: type[Cell]) -> Callable[..., tuple[Tensor, ...]]:
+    def run(x: Tensor, *given: Any) -> tuple[Tensor, ...]:
+        *weights, carry, gates, g_out, g_carry = given
+        known = Weights(*weights)
+        g = x.new_zeros(*x.shape[:3], known.units) if g_out is None else g_out
+        g_x, g_weights = adjoint(cell, x, known, Run(g, carry, gates), g_carry)
+        return g_x, *g_weights
+
+    return run
+
+
+def _tangent(cell: type[Cell], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    x, *weights, carry = primals
+    given = zip((x, *weights), tangents, strict=True)
+    dx, *d_weights = (torch.zeros_like(primal) if tangent is None else tangent for primal, tangent in given)
+    linearised = _linearised(cell, x, Weights(*weights), carry)
+    d_carry = linearised.tangent(dx, Weights(*d_weights))
+    d_out = d_carry[-1, ..., : linearised.weights.units].permute(2, 0, 1, 3)
+    return d_out.clone(memory_format=torch.contiguous_format), layout(x, linearised.weights).table_of(
+        d_carry, cell.states
+    )
+
+
+def _differentiable_adjoint(
+    cell: type[Cell], primals: Sequence[Tensor], g_out: Tensor | None, g_carry: Tensor | None
+) -> tuple[Tensor, ...]:
+    x, *weights, carry = primals
+    linearised = _linearised(cell, x, Weights(*weights), carry)
+    k, g = linearised.weights.units, torch.zeros_like(linearised.carry)
+    if g_carry is not None:
+        g = layout(x, linearised.weights).cells_of(g_carry)
+    if g_out is not None:
+        missing = len(g) - 1, g.shape[-1] - k
+        g = g + pad(g_out.permute(1, 2, 0, 3)[None], (0, missing[1]) + (0, 0) * 3 + (missing[0], 0))
+    g_x, g_weights = linearised.adjoint(g)
+    return g_x, *g_weights
+
+
+def _linearised(cell: type[Cell], x: Tensor, weights: Weights, carry: Tensor) -> Linearised:
+    return Linearised(cell, x, weights, layout(x, weights).cells_of(carry))
+
+
+def _batched(
+    run: Callable[..., Outputs], n: int, in_dims: tuple[int | None, ...], inputs: tuple[Tensor, ...]
+) -> tuple[Outputs, tuple[int, int, int]]:
+    """Fold a further axis of the input into its batch; sets of weights are run one after another."""
+    if in_dims[0] is None or in_dims[1:] != (None,) * 5:
+        return _one_by_one(run, n, in_dims, inputs)
+    x = inputs[0].movedim(in_dims[0], 0)
+    out, *tables = run(x.flatten(0, 1), *inputs[1:])
+    columns = Columns.of(inputs[3].shape[0], *x.shape[2:4], 1).length
+    carry, gates = (table.reshape(*table.shape[:3], columns, *x.shape[:2]).movedim(4, 0).flatten(4) for table in tables)
+    return (out.reshape(*x.shape[:2], *out.shape[1:]), carry, gates), (0, 0, 0)
+
+
+def _one_by_one(
+    run: Callable[..., tuple[Tensor, ...]], n: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    pairs = list(zip(inputs, in_dims, strict=True))
+    runs = [run(*(value if dim is None else value.select(dim, i) for value, dim in pairs)) for i in range(n)]
+    found = tuple(torch.stack(values) for values in zip(*runs, strict=True))
+    return found, (0,) * len(found)
+
+
+_GridRNN = _differentiable("grid_rnn", TanhCell)
+_GridLSTM = _differentiable("grid_lstm", LSTMCell)
+
+
+def grid_rnn(
+    x: Float[Tensor, "b h w k_in"],
+    weight_in: Float[Tensor, "k k_in"],
+    weight_below: Float[Tensor, "below k k"],
+    weight_north: Float[Tensor, "d k k"],
+    weight_west: Float[Tensor, "d k k"],
+    bias: Float[Tensor, "d k"],
+) -> Float[Tensor, "b h w k"]:
+    """Run `d` stacked layers of the two-dimensional tanh recurrence and return the last layer's outputs.
+
+    ``h(i,j) = tanh(W_in x(i,j) + W_N h(i-1,j) + W_W h(i,j-1) + b)``, zero outside the grid; layer l > 0 reads layer l-1
+    through ``weight_below[l-1]`` in place of x through ``weight_in``. All cells of an antidiagonal run together, and
+    the layers follow one another as a pipeline: ``d + h + w - 2`` sequential steps, forwards and backwards.
+
+    Parameters
+    ----------
+    x
+        The input, features last.
+    weight_in, weight_below, weight_north, weight_west, bias
+        The layers' weights; ``weight_below`` is empty for one layer.
+
+    Returns
+    -------
+    Tensor
+        The last layer's outputs, ``[b, h, w, k]``; output (i,j) depends on the inputs (i',j') with i' ≤ i and j' ≤ j.
+
+    Raises
+    ------
+    LayoutError
+        If the shapes do not fit together, or the grid or the units are empty.
+
+    Examples
+    --------
+    >>> k, d = 4, 2
+    >>> x, square = torch.randn(3, 5, 6, 1), 0.1 * torch.randn(d, k, k)
+    >>> grid_rnn(x, torch.randn(k, 1), square[1:], square, square, torch.zeros(d, k)).shape
+    torch.Size([3, 5, 6, 4])
+
+    Notes
+    -----
+    The recurrence is that of Graves, Fernández, Schmidhuber, *Multi-dimensional recurrent neural networks* (2007).
+    """
+    weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
+    _check(x, weights, TanhCell)
+    out, *_ = _GridRNN.apply(x, *weights)  # type: ignore[no-untyped-call]
+    return out  # type: ignore[no-any-return]
+
+
+def grid_lstm(
+    x: Float[Tensor, "b h w k_in"],
+    weight_in: Float[Tensor, "gk k_in"],
+    weight_below: Float[Tensor, "below gk k"],
+    weight_north: Float[Tensor, "d gk k"],
+    weight_west: Float[Tensor, "d gk k"],
+    bias: Float[Tensor, "d gk"],
+) -> Float[Tensor, "b h w k"]:
+    """Run `d` stacked layers of the two-dimensional LSTM and return the last layer's outputs.
+
+    ``c = f_N c(i-1,j) + f_W c(i,j-1) + i g`` and ``h = o tanh(c)``: one forget gate for each direction. The
+    weights hold the gates o, i, g, f_N, f_W in this order, `k` rows each. All else is as in `grid_rnn`.
+
+    Examples
+    --------
+    >>> k = 4
+    >>> x, square = torch.randn(3, 5, 6, 1), 0.1 * torch.randn(1, 5 * k, k)
+    >>> grid_lstm(x, torch.randn(5 * k, 1), square[1:], square, square, torch.zeros(1, 5 * k)).shape
+    torch.Size([3, 5, 6, 4])
+    """
+    weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
+    _check(x, weights, LSTMCell)
+    out, *_ = _GridLSTM.apply(x, *weights)  # type: ignore[no-untyped-call]
+    return out  # type: ignore[no-any-return]
+
+
+def _check(x: Tensor, weights: Weights, cell: type[Cell]) -> None:
+    layers, gated, k = weights.weight_north.shape
+    square = [layers, gated, k]
+    fitting = ([gated, x.shape[-1]], [layers - 1, gated, k], square, square, [layers, gated])
+    for name, weight, shape in zip(Weights._fields, weights, fitting, strict=True):
+        if list(weight.shape) != shape:
+            raise LayoutError(f"{name} has shape {list(weight.shape)}, but x and the other weights ask for {shape}")
+    if gated != cell.gates * k or 0 in (layers, k, *x.shape[1:3]):
+        raise LayoutError(
+            f"a grid of {list(x.shape[1:3])} cells and weights of shape {list(weights.weight_north.shape)}: "
+            f"the grid and the units must not be empty, and this cell has {cell.gates} gates per unit"
+        )

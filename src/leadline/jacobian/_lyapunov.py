@@ -1,0 +1,227 @@
+"""Lyapunov spectra: the rates at which a recurrence stretches and forgets, by repeated QR.
+
+Columns Q are carried through the Jacobian of each step and orthonormalised again, ``J_t Q = Q' R``; the mean of
+``ln |R_ii|`` is the i-th exponent. The first ones are growth rates of gradients through time, whatever the norm of a
+single step says.
+
+Source: Benettin, Galgani, Giorgilli and Strelcyn, Lyapunov characteristic exponents for smooth dynamical systems
+(1980).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.graph.user_code import running
+from leadline.jacobian._jacobian import batched
+from leadline.jacobian.kernels import plain_kernels, quiet
+from leadline.results import Estimate
+
+BLOCKS = 20
+"""Successive steps are correlated: errors come from the means of so many blocks of them."""
+
+
+@dataclass(frozen=True)
+class LyapunovSpectrum:
+    """Exponents per step, largest first.
+
+    Attributes
+    ----------
+    exponents
+        With standard errors from block means. Minus infinity: forgotten within one step, beneath what the number format
+        resolves.
+    steps, transient
+        Steps that were averaged, and those before them that were dropped.
+    seed
+        Of the first columns.
+    """
+
+    exponents: tuple[Estimate, ...]
+    steps: int
+    transient: int
+    seed: int
+
+    @property
+    def largest(self) -> Estimate:
+        """The rate at which almost every perturbation grows, per step."""
+        return self.exponents[0]
+
+
+def lyapunov(
+    step: Callable[..., Any],
+    state: Tensor | Sequence[Tensor],
+    *,
+    steps: int | None = None,
+    inputs: Iterable[Any] | None = None,
+    k: int | None = None,
+    transient: int | None = None,
+    seed: int = 0,
+) -> LyapunovSpectrum:
+    """Return the k largest Lyapunov exponents of a recurrence along the trajectory from `state`.
+
+    Parameters
+    ----------
+    step
+        Takes a state (and an input, if there are any) to the next state; or a cell of `torch.nn`.
+    state
+        One tensor, or several (an LSTM's ``(h, c)``); unbatched, or a batch of one.
+    steps
+        How many; default: as many as there are inputs.
+    inputs
+        One per step; None: an autonomous map.
+    k
+        How many exponents; default: all.
+    transient
+        Steps to drop before averaging; default: a fifth.
+    seed
+        Of the first columns.
+
+    Raises
+    ------
+    UsageError
+        If neither `steps` nor `inputs` are given, or too few to average, or no exponent is asked for.
+    NotDifferentiable
+        If the state is not floating, empty, or another in number format or size after a step.
+    Diverged
+        If the state leaves the finite numbers.
+    ModelError
+        If a step raises.
+
+    Examples
+    --------
+    >>> found = lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=40)
+    >>> [round(exponent.value, 4) for exponent in found.exponents]
+    [0.6931, -0.6931]
+    """
+    if steps is None and inputs is None:
+        raise UsageError("say how long: give steps=, or inputs=, one per step")
+    parts = [state] if isinstance(state, Tensor) else list(state)
+    n = _size(parts)
+    if k is not None and k < 1:
+        raise UsageError(f"k must be at least 1, not {k}")
+    drawn = torch.randn(n, min(k or n, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start = drawn.to(parts[0].device, torch.promote_types(parts[0].dtype, torch.float32))
+    series = exponents_through(_jacobians(_as_map(step), parts, inputs, steps), start)
+    return averaged(series, transient, seed)
+
+
+def exponents_through(
+    multiplies: Iterable[Callable[[Tensor], Tensor]], Q: Float[Tensor, "n k"]
+) -> Float[Tensor, "steps k"]:
+    """Return ``ln |R_ii|`` of each step, for a sequence of linear maps that are given as their action on columns.
+
+    Examples
+    --------
+    >>> A = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64))
+    >>> series = exponents_through([lambda V: A @ V] * 30, torch.ones(2, 1).double())
+    >>> round(series[-1].exp().item(), 6)
+    3.0
+    """
+    Q = torch.linalg.qr(Q)[0]
+    rows: list[Tensor] = []
+    for multiply in multiplies:
+        image = multiply(Q)
+        if not bool(torch.isfinite(image).all()):
+            raise Diverged(f"the derivative of step {len(rows) + 1} is not finite: look for a root or logarithm of 0")
+        Q, R = torch.linalg.qr(image)
+        stretch = R.diagonal().abs().double()
+        lost = stretch <= 10 * torch.finfo(Q.dtype).eps * torch.linalg.vector_norm(image, ord=torch.inf)
+        rows.append(torch.where(lost, 0.0, stretch).log())
+    return torch.stack(rows).cpu() if rows else Q.new_zeros(0, Q.shape[1]).cpu()
+
+
+def averaged(series: Float[Tensor, "steps k"], transient: int | None, seed: int) -> LyapunovSpectrum:
+    """Average local stretching rates over time, dropping the transient."""
+    total = len(series)
+    dropped = total // 5 if transient is None else transient
+    kept = series[dropped:]
+    if len(kept) < 2:
+        raise UsageError(f"{total} steps less {dropped} of transient leave too few to average")
+    blocks = min(BLOCKS, len(kept))
+    usable = kept[len(kept) % blocks :]
+    means = usable.reshape(blocks, -1, series.shape[1]).mean(dim=1)
+    found = [_estimate(column, seed) for column in means.T]
+    found.sort(key=lambda estimate: -estimate.value)
+    return LyapunovSpectrum(tuple(found), len(usable), dropped, seed)
+
+
+def _estimate(means: Float[Tensor, "blocks"], seed: int) -> Estimate:
+    """Return the mean of block means with its standard error."""
+    if torch.isinf(means).any():
+        return Estimate(-math.inf, 0.0, len(means), seed)
+    return Estimate(float(means.mean()), float(means.std()) / math.sqrt(len(means)), len(means), seed)
+
+
+def _size(parts: Sequence[Tensor]) -> int:
+    """Return how many numbers a state holds, which have to be floating."""
+    n = sum(part.numel() for part in parts)
+    if n == 0:
+        raise NotDifferentiable(f"the state has no elements, its shapes are {[tuple(part.shape) for part in parts]}")
+    if not all(part.is_floating_point() for part in parts):
+        kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
+        raise NotDifferentiable(f"the state is {kinds}, which has no derivative: give floating numbers")
+    return n
+
+
+def _as_map(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a cell of `torch.nn`, which takes its input first, as a map of states."""
+    if isinstance(step, nn.RNNCellBase):
+        return lambda state, x: step(x, state)
+    return step
+
+
+def _jacobians(
+    step: Callable[..., Any], parts: list[Tensor], inputs: Iterable[Any] | None, steps: int | None
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Run the recurrence, yielding the action of each step's Jacobian on columns."""
+    shapes = [part.shape for part in parts]
+    sizes = [part.numel() for part in parts]
+    flat = torch.cat([part.detach().flatten() for part in parts])
+
+    def flow(vector: Tensor, *x: Any) -> Tensor:
+        states = [piece.reshape(shape) for piece, shape in zip(torch.split(vector, sizes), shapes, strict=True)]
+        after = step(states[0] if len(states) == 1 else tuple(states), *x)
+        return after.flatten() if isinstance(after, Tensor) else torch.cat([part.flatten() for part in after])
+
+    given = itertools.repeat(()) if inputs is None else ((x,) for x in inputs)
+    for place, x in enumerate(itertools.islice(given, steps)):
+        with running("the step", (flat, x)), torch.set_grad_enabled(place == 0):
+            after = flow(flat.requires_grad_(place == 0), *x)
+        _check(after, flat, place)
+        flat, after = flat.detach(), after.detach()
+        yield partial(_pushed, flow, flat, x)
+        flat = after
+
+
+def _check(after: Tensor, before: Tensor, place: int) -> None:
+    """Complain about a state that cannot be the next one; the first is recorded, so that its source can be seen."""
+    if after.shape != before.shape or after.dtype != before.dtype:
+        raise NotDifferentiable(
+            f"step {place + 1} takes a state of {before.numel()} numbers ({before.dtype}) to one of {after.numel()} "
+            f"({after.dtype}): it must return the next state, and that alone"
+        )
+    if place == 0 and not after.requires_grad:
+        raise NotDifferentiable("the next state does not depend on the state, or is detached from it")
+    if not bool(torch.isfinite(after.detach()).all()):
+        raise Diverged(f"the state is not finite after step {place + 1}: no exponents exist")
+
+
+def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tensor) -> Tensor:
+    """Multiply columns by the Jacobian of one step."""
+
+    def push(v: Tensor) -> Tensor:
+        pushed: Tensor = torch.func.jvp(lambda state: flow(state, *x), (at,), (v,))[1]
+        return pushed
+
+    with torch.no_grad(), plain_kernels(), quiet():
+        return batched(push, V.T.to(at.dtype)).T.to(V.dtype)

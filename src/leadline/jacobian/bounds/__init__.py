@@ -1,0 +1,1 @@
+"""Bounds on how far each operation can stretch a perturbation."""

@@ -1,0 +1,89 @@
+"""How much a fused recurrent layer can stretch a perturbation of its input sequence and initial state.
+
+Per step, norms bound ``‖ds'‖ ≤ a ‖ds‖ + b ‖dx‖`` for the state s (h, or h and c). Over T steps the states form
+``Σ a^(t-j) b dx_j``: a lower-triangular Toeplitz matrix, of norm at most ``b Σ_(j<T) a^j``; the last state alone has
+norm at most ``b (Σ a^(2j))^½``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from leadline.domains.engine import NoRule
+from leadline.domains.values.intervals import Values
+from leadline.graph.ir import Node, Ref
+from leadline.jacobian.bounds.norms import certified_range
+
+ROUNDING = 1e-12
+"""More than the handful of floating-point sums and products that lead to one bound can err, relatively."""
+
+
+def scan_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tuple[float, ...]:
+    """Return upper bounds on the gains of a recurrent layer's outputs: its sequence, then its last states."""
+    name = node.op.split(".")[1]
+    if name not in ("rnn_tanh", "gru", "lstm") or "input" not in node.op:
+        raise NoRule
+    named = node.bound()
+    state = named["hx"]
+    states = list(state) if isinstance(state, tuple) else [state]
+    if named["bidirectional"] or any(gain(ref) > 0 for ref in states) or (named["train"] and named["dropout"] > 0):
+        raise NoRule
+    if float(values[states[0]].size.max()) > 1.0:
+        raise NoRule
+    weights = [values[ref].lo for ref in named["params"]]
+    per_layer = 4 if named["has_biases"] else 2
+    if len(weights) != per_layer * named["num_layers"]:
+        raise NoRule  # projections
+    time = values[named["input"]].lo.shape[1 if named["batch_first"] else 0]
+    cell = float(values[states[1]].size.max()) + time if name == "lstm" else 0.0
+    into, last = gain(named["input"]), 0.0
+    for layer in range(named["num_layers"]):
+        parts = weights[per_layer * layer : per_layer * (layer + 1)]
+        a, b = _STEPS[name](parts, cell)
+        last = math.hypot(last, into * b * math.sqrt(sum(power(a, 2 * j) for j in range(time))))
+        into = into * b * sum(power(a, j) for j in range(time))
+    into, last = into * (1 + ROUNDING), last * (1 + ROUNDING)
+    return (into, *[last] * (len(node.outputs) - 1))
+
+
+def power(base: float, exponent: int) -> float:
+    """Return a power, infinite where it overflows."""
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
+
+
+def _norms(W: Tensor, gates: int) -> list[float]:
+    return [certified_range(part)[1] for part in W.chunk(gates)]
+
+
+def _rnn_step(parts: Sequence[Tensor], _: float) -> tuple[float, float]:
+    return certified_range(parts[1])[1], certified_range(parts[0])[1]
+
+
+def _gru_step(parts: Sequence[Tensor], _: float) -> tuple[float, float]:
+    """Bound a step from a state in [-1, 1]: see `leadline.jacobian.theory.gates.gru_bound`."""
+    W_n = parts[1].chunk(3)[2]
+    shift = parts[3].chunk(3)[2].abs() if len(parts) == 4 else torch.zeros(len(W_n), dtype=W_n.dtype)
+    Q = float((W_n.abs().sum(1) + shift).max())
+    (r, z, n), (u_r, u_z, u_n) = _norms(parts[1], 3), _norms(parts[0], 3)
+    return 1 + z / 2 + n + Q * r / 4, u_z / 2 + u_n + Q * u_r / 4
+
+
+def _lstm_step(parts: Sequence[Tensor], cell: float) -> tuple[float, float]:
+    """Bound a step of (h, c) with |c| at most `cell`, block by block."""
+    gains = []
+    for norms in (_norms(parts[1], 4), _norms(parts[0], 4)):
+        i, f, g, o = norms
+        gains.append((i / 4 + cell * f / 4 + g, o / 4))
+    (P, Q), (P_x, Q_x) = gains
+    blocks = torch.tensor([[Q + P, 1.0], [P, 1.0]], dtype=torch.float64)
+    return certified_range(blocks)[1], math.hypot(Q_x + P_x, P_x)
+
+
+_STEPS = {"rnn_tanh": _rnn_step, "gru": _gru_step, "lstm": _lstm_step}

@@ -1,0 +1,1 @@
+"""Closed forms and mean-field theory, beside which measurements stand."""

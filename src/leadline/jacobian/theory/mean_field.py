@@ -1,0 +1,279 @@
+"""Mean-field theory of wide random networks: what gradients do at infinite width, beside which measurements stand.
+
+Weights have variance ``σ_w²/width``, biases ``σ_b²``. "Growth" is the factor per layer of the *squared* gradient norm;
+the rate that `leadline.gradient` measures is half its logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy.optimize import brentq
+from scipy.special import digamma, expit, gammaln
+
+from leadline.errors import UsageError
+from leadline.jacobian.theory.quadrature import Activation, correlated_mean, derivative_mean, normal_mean
+
+Placement = Literal["plain", "branch", "sum"]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Where a wide random network settles with depth.
+
+    Attributes
+    ----------
+    q
+        Variance of the pre-activations, q*.
+    chi
+        ``χ₁ = σ_w² E φ'²``: growth of the squared gradient norm per layer. Below 1 ordered, above 1 chaotic.
+    c
+        Correlation that two inputs approach; 1 in the ordered phase.
+    chi_c
+        The slope of the correlation map there.
+    depth_scale
+        Layers over which correlations settle by a factor e, ``-1/ln χ_c``.
+    """
+
+    q: float
+    chi: float
+    c: float
+    chi_c: float
+
+    @property
+    def rate(self) -> float:
+        """Growth of the log gradient norm per layer, ``½ ln χ₁``."""
+        return math.log(self.chi) / 2
+
+    @property
+    def depth_scale(self) -> float:
+        """``-1/ln χ_c``; infinite at criticality."""
+        return math.inf if self.chi_c >= 1 else -1 / math.log(self.chi_c)
+
+
+def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 0.0) -> FixedPoint:
+    """Return the fixed point of a network ``x ↦ W φ(x) + b``.
+
+    Source: Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, Deep information propagation (2017).
+
+    Raises
+    ------
+    UsageError
+        If the variance grows without bound.
+
+    Examples
+    --------
+    >>> import torch
+    >>> point = fixed_point(torch.tanh, 1.3, 0.05)
+    >>> round(point.chi, 4), round(point.depth_scale, 3)
+    (0.8802, 7.834)
+    """
+    q = _settled_variance(phi, weight_variance, bias_variance)
+    chi = weight_variance * derivative_mean(phi, q)
+    c = 1.0 if chi <= 1 else _settled_correlation(phi, q, weight_variance, bias_variance)
+    chi_c = chi if c == 1.0 else weight_variance * correlated_mean(phi, q, c, derivative=True)
+    return FixedPoint(q, chi, c, chi_c)
+
+
+def _settled_variance(phi: Activation, weight_variance: float, bias_variance: float) -> float:
+    """Iterate the variance map to its fixed point."""
+    q = 1.0
+    for _ in range(10_000):
+        after = weight_variance * normal_mean(lambda u: phi(u) ** 2, q) + bias_variance
+        if not after < 1e12:
+            raise UsageError(f"the variance grows without bound at weight variance {weight_variance:g}")
+        if abs(after - q) <= 1e-13 * q or after < 1e-12:
+            return after
+        q = after
+    return q
+
+
+def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias_variance: float) -> float:
+    """Iterate the correlation map, from near independence, to its fixed point below 1."""
+    c = 0.5
+    for _ in range(2000):
+        after = (weight_variance * correlated_mean(phi, q, c) + bias_variance) / q
+        if abs(after - c) < 1e-11:
+            return after
+        c = after
+    return c
+
+
+def critical_point(
+    phi: Activation, bias_variance: float, between: tuple[float, float] = (1.0, 4.0)
+) -> tuple[float, float]:
+    """Return the weight variance at which ``χ₁ = 1``, and q* there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> [round(v, 4) for v in critical_point(torch.tanh, 0.05)]
+    [1.761, 0.57]
+    """
+
+    def excess(weight_variance: float) -> float:
+        q = _settled_variance(phi, weight_variance, bias_variance)
+        return weight_variance * derivative_mean(phi, q) - 1
+
+    root = float(brentq(excess, *between, xtol=1e-10))
+    return root, _settled_variance(phi, root, bias_variance)
+
+
+def squared_value_variance(
+    phi: Activation, weight_variance: float, q: float, depth: int, *, orthogonal: bool = False
+) -> float:
+    """Return the variance of the squared singular values of a deep Jacobian at the fixed point q.
+
+    ``(σ_w² μ₁)^(2L) · L (μ₂/μ₁² - 1 - s₁)`` with ``μ_k = E φ'^(2k)``; s₁ is 0 for orthogonal, -1 for Gaussian weights.
+    Source: Pennington, Schoenholz and Ganguli, Resurrecting the sigmoid (2017).
+
+    Examples
+    --------
+    >>> round(squared_value_variance(lambda x: x, 1.0, 1.0, depth=7), 9)
+    7.0
+    """
+    first, second = derivative_mean(phi, q, 2.0), derivative_mean(phi, q, 4.0)
+    shape = second / first**2 - 1 + (0 if orthogonal else 1)
+    return (weight_variance * first) ** (2 * depth) * depth * shape
+
+
+def largest_squared_value(depth: int) -> float:
+    """Return the largest squared singular value of a product of `depth` wide Gaussian matrices of variance 1/n.
+
+    Examples
+    --------
+    >>> largest_squared_value(1)
+    4.0
+    """
+    return float((depth + 1.0) ** (depth + 1) / depth**depth)
+
+
+def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
+    """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    batch
+        Its size is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and for
+        ReLU. None: infinite.
+
+    Raises
+    ------
+    UsageError
+        If a batch is given for another activation.
+
+    Source: Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(batchnorm_growth(torch.relu), 4), batchnorm_growth(lambda x: x, batch=13)
+    (1.4669, 1.1)
+    >>> [round(batchnorm_growth(torch.relu, batch=size), 3) for size in (32, 256)]
+    [1.522, 1.473]
+    """
+    growth = derivative_mean(phi) / _variance(phi)
+    if batch is None:
+        return growth
+    if abs(growth - 1) < 1e-9:
+        return (batch - 2) / (batch - 3)
+    if phi is torch.relu:
+        return _relu_growth(batch)
+    raise UsageError("a finite batch has closed forms for the identity and relu only: leave batch out, or measure")
+
+
+def _relu_growth(B: int) -> float:
+    """Return the growth of ReLU networks at batch B.
+
+    Normalised features are uniform on a sphere of dimension B - 1 and radius √B, independent of their scale s, with
+    ``E 1/s² = B/(a (B-3))`` and ``a = E φ_i² - E φ_i φ_j``. Gradients by φ have covariance m G over the batch, G the
+    projection away from 1; with D = diag φ' and ``P = G - x̂x̂ᵀ/B`` the next one has
+    ``m' (B-1) = m E[1/s²] E[tr(D P D) - 1ᵀD P D 1/B]``, moments of pairs of correlation -1/(B-1).
+    """
+    rho = -1 / (B - 1)
+    both = 0.25 + math.asin(rho) / (2 * math.pi)  # E φ'_i φ'_j
+    mixed = (math.sqrt(1 - rho**2) + (math.pi - math.acos(rho)) * rho) / (2 * math.pi)  # E φ_i φ_j
+    trace = (B - 3) / 2 + (1 + (B - 1) * (both + mixed)) / B
+    return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
+
+
+def residual_growth(phi: Activation, placement: Placement, depth: int, weight_variance: float = 2.0) -> float:
+    """Return the growth of the squared gradient norm over `depth` residual layers with ``f(x) = W φ(x)``.
+
+    ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
+    ``c = E φ'²/Var φ``, because the stream's variance grows by 1 a layer. ``"sum"``, ``BN(x + f(x))``: exponential.
+    ``"plain"``: no normalisation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(residual_growth(torch.relu, "branch", 80) ** 0.5, 1), round(residual_growth(torch.relu, "sum", 1), 3)
+    (22.1, 1.189)
+    """
+    gain = weight_variance * derivative_mean(phi)
+    if placement == "plain":
+        return float((1 + gain) ** depth)
+    if placement == "sum":
+        return float(((1 + gain) / (1 + weight_variance * _variance(phi))) ** depth)
+    c = batchnorm_growth(phi)
+    return math.exp(float(gammaln(depth + 1 + c) - gammaln(depth + 1) - gammaln(1 + c)))
+
+
+def gaussian_product_exponents(n: int) -> list[float]:
+    """Return the Lyapunov spectrum of products of n × n Gaussian matrices of variance 1/n, largest first.
+
+    ``λ_i = ½ [ln(2/n) + ψ((n - i + 1)/2)]``. Source: Newman, The distribution of Lyapunov exponents (1986).
+
+    Examples
+    --------
+    >>> [round(value, 4) for value in gaussian_product_exponents(2)]
+    [-0.2886, -0.9818]
+    """
+    return [0.5 * (math.log(2 / n) + float(digamma((n - i + 1) / 2))) for i in range(1, n + 1)]
+
+
+def residual_product_exponents(variance: float) -> tuple[float, float]:
+    """Return the extreme growth exponents of products of ``I + A``, A wide Gaussian with entries of `variance`/n.
+
+    Examples
+    --------
+    >>> [round(value, 4) for value in residual_product_exponents(0.25)]
+    [0.1116, -0.1438]
+    """
+    return 0.5 * math.log1p(variance), 0.5 * math.log1p(-variance) if variance < 1 else -math.inf
+
+
+def rnn_exponent(phi: Activation, gain: float) -> float:
+    """Return the largest Lyapunov exponent of ``x ↦ g W φ(x)`` with W of variance 1/n, n → ∞, for an odd φ.
+
+    Successive states decorrelate, so each step multiplies squared perturbations by ``χ₁ = g² E φ'²``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(rnn_exponent(torch.tanh, 2.0), 4)
+    0.1547
+    """
+    q = _settled_variance(phi, gain**2, 0.0)
+    return 0.5 * math.log(gain**2 * derivative_mean(phi, q))
+
+
+def lstm_forget_exponent(forget_bias: float) -> float:
+    """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``.
+
+    Examples
+    --------
+    >>> round(lstm_forget_exponent(1.0), 4)
+    -0.3133
+    """
+    return math.log(float(expit(forget_bias)))
+
+
+def _variance(phi: Activation) -> float:
+    """Return ``Var φ(z)`` for a standard normal z."""
+    return normal_mean(lambda u: phi(u) ** 2) - normal_mean(phi) ** 2

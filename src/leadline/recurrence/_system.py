@@ -1,0 +1,316 @@
+"""From a traced graph to a system of uniform recurrence equations: one walk, one rule for each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from leadline.errors import LayoutError, NotUniform
+from leadline.graph import Graph, Kind, Layout, Node, Ref, resolve, trace
+from leadline.graph.ir import frozen, substitute
+from leadline.graph.layout import LayoutLike, Order
+from leadline.recurrence.ir import Input, Pointwise, System, Variable
+from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
+from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
+from leadline.recurrence.reading.loops import Loop, loops
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
+from leadline.recurrence.reading.rules_attention import attention
+from leadline.recurrence.reading.rules_loop import Elsewhere, rolled
+from leadline.recurrence.reading.rules_scores import Scores, scored
+from leadline.results import Place
+
+Rule: TypeAlias = Callable[[Lowering, Node, dict[str, Any]], Value]
+
+_VIEWS: dict[str, Rule] = {
+    name: rule
+    for rule, names in {
+        rules_views.reshape: """view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_copy _reshape_alias
+                                ravel squeeze_copy unsqueeze_copy reshape_as view_as""",
+        rules_views.permute: """permute transpose t movedim moveaxis mT swapaxes swapdims permute_copy
+                                transpose_copy numpy_T""",
+        rules_views.take: """slice select narrow split chunk unbind split_with_sizes index_select slice_copy
+                             select_copy split_copy unbind_copy tensor_split unsafe_split unsafe_chunk""",
+        rules_views.flip: "flip",
+        rules_views.expand: "expand broadcast_to expand_as expand_copy",
+        rules_views.pad: "pad constant_pad_nd",
+        rules_views.concat: "cat concat concatenate",
+        rules_views.stack: "stack",
+        rules_views.identity: """clone contiguous alias detach lift_fresh lift_fresh_copy dropout native_dropout_eval
+                                 feature_dropout alpha_dropout""",
+    }.items()
+    for name in names.split()
+}
+_RULES: dict[str, Rule] = _VIEWS | {
+    "conv1d": rules_contraction.convolution,
+    "conv2d": rules_contraction.convolution,
+    "convolution": rules_contraction.convolution,
+    "linear": rules_contraction.linear,
+    "matmul": rules_contraction.matmul,
+    "mm": rules_contraction.matmul,
+    "bmm": rules_contraction.matmul,
+    "addmm": rules_contraction.addmm,
+    "baddbmm": rules_contraction.baddbmm,
+    "to": rules_pointwise.converted,
+    "_to_copy": rules_pointwise.converted,
+    "type_as": rules_pointwise.converted,
+    "prelu": rules_pointwise.sloped,
+    "embedding": rules_pointwise.lookup,
+    "index": rules_pointwise.lookup,
+    "one_hot": rules_pointwise.one_hot,
+    "cumsum": rules_pointwise.cumulative,
+    "batch_norm": rules_pointwise.batch_norm,
+    "native_batch_norm": rules_pointwise.batch_norm,
+    "_native_batch_norm_legit": rules_pointwise.batch_norm,
+    "_native_batch_norm_legit_no_training": rules_pointwise.batch_norm,
+    "scaled_dot_product_attention": attention,
+    "rnn_tanh": rules_scan.recurrent,
+    "rnn_relu": rules_scan.recurrent,
+    "gru": rules_scan.recurrent,
+    "lstm": rules_scan.recurrent,
+    "rnn_tanh_cell": rules_scan.cell,
+    "rnn_relu_cell": rules_scan.cell,
+    "gru_cell": rules_scan.cell,
+    "lstm_cell": rules_scan.cell,
+    "grid_rnn": rules_scan.grid,
+    "grid_lstm": rules_scan.grid,
+}
+_BY_KIND: dict[Kind, Rule] = {
+    Kind.POINTWISE: rules_pointwise.pointwise,
+    Kind.SOFTMAX: rules_pointwise.reduce,
+    Kind.REDUCTION: rules_pointwise.reduce,
+    Kind.NORMALISATION: rules_pointwise.reduce,
+}
+
+
+def system(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    **kwargs: Any,
+) -> System:
+    """Read a model as a system of uniform recurrence equations over the positions of its layout.
+
+    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same.
+
+    Parameters
+    ----------
+    model, *inputs, **kwargs
+        The model, in the mode in which it is meant, and inputs that it accepts. Inputs that the layout marks as
+        conditioning are fixed at the given values.
+    layout, output
+        The axes of inputs and output in einops notation, and which output is meant; see `leadline.graph.resolve`.
+    order
+        Position axes from slowest to fastest; default: as in the layout.
+
+    Returns
+    -------
+    System
+        Without what the output does not rest on.
+
+    Raises
+    ------
+    NotUniform
+        If an operation has no such reading: the message names it, its module and its line.
+    LayoutError
+        If the layout does not fit, or has no positions.
+
+    Examples
+    --------
+    >>> made = system(nn.GRU(2, 3, batch_first=True), torch.zeros(1, 16, 2), layout="b t c -> b t v", output="[0]")
+    >>> made.axes, made.output.split("_")[0], len(made.variables)
+    (('t',), 'h', 8)
+    """
+    graph = trace(model, *inputs, **kwargs)
+    return lower(graph, _tensors(graph, inputs, kwargs), layout, order, output)
+
+
+def _tensors(graph: Graph, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+    flat = [leaf for leaf in torch.utils._pytree.tree_leaves((inputs, dict(kwargs))) if isinstance(leaf, Tensor)]
+    return dict(zip(graph.inputs, flat, strict=True))
+
+
+def lower(
+    graph: Graph, inputs: Mapping[str, Tensor], layout: LayoutLike, order: Order = None, output: str | None = None
+) -> System:
+    """Turn a graph into a system; see `system`."""
+    metas = {name: torch.empty(graph.meta(ref).shape, device="meta") for name, ref in graph.outputs.items()}
+    axes = resolve(layout, inputs, metas, output=output)
+    ((name, _),) = axes.outputs.items()
+    positions = _ordered(axes, order)
+    sizes = _sizes(axes, inputs, positions)
+    low = Lowering(graph, positions, sizes, _batch(axes, inputs))
+    values = _leaves(low, graph, axes, inputs)
+    _walk(low, graph.outputs[name], values)
+    result = values[graph.outputs[name]]
+    low.node = graph.nodes[graph.outputs[name].node]
+    return _finished(low, result, axes, name, [n for n, a in axes.inputs.items() if a is not None])
+
+
+def _ordered(layout: Layout, order: Order) -> tuple[str, ...]:
+    """Return the position axes from slowest to fastest.
+
+    Raises
+    ------
+    NotUniform
+        If the order is given as ranks: what is next then has no constant offset.
+    LayoutError
+        If there are no positions, or the order names others.
+    """
+    if not layout.positions:
+        raise LayoutError(f"the layout '{layout}' has no position axis, so there is nothing to recur along")
+    if isinstance(order, Tensor):
+        raise NotUniform("an order given as ranks has no constant offsets; name the axes: order='h w'")
+    axes = layout.positions if order is None else tuple(order.split())
+    if sorted(axes) != sorted(layout.positions):
+        raise LayoutError(f"the order {order!r} must name the position axes {' '.join(layout.positions)}")
+    return axes
+
+
+def _sizes(layout: Layout, inputs: Mapping[str, Tensor], positions: tuple[str, ...]) -> tuple[int, ...]:
+    found: dict[str, int] = {}
+    for name, axes in layout.inputs.items():
+        found.update(zip(axes or (), inputs[name].shape, strict=False))
+    return tuple(found[axis] for axis in positions)
+
+
+def _batch(layout: Layout, inputs: Mapping[str, Tensor]) -> int:
+    for name, axes in layout.inputs.items():
+        if axes is not None and "b" in axes:
+            return int(inputs[name].shape[axes.index("b")])
+    return 1
+
+
+def _leaves(low: Lowering, graph: Graph, layout: Layout, inputs: Mapping[str, Tensor]) -> dict[Ref, Value]:
+    """Give every leaf its value: streamed inputs become variables, all else is fixed."""
+    generator = torch.Generator().manual_seed(0)
+    values: dict[Ref, Value] = {}
+    for name, index in graph.inputs.items():
+        axes, tensor = layout.inputs[name], inputs[name]
+        if axes is None:
+            values[Ref(index)] = Fixed(tensor, tensor)
+            continue
+        dims: Dims = tuple((_factor(low, axis, size),) for axis, size in zip(axes, tensor.shape, strict=True))
+        read = whole(dims, name, low.rank, low.sizes)
+        equation = Input(not tensor.is_floating_point())
+        low.variables.append(Variable(name, read.channels.size, equation, (0,) * low.rank, Place(name)))
+        values[Ref(index)] = canonical(read)
+    weights = set(graph.parameters.values())
+    for index, tensor in graph.values.items():
+        tensor = tensor.detach()
+        generic = tensor
+        if index in weights and tensor.is_floating_point():
+            generic = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor) + 0.5
+        values[Ref(index)] = Fixed(tensor, generic)
+    return values
+
+
+def _factor(low: Lowering, axis: str, size: int) -> Factor:
+    if axis == "b":
+        return Factor(BATCH, size)
+    return Factor(low.axes.index(axis) if axis in low.axes else FEATURE, size)
+
+
+def _walk(low: Lowering, output: Ref, values: dict[Ref, Value]) -> None:
+    """Give a value to the output and to all that it rests on; of a loop's copies of its body one is enough."""
+    graph, found = low.graph, loops(low.graph)
+    for node in _needed(graph, [output], values, found):
+        if node.index not in found:
+            _apply(low, node, values)
+            continue
+        try:
+            values[Ref(node.index)] = rolled(low, found[node.index], node, values, _apply)
+        except Elsewhere:
+            for part in [*_needed(graph, node.refs, values, {}), node]:
+                _apply(low, part, values)
+        except Misfit as misfit:
+            raise refuse(node, str(misfit)) from misfit
+
+
+def _needed(graph: Graph, refs: Iterable[Ref], values: Mapping[Ref, Value], found: Mapping[int, Loop]) -> list[Node]:
+    """Return the nodes that must be computed for these, in order."""
+    needed: set[int] = set()
+    waiting = list(refs)
+    while waiting:
+        ref = waiting.pop()
+        if ref in values or ref.node in needed:
+            continue
+        needed.add(ref.node)
+        node = graph.nodes[ref.node]
+        if node.index in found:
+            waiting += found[node.index].outside(graph)
+        elif node.kind is not Kind.CREATION:  # which reads shapes alone
+            waiting += node.refs
+    return [graph.nodes[index] for index in sorted(needed)]
+
+
+@torch.no_grad()
+def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> None:
+    """Compute what one node gives, and store it."""
+    low.node = node
+    if node.kind is Kind.CREATION:
+        values[Ref(node.index)] = rules_pointwise.created(low, node)
+        return
+    args = {name: frozen(substitute(arg, values.get)) for name, arg in arguments(node).items()}
+    read = [values[ref] for ref in node.refs]
+    missing = [value for value in read if isinstance(value, Unread)]
+    if missing:
+        raise refuse(node, f"it reads {missing[0].why}")
+    if node.kind is Kind.EFFECT:
+        return
+    if all(isinstance(value, Fixed) for value in read):
+        result = _folded(node, values)
+    else:
+        rule = _RULES.get(node.op.split(".")[1]) or _BY_KIND.get(node.kind)
+        if any(isinstance(value, Scores) for value in read):
+            rule = scored
+        if rule is None:
+            raise refuse(node, f"operations of the kind {node.kind} are not read")
+        try:
+            result = rule(low, node, args)
+        except Misfit as misfit:
+            raise refuse(node, str(misfit)) from misfit
+    parts = result if isinstance(result, tuple) else (result,)
+    values.update({Ref(node.index, i): part for i, part in enumerate(parts)})
+
+
+def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:
+    """Compute a node on fixed tensors, once as they are and once with noise for parameters."""
+    results = []
+    for pick in ("tensor", "generic"):
+        args = [substitute(a, lambda ref: getattr(values[ref], pick)) for a in node.args]  # noqa: B023
+        kwargs = {key: substitute(a, lambda ref: getattr(values[ref], pick)) for key, a in node.kwargs.items()}  # noqa: B023
+        results.append(node.target(*args, **kwargs))  # type: ignore[misc]
+    pairs = zip(*(r if isinstance(r, list | tuple) else (r,) for r in results), strict=True)
+    return tuple(Fixed(tensor, generic) for tensor, generic in pairs)
+
+
+def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: list[str]) -> System:
+    """Bring the output's channels into the order of the layout, and drop what it does not rest on."""
+    assert low.node is not None
+    if not isinstance(result, Field):
+        raise refuse(low.node, "the output rests on no streamed input" if isinstance(result, Fixed) else result.why)
+    axes = layout.outputs[name]
+    for axis, size in zip(axes, result.shape, strict=True):
+        if axis in low.axes and size != low.sizes[low.axes.index(axis)]:
+            raise NotUniform(
+                f"the output has {size} positions along {axis} where the input has {low.sizes[low.axes.index(axis)]}; "
+                "crop or pad it to the same length"
+            )
+    for axis, dim in zip(axes, result.dims, strict=True):
+        role = _factor(low, axis, 0).role
+        if any(f.role != role for f in dim) and dim:
+            raise refuse(low.node, f"the output's axis {axis} holds something else than the layout says")
+    shape = tuple(size for axis, size in zip(axes, result.shape, strict=True) if axis != "b" and axis not in low.axes)
+    tap = low.tap(result)
+    same = [v for v in low.variables if v.name == tap.source and v.channels == len(tap.channels)]
+    plain = not any(tap.offset) and (tap.channels == range(len(tap.channels))).all()
+    if same and plain and not isinstance(same[0].equation, Input):
+        output = same[0].name
+    else:
+        output = low.emit(Pointwise("copy", (tap,), lambda x: x), result.dims, result.sizes, "output").variable
+    return System(low.axes, low.sizes, tuple(low.variables), tuple(inputs), output, shape).live()

@@ -1,0 +1,1 @@
+"""What follows from a system of recurrence equations: depth, schedules, context, state."""

@@ -1,0 +1,161 @@
+"""Longest paths through a system on a grid of given sizes: exact, by relaxation over all points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from leadline.errors import ModelError
+from leadline.recurrence.analysis.affine import Step
+from leadline.recurrence.ir import Offset, System
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Lengths: TypeAlias = dict[str, NDArray[np.int64]]
+
+Point: TypeAlias = tuple[str, Offset]
+
+_UNREACHED = -(2**40)
+_ENDLESS = (2**40,) * 8
+
+
+def overlap(
+    reader: Sequence[int], source: Sequence[int], offset: Offset
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a tap stays within the range of its source: slices of the reader, and of the source.
+
+    Examples
+    --------
+    >>> overlap((5,), (5,), (2,))
+    ((slice(2, 5, None),), (slice(0, 3, None),))
+    """
+    mine, theirs = [], []
+    for n, m, d in zip(reader, source, offset, strict=True):
+        low, high = max(0, d), max(0, d, min(n, m + d))
+        mine.append(slice(low, high))
+        theirs.append(slice(low - d, high - d))
+    return tuple(mine), tuple(theirs)
+
+
+@dataclass(frozen=True, eq=False)
+class Longest:
+    """The longest path that ends at each point of each variable, on one grid."""
+
+    steps: tuple[Step, ...]
+    lengths: Lengths
+
+    @property
+    def total(self) -> int:
+        """The longest of all."""
+        return max(int(values.max()) for values in self.lengths.values() if values.size)
+
+    def path(self, end: Point) -> list[Point]:
+        """Return one longest path to `end`, from its first point on, found by going back along tight steps."""
+        points, rest = [end], self._before(end)
+        while rest is not None:
+            points.append(rest)
+            rest = self._before(rest)
+        return points[::-1]
+
+    def last(self) -> Point:
+        """Return the end of a longest path."""
+        name = max((n for n, values in self.lengths.items() if values.size), key=lambda n: int(self.lengths[n].max()))
+        place = np.unravel_index(int(self.lengths[name].argmax()), self.lengths[name].shape)
+        return name, tuple(map(int, place))
+
+    def _before(self, end: Point) -> Point | None:
+        name, place = end
+        for step in self.steps:
+            if step.reader == name:
+                values = self.lengths[step.source]
+                for origin in _origins(step, place, values.shape):
+                    reached = values[origin] > _UNREACHED // 2
+                    if reached and values[origin] + step.cost == self.lengths[name][place]:
+                        return step.source, origin
+        return None
+
+
+def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
+    """Return the points within the source's range that one step reads from `place`, nearest first."""
+    origin = tuple(p - d for p, d in zip(place, step.offset, strict=True))
+    if place[0] < step.first:
+        return []
+    if step.growing:
+        return [(p,) for p in range(min(origin[0], shape[0] - 1), -1, -1)]
+    return [origin] if all(0 <= p < n for p, n in zip(origin, shape, strict=False)) else []
+
+
+def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    mine, theirs = overlap(reader, source, step.offset)
+    start, late = mine[0].start, max(0, step.first - mine[0].start)
+    return (
+        (slice(start + late, max(start + late, mine[0].stop)), *mine[1:]),
+        (slice(theirs[0].start + late, max(theirs[0].start + late, theirs[0].stop)), *theirs[1:]),
+    )
+
+
+def longest_paths(
+    system: System,
+    steps: Sequence[Step],
+    sizes: Sequence[int],
+    *,
+    start: Point | None = None,
+    begins: Mapping[str, int] | None = None,
+) -> Longest:
+    """Compute the longest path to every point: from anywhere, from some variables only, or from one point.
+
+    Parameters
+    ----------
+    system
+        Whose variables and ranges are meant.
+    steps
+        The dependences with their costs; an input's cost is 0.
+    sizes
+        Sizes of the grid.
+    start, begins
+        Variable and point where every path begins, or the variables at any of whose points one does, with the length
+        that it then has; points that no such path reaches get a very negative length. None: paths begin anywhere, with
+        the cost of their first point.
+
+    Raises
+    ------
+    ModelError
+        If the steps contain a cycle: no order of evaluation exists.
+    """
+    shapes = {v.name: v.range(sizes) for v in system.variables}
+    if start is None and begins is None:
+        begins = {v.name: v.equation.cost for v in system.variables}
+    lengths = {name: np.full(shape, (begins or {}).get(name, _UNREACHED), np.int64) for name, shape in shapes.items()}
+    if start is not None:
+        lengths[start[0]][start[1]] = 0
+    windows = [(step, *_window(step, shapes[step.reader], shapes[step.source])) for step in steps]
+    changed = set(shapes)
+    for _ in range(2 + sum(int(np.prod(shape)) for shape in shapes.values())):
+        previous, changed = changed, set()
+        for step, mine, theirs in windows:
+            if step.source in previous or step.source in changed:
+                target = lengths[step.reader][mine]
+                before = lengths[step.source]
+                candidate = (np.maximum.accumulate(before) if step.growing else before)[theirs] + step.cost
+                if (candidate > target).any():
+                    np.maximum(target, candidate, out=target)
+                    changed.add(step.reader)
+        if not changed:
+            return Longest(tuple(steps), lengths)
+    raise ModelError("the equations depend on themselves without advancing: no order of evaluation exists")
+
+
+def is_path(steps: Sequence[Step], points: Sequence[Point]) -> bool:
+    """Whether each point is read by the next through one of the steps."""
+    return all(
+        any(
+            step.reader == after[0] and step.source == before[0] and before[1] in _origins(step, after[1], _ENDLESS)
+            for step in steps
+        )
+        for before, after in pairwise(points)
+    )

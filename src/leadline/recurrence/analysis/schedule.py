@@ -1,0 +1,234 @@
+"""Schedules: at which front every point of every variable is computed, and how long it must be kept.
+
+A schedule is a whole linear form τ over the grid and a delay for each variable: v is computed at p in front
+``τ·p + delay[v]``, and no equation reads a later front (Lamport, 1974). Points of one front are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sympy
+
+from leadline.errors import NotCausal, NotUniform
+from leadline.recurrence.analysis.affine import Step, smallest_potential
+from leadline.recurrence.analysis.depth import symbol
+from leadline.recurrence.analysis.feedback import (
+    generation_steps_of,
+    recurrent_variables,
+    training_steps_of,
+    without_costs,
+)
+from leadline.recurrence.analysis.receptive_field import find_leak
+from leadline.recurrence.ir import Offset, System
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A wavefront over one grid.
+
+    Attributes
+    ----------
+    system
+        What is scheduled.
+    sizes
+        Sizes of the grid.
+    slope
+        The linear form τ.
+    delay
+        For each variable, how many fronts after (before, if negative) its own τ·p it is computed; 0 for inputs.
+    """
+
+    system: System
+    sizes: tuple[int, ...]
+    slope: tuple[int, ...]
+    delay: Mapping[str, int]
+
+    @cached_property
+    def fronts(self) -> NDArray[np.int64]:
+        """Return the front of every point of the grid, from 0 on."""
+        steps = [np.arange(n, dtype=np.int64) * s for n, s in zip(self.sizes, self.slope, strict=True)]
+        return sum(np.meshgrid(*steps, indexing="ij"), np.zeros((), np.int64))
+
+    @property
+    def length(self) -> int:
+        """Return how many fronts hold a point of the grid."""
+        return len(np.unique(self.fronts))
+
+    @property
+    def widths(self) -> NDArray[np.int64]:
+        """Return how many points each front holds."""
+        return np.unique(self.fronts, return_counts=True)[1]
+
+    @property
+    def parallelism(self) -> float:
+        """Return the mean number of points in a front."""
+        return float(self.widths.mean())
+
+    @property
+    def expression(self) -> sympy.Expr:
+        """Return the number of fronts in the sizes of the grid, where every front holds a point."""
+        axes = zip(self.slope, self.system.axes, strict=True)
+        return sympy.expand(1 + sympy.Add(*(slope * (symbol(axis) - 1) for slope, axis in axes)))
+
+    def lifetimes(self) -> dict[str, int]:
+        """Return for how many fronts after its own each variable's value is still read (growing taps apart)."""
+        kept = dict.fromkeys(self.delay, 0)
+        for edge in self.system.edges:
+            late = self.delay[edge.reader] + _dot(self.slope, edge.offset) - self.delay[edge.source]
+            kept[edge.source] = max(kept[edge.source], late)
+        return kept
+
+    def picture(self) -> str:
+        """Draw the fronts on the grid, one character for each point; they repeat after 62.
+
+        Examples
+        --------
+        >>> from leadline.recurrence.examples import masked
+        >>> print(raster(masked(layers=1, sizes=(2, 3))).picture())
+        012
+        345
+        """
+        digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        rows = np.atleast_2d(self.fronts.reshape(-1, self.fronts.shape[-1]))
+        return "\n".join("".join(digits[front % 62] for front in row) for row in rows)
+
+
+def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Schedule:
+    """Return the wavefront of a forward pass: the fewest fronts such that no recurrence stays within one.
+
+    Raises
+    ------
+    NotUniform
+        If there is none.
+    """
+    own = [replace(s, cost=int(any(s.offset))) for s in training_steps_of(system)]
+    recurrent = recurrent_variables(system)
+    steps = [s if s.reader in recurrent and s.source in recurrent else replace(s, cost=0) for s in own]
+    return _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
+
+
+def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
+    """Return the wavefront of generation: the fewest fronts such that every drawing follows the outputs it rests on.
+
+    Raises
+    ------
+    NotCausal
+        If an output depends on what is drawn from it; the message names one.
+    NotUniform
+        If the lag is 0 on a grid of several axes.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import masked
+    >>> schedule = generation_schedule(masked(layers=5, sizes=(28, 28)))
+    >>> schedule.length, str(schedule.expression)
+    (82, '2*H + W - 2')
+    """
+    sizes = tuple(system.sizes if sizes is None else sizes)
+    forward = len(training_steps_of(system))
+    steps = generation_steps_of(system, lag, draw=1)
+    schedule = None
+    if len(sizes) > 1:  # a long thin row may make raster order the shorter one: compare
+        schedule = _scheduled_or_none(system, sizes, without_costs(steps[:forward]) + steps[forward:])
+        if schedule is not None and schedule.delay[system.output] > -lag:
+            schedule = None
+    ordered = raster(system, lag, sizes)
+    return ordered if schedule is None or schedule.length >= ordered.length else schedule
+
+
+def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
+    """Return the schedule of raster order: one point after another.
+
+    Raises
+    ------
+    NotCausal
+        If an output depends on what is drawn from it; the message names one.
+    """
+    sizes = tuple(system.sizes if sizes is None else sizes)
+    refuse_leaks(system, lag)
+    for stretch in range(64):  # taps beyond a row's end may ask for longer strides than the row
+        slope = tuple(int(np.prod([n + stretch for n in sizes[a + 1 :]])) for a in range(len(sizes)))
+        with suppress(NotUniform):
+            delay = delays(system, slope)
+            if delay[system.output] <= -lag:
+                return Schedule(system, sizes, slope, delay)
+    raise NotUniform("no linear order of the points is an order of generation for these equations")
+
+
+def refuse_leaks(system: System, lag: int) -> None:
+    """Raise `NotCausal`, with the witness, if an output depends on what is drawn from it.
+
+    Raises
+    ------
+    NotCausal
+        Naming an output and the input that it must not see.
+    """
+    leak = find_leak(system, lag)
+    if leak is not None:
+        raise NotCausal(
+            f"{leak}, which comes {'later' if lag < 1 else 'no earlier'} in the order: no order of generation exists; "
+            "look for a mask, a shift or a padding that is one position off"
+        )
+
+
+def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
+    """Return the earliest delay of every variable under a linear form; inputs have 0.
+
+    Raises
+    ------
+    NotUniform
+        If a recurrence does not advance along the form.
+    """
+    delay = _relaxed(system, slope, dict.fromkeys(system.inputs, 0))
+    if len(delay) < len(system.variables):  # what rests on no input may go before the first front
+        delay |= _relaxed(system, slope, {v.name: -1 for v in system.variables if v.name not in delay})
+    return delay
+
+
+def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> dict[str, int]:
+    """Return the smallest delays, not below `first`, of all variables that rest on those in `first`."""
+    delay = dict(first)
+    place = {v.name: i for i, v in enumerate(system.variables)}
+    edges = [
+        # within a front, variables are computed in order: what stands later must come from an earlier front
+        (e.reader, e.source, _dot(slope, e.offset) - (place[e.source] >= place[e.reader]))
+        for e in system.edges
+    ]
+    for _ in range(len(system.variables) + 2):
+        changed = False
+        for reader, source, step in edges:
+            if source in delay and delay[source] - step > delay.get(reader, -(2**62)):
+                delay[reader] = delay[source] - step
+                changed = True
+        if not changed:
+            return delay
+    raise NotUniform("a recurrence in these equations does not advance along the order of generation")
+
+
+def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Step, ...]) -> Schedule:
+    schedule = _scheduled_or_none(system, sizes, steps)
+    if schedule is None:
+        raise NotUniform("no linear schedule exists for these equations")
+    return schedule
+
+
+def _scheduled_or_none(system: System, sizes: tuple[int, ...], steps: tuple[Step, ...]) -> Schedule | None:
+    floors = dict.fromkeys(system.named, None)
+    potential = smallest_potential(steps, floors, [float(max(1, n - 1)) for n in sizes], integer=True)
+    if potential is None:
+        return None
+    slope = tuple(int(s) for s in potential.slope)
+    return Schedule(system, sizes, slope, delays(system, slope))
+
+
+def _dot(slope: Sequence[int], offset: Offset) -> int:
+    return sum(a * d for a, d in zip(slope, offset, strict=True))

@@ -1,0 +1,213 @@
+"""Where the channels of a system's variables are units, and where they are read on the way to the output.
+
+The definitions are those of `leadline.domains.dependence.units`, for every size of the grid at once: inputs are units,
+and so is every element of a sum of products that multiplies a unit; elsewhere an element is a unit when it depends on
+one. Padding and other constants are none. Reading asks only where elements go, whatever masks hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from leadline.domains.values.pointwise_facts import KEEP_ZERO
+from leadline.recurrence.analysis.regions import NOWHERE, Region, intersection, moved, union, whole
+from leadline.recurrence.ir import (
+    Attention,
+    Contraction,
+    Equation,
+    Input,
+    Lookup,
+    Operand,
+    Pointwise,
+    Reduction,
+    System,
+    Tap,
+)
+
+_ZERO_OF_ZEROS = KEEP_ZERO | frozenset(["copy", "clone", "contiguous", "to", "_to_copy", "type_as", "concat"])
+_PRODUCTS = frozenset(["mul", "multiply"])
+_FAR = 2**20
+
+
+class Presence(NamedTuple):
+    """Where one channel is a unit, and where it is not known to be zero."""
+
+    unit: Region
+    alive: Region
+
+
+Presences: TypeAlias = Mapping[str, Sequence[Presence]]
+Reads: TypeAlias = Mapping[str, Sequence[Region]]
+
+
+def extent(system: System, name: str) -> Region:
+    """Return the range of a variable as the model computes it, before what is superfluous was cropped."""
+    variable = system[name]
+    return whole(variable.margin if variable.uncropped is None else variable.uncropped)
+
+
+def units(system: System) -> Presences:
+    """Return for each channel of each variable where it is a unit: the least that the equations allow.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import masked
+    >>> units(masked(layers=1))["x"][0].unit
+    frozenset({((0, 0), (0, 0))})
+    """
+    found: dict[str, list[Presence]] = {v.name: [Presence(NOWHERE, NOWHERE)] * v.channels for v in system.variables}
+    changed = True
+    while changed:
+        changed = False
+        for variable in system.variables:
+            everywhere = extent(system, variable.name)
+            taps = [read_through(tap, everywhere, found) for tap in variable.equation.taps]
+            new = _present(variable.equation, taps, everywhere, variable.channels)
+            changed |= new != found[variable.name]
+            found[variable.name] = new
+    return found
+
+
+def read_through(tap: Tap, everywhere: Region, found: Presences) -> list[Presence]:
+    """Return where the reader, whose range is `everywhere`, reads units through a tap, by channel of the tap."""
+    if tap.initial:
+        return [Presence(everywhere, everywhere)] * len(tap.channels)
+    memory: dict[Presence, Presence] = {}
+    source = found[tap.source]
+    for presence in {source[c] for c in tap.channels}:
+        unit, alive = (intersection(moved(region, tap.offset), everywhere) for region in presence)
+        memory[presence] = Presence(unit, alive if tap.fill == 0 else everywhere)
+    return [memory[source[c]] for c in tap.channels]
+
+
+def _present(equation: Equation, taps: list[list[Presence]], everywhere: Region, channels: int) -> list[Presence]:
+    if isinstance(equation, Input):
+        return [Presence(everywhere, everywhere)] * channels
+    if isinstance(equation, Contraction) and equation.apart:
+        return [Presence(union(p.unit for tap in taps for p in tap), everywhere)] * channels
+    if isinstance(equation, Contraction | Attention):
+        multiplies = any(presence.unit for tap in taps for presence in tap)
+        return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
+    if isinstance(equation, Lookup):
+        return [Presence(p.unit, everywhere) for p in taps[0] for _ in range(equation.rows.shape[1])]
+    if isinstance(equation, Reduction):
+        groups = _groups(equation, channels)
+        return [Presence(union(taps[0][c].unit for c in group), everywhere) for group in groups]
+    if equation.function == "concat":
+        return _joined(equation, taps, everywhere)
+    memory: dict[tuple[Presence, ...], Presence] = {}
+    for column in set(zip(*taps, strict=True)):
+        memory[column] = _elementwise(equation, column, everywhere)
+    return [memory[column] for column in zip(*taps, strict=True)]
+
+
+def _joined(equation: Pointwise, taps: list[list[Presence]], everywhere: Region) -> list[Presence]:
+    rest, found = iter(taps), list[Presence]()
+    for operand in equation.operands:
+        if isinstance(operand, Tap):
+            found += next(rest)
+        else:
+            found += [Presence(NOWHERE, everywhere)] * operand.values.shape[-1]
+    return found
+
+
+def _elementwise(equation: Pointwise, column: tuple[Presence, ...], everywhere: Region) -> Presence:
+    """Return a channel of a function: a unit where an operand is one, unless a factor is zero there."""
+    unit, alive = union(p.unit for p in column), everywhere
+    computed = all(isinstance(operand, Tap) for operand in equation.operands)
+    if equation.function in _PRODUCTS:
+        for presence in column:
+            alive = intersection(alive, presence.alive)
+    elif equation.function in _ZERO_OF_ZEROS or (equation.function in ("add", "sub") and computed and len(column) > 1):
+        alive = union(p.alive for p in column)
+    return Presence(intersection(unit, alive), alive)
+
+
+def _groups(equation: Reduction, channels: int) -> list[list[int]]:
+    """Return for each channel of a result the channels that it rests on."""
+    index, along = np.arange(int(np.prod(equation.shape))).reshape(equation.shape), equation.along
+    members = int(np.prod([equation.shape[axis] for axis in along]))
+    rows: list[list[int]] = np.moveaxis(index, along, range(-len(along), 0)).reshape(-1, members).tolist()
+    if len(rows) == channels:
+        return rows
+    if index.size == channels:
+        of = {channel: row for row in rows for channel in row}
+        return [of[channel] for channel in range(channels)]
+    return [list(range(index.size))] * channels
+
+
+def reads(system: System) -> Reads:
+    """Return for each channel of each variable where some output rests on reading it, masked or not.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import layered
+    >>> reads(layered("t", (8,), [{(0,): False}, {(2,): False}]))["h1"][0]
+    frozenset({((0, -2),)})
+    """
+    found: dict[str, list[Region]] = {v.name: [NOWHERE] * v.channels for v in system.variables}
+    output = system[system.output]
+    found[output.name] = [whole(output.margin)] * output.channels
+    changed = True
+    while changed:
+        changed = False
+        for variable in reversed(system.variables):
+            for tap, regions in _read_by(variable.equation, found[variable.name]):
+                changed |= _add(system, tap, regions, found)
+    return found
+
+
+def _add(system: System, tap: Tap, regions: Sequence[Region], found: dict[str, list[Region]]) -> bool:
+    """Mark what a tap reads, by channel of the tap; say whether anything is new."""
+    if tap.source not in found:
+        return False
+    everywhere, back = extent(system, tap.source), tuple(-o for o in tap.offset)
+    memory = {region: intersection(moved(region, back), everywhere) for region in set(regions)}
+    marked, new = found[tap.source], False
+    for channel, region in zip(tap.channels, regions, strict=True):
+        more = union((marked[channel], memory[region]))
+        new |= more != marked[channel]
+        marked[channel] = more
+    return new
+
+
+def _read_by(equation: Equation, used: Sequence[Region]) -> list[tuple[Tap, Sequence[Region]]]:
+    """Return where each tap is read for the used channels of a variable, by channel of the tap."""
+    if isinstance(equation, Contraction):
+        taps = (*equation.taps, *equation.masked)
+        groups = [union(part) for part in _parts(used, equation.groups)]
+        return [(tap, [g for g in groups for _ in range(len(tap.channels) // len(groups))]) for tap in taps]
+    if isinstance(equation, Attention):
+        heads = [union(part) for part in _parts(used, equation.heads)]
+        query = [head for head in heads for _ in range(len(equation.query.channels) // len(heads))]
+        return [(equation.query, query), (equation.key, _all_of(query)), (equation.value, _all_of(used))]
+    if isinstance(equation, Lookup):
+        return [(equation.tap, [union(part) for part in _parts(used, len(equation.tap.channels))])]
+    if isinstance(equation, Reduction):
+        readers: list[list[Region]] = [[] for _ in equation.tap.channels]
+        for region, group in zip(used, _groups(equation, len(used)), strict=True):
+            for channel in group:
+                readers[channel].append(region)
+        return [(equation.tap, [union(regions) for regions in readers])]
+    if isinstance(equation, Pointwise) and equation.function == "concat":
+        starts = np.cumsum([0, *(_width(operand) for operand in equation.operands)])
+        parts = zip(equation.operands, starts, strict=False)
+        return [(o, used[start : start + len(o.channels)]) for o, start in parts if isinstance(o, Tap)]
+    return [(tap, used) for tap in equation.taps]
+
+
+def _width(operand: Operand) -> int:
+    return len(operand.channels) if isinstance(operand, Tap) else int(operand.values.shape[-1])
+
+
+def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:
+    each = len(regions) // n
+    return [regions[i * each : (i + 1) * each] for i in range(n)]
+
+
+def _all_of(regions: Sequence[Region]) -> list[Region]:
+    """Let what is read anywhere be read everywhere, its own range apart: masked keys and values are read too."""
+    return [frozenset(tuple((-_FAR, _FAR) for _ in box) for box in region) for region in regions]

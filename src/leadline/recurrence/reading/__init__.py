@@ -1,0 +1,1 @@
+"""From a traced graph to equations: one rule for each operation."""

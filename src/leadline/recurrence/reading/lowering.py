@@ -1,0 +1,183 @@
+"""The state of a lowering: the variables so far, and what each traced tensor has become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.errors import NotUniform
+from leadline.graph import Graph, Node
+from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
+from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """A tensor that rests on no streamed input: weights, buffers, conditioning, and what is computed from them.
+
+    `generic` is the same computation with every parameter replaced by noise: a zero in it is there by construction.
+    """
+
+    tensor: Tensor
+    generic: Tensor
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A tensor that no system describes; reading it is the error, producing it is none."""
+
+    why: str
+
+
+Value: TypeAlias = "Field | Fixed | Unread | Any"
+
+
+@dataclass(eq=False)
+class Lowering:
+    """Collects variables while the graph is walked.
+
+    Attributes
+    ----------
+    graph
+        What is read.
+    axes, sizes
+        The grid's axes and their traced sizes.
+    batch
+        The traced batch size.
+    variables
+        Those emitted so far.
+    node
+        The node at work, for names and places.
+    in_loop
+        Whether it is one of a loop's body, which the model computes position by position.
+    """
+
+    graph: Graph
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    batch: int
+    variables: list[Variable] = field(default_factory=list)
+    node: Node | None = None
+    in_loop: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Number of position axes."""
+        return len(self.axes)
+
+    def emit(self, equation: Equation, dims: Dims, sizes: tuple[int, ...], name: str = "") -> Field:
+        """Add a variable with this equation, and return its reading in the shape of `dims`."""
+        node = self.node
+        assert node is not None, "a variable needs a node that it comes from"
+        if self.in_loop and isinstance(equation, Contraction):
+            equation = replace(equation, apart=True)
+        base = name or node.op.split(".")[1]
+        result = whole(dims, f"{base}_{len(self.variables)}", self.rank, sizes)
+        margin = tuple(mine - n for mine, n in zip(sizes, self.sizes, strict=True))
+        self.variables.append(Variable(result.variable, result.channels.size, equation, margin, node.place))
+        return result
+
+    def replace(self, read: Field, equation: Equation) -> None:
+        """Give a variable that was just emitted another equation, one that reads the variable itself."""
+        index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
+        self.variables[index] = replace(self.variables[index], equation=equation)
+
+    def close(self, read: Field, equation: Equation) -> None:
+        """Give a variable that others read one step back its equation, and put it last, after what it reads itself."""
+        self.replace(read, equation)
+        index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
+        self.variables.append(self.variables.pop(index))
+
+    def range_of(self, name: str) -> tuple[int, ...]:
+        """Return the traced range of a variable."""
+        found = next(v for v in self.variables if v.name == name)
+        return found.range(self.sizes)
+
+    def tap(self, read: Field, channels: Any = None, offset: Sequence[int] | None = None) -> Tap:
+        """Return the tap that reads a field at the reader's own index, or `offset` before it."""
+        move = offset or (0,) * self.rank
+        channels = read.channels if channels is None else channels
+        return Tap(
+            read.variable,
+            tuple(s + o for s, o in zip(read.shift, move, strict=True)),
+            np.ascontiguousarray(channels).reshape(-1),
+            read.fill,
+        )
+
+    def copied(self, read: Field) -> Field:
+        """Give a reading a variable of its own, so that what lies beyond it can be filled anew."""
+        call = Pointwise("copy", (self.tap(read),), lambda x: x)
+        return self.emit(call, read.dims, read.sizes, "copy")
+
+    def filled(self, read: Field, fill: float, over: Sequence[tuple[int, int]]) -> Field:
+        """Return a reading that gives `fill` up to `over` positions before and after its ends, on every axis."""
+        if not any(map(any, over)):
+            return read
+        size = self.range_of(read.variable)
+        ends = [(-s, n - s, m) for s, n, m in zip(read.shift, read.sizes, size, strict=True)]
+        filled = any(first < 0 or last > m for first, last, m in ends)
+        hides = any(
+            (before and first > 0) or (after and last < m)
+            for (first, last, m), (before, after) in zip(ends, over, strict=True)
+        )
+        if hides or (filled and read.fill != fill):
+            read = self.copied(read)
+        return replace(read, fill=fill)
+
+    def operand(self, value: Field | Fixed, dims: Dims, sizes: tuple[int, ...]) -> Operand:
+        """Return one operand of an equation over `dims`, broadcast to all its features."""
+        if isinstance(value, Field):
+            if value.sizes != sizes:
+                raise Misfit(f"two tensors of {value.sizes} and {sizes} positions are combined")
+            return self.tap(value, spread(value, dims))
+        return self.constant(value.tensor, dims, sizes)
+
+    def constant(self, tensor: Tensor, dims: Dims, sizes: tuple[int, ...]) -> Constant | Table:
+        """Return a fixed tensor, which broadcasts to `dims`, as values by channel, or by position and channel."""
+        shape = [int(np.prod([f.size for f in dim])) for dim in dims]
+        factors = [f for dim in dims for f in dim]
+        full = tensor.expand(shape).reshape([f.size for f in factors])
+        order = [i for role in (BATCH, *range(self.rank)) for i, f in enumerate(factors) if f.role == role]
+        order += [i for i, f in enumerate(factors) if f.role == FEATURE]
+        full = full.permute(order)
+        if any(f.role == BATCH for f in factors):
+            if not bool((full == full[:1]).all() | full.isnan().any()):
+                raise Misfit("a fixed tensor differs between the samples of a batch")
+            full = full[0]
+        there = {f.role for f in factors}  # a field within a loop has no dimension of the loop's axis
+        own = [n if axis in there else 1 for axis, n in enumerate(sizes)]
+        values = full.reshape(*own, int(np.prod(features(dims)))).expand(*sizes, -1)
+        first = values[(slice(0, 1),) * self.rank]
+        if torch.equal(values, first.expand_as(values)):
+            return Constant(first.reshape(-1).clone())
+        return Table(values.contiguous())
+
+
+def arguments(node: Node) -> dict[str, Any]:
+    """Return a node's arguments by name, in the order of the operator's schema."""
+    bound = node.bound()
+    schema = getattr(node.target, "_schema", None)
+    names = [a.name for a in schema.arguments if a.name in bound] if schema is not None else list(bound)
+    return {name: bound[name] for name in names}
+
+
+def invoked(node: Node, given: Mapping[str, Any]) -> Any:
+    """Call a node's operator with arguments by name, in the order of its schema."""
+    schema = getattr(node.target, "_schema", None)
+    keywords = {a.name for a in schema.arguments if a.kwarg_only} if schema is not None else set()
+    assert node.target is not None, "a leaf computes nothing"
+    plain = [value for name, value in given.items() if name not in keywords]
+    return node.target(*plain, **{name: value for name, value in given.items() if name in keywords})
+
+
+def refuse(node: Node, why: str) -> NotUniform:
+    """Return the error for a node that no recurrence equation describes."""
+    return NotUniform(
+        f"{node.op} at {node.place}: {why}; no system of uniform recurrence equations describes it. "
+        "The graph level still does: leadline.check(model, ...)"
+    )

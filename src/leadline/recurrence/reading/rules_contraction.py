@@ -1,0 +1,180 @@
+"""Rules for products with fixed weights: convolutions become one tap for each kernel element, matrices one tap."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadline.graph import Node
+from leadline.recurrence.ir import Contraction, Pointwise, Tap
+from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, broadcast, canonical, permuted
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
+from leadline.recurrence.reading.rules_scores import products
+
+
+def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read a convolution with stride 1 as taps at the offsets of its kernel that are not masked."""
+    read: Field = args["input"] if "input" in args else args["self"]
+    weight, bias, spatial = args["weight"], args.get("bias"), len(node.shape) - 2
+    if not isinstance(weight, Fixed) or not isinstance(read, Field):
+        raise Misfit("its kernel is computed")
+    stride, dilation = (_each(args.get(name, 1), spatial) for name in ("stride", "dilation"))
+    if any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1) or args.get("transposed"):
+        raise Misfit("a stride changes the grid")
+    if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or any(f.role != FEATURE for f in read.dims[1]):
+        raise Misfit("channels do not stand on the second axis of its input")
+    kernel = tuple(weight.tensor.shape[2:])
+    padding = _padding(args.get("padding", 0), kernel, dilation)
+    roles = [_role(dim, size, pads) for dim, size, pads in zip(read.dims[2:], kernel, padding, strict=True)]
+    over = [(0, 0)] * low.rank
+    for role, pads in zip(roles, padding, strict=True):
+        if role is not None:
+            over[role] = pads
+    read = low.filled(read, 0.0, over)
+    taps, weights, alive, masked = [], [], [], []
+    for place in product(*map(range, kernel)):
+        offset = [0] * low.rank
+        for role, k, d, (before, _) in zip(roles, place, dilation, padding, strict=True):
+            if role is not None:
+                offset[role] = before - k * d
+        index: Any = (..., *place)
+        tap, nonzero = low.tap(read, offset=offset), weight.generic[index] != 0
+        if bool(nonzero.any()):
+            taps.append(tap)
+            weights.append(weight.tensor[index].contiguous())
+            alive.append(nonzero)
+        else:
+            masked.append(tap)
+    equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(alive), tuple(masked))
+    dims, sizes = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
+    for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
+        dims.append(dim if role is None else (Factor(role, size),))
+        if role is not None:
+            sizes[role] = size
+    return canonical(low.emit(equation, tuple(dims), tuple(sizes), "conv"))
+
+
+def _each(value: Any, n: int) -> tuple[int, ...]:
+    return tuple(value) * (n // len(value)) if isinstance(value, tuple) else (value,) * n
+
+
+def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> list[tuple[int, int]]:
+    if value == "valid":
+        return [(0, 0)] * len(kernel)
+    if value == "same":
+        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return [(span // 2, span - span // 2) for span in spans]
+    return [(p, p) for p in _each(value, len(kernel))]
+
+
+def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int | None:
+    if len(dim) == 1 and dim[0].role >= 0:
+        return dim[0].role
+    if kernel == 1 and padding == (0, 0) and not dim:
+        return None
+    raise Misfit("it slides along an axis that is no position axis of its own")
+
+
+def _bias(bias: Any) -> Tensor | None:
+    if bias is None:
+        return None
+    if not isinstance(bias, Fixed):
+        raise Misfit("its bias is computed")
+    return bias.tensor
+
+
+def linear(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read ``x Wᵀ + b`` as a tap at offset 0."""
+    weight = _fixed(args["weight"])
+    return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
+
+
+def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read a product with a fixed matrix on either side, or of queries and keys: matmul, mm, bmm."""
+    left, right = args["self"], args["other"] if "other" in args else args["mat2"]
+    if isinstance(left, Field) and isinstance(right, Fixed):
+        return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
+    if isinstance(left, Fixed) and isinstance(right, Field):
+        swap = [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2]
+        made = multiplied(low, permuted(right, swap), left.tensor, left.generic, None)
+        return permuted(made, [*range(len(made.dims) - 2), len(made.dims) - 1, len(made.dims) - 2])
+    if isinstance(left, Field) and isinstance(right, Field):
+        inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
+        within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
+        return _inner_product(low, node, left, right) if within else products(left, right, node)
+    raise Misfit("two computed tensors are multiplied that are no queries, keys and values")
+
+
+def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
+    """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
+    turned = permuted(right, [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2])
+    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in ((left, -1), (turned, -2)))
+    dims = broadcast([rows.dims, columns.dims])
+    operands = tuple(low.operand(read, dims, left.sizes) for read in (rows, columns))
+    made = low.emit(Pointwise("mul", operands, torch.mul), dims, left.sizes, "mul")
+    ones = torch.ones(1, made.shape[-1], dtype=node.meta.dtype)
+    total = multiplied(low, made, ones, ones, None)
+    return replace(total, dims=total.dims[:-1])
+
+
+def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read ``β · fixed + α · queries · keys``."""
+    added, query, key = args["self"], args["batch1"], args["batch2"]
+    if not (isinstance(added, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
+        raise Misfit("two computed tensors are multiplied that are no queries and keys")
+    beta = args.get("beta", 1)
+    return products(query, key, node, args.get("alpha", 1), added.tensor * beta if beta else None)
+
+
+def addmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read ``b + x W``."""
+    right = _fixed(args["mat2"])
+    bias = _bias(args["self"])
+    if args.get("alpha", 1) != 1 or args.get("beta", 1) != 1 or bias is None or bias.ndim != 1:
+        raise Misfit("a scaled sum of products")
+    return multiplied(low, args["mat1"], right.tensor.mT, right.generic.mT, bias)
+
+
+def _fixed(value: Any) -> Fixed:
+    if not isinstance(value, Fixed):
+        raise Misfit("two computed tensors are multiplied")
+    return value
+
+
+def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias: Tensor | None) -> Field:
+    """Multiply the last dimension by a weight (..., out, in), whose leading dimensions meet the field's features."""
+    if any(f.role != FEATURE for f in read.dims[-1]):
+        raise Misfit("a product sums over positions or samples")
+    inner = weight.shape[-1]
+    lead = read.channels.reshape(*(f.size for d in read.dims[:-1] for f in d if f.role == FEATURE), inner)
+    groups = math.prod(lead.shape[:-1])
+    weights = [_grouped(read, matrix, groups) for matrix in (weight, generic)]
+    tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
+    alive = weights[1] != 0
+    full = None if bias is None else bias.repeat(groups)
+    if bool(alive.any()):
+        equation = Contraction((tap,), (weights[0],), full, groups, (alive,))
+    else:
+        equation = Contraction((), (), full, groups, masked=(tap,))
+    dims = (*read.dims[:-1], (Factor(FEATURE, weight.shape[-2]),))
+    return canonical(low.emit(equation, dims, read.sizes, "linear"))
+
+
+def _grouped(read: Field, weight: Tensor, groups: int) -> Tensor:
+    """Return (groups · out, in): one matrix for each combination of the other features."""
+    if weight.ndim == 2:
+        return weight.repeat(groups, 1)
+    lead = ((),) * (weight.ndim - len(read.dims)) + read.dims[:-2]
+    sizes = []
+    for dim, size in zip(lead, weight.shape[:-2], strict=True):
+        if size > 1 and any(f.role != FEATURE for f in dim):
+            raise Misfit("its matrix differs between positions or samples")
+        sizes.append(math.prod(f.size for f in dim if f.role == FEATURE))
+    rows = math.prod(f.size for f in read.dims[-2] if f.role == FEATURE)
+    full = weight.expand(*sizes, *weight.shape[-2:]).reshape(-1, 1, *weight.shape[-2:])
+    return full.expand(-1, rows, -1, -1).reshape(groups * weight.shape[-2], weight.shape[-1]).contiguous()

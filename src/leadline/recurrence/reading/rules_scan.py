@@ -1,0 +1,224 @@
+"""Rules for recurrent layers: each becomes variables that read themselves one step back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from leadline.graph import Node
+from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
+from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value
+
+Past: TypeAlias = "Field | Tap"
+Last: TypeAlias = "tuple[Any, ...]"  # the function that makes a state, and its operands
+
+
+class Cells:
+    """Emits the variables of recurrent layers, all with the positions of one reading.
+
+    `initial` says whether the cells before the first ones are states that the operation is given.
+    """
+
+    def __init__(self, low: Lowering, read: Field, *, initial: bool) -> None:
+        self.low, self.read, self.initial = low, read, initial
+        self.lead: Dims = read.dims[:-1]
+
+    def dims(self, k: int) -> Dims:
+        """Return the dimensions of k features at the positions of the reading."""
+        return (*self.lead, (Factor(FEATURE, k),))
+
+    def past(self, state: Field, step: Offset) -> Tap:
+        """Return the tap that reads a state `step` earlier, which is zero where there is none."""
+        return Tap(state.variable, step, state.channels.reshape(-1), initial=self.initial)
+
+    def given(self, state: Field | Fixed) -> Tap:
+        """Return the tap that reads a state which a cell is given, a fixed one too."""
+        return replace(self.low.tap(state if isinstance(state, Field) else self._written(state)), initial=True)
+
+    def _written(self, state: Fixed) -> Field:
+        dims = self.dims(state.tensor.shape[-1])
+        equation = Pointwise("copy", (self.low.constant(state.tensor, dims, self.read.sizes),), lambda x: x)
+        return self.low.emit(equation, dims, self.read.sizes, "start")
+
+    def product(self, sources: Sequence[tuple[Field | Tap, Tensor]], bias: Tensor | None) -> Field:
+        """Return ``bias + Σ weight · source``."""
+        taps = tuple(self.low.tap(source) if isinstance(source, Field) else source for source, _ in sources)
+        weights = tuple(weight for _, weight in sources)
+        return self.low.emit(
+            Contraction(taps, weights, bias), self.dims(len(weights[0])), self.read.sizes, "recurrence"
+        )
+
+    def apply(self, function: str, *operands: Field | Operand) -> Field:
+        """Return an elementwise function of readings."""
+        taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
+        call = _FUNCTIONS[function]
+        width = max(len(tap.channels) for tap in taps if isinstance(tap, Tap))
+        return self.low.emit(Pointwise(function, taps, call), self.dims(width), self.read.sizes, function)
+
+    def state(self, k: int, name: str) -> Field:
+        """Return a variable that gets its equation later, because the gates read it."""
+        return self.low.emit(Pointwise("copy", (), lambda: torch.empty(0)), self.dims(k), self.read.sizes, name)
+
+    def close(self, state: Field, function: str, *operands: Field | Operand) -> None:
+        """Give a state its equation and put it last, after what it reads."""
+        taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
+        self.low.close(state, Pointwise(function, taps, _FUNCTIONS[function]))
+
+
+_FUNCTIONS: dict[str, Any] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "add": torch.add,
+    "mul": torch.mul,
+    "muladd": lambda a, b, c, d: a * b + c * d,
+    "blend": lambda z, n, h: n + z * (h - n),
+    "addmul": lambda a, r, b: a + r * b,
+}
+
+
+def part(read: Field, start: int, stop: int) -> Field:
+    """Return some features of a reading whose last dimension is its only one with features."""
+    dims = (*read.dims[:-1], (Factor(FEATURE, stop - start),))
+    return Field(dims, read.variable, read.channels[..., start:stop], read.shift, read.sizes, read.fill)
+
+
+def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read `nn.RNN`, `nn.GRU` and `nn.LSTM` as stacked cells along one position axis."""
+    if args["bidirectional"]:
+        raise Misfit("a bidirectional recurrence reads the whole future")
+    if args["train"] and args["dropout"] > 0 and args["num_layers"] > 1:
+        raise Misfit("dropout between its layers is random; call model.eval() first")
+    read: Field = args["input"]
+    time = read.dims[1 if args["batch_first"] else 0]
+    if len(read.dims) != 3 or len(time) != 1 or time[0].role < 0 or any(f.role != FEATURE for f in read.dims[2]):
+        raise Misfit("it does not run along a position axis")
+    step = tuple(int(a == time[0].role) for a in range(low.rank))
+    kind = node.op.split(".")[1]
+    _refuse_given_states(args["hx"])
+    per = 4 if args["has_biases"] else 2
+    tensors = [p.tensor for p in args["params"]]
+    for layer in range(args["num_layers"]):
+        mine = tensors[layer * per : (layer + 1) * per]
+        if len(mine) != per or (kind == "lstm" and len(tensors) != per * args["num_layers"]):
+            raise Misfit("a projected recurrence")
+        w_in, w_own = mine[:2]
+        b_in, b_own = mine[2:] if per == 4 else (None, None)
+        read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
+    return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
+
+
+def _refuse_given_states(states: Any) -> None:
+    values = states if isinstance(states, tuple) else (states,)
+    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
+        raise Misfit("its initial state is not zero")
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return None if a is None or b is None else a + b
+
+
+def _simple(function: str, c: Cells, x: Field, past: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Last:
+    """``h = φ(W_in x + W h + b)``."""
+    return function, c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
+
+
+def _gru(c: Cells, x: Field, past: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any) -> Last:
+    """``r, z = σ(…)``, ``n = tanh(W_in x + b + r (W_hn h + b'))``, ``h = (1 - z) n + z h``."""
+    k = w_own.shape[1]
+    bias = _sum(b_in, b_own)
+    gates = c.product([(x, w_in[: 2 * k]), (past, w_own[: 2 * k])], None if bias is None else bias[: 2 * k])
+    gates = c.apply("sigmoid", gates)
+    new_in = c.product([(x, w_in[2 * k :])], None if b_in is None else b_in[2 * k :])
+    new_own = c.product([(past, w_own[2 * k :])], None if b_own is None else b_own[2 * k :])
+    new = c.apply("tanh", c.apply("addmul", new_in, part(gates, 0, k), new_own))
+    return "blend", part(gates, k, 2 * k), new, past
+
+
+def _lstm(
+    c: Cells, x: Field, past: Past, cell: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
+) -> tuple[Last, Field]:
+    """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``; return what makes c, and the gate o."""
+    k = w_own.shape[1]
+    pre = c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
+    i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
+    g = c.apply("tanh", part(pre, 2 * k, 3 * k))
+    o = c.apply("sigmoid", part(pre, 3 * k, 4 * k))
+    return ("muladd", part(i_f, k, 2 * k), cell, part(i_f, 0, k), g), o
+
+
+_CELLS: dict[str, Callable[..., Last]] = {
+    "rnn_tanh": partial(_simple, "tanh"),
+    "rnn_relu": partial(_simple, "relu"),
+    "gru": _gru,
+}
+
+
+def _layer(kind: str, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
+    """Emit one layer that reads its own states `step` earlier."""
+    k = weights[1].shape[1]
+    h = c.state(k, "h")
+    if kind != "lstm":
+        c.close(h, *_CELLS[kind](c, x, c.past(h, step), *weights))
+        return h
+    cell = c.state(k, "c")
+    last, o = _lstm(c, x, c.past(h, step), c.past(cell, step), *weights)
+    c.close(cell, *last)
+    c.close(h, "mul", o, c.apply("tanh", cell))
+    return h
+
+
+def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read one step of `nn.RNNCell`, `nn.GRUCell` or `nn.LSTMCell`; the loop around it makes its states recur."""
+    read, kind = args["input"], node.op.split(".")[1].removesuffix("_cell")
+    if not isinstance(read, Field) or any(f.role != FEATURE for f in read.dims[-1]):
+        raise Misfit("a cell reads something else than features")
+    c = Cells(low, read, initial=False)
+    states = [c.given(state) for state in (args["hx"] if kind == "lstm" else [args["hx"]])]
+    weights: list[Any] = [args[name] and args[name].tensor for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    if kind != "lstm":
+        return c.apply(*_CELLS[kind](c, read, *states, *weights))
+    hidden, carried = states
+    last, o = _lstm(c, read, hidden, carried, *weights)
+    new = c.apply(*last)
+    return c.apply("mul", o, c.apply("tanh", new)), new
+
+
+def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read the grid recurrence as stacked cells that read themselves from the north and from the west."""
+    read: Field = args["x"]
+    if [dim[0].role for dim in read.dims[1:3]] != [0, 1] or low.rank != 2:
+        raise Misfit("the grid recurrence does not run along the two position axes")
+    layered = _grid_lstm if "lstm" in node.op else _grid_tanh
+    below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
+    for layer in range(len(north)):
+        w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]
+        read = layered(Cells(low, read, initial=False), read, w_in, north[layer], west[layer], bias[layer])
+    return read, *[Unread("what a grid recurrence keeps besides its outputs")] * (len(node.outputs) - 1)
+
+
+def _grid_tanh(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:
+    h = c.state(north.shape[1], "h")
+    c.close(h, "tanh", c.product([(x, w_in), (c.past(h, (1, 0)), north), (c.past(h, (0, 1)), west)], bias))
+    return h
+
+
+def _grid_lstm(c: Cells, x: Field, w_in: Tensor, north: Tensor, west: Tensor, bias: Tensor) -> Field:
+    """Gates o, i, g, f_N, f_W: ``c = f_N c_N + f_W c_W + i g``, ``h = o tanh c``."""
+    k = north.shape[1]
+    h, cell = c.state(k, "h"), c.state(k, "c")
+    pre = c.product([(x, w_in), (c.past(h, (1, 0)), north), (c.past(h, (0, 1)), west)], bias)
+    o_i = c.apply("sigmoid", part(pre, 0, 2 * k))
+    g = c.apply("tanh", part(pre, 2 * k, 3 * k))
+    forget = c.apply("sigmoid", part(pre, 3 * k, 5 * k))
+    above, left = c.past(cell, (1, 0)), c.past(cell, (0, 1))
+    kept = c.apply("muladd", part(forget, 0, k), above, part(forget, k, 2 * k), left)
+    c.close(cell, "addmul", kept, part(o_i, k, 2 * k), g)
+    c.close(h, "mul", part(o_i, 0, k), c.apply("tanh", cell))
+    return h

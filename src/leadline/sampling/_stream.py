@@ -1,0 +1,344 @@
+"""`stream`: a model run one point, or one front of points, at a time, doing only what is new there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from leadline.errors import Diverged, NotUniform, UsageError, near_misses
+from leadline.graph.layout import LayoutLike, Order
+from leadline.likelihoods import Bernoulli, Categorical, Likelihood
+from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
+from leadline.sampling.fusion import fused
+from leadline.sampling.machine import Machine, TorchMachine
+from leadline.sampling.naive import _checked_uniforms, _start
+from leadline.sampling.plan import Plan
+from leadline.sampling.source import Source
+from leadline.sampling.weights import Weights
+
+Backend = Literal["numba", "torch"]
+Encode = Callable[[Tensor], Tensor]
+
+
+def stream(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    likelihood: Likelihood | None = None,
+    encode: Encode | None = None,
+    backend: Backend = "numba",
+    wavefront: bool = True,
+    **kwargs: Any,
+) -> Stream:
+    """Derive a sampler, and a live stream, from a causal model.
+
+    Parameters
+    ----------
+    model, *inputs, **kwargs
+        The model and inputs that it accepts; conditioning is fixed at the given values. The model is read in evaluation
+        mode and left in its own.
+    layout, order, output
+        As in `leadline.system`.
+    likelihood
+        The distribution that the output describes; default for integer inputs: categorical over the output's channels,
+        Bernoulli if there are none.
+    encode
+        From drawn symbols ``(n, points)`` to what the model reads, features last; default: the likelihood's.
+    backend
+        ``"numba"`` is the CPU's fast path, ``"torch"`` runs anywhere.
+    wavefront
+        Compute independent points of a grid together; False: raster order, with the least state.
+
+    Raises
+    ------
+    NotUniform
+        If no system of recurrence equations describes the model.
+    NotCausal
+        If an output depends on what comes after it; with the witness.
+
+    Examples
+    --------
+    >>> from leadline.zoo import build
+    >>> specimen = build("wavenet", classes=4, layers=2, length=6)
+    >>> sampler = stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend="torch")
+    >>> sampler.generate(2, length=9).shape, sampler.lag
+    (torch.Size([2, 9]), 1)
+    """
+    if backend not in ("numba", "torch"):
+        raise UsageError(f"unknown backend {backend!r}; {near_misses(backend, ['numba', 'torch'])}")
+    source = Source.of(model, inputs, kwargs, layout, order, output)
+    return Stream(source, likelihood, encode, backend, wavefront)
+
+
+class Stream:
+    """A model as a stream; see `stream`.
+
+    Attributes
+    ----------
+    lag
+        1: the output at a position is the distribution of the input there; 0: of the next one.
+    """
+
+    def __init__(
+        self, source: Source, likelihood: Likelihood | None, encode: Encode | None, backend: Backend, wavefront: bool
+    ) -> None:
+        self._source, self._backend, self._wavefront = source, backend, wavefront
+        self.lag = source.lag
+        self._likelihood = likelihood or self._usual_likelihood()
+        self._encode = encode
+        self._weights = Weights(source.model)
+        self._plans: dict[int, Plan] = {}
+        self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
+        self._live: tuple[Machine, Plan, int] | None = None
+
+    def using(self, backend: Backend) -> Stream:
+        """Return the same stream on another backend, without reading the model again."""
+        return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The order in which points are computed."""
+        return self._plan(self._source.system.sizes[0]).schedule
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that are kept between positions, for one sample."""
+        return self._machine(self._plan(self._source.system.sizes[0]), 1).state_bytes
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the model's output on `x`, computed front by front: equal to the full forward pass.
+
+        Parameters
+        ----------
+        x
+            Like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
+
+        Raises
+        ------
+        UsageError
+            If the shape does not fit, a positional table ends, or the weights have changed.
+        """
+        self._check_weights()
+        values, batch, length = self._arranged(x)
+        plan = self._plan(length)
+        self._check_sizes(x, plan)
+        return self._as_output(self._kept_machine(plan, batch).feed(values))
+
+    def step(self, chunk: Tensor) -> Tensor:
+        """Go on with the next positions of a sequence, and return the outputs at them.
+
+        Parameters
+        ----------
+        chunk
+            Like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
+
+        Raises
+        ------
+        NotUniform
+            On a grid of several axes: there is no next position but in a picture of known size.
+        UsageError
+            If the shape does not fit, a positional table ends, or the weights have changed.
+        """
+        if len(self._source.system.axes) > 1:
+            raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
+        self._check_weights(values=False)
+        values, batch, length = self._arranged(chunk)
+        machine, plan, at = self._live or self._started(batch)
+        if at + length > plan.capacity and (plan.grown or not plan.endless):
+            raise UsageError(
+                f"this stream holds {plan.capacity} positions and {at + length} are asked for: "
+                "attention and positional tables need `reset(length=...)` with the whole length"
+            )
+        found = machine.feed(values, at)
+        self._live = machine, plan, at + length
+        return self._as_output(found)
+
+    def reset(self, batch: int = 1, length: int | None = None) -> None:
+        """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
+        self._live = self._started(batch, length)
+
+    def generate(
+        self,
+        n: int = 1,
+        seed: int = 0,
+        length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        given: Int[Tensor, "g ..."] | None = None,
+        mask: Bool[Tensor, "..."] | None = None,
+        uniforms: Float[Tensor, "n p"] | None = None,
+    ) -> Int[Tensor, "n ..."]:
+        """Draw n samples; arguments, result and errors are those of `leadline.sampling.naive_sample`.
+
+        With the same seed the symbols are the same as the naive sampler's, unless a uniform lies within rounding of
+        a step of its distribution.
+        """
+        if n < 1:
+            raise UsageError(f"the number of samples must be at least 1, got {n}")
+        self._check_weights()
+        likelihood = self._likelihood
+        if likelihood is None or (self._encode is None and not self._integer):
+            raise UsageError(
+                "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
+            )
+        plan = self._plan(length or self._source.system.sizes[0])
+        shape = plan.schedule.sizes
+        moved = [self._source.layout.positions.index(axis) for axis in plan.system.axes]
+        public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.layout.positions)
+        symbols, kept = _start(given, mask, n, public, likelihood.levels)
+        order = [0, *(1 + p for p in moved)]
+        symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
+        u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
+        if self.lag == 0 and not kept[:, 0].all():
+            raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
+        self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
+        return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.layout.positions)])
+
+    def _draw(
+        self,
+        plan: Plan,
+        likelihood: Likelihood,
+        symbols: Tensor,
+        kept: Tensor,
+        u: Tensor,
+        temperature: float,
+        top_k: int | None,
+    ) -> None:
+        """Fill `symbols` where they are not kept, front by front."""
+        n = len(symbols)
+        machine = self._kept_machine(plan, n)
+        if self._encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
+            machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
+            return
+        encode = self._encode or likelihood.encode
+        rows = plan.schedule.sizes[0]
+        first, last = plan.fronts(0, rows)
+        for front in range(first, last + 1):
+            points = plan.inside(front, rows)
+            if len(points):
+                where: Any = (slice(None), *_index(points))
+                if not kept[where].all():
+                    read = points if self.lag else points - 1
+                    logits = self._logits_at(machine, plan, read)
+                    try:
+                        drawn = likelihood.draw(logits, u[where], temperature, top_k)
+                    except Diverged as error:
+                        raise Diverged(
+                            f"a symbol of front {front} at {points.tolist()} cannot be drawn: {error}"
+                        ) from error
+                    symbols[where] = torch.where(kept[where], symbols[where], drawn)
+                values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
+                machine.write(self._name, points, values)
+            machine.run(front)
+
+    def _logits_at(self, machine: Machine, plan: Plan, points: Any) -> Tensor:
+        """Return logits of shape (n, points, classes), or (n, points) for one channel."""
+        values = machine.read(plan.system.output, points).movedim(0, 1)
+        return values if plan.system.shape else values.squeeze(-1)
+
+    # -- plans and machines ------------------------------------------------------------------------------------------
+
+    def _plan(self, length: int) -> Plan:
+        if length < 1:
+            raise UsageError(f"a sequence has at least one position, got length={length}")
+        if length not in self._plans:
+            self._plans[length] = self._planned(length)
+        return self._plans[length]
+
+    def _planned(self, length: int) -> Plan:
+        source, traced = self._source, self._source.system.sizes[0]
+        system = source.system
+        one = len(system.axes) == 1
+        if (source.bound_to_length and length > traced) or (not one and length != traced):
+            system = source.longer(length).system
+        sizes = (length, *system.sizes[1:])
+        order = generation_schedule if self._wavefront and self.lag else raster
+        schedule = order(system, self.lag, sizes)
+        if self._backend == "numba":
+            system = fused(system)
+            schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
+        return Plan(schedule, length, endless=one and not source.bound_to_length)
+
+    def _kept_machine(self, plan: Plan, batch: int) -> Machine:
+        """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
+        key = plan.schedule.sizes[0], batch
+        if key not in self._machines:
+            self._machines = {key: self._machine(plan, batch)}
+        return self._machines[key]
+
+    def _machine(self, plan: Plan, batch: int) -> Machine:
+        if self._backend == "torch":
+            return TorchMachine(plan, batch, self._source.dtype)
+        from leadline.sampling.compiled.machine import NumbaMachine
+
+        return NumbaMachine(plan, batch, self._source.dtype)
+
+    def _started(self, batch: int, length: int | None = None) -> tuple[Machine, Plan, int]:
+        plan = self._plan(length or self._source.system.sizes[0])
+        return self._machine(plan, batch), plan, 0
+
+    # -- shapes ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        if len(self._source.streamed) != 1:
+            raise UsageError(f"a stream has one input, this model has {', '.join(self._source.streamed)}")
+        return self._source.system.inputs[0]
+
+    @property
+    def _integer(self) -> bool:
+        return not self._source.inputs[self._source.streamed[0]].is_floating_point()
+
+    def _usual_likelihood(self) -> Likelihood | None:
+        shape = self._source.system.shape
+        if not self._integer or len(shape) > 1:
+            return None
+        return Categorical(shape[0]) if shape else Bernoulli()
+
+    def _arranged(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """Return an input as (*positions, batch, channels), its batch and its length along the slowest axis."""
+        layout, name = self._source.layout, self._source.streamed[0]
+        wanted = layout.inputs[name] or ()
+        if x.ndim != len(wanted):
+            raise UsageError(f"the input has shape {tuple(x.shape)}; the layout gives it the axes '{' '.join(wanted)}'")
+        axes = (*self._source.system.axes, "b", *layout.features(name))
+        if "b" not in wanted:
+            x, wanted = x.unsqueeze(0), ("b", *wanted)
+        moved = x.permute([wanted.index(axis) for axis in axes])
+        rank = len(self._source.system.axes)
+        values = moved.reshape(*moved.shape[: rank + 1], -1)
+        channels = self._source.system[self._name].channels
+        if values.shape[-1] != channels:
+            raise UsageError(
+                f"the input has {values.shape[-1]} features at a position where the model reads {channels}"
+            )
+        return values, values.shape[rank], values.shape[0]
+
+    def _check_sizes(self, x: Tensor, plan: Plan) -> None:
+        values, _, _ = self._arranged(x)
+        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
+            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
+
+    def _as_output(self, rows: Tensor) -> Tensor:
+        """Turn (*positions, batch, channels) into the axes of the output."""
+        system, layout = self._source.system, self._source.layout
+        axes = layout.outputs[self._source.output]
+        named = (*system.axes, "b", *layout.channels(self._source.output))
+        full = rows.reshape(*rows.shape[:-1], *system.shape)
+        return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
+
+    def _check_weights(self, values: bool = True) -> None:
+        """Refuse to go on with other weights than those read."""
+        if not self._weights.unchanged(values):
+            raise UsageError("the model's weights have changed since this stream was made; make a new one")
+
+
+def _index(points: Any) -> Any:
+    return tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))

@@ -1,0 +1,1 @@
+"""The compiled path of the samplers: a plan as a program, and its interpreter."""

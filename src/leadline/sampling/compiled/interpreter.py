@@ -1,0 +1,252 @@
+"""The interpreter of programs: one loop over fronts and instructions, compiled once by numba and kept in its cache.
+
+An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
+where they stand: nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
+`rules`, `lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out of what
+numba compiles.)
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numba as nb
+
+from leadline.sampling.compiled.instructions import (
+    AFTER,
+    BASE,
+    BATCH,
+    BEGIN,
+    CHANNELS,
+    CLASSES,
+    COLUMNS,
+    COUNT,
+    DELAY,
+    END,
+    FED,
+    FILL,
+    FIRST,
+    FURTHER,
+    HEIGHT,
+    INPUT,
+    INSTRUCTION,
+    INSTRUCTIONS,
+    LAG,
+    LEFT,
+    MANY,
+    OP,
+    OPERAND,
+    ORIGIN,
+    OUTPUT,
+    P2,
+    ROWS,
+    SCRATCH,
+    SLOPE_I,
+    SLOPE_J,
+    SLOTS,
+    STEP,
+    STEP_I,
+    STEP_J,
+    STRIDE,
+    TOP_K,
+    UP,
+    WIDTH,
+    Op,
+)
+from leadline.sampling.compiled.kernels import (
+    COPY,
+    compiled,
+    draw,
+    multiply_row,
+    multiply_rows,
+    once,
+    pass_through,
+)
+from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
+from leadline.sampling.compiled.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
+
+CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT = map(
+    int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.SUM, Op.CONCAT)
+)
+
+
+@compiled
+@no_type_check
+def due(frame, front, rows, columns):
+    """Return the first point (i, j) of a range that is due in a front, and how many are: they lie on a line."""
+    si, sj, step = get(frame, SLOPE_I), get(frame, SLOPE_J), get(frame, STEP_I)
+    if front < 0:
+        return 0, 0, 0
+    if sj == 0:
+        i = front // si
+        return i, 0, columns if i * si == front and i < rows else 0
+    if si == 0:
+        j = front // sj
+        return 0, j, rows if j * sj == front and j < columns else 0
+    beyond = front - sj * (columns - 1)
+    i = (beyond + si - 1) // si if beyond > 0 else 0
+    last = smaller(rows - 1, front // si)
+    if sj == 1:
+        return i, front - si * i, larger(0, last - i + 1)
+    while i <= last and (front - si * i) % sj != 0:
+        i += 1
+    return i, (front - si * i) // sj, larger(0, (last - i) // step + 1)
+
+
+@compiled
+@no_type_check
+def locate(frame, words, at, i, j, count, where):
+    """List the addresses of an instruction's operands, points times batch; return False beyond the end of a table.
+
+    The last address of each is repeated up to a multiple of four.
+    """
+    di, dj, batch = get(frame, STEP_I), get(frame, STEP_J), get(frame, BATCH)
+    for t in range(get(words, at + COUNT)):
+        operand, to = get(words, at + FIRST) + t * OPERAND, t * get(frame, MANY)
+        rows, columns, fill = get(words, operand + ROWS), get(words, operand + COLUMNS), get(words, operand + FILL)
+        base, step, stride = get(words, operand + BASE), get(words, operand + STEP), get(words, operand + STRIDE)
+        y, x, whole = i - get(words, operand + UP), j - get(words, operand + LEFT), get(words, operand + SLOTS) * step
+        place, further = (y * columns + x) * step, get(words, operand + FURTHER) * step
+        if not 0 <= place < whole and whole > 0:
+            place %= whole
+        below, right = y + (count - 1) * di, x + (count - 1) * dj
+        inside = 0 <= y < rows and 0 <= x < columns and 0 <= below < rows and 0 <= right < columns
+        if fill < 0 and not inside:
+            return False
+        for _ in range(count):
+            address, apart = base + place, stride
+            if not inside and not (0 <= y < rows and 0 <= x < columns):
+                address, apart = fill, 0
+            for _ in range(batch):
+                put(where, to, address)
+                address += apart
+                to += 1
+            y += di
+            x += dj
+            place += further
+            if place >= whole:
+                place -= whole
+        for _ in range(-(count * batch) % 4):
+            put(where, to, get(where, to - 1))
+            to += 1
+    return True
+
+
+@once
+@no_type_check
+def perform(frame, memory, words, at, where, rows, last):
+    """Carry out one instruction on rows; return False for a class without an embedding."""
+    op, many = get(words, at + OP), get(frame, MANY)
+    if op == CONTRACT:
+        if rows == 1 and get(words, at + P2) > 2:
+            multiply_row(memory, words, at, where, many)
+        else:
+            multiply_rows(memory, words, at, where, many, rows)
+        if get(words, at + AFTER) != COPY:
+            pass_through(memory, words, at, where, rows)
+    elif op >= COPY:
+        pointwise(memory, words, at, where, many, rows)
+    elif op == LOOKUP:
+        return look_up(memory, words, at, where, many, rows)
+    elif op == GROUPED:
+        grouped(memory, words, at, where, many, rows)
+    elif op == ATTEND:
+        attend(memory, words, at, where, many, get(frame, BATCH), last, get(frame, SCRATCH))
+    elif op == SUM:
+        add_up(memory, words, at, where, many, rows)
+    elif op < CONCAT:
+        standardise(memory, words, at, where, many, rows, get(frame, SCRATCH))
+    else:
+        move(memory, words, at, where, many, rows)
+    return True
+
+
+@compiled
+@no_type_check
+def draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen):
+    """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1.
+
+    One channel is the logit of 1 against 0.
+    """
+    source, target, places = get(frame, OUTPUT), get(frame, INPUT), get(frame, HEIGHT) * get(frame, WIDTH)
+    bad, classes, channels = -1, get(frame, CLASSES), get(words, source + CHANNELS)
+    for _ in range(count):
+        place = i * get(frame, WIDTH) + j
+        read = ((i - 1 + get(frame, LAG)) * get(words, source + COLUMNS) + j) % get(words, source + SLOTS)
+        read = get(words, source + BASE) + read * get(words, source + STEP)
+        write = get(words, target + BASE) + (place % get(words, target + SLOTS)) * get(words, target + STEP)
+        for b in range(get(frame, BATCH)):
+            symbol = b * places + place
+            if not get(kept, symbol):
+                put(p, 0, 0)
+                for c in range(channels):
+                    put(p, classes - channels + c, get(memory, read + b * get(words, source + STRIDE) + c))
+                drawn = draw(p, classes, get(uniforms, symbol), temperature, get(frame, TOP_K), chosen)
+                if drawn < 0:
+                    bad = place
+                else:
+                    put(symbols, symbol, drawn)
+            put(memory, write + b * get(words, target + STRIDE), get(symbols, symbol))
+        i += get(frame, STEP_I)
+        j += get(frame, STEP_J)
+    return bad
+
+
+@compiled
+@no_type_check
+def exchange(frame, memory, words, operand, i, j, count, values):
+    """Copy a front's inputs from `values` (places from the origin on, batch, channels), or its outputs into them."""
+    channels = get(words, operand + CHANNELS)
+    for _ in range(count):
+        place, number = i * get(frame, WIDTH) + j - get(frame, ORIGIN), i * get(words, operand + COLUMNS) + j
+        at = get(words, operand + BASE) + (number % get(words, operand + SLOTS)) * get(words, operand + STEP)
+        place *= get(frame, BATCH) * channels
+        for _ in range(get(frame, BATCH)):
+            for c in range(channels):
+                if operand == get(frame, INPUT):
+                    put(memory, at + c, get(values, place + c))
+                else:
+                    put(values, place + c, get(memory, at + c))
+            at += get(words, operand + STRIDE)
+            place += channels
+        i += get(frame, STEP_I)
+        j += get(frame, STEP_J)
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True, _nrt=False)
+@no_type_check
+def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p, chosen, given, found):
+    """Run the fronts of a frame (its words: see `instructions`).
+
+    Before each one the inputs of its points are copied from `given`, and after it their outputs into `found`, if these
+    hold any; else their symbols are drawn and stored as inputs. A grid without points has none.
+
+    Returns
+    -------
+    status, where
+        0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
+    """
+    frame, memory, words, where = numbers(frame), numbers(memory), numbers(words), numbers(where)
+    symbols, kept, uniforms = numbers(symbols), numbers(kept), numbers(uniforms)
+    p, chosen, given, found = numbers(p), numbers(chosen), numbers(given), numbers(found)
+    for front in range(get(frame, BEGIN), get(frame, END) + 1):
+        i, j, count = due(frame, front, get(frame, HEIGHT), get(frame, WIDTH))
+        if count > 0 and get(frame, FED):
+            exchange(frame, memory, words, get(frame, INPUT), i, j, count, given)
+        elif count > 0:
+            bad = draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen)
+            if bad >= 0:
+                return 1, bad
+        for at in range(0, get(frame, INSTRUCTIONS) * INSTRUCTION, INSTRUCTION):
+            result = get(words, at + FIRST)
+            rows, columns = get(words, result + ROWS), get(words, result + COLUMNS)
+            y, x, points = due(frame, front - get(words, at + DELAY), rows, columns)
+            if points <= 0:
+                continue
+            if not locate(frame, words, at, y, x, points, where):
+                return 2, front
+            if not perform(frame, memory, words, at, where, points * get(frame, BATCH), y):
+                return 2, front
+        if count > 0 and get(frame, FED):
+            exchange(frame, memory, words, get(frame, OUTPUT), i, j, count, found)
+    return 0, 0

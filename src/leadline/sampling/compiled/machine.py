@@ -1,0 +1,189 @@
+"""The machine of the CPU's fast path: a plan as a program, run by the compiled interpreter."""
+
+from __future__ import annotations
+
+import gc
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.errors import Diverged, UsageError
+from leadline.likelihoods import Likelihood
+from leadline.sampling.compiled import interpreter
+from leadline.sampling.compiled.instructions import (
+    BATCH,
+    BEGIN,
+    CLASSES,
+    END,
+    FED,
+    FRAME,
+    HEIGHT,
+    INPUT,
+    INSTRUCTIONS,
+    LAG,
+    MANY,
+    ORIGIN,
+    OUTPUT,
+    SCRATCH,
+    SLOPE_I,
+    SLOPE_J,
+    STEP_I,
+    STEP_J,
+    TOP_K,
+    WIDTH,
+)
+from leadline.sampling.compiled.program import LINE, assemble
+from leadline.sampling.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from leadline.sampling.plan import Points
+
+_TYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+
+_Drawing: TypeAlias = "tuple[int, int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64], float]"
+_NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0), 1.0
+
+
+class NumbaMachine:
+    """Runs a plan on the CPU in one thread; all rings stand in one array.
+
+    Raises
+    ------
+    UsageError
+        If the model works in another type than float32 or float64, or a function has no instruction.
+    """
+
+    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
+        if dtype not in _TYPES:
+            raise UsageError(
+                f"the numba backend works in float32 and float64, the model in {dtype}; use backend='torch'"
+            )
+        self.plan, self.batch = plan, batch
+        real = _TYPES[dtype]
+        self.program = program = assemble(plan, real, batch)
+        operands, points, widest = program.most
+        many = -(-points * batch // 4) * 4
+        self._where = np.zeros(operands * many, np.int64)
+        length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
+        self._memory = _on_a_line(length, real)
+        self._memory[: len(program.numbers)] = program.numbers
+        self._frame = np.zeros(FRAME, np.int64)
+        self._frame[[SLOPE_I, SLOPE_J, STEP_I, STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
+        self._frame[[OUTPUT, INPUT, INSTRUCTIONS]] = *program.ends, program.instructions
+        self._frame[[BATCH, MANY, SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all rings, for one sample."""
+        return self.program.state * self._memory.itemsize
+
+    def _ring(self, name: str) -> NDArray[Any]:
+        start, slots, width = self.program.rings[name]
+        ring = self._memory[start : start + slots * width * self.batch].reshape(slots, self.batch, width)
+        return ring[..., : self.plan.system[name].channels]
+
+    def write(self, name: str, points: Points, values: Tensor) -> None:
+        """Store values of shape (points, batch, channels)."""
+        self._ring(name)[self.plan.slot(name, points)] = values.numpy()
+
+    def read(self, name: str, points: Points) -> Tensor:
+        """Return values of shape (points, batch, channels)."""
+        return torch.from_numpy(self._ring(name)[self.plan.slot(name, points)])
+
+    def run(self, front: int) -> None:
+        """Compute everything that is due in a front."""
+        self._execute((front, front))
+
+    def feed(self, values: Tensor, at: int = 0) -> Tensor:
+        """Run the fronts of given inputs, all within compiled code; see `Machine.feed`."""
+        grid = values.shape[:-2]
+        given = np.ascontiguousarray(values.numpy(), self._memory.dtype).reshape(-1)
+        shape = *values.shape[:-1], self.plan.system[self.plan.system.output].channels
+        found = np.zeros(math.prod(shape), given.dtype)
+        rows, columns = (*grid, 1)[:2]
+        self._execute(self.plan.fronts(at, rows), (at + rows, columns), exchange=(at * columns, given, found))
+        return torch.from_numpy(found).reshape(shape)
+
+    def generate(
+        self,
+        likelihood: Likelihood,
+        lag: int,
+        symbols: Tensor,
+        kept: Tensor,
+        u: Tensor,
+        temperature: float,
+        top_k: int | None,
+    ) -> None:
+        """Fill `symbols` (n, *positions) where they are not kept, drawing as `likelihoods.Categorical` does."""
+        if not temperature >= 0:
+            raise UsageError(f"the temperature must be at least 0, got {temperature}")
+        if top_k is not None and top_k < 1:
+            raise UsageError(f"top_k must be at least 1, got {top_k}")
+        flat, held, uniforms = symbols.flatten().numpy(), kept.flatten().byte().numpy(), u.flatten().numpy()
+        classes = likelihood.levels
+        rows, columns = (*self.plan.schedule.sizes, 1)[:2]
+        drawing = lag, top_k or classes, flat, held, uniforms, float(temperature)
+        self._execute(self.plan.fronts(0, rows), (rows, columns), drawing, classes)
+        symbols.copy_(torch.from_numpy(flat).reshape(symbols.shape))
+
+    def _execute(
+        self,
+        fronts: tuple[int, int],
+        grid: tuple[int, int] = (0, 0),
+        drawing: _Drawing = _NO_DRAWING,
+        classes: int = 2,
+        exchange: tuple[int, NDArray[Any], NDArray[Any]] | None = None,
+    ) -> None:
+        """Run fronts, with what is drawn, or given and found, at the points of a grid.
+
+        Raises
+        ------
+        Diverged
+            If a logit that is to be drawn from is not finite.
+        UsageError
+            If a positional table ends, or a class has no embedding.
+        """
+        nothing = self._memory[:0]
+        lag, top_k, *arrays = drawing
+        origin, given, found = exchange or (0, nothing, nothing)
+        frame = self._frame
+        frame[[BEGIN, END, HEIGHT, WIDTH]] = *fronts, *grid
+        frame[[LAG, CLASSES, TOP_K, FED, ORIGIN]] = lag, classes, top_k, exchange is not None, origin
+        with _no_collection():
+            status, where = interpreter.execute(
+                frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
+                np.zeros(classes, np.int64), given, found,
+            )  # fmt: skip
+        if status == 1:
+            place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
+            raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
+        if status == 2:
+            raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the collector rest: a first call compiles, and looking through what that makes takes a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros that begin on a line."""
+    zeros = np.zeros(length + LINE // dtype.itemsize, dtype)
+    first = -zeros.ctypes.data % LINE // dtype.itemsize
+    return zeros[first : first + length]

@@ -1,0 +1,358 @@
+"""A plan as arrays of numbers: the program that the interpreter runs.
+
+One row for each instruction and each operand, whose columns `instructions` names, and one array of everything else:
+weights, biases, constants, tables and fills, each from the beginning of a line on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.errors import UsageError
+from leadline.recurrence.ir import (
+    Attention,
+    Constant,
+    Contraction,
+    Input,
+    Lookup,
+    Operand,
+    Pointwise,
+    Reduction,
+    Table,
+    Tap,
+    Variable,
+)
+from leadline.sampling.compiled.instructions import (
+    BASE,
+    BEFORE,
+    COLUMNS,
+    COUNT,
+    FIRST,
+    FURTHER,
+    INSTRUCTION,
+    OP,
+    OPERAND,
+    P0,
+    SLOTS,
+    STRIDE,
+    Op,
+)
+from leadline.sampling.fusion import FusedContraction, FusedPointwise
+from leadline.sampling.plan import ENDLESS, Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LINE = 64  # bytes
+CHUNK = 256  # inputs of one product: its part of the weights should fit the nearest cache
+
+_FUNCTIONS = {
+    "copy": Op.COPY, "clone": Op.COPY, "add": Op.ADD, "sub": Op.SUB, "rsub": Op.RSUB, "mul": Op.MUL, "div": Op.DIV,
+    "affine": Op.AFFINE, "tanh": Op.TANH, "sigmoid": Op.SIGMOID, "relu": Op.RELU, "gelu": Op.GELU, "silu": Op.SILU,
+    "exp": Op.EXP, "neg": Op.NEG, "muladd": Op.MULADD, "blend": Op.BLEND, "addmul": Op.ADDMUL, "leaky_relu": Op.LEAKY,
+    "elu": Op.ELU, "square": Op.SQUARE, "concat": Op.CONCAT, "sqrt": Op.SQRT, "rsqrt": Op.RSQRT, "log": Op.LOG,
+    "softplus": Op.SOFTPLUS, "maximum": Op.MAXIMUM, "minimum": Op.MINIMUM,
+}  # fmt: skip
+_POWERS = {2: Op.SQUARE, 3: Op.MUL, 0.5: Op.SQRT, -0.5: Op.RSQRT}  # a cube is a number times its square
+_BINARY = frozenset({Op.ADD, Op.SUB, Op.RSUB, Op.MUL, Op.DIV})
+# Arguments that leave these functions as they are.
+_NEUTRAL: dict[str, Any] = {
+    "alpha": 1, "approximate": "none", "memory_format": None, "scale": 1, "input_scale": 1, "inplace": False,
+    "beta": 1, "threshold": 20,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The arrays of one program, and what it needs to run.
+
+    Attributes
+    ----------
+    words
+        Instructions, operands, and channels that are chosen one by one; `instructions` says what the words mean.
+    instructions
+        How many there are.
+    numbers
+        Weights, biases, constants, tables and fills; rings follow them in memory.
+    ends
+        Where in the words the output and the input stand as operands.
+    rings
+        For each variable: its address, how many slots it has, and how many numbers a slot takes for one sample.
+    state
+        How many numbers all rings hold, for one sample.
+    most
+        The largest number of operands, of points in a front, and of channels.
+    """
+
+    words: NDArray[np.int64]
+    instructions: int
+    numbers: NDArray[Any]
+    ends: tuple[int, int]
+    rings: dict[str, tuple[int, int, int]]
+    state: int
+    most: tuple[int, int, int]
+
+
+@dataclass(eq=False)
+class _Builder:
+    plan: Plan
+    dtype: np.dtype[Any]
+    batch: int
+    code: list[list[int]] = field(default_factory=list)
+    operands: list[list[int]] = field(default_factory=list)
+    index: list[int] = field(default_factory=list)
+    numbers: list[NDArray[Any]] = field(default_factory=list)
+    fills: dict[float, int] = field(default_factory=dict)
+    used: int = 0
+
+    def __post_init__(self) -> None:
+        self.line = LINE // self.dtype.itemsize
+        self.widest = max(v.channels for v in self.plan.system.variables) + self.line
+        self.number(np.zeros(self.line))  # the spare line
+        self.rings: dict[str, tuple[int, int, int]] = {}
+        self.state = 0
+        for v in self.plan.system.variables:
+            width, slots = self.padded(v.channels), self.plan.slots[v.name]
+            self.rings[v.name] = self.state, slots, width
+            self.state += width * slots
+        self.rules: dict[type, Callable[[Variable, Any], None]] = {
+            Contraction: self.contraction,
+            FusedContraction: self.contraction,
+            Pointwise: self.pointwise,
+            FusedPointwise: self.pointwise,
+            Lookup: self.lookup,
+            Reduction: self.reduction,
+            Attention: self.attention,
+        }
+
+    # -- numbers -----------------------------------------------------------------------------------------------------
+
+    def padded(self, channels: int) -> int:
+        """Return how many numbers whole lines take."""
+        return -(-channels // self.line) * self.line
+
+    def number(self, values: Tensor | NDArray[Any]) -> int:
+        """Store numbers from the beginning of a line on, and return where."""
+        flat = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, self.dtype).reshape(-1)
+        self.numbers.append(np.pad(flat, (0, self.padded(len(flat)) - len(flat))))
+        self.used += len(self.numbers[-1])
+        return self.used - len(self.numbers[-1])
+
+    def fill(self, value: float) -> int:
+        """Return where a row of one number stands."""
+        if value not in self.fills:
+            self.fills[value] = self.number(np.full(self.widest, value))
+        return self.fills[value]
+
+    # -- operands ----------------------------------------------------------------------------------------------------
+
+    def operand(self, operand: Operand, reader: Variable) -> list[int]:
+        """Return the row of a tap, a constant or a table."""
+        if isinstance(operand, Tap):
+            first = int(operand.channels[0]) if len(operand.channels) else 0
+            return self.ring(operand.source, first, operand.offset, self.fill(operand.fill), len(operand.channels))
+        channels = operand.values.shape[-1]
+        columns = self.sizes(reader.name)[1]
+        if isinstance(operand, Constant):
+            return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels, 0]
+        assert isinstance(operand, Table)
+        rows, columns = (*operand.values.shape[:-1], 1)[:2]
+        values = operand.values.detach().reshape(rows * columns, channels)
+        width = self.padded(channels)
+        at = self.number(torch.nn.functional.pad(values, (0, width - channels)))
+        return [at, width, 0, rows * columns, rows, columns, 0, 0, -1, channels, 0]
+
+    def ring(self, name: str, first: int, offset: tuple[int, ...], fill: int, channels: int) -> list[int]:
+        """Return the row of an operand in a ring; `Program` knows where rings begin."""
+        base, slots, width = self.rings[name]
+        di, dj = (*offset, 0)[:2]
+        rows, columns = self.sizes(name)
+        return [
+            base * self.batch + first, width * self.batch, width, slots, rows, columns, di, dj, fill, channels, 0
+        ]  # fmt: skip
+
+    def sizes(self, name: str) -> tuple[int, int]:
+        """Return the rows and columns of a variable's range."""
+        rows, columns = (*self.plan.ranges[name], 1)[:2]
+        return rows, columns
+
+    # -- instructions ------------------------------------------------------------------------------------------------
+
+    def result(self, variable: Variable) -> int:
+        """Add an operand for a variable at the point itself; return which."""
+        here = (0,) * len(self.plan.schedule.slope)
+        self.operands.append(self.ring(variable.name, 0, here, 0, variable.channels))
+        return len(self.operands) - 1
+
+    def emit(
+        self,
+        op: Op,
+        variable: Variable,
+        operands: tuple[Operand, ...],
+        *rest: int,
+        after: Op = Op.COPY,
+        before: tuple[Op, ...] = (),
+    ) -> None:
+        """Add an instruction; `rest` is its weight, bias and parameters."""
+        first = self.result(variable)
+        self.operands.extend(self.operand(operand, variable) for operand in operands)
+        row = [int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), int(after), *rest]
+        row += [0] * (BEFORE - len(row)) + [int(f) for f in before]
+        self.code.append(row + [int(Op.COPY)] * (INSTRUCTION - len(row)))
+
+    def contraction(self, variable: Variable, equation: Contraction) -> None:
+        """Lay weights out panel by panel: (lines of outputs, inputs, one line); long sums go on where they stopped."""
+        bias = self.fill(0.0) if equation.bias is None else self.number(equation.bias)
+        if equation.groups > 1:
+            self.grouped(variable, equation, bias)
+            return
+        product = FusedContraction.of(equation)
+        addends, function = product.addends, _FUNCTIONS[product.function]
+        panels = self.padded(variable.channels) // self.line
+        chunks = list(_chunks(equation))
+        for n, (taps, weights) in enumerate(chunks):
+            inputs = sum(w.shape[1] for w in weights)
+            matrix = torch.cat(
+                [torch.zeros(variable.channels, 0, dtype=torch.float64), *(w.detach().double() for w in weights)], 1
+            )
+            matrix = torch.nn.functional.pad(matrix, (0, 0, 0, panels * self.line - variable.channels))
+            weight = self.number(matrix.reshape(panels, self.line, inputs).mT.contiguous())
+            after = function if n == len(chunks) - 1 else Op.COPY
+            self.emit(Op.CONTRACT, variable, (*addends, *taps), weight, bias, len(addends), inputs, panels, after=after)
+            here = (0,) * len(self.plan.schedule.slope)
+            addends, bias = (Tap(variable.name, here, np.arange(variable.channels)),), self.fill(0.0)
+
+    def grouped(self, variable: Variable, equation: Contraction, bias: int) -> None:
+        """Lay weights out as (groups, taps · inputs, outputs)."""
+        groups, outputs = equation.groups, variable.channels // equation.groups
+        parts = [w.detach().reshape(groups, outputs, -1).permute(0, 2, 1) for w in equation.weights]
+        self.emit(Op.GROUPED, variable, equation.taps, self.number(torch.cat(parts, 1)), bias, 0, groups, outputs)
+
+    def pointwise(self, variable: Variable, equation: Pointwise) -> None:
+        """Choose the instruction of a function."""
+        if equation.function == "select":
+            (tap,) = equation.taps
+            self.index.extend(map(int, tap.channels))
+            whole = replace(tap, channels=np.arange(len(tap.channels)))
+            self.emit(Op.SELECT, variable, (whole,), 0, 0, len(self.index) - len(tap.channels))
+            return
+        op = _FUNCTIONS.get(equation.function)
+        literals = {k: v for k, v in equation.literals.items() if not (k in _NEUTRAL and _NEUTRAL[k] == v)}
+        operands = list(equation.operands)
+        parameter = 0.0
+        before = tuple(_FUNCTIONS[f] for f in equation.before) if isinstance(equation, FusedPointwise) else ()
+        if equation.function == "pow" and len(operands) == 1 and literals.get("exponent") in _POWERS:
+            op = _POWERS[literals.pop("exponent")]
+            operands, before = (operands * 2, (Op.COPY, Op.SQUARE)) if op is Op.MUL else (operands, before)
+        elif op in _BINARY and len(operands) == 1:
+            name = "other" if "other" in literals else "self"
+            value = literals.pop(name, None)
+            if isinstance(value, int | float):
+                constant = Constant(torch.full((variable.channels,), float(value), dtype=torch.float64))
+                operands.insert(1 if name == "other" else 0, constant)
+        elif op is Op.GELU and literals.pop("approximate", None) == "tanh":
+            op = Op.GELU_TANH
+        elif op is Op.LEAKY:
+            parameter = float(literals.pop("negative_slope", 0.01))
+        elif op is Op.ELU:
+            parameter = float(literals.pop("alpha", 1.0))
+        if op is None or literals:
+            raise self.missing(variable, equation.function + (f" with {', '.join(literals)}" if literals else ""))
+        place = self.number(np.array([parameter]))
+        self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=before)
+
+    def lookup(self, variable: Variable, equation: Lookup) -> None:
+        """Rows are copied."""
+        rows = self.number(equation.rows)
+        self.emit(Op.LOOKUP, variable, (equation.tap,), rows, 0, equation.rows.shape[1], len(equation.rows))
+
+    def reduction(self, variable: Variable, equation: Reduction) -> None:
+        """Read the shape as (outer, length, inner), the middle one being reduced."""
+        shape, literals, along = equation.shape, equation.literals, sorted(equation.along)
+        if equation.function == "layer_norm":
+            length = int(np.prod(literals["normalized_shape"]))
+            scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
+            weight = self.number(torch.ones(length) if scale is None else scale)
+            bias = self.number(torch.zeros(length) if shift is None else shift)
+            eps = self.number(np.array([literals["eps"]]))
+            self.emit(Op.LAYER_NORM, variable, (equation.tap,), weight, bias, 0, length, eps)
+            return
+        if equation.function not in ("sum", "mean", "softmax", "_softmax") or along != list(
+            range(along[0], along[0] + len(along))
+        ):
+            raise self.missing(variable, equation.function)
+        outer, inner = int(np.prod(shape[: along[0]])), int(np.prod(shape[along[-1] + 1 :]))
+        length = int(np.prod([shape[d] for d in along]))
+        if equation.function in ("sum", "mean"):
+            factor = self.number(np.array([1.0 / length if equation.function == "mean" else 1.0]))
+            self.emit(Op.SUM, variable, (equation.tap,), factor, 0, outer, length, inner)
+        elif inner == 1:
+            self.emit(Op.SOFTMAX, variable, (equation.tap,), 0, 0, 0, length)
+        else:
+            raise self.missing(variable, f"{equation.function} along inner features")
+
+    def attention(self, variable: Variable, equation: Attention) -> None:
+        """Lay queries, keys and values out head by head."""
+        scale = self.number(np.array([equation.scale]))
+        operands = (equation.query, equation.key, equation.value)
+        self.emit(Op.ATTEND, variable, operands, scale, 0, equation.heads, equation.window or 0)
+
+    def missing(self, variable: Variable, what: str) -> UsageError:
+        """Return the error for a function that the interpreter lacks."""
+        return UsageError(f"the numba backend has no {what} ({variable.place}); use backend='torch'")
+
+
+def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
+    """Turn a plan into a program for a batch.
+
+    Raises
+    ------
+    UsageError
+        If the grid has more than two axes, or a function has no instruction; the message names it and its place.
+    """
+    if len(plan.schedule.slope) > 2:
+        raise UsageError("the numba backend runs grids of one or two axes; use backend='torch'")
+    builder = _Builder(plan, dtype, batch)
+    for variable in plan.system.variables:
+        if not isinstance(variable.equation, Input):
+            builder.rules[type(variable.equation)](variable, variable.equation)
+    output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
+    code = np.array(builder.code, np.int64).reshape(-1, INSTRUCTION)
+    operands = np.array(builder.operands, np.int64).reshape(-1, OPERAND)
+    operands[operands[:, STRIDE] > 0, BASE] += builder.used
+    down, right = plan.step
+    operands[:, FURTHER] = (down * operands[:, COLUMNS] + right) % operands[:, SLOTS]
+    code[:, FIRST] = code.size + code[:, FIRST] * OPERAND
+    code[code[:, OP] == Op.SELECT, P0] += code.size + operands.size
+    return Program(
+        np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64)]),
+        len(code),
+        np.concatenate(builder.numbers),
+        (code.size + output * OPERAND, code.size + given * OPERAND),
+        {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
+        builder.state,
+        (int(code[:, COUNT].max(initial=1)), plan.width, builder.widest),
+    )
+
+
+def _chunks(equation: Contraction) -> Iterator[tuple[list[Tap], list[Tensor]]]:
+    """Divide the taps of a product, and taps of many channels, such that no part has more inputs than a chunk."""
+    taps: list[Tap] = []
+    weights: list[Tensor] = []
+    inputs = 0
+    for tap, weight in zip(equation.taps, equation.weights, strict=False):  # what follows the weights are addends
+        for start in range(0, weight.shape[1], CHUNK):
+            part = weight[:, start : start + CHUNK]
+            if inputs + part.shape[1] > CHUNK:
+                yield taps, weights
+                taps, weights, inputs = [], [], 0
+            taps.append(replace(tap, channels=tap.channels[start : start + CHUNK]))
+            weights.append(part)
+            inputs += part.shape[1]
+    yield taps, weights

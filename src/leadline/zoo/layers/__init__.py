@@ -1,0 +1,1 @@
+"""Layers that several models of the zoo share."""
