@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.functional import gelu, silu
 
 from leadline.errors import UsageError
-from leadline.jacobian import gradient, mean_field
+from leadline.jacobian import gradient
+from leadline.jacobian.theory import mean_field
 from leadline.jacobian.theory.quadrature import correlated_mean, derivative_mean, normal_mean
 
 
