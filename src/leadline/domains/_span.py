@@ -18,7 +18,7 @@ from leadline.domains.values.pattern import pattern
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Ref, trace
 from leadline.graph.layout import LayoutLike, Order
-from leadline.graph.ops import LEAVES
+from leadline.graph.table import LEAVES
 from leadline.results import Coverage, Place, Status
 
 

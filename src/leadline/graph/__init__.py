@@ -2,7 +2,7 @@
 
 from leadline.graph.ir import Graph, Meta, Node, Ref
 from leadline.graph.layout import Layout, resolve
-from leadline.graph.ops import Kind, kind_of
+from leadline.graph.table import Kind, kind_of
 from leadline.graph.replay import run
 from leadline.graph.trace import trace
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from leadline.graph.ops import Kind
+from leadline.graph.table import LEAVES, Kind, Operation, operation_of
 from leadline.results import Place
 
 
@@ -72,6 +72,16 @@ class Node:
     outputs: tuple[Meta | None, ...]
     place: Place
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def packet(self) -> str:
+        """The operation's name without namespace and overload, ``"add"``; for leaves, the kind."""
+        return self.op if self.kind in LEAVES else self.op.split(".")[1]
+
+    @property
+    def operation(self) -> Operation:
+        """What the table says of the operation."""
+        return operation_of(self.op)
 
     @cached_property
     def refs(self) -> tuple[Ref, ...]:

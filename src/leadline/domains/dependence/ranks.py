@@ -15,7 +15,7 @@ from leadline.domains.engine import OnUnknown, walk
 from leadline.domains.subject import Subject
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 from leadline.results import Coverage
 
 _EXACT = 1 << 24  # float32 holds integers up to here
