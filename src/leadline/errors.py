@@ -8,6 +8,7 @@
     │   ├── LayoutError        the axes cannot be told apart or do not fit
     │   ├── TraceError         the model cannot be traced, or its trace does not replay
     │   ├── UnknownOp          an operation without a rule, where one is needed
+    │   ├── TooLarge           an analysis needs a table that does not fit into memory
     │   ├── NotUniform         no system of uniform recurrence equations describes the model
     │   ├── NotCausal          an output depends on what it must not see
     │   └── NotDifferentiable  no Jacobian exists: integer, empty or detached values
@@ -53,6 +54,10 @@ class TraceError(ModelError):
 
 class UnknownOp(ModelError):
     """An operation without a rule, where a rule is needed."""
+
+
+class TooLarge(ModelError):
+    """An analysis needs a table that does not fit into the memory that it may take."""
 
 
 class NotUniform(ModelError):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.perturbation import Prober
@@ -169,14 +170,14 @@ def causality(
 
 
 def _by_position(asked: Subject) -> tuple[Int[Tensor, "..."], dict[str, Int[Tensor, "..."]]]:
-    """Rank of every element of the output, and of the inputs."""
+    """Rank of every element of the output, compact, and of the inputs."""
     ranks = asked.ranks()
-    own = asked.along(ranks, asked.output, asked.output_axes, asked.output_shape)
+    own = shrunk(asked.along(ranks, asked.output, asked.output_axes, asked.output_shape))
     return own, {name: asked.along(ranks, name, axes, asked.input_shape(name)) for name, axes in asked.inputs.items()}
 
 
 def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
-    gaps = (own - found)[found >= 0]
+    gaps = (own - found)[(found >= 0).expand(torch.broadcast_shapes(own.shape, found.shape))]
     return int(gaps.min()) if gaps.numel() else None
 
 
@@ -188,6 +189,7 @@ def _across(search: Search, prober: Prober) -> Witness | None:
     seen = {name: index for name, index in samples.items() if index is not None}
     if own is None or not seen or int(own.max()) == 0:
         return None
+    own = shrunk(own)
     last = max(int(index.max()) for index in (own, *seen.values()))
     for mine, theirs in ((own, seen), (last - own, {name: last - index for name, index in seen.items()})):
         found = search.latest(theirs)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from leadline.domains.dependence.algebra import Links, Ranks
+from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.ranks import Search
 from leadline.domains.dependence.support import support
@@ -118,7 +118,7 @@ def context(
     name, position = _named(output)
     asked = subject(model, inputs, kwargs, layout, order, name, traced)
     place = _place(asked, position)
-    flow = Flow(asked.graph, pattern(asked.graph), Links())
+    flow = Flow(asked.graph, pattern(asked.graph), Paths())
     elements, coverage = support(flow, asked.output, _chosen(asked, place), on_unknown=on_unknown)
     axes = {name: _mapped(asked, name) for name in asked.inputs}
     seen = {name: _projected(elements[name], asked.inputs[name], axes[name]) for name in asked.inputs}

@@ -13,7 +13,7 @@ from leadline.domains.dependence.units import elements_of
 from leadline.domains.engine import OnUnknown, Transfer, walk
 from leadline.domains.operations.attentions import attention_edges, attention_macs
 from leadline.domains.operations.convolutions import convolution_edges, convolution_macs
-from leadline.domains.operations.elements import Lookup
+from leadline.domains.operations.elements import ElementsOf
 from leadline.domains.operations.products import product_edges, product_macs
 from leadline.domains.operations.scan_counts import scan_edges, scan_macs
 from leadline.domains.values.facts import Facts
@@ -132,10 +132,10 @@ def count(
     )
 
 
-def _transfers(graph: Graph, facts: Mapping[Ref, Facts], elements: Lookup) -> dict[Kind, Transfer[Tally]]:
+def _transfers(graph: Graph, facts: Mapping[Ref, Facts], elements: ElementsOf) -> dict[Kind, Transfer[Tally]]:
     """One rule per kind: four kinds multiply and add up, the others do not."""
 
-    def rule(edges: Callable[[Node, Graph, Lookup], int], macs: Callable[[Node, Graph], int]) -> Transfer[Tally]:
+    def rule(edges: Callable[[Node, Graph, ElementsOf], int], macs: Callable[[Node, Graph], int]) -> Transfer[Tally]:
         def transfer(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
             return (Tally(edges(node, graph, elements), macs(node, graph)),)
 

@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
+from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
 from leadline.domains.dependence.flow import Links
+from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
 from leadline.domains.subject import Subject, subject
 from leadline.domains.values.pattern import pattern
@@ -133,15 +135,15 @@ class _Feedback:
 
         def leaf(node: Node) -> Links:
             if node.kind is Kind.INPUT and node.name == self.drawn:
-                return 1 + times
+                return 1 + shrunk(times)
             # Weights are there from the start, so that what reads only them and constants is a step too.
-            return torch.ones(()).expand(node.shape) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
+            return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
 
         live = asked.graph.live(asked.output)
         walked = walk(
             asked.graph,
             leaf=leaf,
-            transfers=self.flow.rules(),
+            transfers=transfers(self.flow, self.flow.rules()),
             top=self.flow.top,
             on_unknown=self.on_unknown,
             live=live,
@@ -152,7 +154,7 @@ class _Feedback:
         kept = [axis for axis in asked.output_axes if axis in asked.layout.positions]
         dropped = [i for i, axis in enumerate(asked.output_axes) if axis not in kept]
         done = links.amax(dropped) if dropped else links
-        done = done.permute([kept.index(axis) for axis in asked.layout.positions])
+        done = done.permute([kept.index(axis) for axis in asked.layout.positions]).expand(ready.shape)
         return (done - 1).clamp(min=0).long() + self.draw
 
     def fed_back(self, done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:

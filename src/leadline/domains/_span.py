@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import COSTS, Depths, depths
-from leadline.domains.dependence.flow import Links, present
+from leadline.domains.dependence.flow import Links, Rule, applied, present
 from leadline.domains.engine import NoRule, OnUnknown, Walk
 from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
 from leadline.domains.values.pattern import pattern
@@ -174,15 +174,15 @@ def _products(node: Node, graph: Graph) -> int:
 def _critical_path(flow: Depths, walked: Walk[Links], end: Ref) -> tuple[Step, ...]:
     """Walk back along one longest chain: where a maximum is attained, its derivative is not zero."""
     graph, rules = flow.graph, flow.rules()
-    ref, place = end, int(present(walked.values[end]).argmax())
+    ref, place = end, _deepest_place(present(walked.values[end]))
     path: list[Step] = []
     while graph.nodes[ref.node].kind not in LEAVES:
         node = graph.nodes[ref.node]
         depth = _at(walked.values[ref], place)
         try:
-            back = _attained(rules.get(node.kind, flow.top), node, walked, ref.output, place)
+            back = _attained(flow, rules.get(node.kind, Depths.top), node, walked, ref.output, place)
         except NoRule:
-            back = _attained(flow.top, node, walked, ref.output, place)
+            back = _attained(flow, Depths.top, node, walked, ref.output, place)
         if back is None:
             break
         ref, place = back
@@ -192,23 +192,26 @@ def _critical_path(flow: Depths, walked: Walk[Links], end: Ref) -> tuple[Step, .
     return tuple(reversed(path))
 
 
-def _at(links: Links, place: int) -> int:
-    found = present(links)
-    return int(found[torch.unravel_index(torch.tensor(place), found.shape)])
+def _deepest_place(links: Tensor) -> tuple[int, ...]:
+    return tuple(int(i) for i in torch.unravel_index(links.argmax(), links.shape))
+
+
+def _at(links: Links, place: tuple[int, ...]) -> int:
+    return int(present(links)[place])
 
 
 def _attained(
-    rule: Callable[..., tuple[Links, ...]], node: Node, walked: Walk[Links], output: int, place: int
-) -> tuple[Ref, int] | None:
-    """Find an argument's element that one element of an output owes its depth to."""
+    flow: Depths, rule: Rule, node: Node, walked: Walk[Links], output: int, place: tuple[int, ...]
+) -> tuple[Ref, tuple[int, ...]] | None:
+    """Find an argument's element that one element of an output owes its depth to, in compact tensors both."""
     found = {ref: walked.values.get(ref) for ref in node.refs}
     with torch.enable_grad():
         leaves = {ref: x.detach().clone().requires_grad_() for ref, x in found.items() if x is not None}
-        out = present(rule(node, leaves.get)[output])
+        out = present(applied(flow, rule, node, leaves.get)[output])
         if not out.requires_grad:
             return None
-        slopes = torch.autograd.grad(out.flatten()[place], list(leaves.values()), allow_unused=True)
+        slopes = torch.autograd.grad(out[place], list(leaves.values()), allow_unused=True)
     for ref, slope in zip(leaves, slopes, strict=True):
         if slope is not None and bool((slope > 0).any()):
-            return ref, int(slope.argmax())
+            return ref, _deepest_place(slope)
     return None

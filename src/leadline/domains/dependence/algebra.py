@@ -1,7 +1,8 @@
 """Two ways to combine dependences: the latest rank among them, or a count of links that a backward pass can follow.
 
 How dependence flows through an operation is written once (`flow`), in terms of an algebra over float32 tensors where
-zero means no dependence. Views and selections act on the tensors themselves.
+zero means no dependence. Views and selections act on the tensors themselves. A mask whose columns are intervals, as
+causal and banded attention have, costs what its rows do, not what its table does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 1 << 24  # elements of the largest temporary
+_LONG = 32  # rows from which on a mask is asked whether it is a band
 
 
 @runtime_checkable
@@ -52,6 +54,9 @@ class Ranks:
 
     def contract(self, x: Tensor, mask: Tensor) -> Tensor:
         """Take the latest under the mask; equal rows of `x` and equal columns of a common mask are computed once."""
+        band = _band(mask)
+        if band is not None:
+            return _latest_within(x, *band)
         rows, columns = x.shape[1], mask.shape[2]
         if rows > 1 and bool((x == x[:, :1]).all()):
             x = x[:, :1]
@@ -74,7 +79,7 @@ class Ranks:
         return x.scatter_reduce(dim, places, source, "amax")
 
 
-class Links:
+class Paths:
     """The number of paths, through one operation: linear, so that its transpose finds the inputs behind an output."""
 
     def join(self, a: Tensor, b: Tensor) -> Tensor:
@@ -91,8 +96,40 @@ class Links:
 
     def contract(self, x: Tensor, mask: Tensor) -> Tensor:
         """Multiply by the mask."""
-        return x @ mask.to(x.dtype)
+        band = _band(mask)
+        return x @ mask.to(x.dtype) if band is None else _sum_within(x, *band)
 
     def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
         """Add up at each place."""
         return x.scatter_add(dim, places, source)
+
+
+def _band(mask: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return where the interval of each column of a common mask begins and ends; None if not all are intervals."""
+    if mask.shape[0] > 1 or mask.shape[1] < _LONG:
+        return None
+    marks = mask[0].to(torch.uint8)
+    count, start = mask[0].sum(0), marks.argmax(0)
+    end = marks.shape[0] - marks.flip(0).argmax(0)
+    return (start, torch.where(count > 0, end, start)) if bool(((end - start == count) | (count == 0)).all()) else None
+
+
+def _latest_within(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Take the maximum over ``x[..., start:end]``; zero where that is empty."""
+    if not bool(start.any()):
+        found = x.cummax(-1).values[..., (end - 1).clamp(min=0)]
+    else:  # two overlapping pieces whose length is a power of two
+        level = (end - start).clamp(min=1).log2().long()
+        tables = [x]
+        for i in range(int(level.max())):
+            ahead = tables[-1][..., 1 << i :]
+            tables.append(torch.maximum(tables[-1], torch.nn.functional.pad(ahead, (0, 1 << i))))
+        table, last = torch.stack(tables), (end - (1 << level)).clamp(min=0)
+        found = torch.maximum(*(table[level, :, :, place].movedim(0, -1) for place in (start, last)))
+    return found * (end > start)
+
+
+def _sum_within(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Add up ``x[..., start:end]``, in numbers that hold all counts exactly."""
+    sums = torch.nn.functional.pad(x.double().cumsum(-1), (1, 0))
+    return (sums[..., end] - sums[..., start]).to(x.dtype)

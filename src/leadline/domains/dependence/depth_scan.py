@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links
+from leadline.domains.dependence.flow import Flow, Links, present
+from leadline.domains.dependence.scan import joined, place_of
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.operations.scans import Recurrence, grid_of, is_grid, recurrence_of
 from leadline.graph.ir import Node
@@ -24,10 +25,7 @@ def scan(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Links
         raise NoRule
     trained = flow.total([links(ref) for layer in recurrence.layers for way in layer for ref in way.weights])
     results = _cell(flow, cost, recurrence, links) if recurrence.single else _layers(flow, cost, recurrence, links)
-    return tuple(
-        None if meta is None or (joined := flow.all_of(result, trained)) is None else joined.expand(meta.shape)
-        for result, meta in zip(results, node.outputs, strict=False)  # without an LSTM, no memory
-    )
+    return tuple(flow.all_of(result, trained) for result in results[: len(node.outputs)])  # or without memory
 
 
 def run(x: Tensor, cost: int, axes: tuple[int, ...]) -> Tensor:
@@ -58,9 +56,10 @@ def _links(x: Tensor) -> Tensor:
 def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Each layer of a grid from the one below; the deepest cell speaks for all that is kept besides the last layer."""
     x, weights = grid_of(node)
-    batch, height, width, _ = flow.shape(x)
+    _, height, width, _ = flow.shape(x)
     read = links(x)
-    below = torch.zeros(batch, height, width, 1) if read is None else flow.algebra.reduce(read, [-1])
+    below = torch.zeros(1, 1, 1, 1) if read is None else flow.algebra.reduce(read, [-1])
+    below = below.expand(-1, height, width, -1)
     trained = flow.total([links(ref) for ref in weights.values()])
     if trained is not None:
         below = flow.algebra.join(below, trained)
@@ -68,10 +67,7 @@ def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Link
     for _ in range(flow.shape(weights["weight_north"])[0]):
         below = run(below, cost, (1, 2))
     out = _links(below)
-    results = (out, *[out.amax()] * (len(node.outputs) - 1))
-    return tuple(
-        found.expand(meta.shape) for found, meta in zip(results, node.outputs, strict=True) if meta is not None
-    )
+    return (out, *[out.amax()] * (len(node.outputs) - 1))
 
 
 def _cell(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -88,30 +84,32 @@ def _cell(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -
 def _layers(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
     """Return outputs, ``[time, batch, units]`` or batch first, and final states ``[layers · ways, batch, units]``."""
     *_, units = flow.shape(recurrence.states[0])
-    shape = flow.shape(recurrence.input)[:-1]
-    steps, batch = shape[::-1] if recurrence.batch_first else shape
+    steps = flow.shape(recurrence.input)[1 if recurrence.batch_first else 0]
     x = links(recurrence.input)
-    below = torch.zeros(steps, batch, 1) if x is None else x.transpose(0, 1) if recurrence.batch_first else x
-    below, finals = _deep(below), list[Tensor]()
+    below = torch.zeros(1, 1, 1) if x is None else x.transpose(0, 1) if recurrence.batch_first else x
+    below, finals = _deep(below.expand(steps, -1, -1)), list[Tensor]()
     projected = recurrence.layers[0][0].projection is not None
     for layer in recurrence.layers:
         read, outs = flow.algebra.reduce(below, [-1]), []
         for way in range(len(layer)):
             states = [links(ref) for ref in recurrence.states]
-            first = _first(flow, cost, [None if s is None else s[len(finals)] for s in states])
+            first = _first(flow, cost, [None if s is None else place_of(s, len(finals)) for s in states])
             ahead = read.flip(0) if way else read
-            ahead = torch.cat([torch.maximum(ahead[:1], first.expand(1, batch, 1)), ahead[1:]])
+            ahead = torch.cat(
+                [torch.maximum(ahead[:1], first), ahead[1:].expand(-1, max(ahead.shape[1], first.shape[0]), -1)]
+            )
             out = run(ahead, cost * (1 + projected), (0,))
             finals.append(out[-1])
-            outs.append((out.flip(0) if way else out).expand(-1, -1, units))
-        below = torch.cat(outs, -1)
-    hidden, out = torch.stack(finals), _links(below)
+            outs.append(out.flip(0) if way else out)
+        below = present(joined(list(outs), -1, units))
+    out = _links(below)
+    hidden = present(joined([end.unsqueeze(0) for end in finals], 0, 1))
     return out.transpose(0, 1) if recurrence.batch_first else out, _links(hidden), _links(hidden - cost * projected)
 
 
 def _first(flow: Flow, cost: int, states: list[Links]) -> Tensor:
     """Depth of the initial states as the first step reads them; an LSTM's memory skips its first product."""
-    found = torch.tensor(-torch.inf)
+    found = torch.full((1, 1), -torch.inf)
     for skipped, state in zip((0, cost), states, strict=False):
         if state is not None:
             found = torch.maximum(found, _deep(flow.algebra.reduce(state, [-1])) - skipped)

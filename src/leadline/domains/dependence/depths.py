@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 
 from leadline.domains.dependence.depth_scan import scan
-from leadline.domains.dependence.flow import Flow, Links
-from leadline.domains.dependence.rules import RULES, Rule, transfers
-from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
+from leadline.domains.dependence.flow import Flow, Links, Rule
+from leadline.domains.dependence.rules import RULES, transfers
+from leadline.domains.engine import Lookup, OnUnknown, Walk, walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind
 
@@ -36,10 +36,16 @@ class Depths(Flow):
         """Add to the depth of whatever depends on an input."""
         return links if links is None or cost == 0 else links + cost * (links > 0)
 
-    def rules(self) -> dict[Kind, Transfer[Links]]:
-        """Return the transfers: those of dependence, with prices, and a recurrence that counts its steps."""
+    def based(self, links: list[Links]) -> tuple[list[Links], int]:
+        """Count from the shallowest element on: layers that are equal but for their depth are computed once."""
+        found = [float(x[x > 0].min()) for x in links if x is not None and bool((x > 0).any())]
+        base = int(min(found, default=1.0)) - 1
+        return [self.raised(x, -base) for x in links], base
+
+    def rules(self) -> dict[Kind, Rule]:
+        """Return the rules: those of dependence, with prices, and a recurrence that counts its steps."""
         priced: dict[Kind, Rule] = {kind: _after(rule) for kind, rule in RULES.items() if kind not in COSTS}
-        return transfers(self, {**RULES, **priced, Kind.SCAN: self._scan})
+        return {**RULES, **priced, Kind.SCAN: self._scan}
 
     def _scan(self, flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return scan(flow, self.costs.get(Kind.SCAN, 0), node, links)
@@ -64,7 +70,7 @@ def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
     """
 
     def leaf(node: Node) -> Links:
-        return torch.ones(()).expand(node.shape) if node.kind is Kind.INPUT else None
+        return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None
 
-    graph = flow.graph
-    return walk(graph, leaf=leaf, transfers=flow.rules(), top=flow.top, on_unknown=on_unknown, live=graph.live())
+    graph, rules = flow.graph, transfers(flow, flow.rules())
+    return walk(graph, leaf=leaf, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live())

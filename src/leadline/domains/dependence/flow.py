@@ -1,22 +1,29 @@
-"""What the rules of dependence work with: a graph, what is known of its values, and an algebra."""
+"""What the rules of dependence work with: a graph, what is known of its values, and an algebra.
+
+Dependences are compact tensors (see `leadline.domains.compact`): a rule gets arguments of size 1 along axes on which
+they do not vary, and returns results that broadcast to the shapes of its outputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from leadline.domains import traits
+from leadline.domains.compact import described, expanded, lifted
 from leadline.domains.dependence.algebra import Algebra
 from leadline.domains.engine import Lookup
-from leadline.domains.values.facts import Facts, evaluate
-from leadline.domains.values.pattern import fills
+from leadline.domains.values.facts import Facts
+from leadline.domains.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 
 Links: TypeAlias = "Tensor | None"
-"""Dependences of a tensor's elements, or None: of none at all."""
+"""Dependences of a tensor's elements, compact; None: of none at all."""
+Rule: TypeAlias = "Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]"
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,20 @@ class Flow:
     graph: Graph
     facts: Mapping[Ref, Facts]
     algebra: Algebra
-    floor: float = -torch.inf
+    floor: float = float("-inf")
 
     def multiplied(self, node: Node, links: Links) -> Links:
         """Return the dependences of a sum of products; that it costs a step matters to depth alone (`depths`)."""
         del node
         return links
+
+    def based(self, links: list[Links]) -> tuple[list[Links], int]:
+        """Return arguments on which the rules have the same effect, and what to add to the results."""
+        return links, 0
+
+    def raised(self, links: Links, base: int) -> Links:
+        """Add to all that depends on anything."""
+        return links if links is None or base == 0 else links + base * (links > 0)
 
     def freed(self, ref: Ref, links: Links) -> Links:
         """Drop the dependences of elements that are known exactly."""
@@ -43,9 +58,7 @@ class Flow:
     def top(self, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         """Let every output element depend on every argument element."""
         total = self.total([links(ref) for ref in node.refs])
-        return tuple(
-            None if meta is None or total is None else total.reshape(()).expand(meta.shape) for meta in node.outputs
-        )
+        return (total,) * len(node.outputs)
 
     def total(self, parts: list[Links]) -> Links:
         """Join all elements of some tensors into one."""
@@ -68,10 +81,29 @@ class Flow:
         """Shape of a value."""
         return self.graph.meta(ref).shape
 
+    def nothing(self, ref: Ref) -> Tensor:
+        """Return dependences of none, for an argument that has no others."""
+        return torch.zeros((1,) * len(self.shape(ref)))
 
-def shaped(node: Node, links: Links) -> tuple[Links, ...]:
-    """Expand the same dependences to every output."""
-    return tuple(None if links is None or meta is None else links.expand(meta.shape) for meta in node.outputs)
+    def known(self, node: Node) -> Hashable:
+        """Identify what the rules may read of facts: those of arguments and results, equal ones being one object."""
+        results = (self.facts.get(Ref(node.index, i)) for i in range(len(node.outputs)))
+        return tuple(id(self.facts[ref]) for ref in node.sources), tuple(map(id, results))
+
+
+def applied(flow: Flow, rule: Rule, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Apply a rule; results have all their axes, and elements that are known exactly depend on nothing."""
+    if all(links(ref) is None for ref in node.refs):
+        return (None,) * len(node.outputs)
+    return tuple(
+        None if found is None or meta is None else flow.freed(Ref(node.index, i), lifted(found, len(meta.shape)))
+        for i, (found, meta) in enumerate(zip(rule(flow, node, links), node.outputs, strict=True))
+    )
+
+
+def everywhere(node: Node, links: Links) -> tuple[Links, ...]:
+    """Give every output the same dependences."""
+    return (links,) * len(node.outputs)
 
 
 def present(links: Links) -> Tensor:
@@ -80,7 +112,12 @@ def present(links: Links) -> Tensor:
     return links
 
 
-def carried(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) -> tuple[Links, ...]:
+def in_full(flow: Flow, node: Node, ref: Ref, links: Tensor, *axes: int) -> Tensor:
+    """Lay an argument's dependences out along some axes (default: all)."""
+    return expanded(links, flow.shape(ref), described(node), axes or None)
+
+
+def moved(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) -> tuple[Links, ...]:
     """Carry out an operation that only moves elements of `data`, whose other arguments are constants."""
 
     def value(ref: Ref) -> Tensor:
@@ -89,6 +126,6 @@ def carried(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) 
             assert known is not None
             return known
         found = links(ref)
-        return torch.zeros(()).expand(flow.shape(ref)) if found is None else found
+        return flow.nothing(ref) if found is None else found
 
-    return evaluate(node, value, **fills(node))
+    return carried(node, value, flow.shape, **traits.fills(node))

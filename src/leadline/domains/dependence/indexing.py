@@ -5,39 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links, carried, shaped
+from leadline.domains import traits
+from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved
 from leadline.domains.engine import Lookup, NoRule
-from leadline.domains.values.pattern import data_refs
 from leadline.graph.ir import Node, Ref
 
 
 def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the indices, and on the elements that they may choose: one where they are constants, else any."""
-    packet, named = node.op.split(".")[1], node.bound()
+    named = node.bound()
     if _constant_places(flow, node):
-        return carried(flow, node, links, data_refs(node) or frozenset())
-    if packet == "embedding":
-        table = links(named["weight"])
-        chosen = None if table is None else flow.algebra.reduce(table, [0]).squeeze(0).expand(node.shape)
-        places = links(named["indices"])
-        return shaped(node, flow.all_of(chosen, None if places is None else places.unsqueeze(-1).expand(node.shape)))
-    if packet in ("index", "_unsafe_index"):
-        return shaped(node, _indexed(flow, node, links))
+        return moved(flow, node, links, traits.data_refs(node) or frozenset())
+    if traits.embeds(node):
+        table, places = links(named["weight"]), links(named["indices"])
+        chosen = None if table is None else flow.algebra.reduce(table, [0]).squeeze(0)
+        return everywhere(node, flow.all_of(chosen, None if places is None else places.unsqueeze(-1)))
+    if traits.indexes(node):
+        return everywhere(node, _indexed(flow, node, links))
     dim, places = named["dim"], links(named["index"])
     data = links(named["self"])
     chosen = None if data is None else flow.algebra.reduce(data, [dim])
-    if packet == "index_select":
+    if traits.selects(node):
         if places is not None:
             places = places.reshape([-1 if d == dim % len(node.shape) else 1 for d in range(len(node.shape))])
-        return shaped(node, flow.all_of(chosen, places))
+        return everywhere(node, flow.all_of(chosen, places))
     if chosen is not None:
         for d, size in enumerate(node.shape):
-            chosen = chosen if d == dim % len(node.shape) else chosen.narrow(d, 0, size)
-    return shaped(node, flow.all_of(chosen, places))
+            chosen = chosen if d == dim % len(node.shape) or chosen.shape[d] == 1 else chosen.narrow(d, 0, size)
+    return everywhere(node, flow.all_of(chosen, places))
 
 
 def _constant_places(flow: Flow, node: Node) -> bool:
-    data = data_refs(node)
+    data = traits.data_refs(node)
     return data is not None and all(flow.facts[ref].constant for ref in node.refs if ref not in data)
 
 
@@ -50,11 +49,12 @@ def _indexed(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
     places: list[Tensor | None] = []
     for d, ref in enumerate(indices):
         zeros = None if ref is None else torch.zeros(flow.shape(ref), dtype=torch.int64)
-        places.append(zeros if ref is None or d in unknown else flow.facts[ref].value)
+        places.append(zeros if ref is None or d in unknown else _value(flow, ref))
     data = links(source)
     chosen = None
     if data is not None:
-        anywhere = flow.algebra.reduce(data, unknown).expand(data.shape)
+        known = [d for d, ref in enumerate(indices) if ref is not None and d not in unknown]
+        anywhere = flow.algebra.reduce(in_full(flow, node, source, data, *known) if known else data, unknown)
         chosen = torch.ops.aten.index.Tensor(anywhere, places)
     return flow.all_of(chosen, *(_placed(flow, node, links(ref)) for ref in indices if ref is not None))
 
@@ -74,22 +74,22 @@ def _placed(flow: Flow, node: Node, places: Links) -> Links:
 
 def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on what was there, what is written and where; with constant places, each element on its own writer."""
-    packet, named = node.op.split(".")[1], node.bound()
-    if packet == "one_hot":
+    named = node.bound()
+    if traits.one_hot(node):
         places = links(named["self"])
-        return shaped(node, None if places is None else places.unsqueeze(-1))
+        return everywhere(node, None if places is None else places.unsqueeze(-1))
     if _constant_places(flow, node):
-        return carried(flow, node, links, data_refs(node) or frozenset())
+        return moved(flow, node, links, traits.data_refs(node) or frozenset())
     dim, index = named.get("dim"), named.get("index")
     written = named.get("src", named.get("source"))
     if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:
-        return shaped(node, _combined(flow, node, links, dim, index, written))
+        return everywhere(node, _combined(flow, node, links, dim, index, written))
     rest = [links(ref) for ref in node.refs if ref != named["self"]]
     if named.get("accumulate") and all(ref is None or flow.facts[ref].constant for ref in named["indices"]):
-        return shaped(node, _accumulated(flow, node, links))
+        return everywhere(node, _accumulated(flow, node, links))
     if dim is None:
-        return shaped(node, flow.all_of(links(named["self"]), flow.total(rest)))
-    return shaped(node, flow.all_of(links(named["self"]), *(_anywhere(flow, node, part, dim) for part in rest)))
+        return everywhere(node, flow.all_of(links(named["self"]), flow.total(rest)))
+    return everywhere(node, flow.all_of(links(named["self"]), *(_anywhere(flow, node, part, dim) for part in rest)))
 
 
 def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref, written: Ref) -> Links:
@@ -98,6 +98,9 @@ def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref
     assert places is not None
     if source is None:
         return target
+    places = places.expand(flow.shape(index))
+    source = in_full(flow, node, written, source)
+    target = None if target is None else target.expand(node.shape)
     if places.ndim < source.ndim:  # index_add: one index for each slice
         places = places.reshape([-1 if d == dim % source.ndim else 1 for d in range(source.ndim)]).expand(source.shape)
     source = source[tuple(slice(size) for size in places.shape)]
@@ -111,11 +114,11 @@ def _accumulated(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
     target, source = links(named["self"]), links(named["values"])
     if source is None:
         return target
-    indices = [None if ref is None else flow.facts[ref].value for ref in named["indices"]]
+    indices = [None if ref is None else _value(flow, ref) for ref in named["indices"]]
     numbers = torch.arange(node.meta.numel).reshape(node.shape)
     places = torch.ops.aten.index.Tensor(numbers, indices)  # where each value goes, in the flattened result
-    target = torch.zeros(node.shape) if target is None else target
-    source = source.expand(places.shape).flatten()
+    target = torch.zeros(node.shape) if target is None else target.expand(node.shape)
+    source = in_full(flow, node, named["values"], source).expand(places.shape).flatten()
     return flow.algebra.scatter(target.flatten(), 0, places.flatten(), source).reshape(node.shape)
 
 
@@ -130,3 +133,10 @@ def _anywhere(flow: Flow, node: Node, links: Links, dim: int) -> Links:
 
 def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
     return all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
+
+
+def _value(flow: Flow, ref: Ref) -> Tensor:
+    """Return the values of a constant, laid out in full."""
+    value = flow.facts[ref].value
+    assert value is not None
+    return value.expand(flow.shape(ref))

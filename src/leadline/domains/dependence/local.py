@@ -2,144 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import prod
-
 import torch
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links, carried, present, shaped
+from leadline.domains import traits
+from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.values.pattern import unmasked
 from leadline.graph.ir import Node, Ref
+from leadline.graph.table import Move
 
 
 def pointwise(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Each element depends on the elements at its place; a known condition chooses its branch."""
-    packet = node.op.split(".")[1]
-    if packet in ("where", "masked_fill"):
-        condition, a, b = node.args if packet == "where" else (node.args[1], node.args[2], node.args[0])
-        facts = flow.facts[condition]
-        if facts.value is not None:
-            yes, sure = facts.value.bool(), facts.where_known(flow.shape(condition))
-            chosen = [
-                None if part is None else part.expand(node.shape) * ~(sure & barred)
-                for part, barred in ((_links(a, links), ~yes), (_links(b, links), yes))
-            ]
-            return shaped(node, flow.all_of(links(condition), *chosen))
-    if packet in ("fill", "copy"):
-        return shaped(node, links(node.refs[-1]) if len(node.refs) > 1 else None)
-    if packet == "prelu":
-        weight = links(node.refs[1])
-        return shaped(node, flow.all_of(links(node.refs[0]), flow.total([weight])))
-    return shaped(node, flow.all_of(*(links(ref) for ref in node.refs)))
+    choice = traits.chooses(node)
+    if choice is not None and flow.facts[choice[0]].value is not None:
+        return everywhere(node, _chosen(flow, *choice, links=links))
+    if traits.overwrites(node):
+        return everywhere(node, links(node.refs[-1]) if len(node.refs) > 1 else None)
+    if traits.per_channel(node):
+        return everywhere(node, flow.all_of(links(node.refs[0]), flow.total([links(node.refs[1])])))
+    return everywhere(node, flow.all_of(*(links(ref) for ref in node.refs)))
 
 
-def _links(argument: object, links: Lookup[Links]) -> Links:
-    return links(argument) if isinstance(argument, Ref) else None
+def _chosen(flow: Flow, condition: Ref, a: object, b: object, *, links: Lookup[Links]) -> Links:
+    facts = flow.facts[condition]
+    assert facts.value is not None
+    yes, sure = facts.value.bool(), facts.where_known()
+    parts = (
+        None if not isinstance(branch, Ref) or (found := links(branch)) is None else found * ~(sure & barred)
+        for branch, barred in ((a, ~yes), (b, yes))
+    )
+    return flow.all_of(links(condition), *parts)
 
 
 def creation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on numbers that were read from tensors, not on a tensor that gives only its shape."""
     like = node.bound().get("self")
-    return shaped(node, flow.total([links(ref) for ref in node.refs if ref != like]))
+    return everywhere(node, flow.total([links(ref) for ref in node.refs if ref != like]))
 
 
 def noise(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the noise's parameters, not on a tensor that gives only its shape."""
-    if node.op.split(".")[1].endswith("_like") or node.op.split(".")[1].startswith("rand"):
-        return (None,) * len(node.outputs)
+    if traits.shape_only(node):
+        return everywhere(node, None)
     joined = flow.all_of(*(links(ref) for ref in node.refs))
-    return tuple(
-        None if joined is None or meta is None or meta.dtype is torch.bool else joined.expand(meta.shape)
-        for meta in node.outputs
-    )
+    return tuple(None if meta is None or meta.dtype is torch.bool else joined for meta in node.outputs)
 
 
 def view(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Carry out the view on the dependences; what it pads with depends on nothing."""
-    packet = node.op.split(".")[1]
-    if packet == "view_as_complex":
-        return shaped(node, flow.algebra.reduce(present(links(node.refs[0])), [-1]).squeeze(-1))
-    if packet == "view_as_real":
-        return shaped(node, present(links(node.refs[0])).unsqueeze(-1))
-    if node.op == "aten.view.dtype":  # the same bytes read as another type
+    move = node.operation.move
+    if move is Move.PAIRS_TO_COMPLEX:
+        return (flow.algebra.reduce(present(links(node.refs[0])), [-1]).squeeze(-1),)
+    if move is Move.COMPLEX_TO_PAIRS:
+        return (present(links(node.refs[0])).unsqueeze(-1),)
+    if move is Move.RETYPE:
         if flow.shape(node.refs[0]) != node.shape:
             raise NoRule
-        return shaped(node, links(node.refs[0]))
-    return carried(flow, node, links, frozenset(node.refs))
+        return (links(node.refs[0]),)
+    return moved(flow, node, links, frozenset(node.refs))
 
 
 def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element along the axes; a maximum does not depend on what is minus infinity."""
     x = present(links(node.refs[0]))
-    dims = _dims(node.bound().get("dim"), x.ndim)
-    if node.op.split(".")[1] in ("amax", "max", "logsumexp") and len(dims) == 1:
+    dims = axes_of(node.bound().get("dim"), x.ndim)
+    if traits.ignores_minus_infinity(node) and len(dims) == 1:
         shown = unmasked(flow.facts[node.refs[0]], dims[0], flow.floor)
         x = x if shown is None else x * shown
     reduced = flow.algebra.reduce(x, dims)
-    return tuple(None if meta is None else reduced.reshape(meta.shape) for meta in node.outputs)
+    gone = reduced.squeeze([dim % x.ndim for dim in dims]) if x.ndim else reduced
+    return tuple(None if meta is None else reduced if len(meta.shape) == x.ndim else gone for meta in node.outputs)
 
 
-def _dims(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+def axes_of(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that an argument `dim` means: all, if it is missing or empty."""
     if dim is None or dim == ():
         return tuple(range(ndim))
-    return (dim,) if isinstance(dim, int) else dim
+    return tuple(d % ndim if ndim else d for d in ((dim,) if isinstance(dim, int) else dim)) if ndim else ()
 
 
 def cumulative(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element so far."""
-    return shaped(node, flow.algebra.cumulate(present(links(node.refs[0])), node.bound()["dim"]))
+    x = present(links(node.refs[0]))
+    return everywhere(node, flow.algebra.cumulate(x, node.bound()["dim"]) if x.ndim else x)
 
 
 def mixing(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element along the axes, whatever their new length."""
     x = present(links(node.refs[0]))
-    return shaped(node, flow.algebra.reduce(x, _dims(node.bound().get("dim", -1), x.ndim)))
+    return everywhere(node, flow.algebra.reduce(x, axes_of(node.bound().get("dim", -1), x.ndim)))
 
 
 def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every logit of the row that is not masked."""
     x, dim = present(links(node.refs[0])), node.args[1]
     shown = unmasked(flow.facts[node.refs[0]], dim, flow.floor)
-    total = flow.algebra.reduce(x if shown is None else x * shown, [dim])
-    return shaped(node, flow.all_of(total, x) if "log" in node.op else total)
+    total = flow.algebra.reduce(x if shown is None else x * shown, axes_of(dim, x.ndim))
+    return everywhere(node, flow.all_of(total, x) if traits.logarithm(node) else total)
 
 
 def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the group that shares statistics; further outputs are such statistics."""
-    named = node.bound()
     x = links(node.refs[0])
-    groups = _statistics(flow, node, named)
-    mixed = None if x is None else groups(x)
-    channelwise = "layer_norm" not in node.op and "rms_norm" not in node.op and "weight_norm" not in node.op
+    mixed = None if x is None else _statistics(flow, node, x)
+    by_channel = traits.statistics(node) in ("batch_norm", "group_norm")
     extra = []
     for ref in node.refs[1:]:
         part = links(ref)
         if part is not None:
-            extra.append(part.reshape(-1, *(1,) * (len(node.shape) - 2)) if channelwise and part.ndim == 1 else part)
-    out = flow.all_of(None if mixed is None else mixed.expand(node.shape), *extra)
+            extra.append(part.reshape(-1, *(1,) * (len(node.shape) - 2)) if by_channel and part.ndim == 1 else part)
     total = flow.total([links(ref) for ref in node.refs])
-    rest = (None if m is None or total is None else total.expand(m.shape) for m in node.outputs[1:])
-    return (None if out is None else out.expand(node.shape), *rest)
+    return (flow.all_of(mixed, *extra), *(total,) * (len(node.outputs) - 1))
 
 
-def _statistics(flow: Flow, node: Node, named: Mapping[str, object]) -> Callable[[Tensor], Tensor]:
-    reduce, packet = flow.algebra.reduce, node.op.split(".")[1]
-    if "batch_norm" in packet:
-        training = named.get("training", named.get("train", "no_training" not in packet))
-        return lambda x: reduce(x, [d for d in range(x.ndim) if d != 1]) if training else x
-    if "group_norm" in packet:
+def _statistics(flow: Flow, node: Node, x: Tensor) -> Tensor:
+    """Join what shares statistics."""
+    reduce, named, shares = flow.algebra.reduce, node.bound(), traits.statistics(node)
+    if shares == "batch_norm":
+        return reduce(x, [d for d in range(x.ndim) if d != 1]) if traits.of_the_batch(node) else x
+    if shares == "weight_norm":
+        return reduce(x, [d for d in range(x.ndim) if d != named["dim"] % x.ndim])
+    if shares == "group_norm":
+        pooled, channels = reduce(x, range(2, x.ndim)), flow.shape(node.refs[0])[1]
+        if pooled.shape[1] == 1:
+            return pooled
         groups = named.get("num_groups", named.get("group"))
-        assert isinstance(groups, int)
-        n = node.shape[0]
-        return lambda x: (
-            reduce(x.reshape(n, groups, -1), [2]).expand(n, groups, prod(node.shape) // n // groups).reshape(node.shape)
-        )
-    if "weight_norm" in packet:
-        kept = named["dim"]
-        assert isinstance(kept, int)
-        return lambda x: reduce(x, [d for d in range(x.ndim) if d != kept % x.ndim])
-    shape = named["normalized_shape"]
-    assert isinstance(shape, tuple)
-    return lambda x: reduce(x, range(x.ndim - len(shape), x.ndim))
+        split = torch.unflatten(pooled, 1, (groups, channels // groups))
+        return reduce(split, [2]).expand_as(split).flatten(1, 2)
+    return reduce(x, range(x.ndim - len(named["normalized_shape"]), x.ndim))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from leadline.domains.compact import shrunk
 from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
@@ -23,7 +24,7 @@ _EXACT = 1 << 24  # float32 holds integers up to here
 
 @dataclass(frozen=True)
 class Latest:
-    """What one walk found: for each element of the output the latest rank that it may depend on, -1 for none."""
+    """What one walk found: for each element of the output the latest rank that it may depend on, -1 for none; compact."""
 
     ranks: Int[Tensor, "..."]
     links: Mapping[Ref, Links]
@@ -59,7 +60,7 @@ class Search:
         def leaf(node: Node) -> Links:
             if node.kind is not Kind.INPUT or node.name not in ranks:
                 return None
-            return (ranks[node.name] + 1).to(torch.float32)
+            return (shrunk(ranks[node.name]) + 1).to(torch.float32)
 
         graph, name = self.asked.graph, self.asked.output
         found = walk(
@@ -71,5 +72,5 @@ class Search:
             live=graph.live(name),
         )
         links = found.values[graph.outputs[name]]
-        known = torch.zeros(()).expand(self.asked.output_shape) if links is None else links
+        known = torch.zeros((1,) * len(self.asked.output_shape)) if links is None else links
         return Latest(known.to(torch.int64) - 1, found.values, found.coverage)

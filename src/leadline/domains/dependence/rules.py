@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Hashable, Mapping
 
+from leadline.domains.compact import Pool, shrunk
 from leadline.domains.dependence import local
-from leadline.domains.dependence.flow import Flow, Links
+from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
 from leadline.domains.dependence.linear import attention, contraction
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.windows import convolution, window
 from leadline.domains.engine import Lookup, Transfer
-from leadline.graph.ir import Node, Ref
+from leadline.graph.ir import Node
 from leadline.graph.table import Kind
-
-Rule: TypeAlias = Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]
 
 RULES: dict[Kind, Rule] = {
     Kind.CREATION: local.creation,
@@ -38,15 +36,22 @@ RULES: dict[Kind, Rule] = {
 
 
 def transfers(flow: Flow, rules: Mapping[Kind, Rule] = RULES) -> dict[Kind, Transfer[Links]]:
-    """Bind the rules to a walk; outputs that are known exactly depend on nothing."""
-    return {kind: _bound(flow, rule) for kind, rule in rules.items()}
+    """Bind the rules to a walk in which each distinct transfer is computed once."""
+    pool, found = Pool(), dict[Hashable, tuple[Links, ...]]()
 
+    def small(links: Links) -> Links:
+        return None if links is None else pool.one(shrunk(links))
 
-def _bound(flow: Flow, rule: Rule) -> Transfer[Links]:
-    def transfer(node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-        if all(links(ref) is None for ref in node.refs):
-            return (None,) * len(node.outputs)
-        results = rule(flow, node, links)
-        return tuple(flow.freed(Ref(node.index, i), result) for i, result in enumerate(results))
+    def bound(rule: Rule) -> Transfer[Links]:
+        def transfer(node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+            based, base = flow.based([links(ref) for ref in node.sources])
+            arguments = dict(zip(node.sources, map(small, based), strict=True))
+            shapes = tuple(flow.shape(ref) for ref in node.sources)
+            key = node.skeleton, shapes, tuple(map(id, arguments.values())), flow.known(node)
+            if key not in found:
+                found[key] = tuple(map(small, applied(flow, rule, node, arguments.__getitem__)))
+            return tuple(flow.raised(result, base) for result in found[key])
 
-    return transfer
+        return transfer
+
+    return {kind: bound(rule) for kind, rule in rules.items()}

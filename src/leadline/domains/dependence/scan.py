@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links
+from leadline.domains.compact import lifted
+from leadline.domains.dependence.flow import Flow, Links, present
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.operations.scans import Recurrence, is_grid, recurrence_of
 from leadline.graph.ir import Node
@@ -20,10 +22,7 @@ def scan(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     data = {recurrence.input, *recurrence.states}
     weights = flow.total([links(ref) for ref in node.refs if ref not in data])
     results = _cell(flow, node, recurrence, links) if recurrence.single else _layers(flow, node, recurrence, links)
-    return tuple(
-        None if (joined := flow.all_of(result, weights)) is None or meta is None else joined.expand(meta.shape)
-        for result, meta in zip(results, node.outputs, strict=True)
-    )
+    return tuple(flow.all_of(result, weights) for result in results)
 
 
 def _grid(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -34,12 +33,7 @@ def _grid(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         x = flow.algebra.cumulate(flow.algebra.cumulate(flow.algebra.reduce(x, [-1]), 1), 2)
     out = flow.all_of(x, weights)
     assert out is not None
-    whole = flow.total([out])
-    assert whole is not None
-    results = (out, *[whole] * (len(node.outputs) - 1))
-    return tuple(
-        found.expand(meta.shape) for found, meta in zip(results, node.outputs, strict=True) if meta is not None
-    )
+    return (out, *[flow.total([out])] * (len(node.outputs) - 1))
 
 
 def _cell(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -52,26 +46,32 @@ def _cell(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) 
 def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
     """Return outputs ``[time, batch, units]`` and final states ``[layers · directions, batch, units]``."""
     below = links(recurrence.input)
-    if below is not None and recurrence.batch_first:
-        below = below.transpose(0, 1)
-    steps = flow.shape(recurrence.input)[1 if recurrence.batch_first else 0]
+    if below is not None:
+        below = below.transpose(0, 1) if recurrence.batch_first else below
+        time = 1 if recurrence.batch_first else 0
+        below = below.expand(flow.shape(recurrence.input)[time], -1, -1)
     projected = recurrence.layers[0][0].projection is not None
     finals: list[tuple[Links, ...]] = []
     for layer in recurrence.layers:
         outs = []
         for way in range(len(layer)):
-            states = [None if (s := links(ref)) is None else s[len(finals)] for ref in recurrence.states]
+            states = [None if (s := links(ref)) is None else place_of(s, len(finals)) for ref in recurrence.states]
+            steps = flow.shape(recurrence.input)[1 if recurrence.batch_first else 0]
             out, memory = _direction(flow, below, states, steps, backwards=way == 1, projected=projected)
-            outs.append(None if out is None else out.expand(steps, out.shape[1], flow.shape(recurrence.states[0])[-1]))
+            outs.append(out)
             finals.append((None if out is None else out[0 if way else -1], memory))
-        below = _joined(outs, -1)
+        below = joined(outs, -1, flow.shape(recurrence.states[0])[-1])
     out = below.transpose(0, 1) if below is not None and recurrence.batch_first else below
-    ends = []
-    for i, meta in enumerate(node.outputs[1:]):
-        assert meta is not None
-        # the condition asks f[i] itself, which mypy does not carry to its second use
-        ends.append(_joined([None if f[i] is None else f[i].expand(meta.shape[1:]).unsqueeze(0) for f in finals], 0))  # type: ignore[union-attr]
+    ends = [
+        joined([None if f[i] is None else f[i].unsqueeze(0) for f in finals], 0, 1)
+        for i in range(len(node.outputs) - 1)
+    ]
     return (out, *ends)
+
+
+def place_of(x: Tensor, place: int) -> Tensor:
+    """Return one slice of a compact tensor along its first axis."""
+    return x[0 if len(x) == 1 else place]
 
 
 def _direction(
@@ -89,24 +89,32 @@ def _direction(
         run = flow.algebra.cumulate(seen.flip(0) if backwards else seen, 0)
     hidden = None if states[0] is None else reduce(states[0], [-1])
     own = states[1] if len(states) > 1 else None
-    mixed = None if own is None else reduce(own, [-1])
-    later = flow.all_of(run, hidden, mixed)
+    later = flow.all_of(run, hidden, None if own is None else reduce(own, [-1]))
     if later is None:
         return None, None
-    later = later if later.ndim == 3 else later.unsqueeze(0).expand(steps, -1, -1)
+    later = lifted(later, 3)
+    later = later.expand(steps, -1, -1)
     memory = later[-1]
     if own is not None:
-        first = flow.all_of(None if run is None else run[:1], hidden, own)
-        assert first is not None
-        first = first if first.ndim == 3 else first.unsqueeze(0)
+        first = lifted(present(flow.all_of(None if run is None else run[:1], hidden, own)), 3)
         memory = first[0] if steps == 1 else memory
         if not projected:
-            later = torch.cat([first, later[1:].expand(-1, -1, first.shape[-1])])
+            sizes = [max(pair) for pair in zip(first.shape, later.shape, strict=True)][1:]
+            later = torch.cat([first.expand(1, *sizes), later[1:].expand(-1, *sizes)])
     return (later.flip(0) if backwards else later), memory
 
 
-def _joined(parts: list[Links], dim: int) -> Links:
+def joined(parts: list[Links], dim: int, size: int) -> Links:
+    """Put compact tensors side by side along an axis on which each takes `size` places; None stands for zeros."""
     found = [part for part in parts if part is not None]
     if not found:
         return None
-    return torch.cat([torch.zeros_like(found[0]) if part is None else part for part in parts], dim)
+    first = found[0]
+    if len(parts) == 1 or (
+        len(found) == len(parts) and all(part.shape == first.shape and torch.equal(part, first) for part in found)
+    ):
+        return first if len(parts) == 1 or first.shape[dim] == 1 else torch.cat(found, dim)
+    ndim = first.ndim
+    sizes = [max(part.shape[axis] for part in found) for axis in range(ndim)]
+    sizes[dim] = size
+    return torch.cat([torch.zeros(sizes) if part is None else part.expand(sizes) for part in parts], dim)

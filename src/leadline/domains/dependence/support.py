@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links
-from leadline.domains.dependence.rules import RULES, Rule, transfers
-from leadline.domains.engine import Lookup, NoRule, OnUnknown, Transfer, unknown
+from leadline.domains.compact import Pool, described, reserve, shrunk
+from leadline.domains.dependence.alignment import leaf_shapes
+from leadline.domains.dependence.flow import Flow, Rule, applied
+from leadline.domains.dependence.rules import RULES
+from leadline.domains.engine import NoRule, OnUnknown, unknown
 from leadline.domains.values.facts import Facts
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import LEAVES, Kind
@@ -29,9 +31,9 @@ def support(
     """
     graph = flow.graph
     marked, coverage = behind(flow, {graph.outputs[output]: chosen}, on_unknown=on_unknown)
+    none = torch.zeros((), dtype=torch.bool)
     inputs = {
-        name: marked.get(Ref(index), torch.zeros(graph.nodes[index].shape, dtype=torch.bool))
-        for name, index in graph.inputs.items()
+        name: marked.get(Ref(index), none).expand(graph.nodes[index].shape) for name, index in graph.inputs.items()
     }
     return inputs, coverage
 
@@ -45,30 +47,49 @@ def behind(
 ) -> tuple[dict[Ref, Bool[Tensor, "..."]], Coverage]:
     """Mark every element, of every value, that the chosen elements may depend on; values without any are left out.
 
-    `flow` works over the algebra `Links`. Each operation's rule is linear in its arguments' links, so its transpose
-    carries a mask backwards; the cost is about one pass forwards and one back, whatever the number of inputs.
+    `flow` works over the algebra `Paths`. Each operation's rule is linear in its arguments' links, so its transpose
+    carries a compact mask backwards; the cost is about one pass forwards and one back, whatever the number of inputs.
     """
-    graph, bound, varying = flow.graph, transfers(flow, rules), _varying(flow.graph, flow.facts)
-    marked = dict(chosen)
+    back = _Backward(flow, _varying(flow.graph, flow.facts))
+    marked = {ref: back.pool.one(shrunk(mask)) for ref, mask in chosen.items()}
     gaps: list[Gap] = []
     visited = 0
-    for node in reversed(graph.nodes):
-        if node.kind in LEAVES:
-            continue
+    for node in reversed(flow.graph.nodes):
         marks = [marked.get(Ref(node.index, i)) for i in range(len(node.outputs))]
-        if all(mark is None for mark in marks):
+        if node.kind in LEAVES or all(mark is None for mark in marks):
             continue
         visited += 1
         try:
-            back = transposed(flow, bound.get(node.kind), node, marks, varying)
+            found = back.once(rules.get(node.kind), node, marks)
         except NoRule:
             if on_unknown == "raise":
                 raise unknown(node) from None
             gaps.append(Gap(node.op, node.place))
-            back = transposed(flow, flow.top, node, marks, varying)
-        for ref, mask in back.items():
-            marked[ref] = mask | marked[ref] if ref in marked else mask
+            found = back.once(Flow.top, node, marks)
+        for ref, mask in found.items():
+            marked[ref] = back.pool.one(shrunk(mask | marked[ref])) if ref in marked else mask
     return marked, Coverage(visited, tuple(gaps))
+
+
+class _Backward:
+    """Transposed rules, each distinct one computed once."""
+
+    def __init__(self, flow: Flow, varying: frozenset[Ref]) -> None:
+        self.flow, self.varying, self.pool = flow, varying, Pool()
+        self._found: dict[Hashable, tuple[Tensor | None, ...]] = {}
+
+    def once(self, rule: Rule | None, node: Node, marks: list[Tensor | None]) -> dict[Ref, Tensor]:
+        """Carry masks, which came out of the pool, back to a node's arguments."""
+        shapes = tuple(self.flow.shape(ref) for ref in node.sources)
+        moving = tuple(ref in self.varying for ref in node.sources)
+        key = rule, node.skeleton, shapes, moving, tuple(map(id, marks)), self.flow.known(node)
+        if key not in self._found:
+            masks = transposed(self.flow, rule, node, marks, self.varying)
+            self._found[key] = tuple(
+                None if ref not in masks else self.pool.one(shrunk(masks[ref])) for ref in node.sources
+            )
+        pairs = zip(node.sources, self._found[key], strict=True)
+        return {ref: mask for ref, mask in pairs if mask is not None}
 
 
 def _varying(graph: Graph, facts: Mapping[Ref, Facts]) -> frozenset[Ref]:
@@ -85,16 +106,21 @@ def _varying(graph: Graph, facts: Mapping[Ref, Facts]) -> frozenset[Ref]:
 
 
 def transposed(
-    flow: Flow, rule: Transfer[Links] | None, node: Node, marks: list[Tensor | None], varying: frozenset[Ref]
+    flow: Flow, rule: Rule | None, node: Node, marks: list[Tensor | None], varying: frozenset[Ref]
 ) -> dict[Ref, Tensor]:
-    """Carry masks of a node's outputs back to its arguments."""
+    """Carry compact masks of a node's outputs back to its arguments."""
     if rule is None:
         raise NoRule
-    refs = [ref for ref in dict.fromkeys(node.refs) if ref in varying]
+    refs = [ref for ref in node.sources if ref in varying]
+    if rule is Flow.top:
+        shapes = {ref: (1,) * len(flow.shape(ref)) for ref in refs}
+    else:
+        shapes = leaf_shapes(flow, node, marks, refs)
+    for shape in shapes.values():
+        reserve(shape, 4, described(node))
     with torch.enable_grad():
-        links = {ref: torch.zeros(flow.shape(ref), requires_grad=True) for ref in refs}
-        lookup: Lookup[Links] = links.get
-        outs = rule(node, lookup)
+        links = {ref: torch.zeros(shapes[ref], requires_grad=True) for ref in refs}
+        outs = applied(flow, rule, node, links.get)
         pairs = [
             (out, mark) for out, mark in zip(outs, marks, strict=True)
             if out is not None and mark is not None and out.requires_grad
@@ -104,7 +130,13 @@ def transposed(
     grads = torch.autograd.grad(
         [out for out, _ in pairs],
         list(links.values()),
-        [mark.to(out.dtype).expand(out.shape) for out, mark in pairs],
+        [_fitted(mark, out.shape).to(out.dtype) for out, mark in pairs],
         allow_unused=True,
     )
     return {ref: grad > 0 for ref, grad in zip(refs, grads, strict=True) if grad is not None and bool((grad > 0).any())}
+
+
+def _fitted(mark: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Give a mask the sizes of compact dependences: where these do not vary, any mark will do."""
+    gone = [axis for axis, (size, full) in enumerate(zip(mark.shape, shape, strict=True)) if size > full]
+    return (mark.any(dim=gone, keepdim=True) if gone else mark).expand(shape)

@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
-from leadline.domains.dependence.algebra import Links as Paths
-from leadline.domains.dependence.algebra import Ranks
-from leadline.domains.dependence.flow import Flow, Links, shaped
+from leadline.domains.dependence.algebra import Paths, Ranks
+from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import RULES, transfers
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.support import behind
-from leadline.domains.engine import Lookup as LinksOf
-from leadline.domains.engine import OnUnknown, walk
-from leadline.domains.operations.attentions import attention_of
-from leadline.domains.operations.elements import Elements, Lookup, compact
+from leadline.domains.engine import Lookup, OnUnknown, walk
+from leadline.domains.operations.attentions import attention_of, by_query_heads
+from leadline.domains.operations.elements import Elements, ElementsOf
 from leadline.domains.values.facts import UNKNOWN, Facts
 from leadline.graph import Graph, Kind, Node, Ref
 
@@ -33,10 +30,10 @@ class Units(Flow):
     def multiplied(self, node: Node, links: Links) -> Links:
         """Make units of all elements of a sum of products."""
         del node
-        return links if links is None or not bool((links > 0).any()) else torch.ones(()).expand(links.shape)
+        return links if links is None or not bool((links > 0).any()) else torch.ones((1,) * links.ndim)
 
 
-def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnknown = "raise") -> Lookup:
+def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnknown = "raise") -> ElementsOf:
     """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output.
 
     Raises
@@ -45,17 +42,28 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
         If a node has no rule and `on_unknown` is ``"raise"``.
     """
     units = _units(graph, facts, on_unknown)
-    ends = {ref: torch.ones(graph.meta(ref).shape, dtype=torch.bool) for ref in graph.outputs.values()}
+    ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
     places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
     used, _ = behind(Flow(graph, places, Paths()), ends, on_unknown=on_unknown, rules={**RULES, Kind.ATTENTION: _read})
-    return lambda ref: _elements(graph.meta(ref).shape, facts[ref].nonzero(), units[ref], used.get(ref))
+
+    def elements(ref: Ref) -> Elements:
+        one = (1,) * len(graph.meta(ref).shape)
+        alive, unit = facts[ref].nonzero(), units[ref]
+        mask = used.get(ref, torch.zeros(one, dtype=torch.bool))
+        return Elements(
+            alive=torch.ones(one, dtype=torch.bool) if alive is None else alive,
+            unit=torch.zeros(one, dtype=torch.bool) if unit is None else unit > 0,
+            used=None if bool(mask.all()) else mask,
+        )
+
+    return elements
 
 
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:
     def leaf(node: Node) -> Links:
-        return torch.ones(()).expand(node.shape) if node.kind is Kind.INPUT else None
+        return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None
 
-    def recurrence(flow: Flow, node: Node, links: LinksOf[Links]) -> tuple[Links, ...]:
+    def recurrence(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return tuple(flow.multiplied(node, result) for result in scan(flow, node, links))
 
     flow = Units(graph, facts, Ranks())
@@ -69,25 +77,16 @@ def _index(facts: Facts) -> bool:
     return value is not None and facts.constant and not value.is_floating_point() and value.dtype is not torch.bool
 
 
-def _read(flow: Flow, node: Node, links: LinksOf[Links]) -> tuple[Links, ...]:
+def _read(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Read every key and value, masked or not, for each query."""
-    attention = attention_of(node)
-    query, key, value = (links(ref) for ref in (attention.query, attention.key, attention.value))
-    if attention.grouped:
-        times = flow.shape(attention.query)[-3] // flow.shape(attention.key)[-3]
-        key, value = (None if x is None else x.repeat_interleave(times, -3) for x in (key, value))
-    reduce, mask = flow.algebra.reduce, None if attention.mask is None else links(attention.mask)
+    att = attention_of(node)
+    query, key, value, mask = (None if ref is None else links(ref) for ref in (att.query, att.key, att.value, att.mask))
+    key, value = (None if x is None else by_query_heads(x, att, flow.graph) for x in (key, value))
+    reduce = flow.algebra.reduce
     parts = (
         None if query is None else reduce(query, [-1]),
         None if key is None else reduce(key, [-2, -1]),
         None if value is None else reduce(value, [-2]),
         None if mask is None else reduce(mask, [-1]),
     )
-    return shaped(node, flow.all_of(*parts))
-
-
-def _elements(shape: tuple[int, ...], nonzero: Tensor | None, links: Links, used: Tensor | None) -> Elements:
-    alive = torch.ones((), dtype=torch.bool) if nonzero is None else nonzero
-    unit = torch.zeros((), dtype=torch.bool) if links is None else compact(links) > 0
-    mask = torch.zeros((), dtype=torch.bool) if used is None else used
-    return Elements(alive.expand(shape), unit.expand(shape), None if bool(compact(mask).all()) else mask.expand(shape))
+    return (flow.all_of(*parts),) * len(node.outputs)

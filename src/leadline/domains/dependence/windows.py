@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links, present, shaped
+from leadline.domains import traits
+from leadline.domains.compact import described, reserve
+from leadline.domains.dependence.flow import Flow, Links, everywhere, present
 from leadline.domains.engine import Lookup
-from leadline.domains.operations.convolutions import Convolution, convolution_of
+from leadline.domains.operations.convolutions import Convolution, convolution_of, read_along
 from leadline.graph.ir import Node
 
 
@@ -19,78 +21,66 @@ def convolution(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
     conv = convolution_of(node, flow.graph)
     x, weight = links(conv.input), links(conv.weight)
     bias = None if conv.bias is None else links(conv.bias)
-    parts: list[Tensor] = []
-    if x is not None:
-        parts.append(_convolved(flow, conv, x, node))
-    if weight is not None:
-        parts.append(present(flow.total([weight])))
-    mixed = flow.multiplied(node, flow.joined([part.expand(node.shape) for part in parts]))
-    return shaped(node, flow.all_of(mixed, None if bias is None else bias.reshape(-1, *(1,) * conv.axes)))
+    mixed = flow.multiplied(
+        node, flow.all_of(None if x is None else _convolved(flow, conv, x, node), flow.total([weight]))
+    )
+    return (flow.all_of(mixed, None if bias is None else bias.reshape(-1, *(1,) * conv.axes)),)
 
 
 def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:
-    reduce, axes, out_sizes = flow.algebra.reduce, conv.axes, node.shape[-conv.axes :]
-    batched = x if x.ndim == axes + 2 else x.unsqueeze(0)
-    windows = torch.unflatten(batched, 1, (conv.groups, -1))
-    tables = [_taps(conv, a, n, m) for a, (n, m) in enumerate(zip(batched.shape[2:], out_sizes, strict=True))]
+    """Join the windows, one input channel and tap after another as far as the weight tells them apart."""
+    shape, out = flow.shape(conv.input), node.shape
+    x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
+    windows = x.unsqueeze(1) if x.shape[1] == 1 else torch.unflatten(x, 1, (conv.groups, -1))
     nonzero = flow.facts[conv.weight].nonzero()
-    if nonzero is None:
-        windows = reduce(windows, [2])
-        for axis, table in enumerate(tables):
-            windows = reduce(_read(windows, axis + 3, table), [axis + 4]).squeeze(axis + 4)
-        out_channels = node.shape[-axes - 1]
-        out = windows.expand(-1, -1, out_channels // conv.groups, *out_sizes).flatten(1, 2)
-        return out.reshape(node.shape)
-    for axis, table in enumerate(tables):
-        windows = _read(windows, 3 + 2 * axis, table)  # [b, group, channel, out, tap, out, tap, …]
-    outs, taps = range(3, 3 + 2 * axes, 2), range(4, 4 + 2 * axes, 2)
-    rows = windows.permute(1, 0, *outs, 2, *taps).flatten(-axes - 1).flatten(1, -2)  # [group, place, channel · tap]
-    out = flow.algebra.contract(rows, _mask(conv, nonzero))
-    out = out.reshape(conv.groups, batched.shape[0], *out_sizes, -1)
-    return out.movedim(-1, 1).movedim(2, 0).flatten(1, 2).reshape(node.shape)
+    marks = torch.ones((1,) * (conv.axes + 3)) if nonzero is None else conv.by_output(nonzero).to(x.dtype)
+    if marks.shape[2] == 1:  # the channels of a group are alike
+        windows = flow.algebra.reduce(windows, [2])
+    for axis in range(conv.axes):
+        at, size = axis + 3, shape[axis - conv.axes]
+        table = conv.places(axis, size, out[axis - conv.axes])
+        reserve((*windows.shape, conv.taps[axis]), 4, described(node))
+        windows = read_along(windows, at, table, size).movedim(at + 1, -1)
+        if marks.shape[at] == 1:
+            windows = flow.algebra.reduce(windows, [-1])
+    found = _by_output(flow, windows, marks)  # [b, group, out, *places]
+    whole = found.shape[1] * found.shape[2] == 1
+    channels = 1 if whole else out[-conv.axes - 1] // conv.groups
+    spread = found if whole else found.expand(-1, conv.groups, channels, *(-1,) * conv.axes)
+    return spread.flatten(1, 2).reshape(
+        *(() if len(out) == conv.axes + 1 else (len(x),)), *spread.flatten(1, 2).shape[1:]
+    )
 
 
-def _mask(conv: Convolution, nonzero: Tensor) -> Tensor:
-    """Lay the weight out as ``[group, channel · tap, out]``."""
-    if conv.transposed:  # [in, out / groups, *taps]
-        return torch.unflatten(nonzero, 0, (conv.groups, -1)).movedim(2, -1).flatten(1, -2)
-    return torch.unflatten(nonzero, 0, (conv.groups, -1)).flatten(2).transpose(1, 2)
+def _by_output(flow: Flow, windows: Tensor, marks: Tensor) -> Tensor:
+    """Join ``[b, group, in, *places, *taps]`` under marks ``[group, out, in, *taps]``, equal ones once."""
+    axes = marks.ndim - 3
+    inner = (2, *range(3 + axes, 3 + 2 * axes))
 
+    def joined(mark: Tensor) -> Tensor:  # [group, in, *taps]
+        laid = mark.reshape(1, *mark.shape[:2], *(1,) * axes, *mark.shape[2:])
+        return flow.algebra.reduce(windows * laid, inner).squeeze(inner)
 
-def _taps(conv: Convolution, axis: int, n_in: int, n_out: int) -> Tensor:
-    """Return the place that each output reads at each tap, ``[out, tap]``; ``n_in`` where there is none."""
-    out = torch.arange(n_out).unsqueeze(1)
-    tap = torch.arange(conv.taps[axis]) * conv.dilation[axis] - conv.padding[axis]
-    if conv.transposed:
-        place = torch.div(out - tap, conv.stride[axis], rounding_mode="floor")
-        inside = ((out - tap) % conv.stride[axis] == 0) & (place >= 0) & (place < n_in)
-    else:
-        place = out * conv.stride[axis] + tap
-        inside = (place >= 0) & (place < n_in)
-    return place.masked_fill(~inside, n_in)
-
-
-def _read(x: Tensor, axis: int, table: Tensor) -> Tensor:
-    """Read places along an axis, ``[…, n, …]`` to ``[…, out, tap, …]``; the place behind the last holds nothing."""
-    nothing = torch.zeros_like(x.narrow(axis, 0, 1))
-    read = torch.cat([x, nothing], axis).index_select(axis, table.flatten())
-    return torch.unflatten(read, axis, tuple(table.shape))
+    if marks.shape[1] == 1:
+        return joined(marks[:, 0]).unsqueeze(2)
+    kinds, which = torch.unique(marks, dim=1, return_inverse=True)
+    return torch.stack([joined(kinds[:, i]) for i in range(kinds.shape[1])], 2).index_select(2, which)
 
 
 def window(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element of the pooling window."""
     x, named = present(links(node.refs[0])), node.bound()
-    axes = int(node.op.split(".")[1].split("pool")[1][0])
-    for axis in range(axes):
-        at = x.ndim - axes + axis
-        table = _pool(named, node, axis, x.shape[at], node.shape[len(node.shape) - axes + axis])
-        x = flow.algebra.reduce(_read(x, at, table), [at + 1]).squeeze(at + 1)
-    return shaped(node, x)
+    shape, axes = flow.shape(node.refs[0]), traits.pooled_axes(node)
+    for axis in range(-axes, 0):
+        table = _pool(named, node, axis + axes, shape[axis], node.shape[axis])
+        at = x.ndim + axis
+        x = flow.algebra.reduce(read_along(x, at, table, shape[axis]), [at + 1]).squeeze(at + 1)
+    return everywhere(node, x)
 
 
 def _pool(named: Mapping[str, Any], node: Node, axis: int, n_in: int, n_out: int) -> Tensor:
     out = torch.arange(n_out).unsqueeze(1)
-    if "adaptive" in node.op:
+    if traits.adaptive(node):
         start, end = out * n_in // n_out, -((-(out + 1) * n_in) // n_out)
         place = start + torch.arange(int((end - start).max()))
         return place.masked_fill(place >= end, n_in)

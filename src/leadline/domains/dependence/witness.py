@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.dependence import algebra
-from leadline.domains.dependence.flow import Links, present
+from leadline.domains.dependence.algebra import Paths
+from leadline.domains.dependence.flow import Flow, Links, present
 from leadline.domains.dependence.perturbation import Prober
 from leadline.domains.dependence.ranks import Latest, Search
-from leadline.domains.dependence.rules import transfers
+from leadline.domains.dependence.rules import RULES
 from leadline.domains.dependence.support import transposed
 from leadline.domains.engine import NoRule
 from leadline.graph.ir import Ref
@@ -21,6 +22,7 @@ from leadline.graph.table import Kind
 from leadline.results import Place
 
 _ATTEMPTS = 6
+_LARGE = 1 << 26  # elements of a value of which single ones are no longer marked
 _ELEMENTWISE = frozenset({Kind.POINTWISE, Kind.RANDOM})
 
 
@@ -95,19 +97,17 @@ def follow(
     search: Search, found: Mapping[Ref, Links], at: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...], tuple[Place, ...]]:
     """Follow an element's latest rank back to the input element that it comes from, one operation at a time."""
-    graph, flow = search.asked.graph, replace(search.flow, algebra=algebra.Links())
-    rules, varying = transfers(flow), frozenset(r for r, links in found.items() if links is not None)
+    graph, flow = search.asked.graph, replace(search.flow, algebra=Paths())
+    varying = frozenset(r for r, links in found.items() if links is not None)
     ref = graph.outputs[search.asked.output]
-    rank = present(found[ref])[at]
+    rank = element(present(found[ref]), at)
     path: list[Place] = []
     while (node := graph.nodes[ref.node]).kind is not Kind.INPUT:
-        mark = torch.zeros(flow.shape(ref), dtype=torch.bool)
-        mark[at] = True
-        marks = [mark if i == ref.output else None for i in range(len(node.outputs))]
+        marks = [_single(flow, ref, found, at) if i == ref.output else None for i in range(len(node.outputs))]
         try:
-            back = transposed(flow, rules.get(node.kind), node, marks, varying)
+            back = transposed(flow, RULES.get(node.kind), node, marks, varying)
         except NoRule:
-            back = transposed(flow, flow.top, node, marks, varying)
+            back = transposed(flow, Flow.top, node, marks, varying)
         if node.kind not in _ELEMENTWISE and node.place not in path:
             path.append(node.place)
         ref, at = next(
@@ -116,3 +116,16 @@ def follow(
             if len(hits := (mask & (found[source] == rank)).nonzero())
         )
     return node.name, at, tuple(reversed(path))
+
+
+def _single(flow: Flow, ref: Ref, found: Mapping[Ref, Links], at: tuple[int, ...]) -> Tensor:
+    """Mark one element of a value; of a very large one, all that see the same."""
+    shape = flow.shape(ref) if prod(flow.shape(ref)) <= _LARGE else present(found[ref]).shape
+    mark = torch.zeros(shape, dtype=torch.bool)
+    mark[tuple(0 if size == 1 else place for size, place in zip(shape, at, strict=True))] = True
+    return mark
+
+
+def element(x: Tensor, at: tuple[int, ...]) -> Tensor:
+    """Return one element of the tensor that a compact one stands for."""
+    return x[tuple(0 if size == 1 else place for size, place in zip(x.shape, at, strict=True))]

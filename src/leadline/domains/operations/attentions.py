@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from leadline.domains.operations.elements import Elements, Lookup, edges, total
+from leadline.domains.compact import lifted, reserve
+from leadline.domains.operations.elements import ElementsOf, edges, paired
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import unmasked
 from leadline.graph import Graph, Node, Ref
@@ -48,39 +49,50 @@ def attention_macs(node: Node, graph: Graph) -> int:
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[[Ref], Facts]) -> int:
+def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Callable[[Ref], Facts]) -> int:
     """Edges of q kᵀ in full, and those of the product with the values for unmasked pairs."""
     attention = attention_of(node)
+    heads, sizes = attention_axes(attention, graph)
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
-    if attention.grouped:
-        key, value = (_repeated(e, query) for e in (key, value))
+    key, value = (e.through(lambda m: by_query_heads(m, attention, graph)) for e in (key, value))
     used = elements(Ref(node.index)).used
     if used is not None:  # queries whose result nobody reads ask nothing
         asked = used.any(-1, keepdim=True)
-        query = Elements(query.alive & asked, query.unit & asked)
-    scores = edges(query, key, lambda q, k: int((total(q, [-2]) * total(k, [-2])).sum()))
-    shown = allowed(attention, graph, facts)
-    if used is not None:
-        readers = shown.double().transpose(-1, -2) @ used.double()  # [*heads, keys, d_v]
-        return scores + int((readers * value.alive).sum())
-    readers = total(shown.expand(*value.alive.shape[:-2], *shown.shape[-2:]), [-2])
-    return scores + int((readers * total(value.alive, [-1])).sum())
+        query = query.through(lambda m: m & asked)
+    scores = edges(query, key, lambda q, k: paired(sizes, (f"{heads}qd", q), (f"{heads}kd", k)))
+    shown = lifted(allowed(attention, graph, facts), len(heads) + 2)
+    read = [] if used is None else [(f"{heads}qv", used)]
+    return scores + paired(sizes, (f"{heads}qk", shown), *read, (f"{heads}kv", value.alive))
+
+
+def attention_axes(attention: Attention, graph: Graph) -> tuple[str, dict[str, int]]:
+    """Name the axes that all operands share, and give the size of every axis: queries, keys, their and the values'."""
+    query, key, value = (graph.meta(ref).shape for ref in (attention.query, attention.key, attention.value))
+    heads = "abcdefgh"[: len(query) - 2].replace("d", "z")
+    sizes = dict(zip(heads, query, strict=False))
+    return heads, {**sizes, "q": query[-2], "d": query[-1], "k": key[-2], "v": value[-1]}
 
 
 def allowed(attention: Attention, graph: Graph, facts: Callable[[Ref], Facts]) -> Bool[Tensor, "*heads queries keys"]:
-    """Return the pairs that a known mask lets through; ``[queries, keys]`` when all heads share them."""
-    queries, keys = graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2]
-    pairs = torch.ones(queries, keys, dtype=torch.bool)
+    """Return the pairs that a known mask lets through, compact."""
     if attention.causal:
-        return pairs.tril()
+        return causal_pairs(graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2])
+    every = torch.ones(1, 1, dtype=torch.bool)
     if attention.mask is None:
-        return pairs
+        return every
     mask = facts(attention.mask)
     shown = mask.nonzero() if graph.meta(attention.mask).dtype is torch.bool else unmasked(mask, -1, -torch.inf)
-    return pairs if shown is None else pairs & shown
+    return every if shown is None else shown
 
 
-def _repeated(e: Elements, like: Elements) -> Elements:
-    """Give every query head the key or value head of its group."""
-    times = like.alive.shape[-3] // e.alive.shape[-3]
-    return Elements(*(mask.repeat_interleave(times, -3) for mask in (e.alive, e.unit)))
+def causal_pairs(queries: int, keys: int) -> Bool[Tensor, "queries keys"]:
+    """Return the pairs of a query and the keys up to its own place."""
+    reserve((queries, keys), 1, "a causal mask")
+    return torch.arange(queries).unsqueeze(1) >= torch.arange(keys)
+
+
+def by_query_heads(x: Shaped[Tensor, "..."], attention: Attention, graph: Graph) -> Shaped[Tensor, "..."]:
+    """Give every query head what is known of the key or value head of its group."""
+    if not attention.grouped or x.shape[-3] == 1:
+        return x
+    return x.repeat_interleave(graph.meta(attention.query).shape[-3] // graph.meta(attention.key).shape[-3], -3)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from leadline.domains.operations.elements import Lookup, edges, total
+from leadline.domains.operations.elements import ElementsOf, edges, paired
 from leadline.graph import Graph, Node, Ref
 
 
@@ -36,13 +36,29 @@ class Convolution:
         """Number of spatial axes."""
         return len(self.taps)
 
-    def reads(self, axis: int, n_in: int, n_out: int) -> Bool[Tensor, "tap out in"]:
-        """Tell, along one axis, whether an output place reads an input place at a tap; outside there is nothing."""
-        tap = torch.arange(self.taps[axis]).reshape(-1, 1, 1) * self.dilation[axis] - self.padding[axis]
-        out, inside = torch.arange(n_out).reshape(1, -1, 1), torch.arange(n_in).reshape(1, 1, -1)
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output place reads the input place of the same number, and no other."""
+        ones = (1,) * self.axes
+        return (self.taps, self.stride, self.padding) == (ones, ones, (0,) * self.axes)
+
+    def places(self, axis: int, n_in: int, n_out: int) -> Int[Tensor, "out tap"]:
+        """Return, along one axis, the place that each output reads at each tap; ``n_in`` where there is none."""
+        out = torch.arange(n_out).unsqueeze(1)
+        tap = torch.arange(self.taps[axis]) * self.dilation[axis] - self.padding[axis]
         if self.transposed:
-            return inside * self.stride[axis] + tap == out
-        return out * self.stride[axis] + tap == inside
+            place = torch.div(out - tap, self.stride[axis], rounding_mode="floor")
+            inside = ((out - tap) % self.stride[axis] == 0) & (place >= 0) & (place < n_in)
+        else:
+            place = out * self.stride[axis] + tap
+            inside = (place >= 0) & (place < n_in)
+        return place.masked_fill(~inside, n_in)
+
+    def by_output(self, weight: Shaped[Tensor, "..."]) -> Shaped[Tensor, "group out in *taps"]:
+        """Lay a compact tensor over the weight out by group, output and input channel."""
+        first = weight.shape[0]
+        split = weight.unsqueeze(0) if first == 1 else torch.unflatten(weight, 0, (self.groups, first // self.groups))
+        return split.transpose(1, 2) if self.transposed else split
 
 
 def convolution_of(node: Node, graph: Graph) -> Convolution:
@@ -80,51 +96,51 @@ def convolution_macs(node: Node, graph: Graph) -> int:
     return places.numel * prod(graph.meta(conv.weight).shape[1:])
 
 
-def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+def convolution_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     """Edges of a convolution between units that exist: taps that fall outside reach nothing."""
     conv = convolution_of(node, graph)
-    sizes = zip(graph.meta(conv.input).shape[-conv.axes :], node.shape[-conv.axes :], strict=True)
-    reads = [conv.reads(axis, n_in, n_out).double() for axis, (n_in, n_out) in enumerate(sizes)]
+    lengths, out = graph.meta(conv.input).shape[-conv.axes :], node.shape[-conv.axes :]
+    tables = [conv.places(axis, n, m) for axis, (n, m) in enumerate(zip(lengths, out, strict=True))]
+    taps, outs = "tuv"[: conv.axes], "xyz"[: conv.axes]
+    sizes = _sizes(conv, graph.meta(conv.input).shape, node.shape, taps, outs)
+    inside = [(f"{m}{t}", table < n) for m, t, table, n in zip(outs, taps, tables, lengths, strict=True)]
     used = elements(Ref(node.index)).used
+    read = [] if used is None else [("bgo" + outs, _by_group(conv, used))]
 
     def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
-        x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
-        # torch leaves unflatten without types
-        by_out = weight.unflatten(0, (conv.groups, -1))  # type: ignore[no-untyped-call]
-        by_out = by_out.transpose(1, 2) if conv.transposed else by_out  # [group, out, in, *taps]
-        if used is None:
-            return _pairs(reads, x, by_out)
-        return _used_pairs(reads, x, by_out, used.reshape(len(x), conv.groups, -1, *node.shape[-conv.axes :]))
+        windows, letters = _by_group(conv, x), "bgi"
+        for axis, table in enumerate(tables):  # an axis along which nothing varies is read alike by all
+            at, size = len(letters), lengths[axis]
+            windows = windows.unsqueeze(at + 1) if windows.shape[at] == 1 else read_along(windows, at, table, size)
+            letters += outs[axis] + taps[axis]
+        terms = (letters, windows), ("goi" + taps, conv.by_output(weight))
+        return paired(sizes, *inside, *terms, *read)
 
     return edges(elements(conv.input), elements(conv.weight), pairs)
 
 
-def _pairs(reads: list[Tensor], x: Bool[Tensor, "b c *n"], weight: Bool[Tensor, "g o i *taps"]) -> int:
-    """Sum, over input channels and taps, how often marked inputs are read times how many marked weights read them."""
-    read = total(x, [0]).double()
-    for axis, places in enumerate(reads):  # [c, in, …] x [tap, in] -> [c, tap, …]
-        read = torch.tensordot(read, places.sum(1), dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    return int((read * total(weight, [1]).flatten(0, 1)).sum())
+def _sizes(conv: Convolution, before: tuple[int, ...], after: tuple[int, ...], taps: str, outs: str) -> dict[str, int]:
+    """Give the size of every axis: batch, group, input and output channels of a group, taps, output places."""
+    channels = {"i": before[-conv.axes - 1] // conv.groups, "o": after[-conv.axes - 1] // conv.groups}
+    batch = {"b": before[0] if len(before) == conv.axes + 2 else 1, "g": conv.groups}
+    places = zip(taps + outs, (*conv.taps, *after[-conv.axes :]), strict=True)
+    return {**batch, **channels, **dict(places)}
 
 
-def _used_pairs(
-    reads: list[Tensor],
-    x: Bool[Tensor, "b c *n"],
-    weight: Bool[Tensor, "g o i *taps"],
-    used: Bool[Tensor, "b g o *m"],
-) -> int:
-    """Count only what is added into used elements; channels that are used at the same places go together."""
-    patterns, which = torch.unique(used.movedim(2, 0).flatten(1), dim=0, return_inverse=True)
-    found = 0
-    for i, pattern in enumerate(patterns):
-        readers = pattern.reshape(used[:, :, 0].shape).double()  # [b, g, *out]
-        for places in reads:  # [b, g, out, …] x [tap, out, in] -> [b, g, …, tap, in]
-            readers = torch.tensordot(readers, places, dims=([2], [1]))
-        axes = len(reads)
-        readers = readers.permute(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
-        fan_out = weight[:, which == i].sum(1).double().flatten(2)  # [g, c/g, taps]
-        inputs = x.double().reshape(x.shape[0], weight.shape[0], weight.shape[2], -1)
-        found += int(
-            (torch.einsum("bgcq,gct->bgtq", inputs, fan_out) * readers.flatten(2 + axes).flatten(2, 1 + axes)).sum()
-        )
-    return found
+def _by_group(conv: Convolution, x: Bool[Tensor, "..."]) -> Bool[Tensor, "b g c *n"]:
+    """Split the channels of a compact tensor into groups, and give it a batch."""
+    x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
+    return x.unsqueeze(1) if x.shape[1] == 1 else torch.unflatten(x, 1, (conv.groups, x.shape[1] // conv.groups))
+
+
+def read_along(x: Shaped[Tensor, "..."], axis: int, table: Int[Tensor, "out tap"], size: int) -> Shaped[Tensor, "..."]:
+    """Read places along an axis, ``[…, n, …]`` to ``[…, out, tap, …]``; the place behind the last holds nothing.
+
+    Of an axis along which a compact tensor does not vary, it is asked only whether the place is there.
+    """
+    if x.shape[axis] == 1:
+        inside = table < size
+        return x.unsqueeze(axis + 1) * inside.reshape(*inside.shape, *(1,) * (x.ndim - axis - 1))
+    nothing = torch.zeros_like(x.narrow(axis, 0, 1))
+    read = torch.cat([x, nothing], axis).index_select(axis, table.flatten())
+    return torch.unflatten(read, axis, tuple(table.shape))

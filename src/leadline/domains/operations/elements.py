@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
-from jaxtyping import Bool, Int, Shaped
+import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from leadline.graph import Ref
@@ -15,7 +16,7 @@ from leadline.graph import Ref
 
 @dataclass(frozen=True)
 class Elements:
-    """What is known of a tensor's elements; masks may be expanded views of a single element.
+    """What is known of a tensor's elements, in compact masks.
 
     Attributes
     ----------
@@ -34,10 +35,14 @@ class Elements:
     @property
     def constant(self) -> Bool[Tensor, "..."]:
         """Elements that are neither zero nor units: parameters, buffers and what is computed from them."""
-        return (compact(self.alive) & ~compact(self.unit)).expand(self.alive.shape)
+        return self.alive & ~self.unit
+
+    def through(self, change: Callable[[Tensor], Tensor]) -> Elements:
+        """Return the same of rearranged elements."""
+        return Elements(change(self.alive), change(self.unit))
 
 
-Lookup: TypeAlias = Callable[[Ref], Elements]
+ElementsOf: TypeAlias = Callable[[Ref], Elements]
 
 
 def edges(left: Elements, right: Elements, pairs: Callable[[Tensor, Tensor], int]) -> int:
@@ -47,29 +52,31 @@ def edges(left: Elements, right: Elements, pairs: Callable[[Tensor, Tensor], int
     both sides, may sum each side over its own axes first: exact, and never one term per edge.
     """
     constants = left.constant, right.constant
-    idle = pairs(*constants) if all(bool(compact(mask).any()) for mask in constants) else 0
+    idle = pairs(*constants) if all(bool(mask.any()) for mask in constants) else 0
     return pairs(left.alive, right.alive) - idle
 
 
-def compact(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """Undo `expand`: axes along which a view repeats itself get size one."""
-    for axis, (size, stride) in enumerate(zip(x.shape, x.stride(), strict=True)):
-        if stride == 0 and size > 1:
-            x = x.narrow(axis, 0, 1)
-    return x
+def paired(sizes: Mapping[str, int], *terms: tuple[str, Tensor]) -> int:
+    """Count, over all places of some axes, those that are marked in every mask.
 
-
-def total(mask: Bool[Tensor, "..."], axes: Sequence[int]) -> Int[Tensor, "..."]:
-    """Count the marks along axes, without reading what an expanded view repeats.
+    Parameters
+    ----------
+    sizes
+        The size of each axis by its letter; every letter of the terms counts, and no other.
+    *terms
+        The letters of a mask's axes, and the mask, compact: an axis of size 1 is alike at all places. Numbers in place
+        of marks are multiplied.
 
     Examples
     --------
-    >>> import torch
-    >>> total(torch.ones((), dtype=torch.bool).expand(3, 1 << 40), [1]).tolist()
-    [1099511627776, 1099511627776, 1099511627776]
+    >>> rows = torch.tensor([[True], [False], [True]])
+    >>> paired({"i": 3, "j": 1 << 40}, ("ij", rows))
+    2199023255552
     """
-    small = compact(mask)
-    repeats = prod(mask.shape[axis] // small.shape[axis] for axis in axes if small.shape[axis])
-    kept = [size for axis, size in enumerate(mask.shape) if axis % mask.ndim not in {a % mask.ndim for a in axes}]
-    counts = small.sum(tuple(axes)) if axes else small.long()
-    return (counts * repeats).expand(kept)
+    kept, factor = [], 1
+    for letters, mask in terms:
+        varying = [axis for axis, size in enumerate(mask.shape) if size > 1]
+        kept.append(("".join(letters[axis] for axis in varying), mask.squeeze().double()))
+    there = {letter for letters, _ in kept for letter in letters}
+    factor = prod(sizes[letter] for letter in {letter for letters, _ in terms for letter in letters} - there)
+    return factor * int(torch.einsum(",".join(letters for letters, _ in kept) + "->", *(mask for _, mask in kept)))

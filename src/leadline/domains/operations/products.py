@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from leadline.domains.engine import NoRule
-from leadline.domains.operations.elements import Lookup, edges, total
+from leadline.domains.operations.elements import ElementsOf, edges, paired
 from leadline.graph import Graph, Node, Ref
 
 
@@ -40,16 +39,13 @@ class Product:
         """The letters that are summed over."""
         return "".join(letter for letter in self.left_axes if letter not in self.out_axes)
 
-    @property
-    def equation(self) -> str:
-        """The `torch.einsum` equation.
-
-        Examples
-        --------
-        >>> Product(Ref(0), Ref(1), "ik", "kj", "ij").equation
-        'ik,kj->ij'
-        """
-        return f"{self.left_axes},{self.right_axes}->{self.out_axes}"
+    def sizes(self, graph: Graph) -> dict[str, int]:
+        """Size of every axis; one of size 1 broadcasts."""
+        sizes: dict[str, int] = {}
+        for axes, ref in ((self.left_axes, self.left), (self.right_axes, self.right)):
+            for axis, size in zip(axes, graph.meta(ref).shape, strict=True):
+                sizes[axis] = max(size, sizes.get(axis, 1))
+        return sizes
 
 
 # by ATen packet: the operands' names, the three's axes, and the name of the tensor that is added
@@ -105,40 +101,13 @@ def product_macs(node: Node, graph: Graph) -> int:
     return node.meta.numel * prod(shape[product.left_axes.index(letter)] for letter in product.summed)
 
 
-def product_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+def product_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     """Edges of a matrix product between units that exist."""
     product = product_of(node, graph)
-    used = elements(Ref(node.index)).used
+    sizes, used = product.sizes(graph), elements(Ref(node.index)).used
+    read = [] if used is None else [(product.out_axes, used)]
 
     def pairs(left: Bool[Tensor, "..."], right: Bool[Tensor, "..."]) -> int:
-        return _pairs(product, left, right) if used is None else _used_pairs(product, left, right, used)
+        return paired(sizes, (product.left_axes, left), (product.right_axes, right), *read)
 
     return edges(elements(product.left), elements(product.right), pairs)
-
-
-def _used_pairs(
-    product: Product, left: Bool[Tensor, "..."], right: Bool[Tensor, "..."], used: Bool[Tensor, "..."]
-) -> int:
-    """Count only what is added into used elements. An axis of one side, all or none of it used, is summed at once."""
-    terms, out_axes, out = [], product.out_axes, used
-    for axes, mask in ((product.left_axes, left.double()), (product.right_axes, right.double())):
-        for axis in axes:
-            place = out_axes.find(axis)
-            alone = place >= 0 and (axis not in product.left_axes or axis not in product.right_axes)
-            if alone and bool((out.all(place) == out.any(place)).all()):
-                mask, out = mask.sum(axes.index(axis)), out.any(place)
-                axes, out_axes = axes.replace(axis, ""), out_axes.replace(axis, "")
-        terms.append((axes, mask))
-    (a, x), (b, y) = terms
-    return int((torch.einsum(f"{a},{b}->{out_axes}", x, y) * out).sum())
-
-
-def _pairs(product: Product, left: Bool[Tensor, "..."], right: Bool[Tensor, "..."]) -> int:
-    """Sum each side over the axes that the other has not, then multiply; batch axes of size 1 broadcast."""
-    shared = [letter for letter in product.left_axes if letter in product.right_axes]
-    sums = []
-    for axes, mask in ((product.left_axes, left), (product.right_axes, right)):
-        own = [i for i, letter in enumerate(axes) if letter not in shared]
-        order = [letter for letter in axes if letter in shared]
-        sums.append(total(mask, own).permute([order.index(letter) for letter in shared]))
-    return int((sums[0] * sums[1]).sum())

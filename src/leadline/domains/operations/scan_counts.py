@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from math import prod
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.operations.elements import Elements, Lookup, compact, edges, total
+from leadline.domains.operations.elements import Elements, ElementsOf, edges, paired
 from leadline.domains.operations.scan_reads import grid_reads_of, reads_of
 from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
 from leadline.graph import Graph, Node
@@ -27,49 +28,63 @@ def scan_macs(node: Node, graph: Graph) -> int:
     return prod(graph.meta(recurrence.input).shape[:-1]) * sum(graph.meta(ref).numel for ref in weights_of)
 
 
-def scan_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+def scan_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     """Edges between units that exist, into gates that are read; states are units, neighbours outside a grid are not."""
     if is_grid(node):
         return _grid_edges(node, graph, elements)
     recurrence, found = recurrence_of(node, graph), 0
-    x = elements(recurrence.input)
+    rows = graph.meta(recurrence.input).shape[:-1]
     for depth, (layer, reads) in enumerate(
         zip(recurrence.layers, reads_of(recurrence, node, graph, elements), strict=True)
     ):
         for way, read in zip(layer, reads, strict=True):
-            w_in, w_own = elements(way.from_input), elements(way.from_state)
-            found += _fan_in(w_in.alive, read.gates) if depth else _input_edges(x, w_in, read.gates)
-            found += _fan_in(w_own.alive, read.gates)
+            x = None if depth else elements(recurrence.input)
+            found += _edges(rows, x, elements(way.from_input), graph.meta(way.from_input).shape, read.gates)
+            found += _edges(rows, None, elements(way.from_state), graph.meta(way.from_state).shape, read.gates)
             if way.projection is not None:
-                found += _fan_in(elements(way.projection).alive, read.outputs)
+                shape = graph.meta(way.projection).shape
+                found += _edges(rows, None, elements(way.projection), shape, read.outputs)
     return found
 
 
-def _grid_edges(node: Node, graph: Graph, elements: Lookup) -> int:
+def _grid_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     x, weights = grid_of(node)
-    north, west, below = (elements(weights[f"weight_{name}"]).alive for name in ("north", "west", "below"))
+    batch, height, width, _ = graph.meta(x).shape
+    sizes = {name: graph.meta(ref).shape for name, ref in weights.items()}
     found = 0
     for depth, read in enumerate(grid_reads_of(node, graph, elements)):
-        found += _fan_in(north[depth], read[:, 1:]) + _fan_in(west[depth], read[:, :, 1:])
+        for name, rows, there in (
+            ("weight_north", (batch, height - 1, width), read[:, 1:] if read.shape[1] > 1 else read),
+            ("weight_west", (batch, height, width - 1), read[:, :, 1:] if read.shape[2] > 1 else read),
+        ):
+            found += _edges(rows, None, _layer(elements(weights[name]), depth), sizes[name][1:], there)
+        rows = (batch, height, width)
         if depth:
-            found += _fan_in(below[depth - 1], read)
+            below = _layer(elements(weights["weight_below"]), depth - 1)
+            found += _edges(rows, None, below, sizes["weight_below"][1:], read)
         else:
-            found += _input_edges(elements(x), elements(weights["weight_in"]), read)
+            found += _edges(rows, elements(x), elements(weights["weight_in"]), sizes["weight_in"], read)
     return found
 
 
-def _fan_in(weight: Bool[Tensor, "gates features"], read: Bool[Tensor, "*rows gates"]) -> int:
-    """Count the weights into gates that are read; all they read are units."""
-    return int((total(weight, [1]) * total(read, range(read.ndim - 1))).sum())
+def _layer(weights: Elements, depth: int) -> Elements:
+    return weights.through(lambda mask: mask[0 if len(mask) == 1 else depth])
 
 
-def _input_edges(x: Elements, weight: Elements, read: Bool[Tensor, "*rows gates"]) -> int:
-    """Count the same where what is read may be no unit: an input element, ``[*rows, features]``."""
-    whole = bool(compact(read).all())
+def _edges(
+    rows: tuple[int, ...],
+    x: Elements | None,
+    weight: Elements,
+    shape: tuple[int, ...],
+    read: Bool[Tensor, "*rows gates"],
+) -> int:
+    """Count weights ``[gates, features]`` into gates that are read, for every row; without `x` all they read are units."""
+    letters = "abc"[: len(rows)]
+    sizes = {**dict(zip(letters, rows, strict=True)), "g": shape[0], "f": shape[1]}
 
     def pairs(x: Bool[Tensor, "*rows features"], weight: Bool[Tensor, "gates features"]) -> int:
-        if whole:
-            return int((total(x, range(x.ndim - 1)) * total(weight, [0])).sum())
-        return int(((read.double() @ weight.double()) * x).sum())
+        return paired(sizes, (f"{letters}f", x), ("gf", weight), (f"{letters}g", read))
 
+    if x is None:
+        return pairs(torch.ones((1,) * (len(rows) + 1), dtype=torch.bool), weight.alive)
     return edges(x, weight, pairs)

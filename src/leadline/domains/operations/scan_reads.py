@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from leadline.domains.operations.elements import Lookup, compact
+from leadline.domains.operations.elements import ElementsOf
 from leadline.domains.operations.scans import Recurrence, grid_of
 from leadline.graph import Graph, Node, Ref
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What is read of one direction of one layer: gates (in the order of its weights' rows) and outputs.
+    """What is read of one direction of one layer: gates (in the order of its weights' rows) and outputs, compact.
 
     Rows are those of the recurrence's input.
     """
@@ -28,50 +28,68 @@ class Reads:
     outputs: Bool[Tensor, "*rows units"]
 
 
-def reads_of(recurrence: Recurrence, node: Node, graph: Graph, elements: Lookup) -> list[list[Reads]]:
+def reads_of(recurrence: Recurrence, node: Node, graph: Graph, elements: ElementsOf) -> list[list[Reads]]:
     """Find what is read of every layer and direction; of packed sequences, all."""
-    rows = graph.meta(recurrence.input).shape[:-1]
-    widths = [graph.meta(state).shape[-1] for state in recurrence.states]
+    steps = graph.meta(recurrence.input).shape[1 if recurrence.batch_first else 0]
     gates = graph.meta(recurrence.layers[0][0].from_input).shape[0]
     used = [_used(node, i, elements) for i in range(len(node.outputs))]
-    if recurrence.packed or all(bool(compact(mask).all()) for mask in used):
-        every = torch.ones((), dtype=torch.bool)
-        all_of_it = Reads(every.expand(*rows, gates), every.expand(*rows, widths[0]))
-        return [[all_of_it] * len(layer) for layer in recurrence.layers]
+    if recurrence.packed or all(bool(mask.all()) for mask in used):
+        every = torch.ones((1,) * len(graph.meta(recurrence.input).shape), dtype=torch.bool)
+        return [[Reads(every, every)] * len(layer) for layer in recurrence.layers]
     if recurrence.single:
-        above, finals = (
-            used[0].unsqueeze(0),
-            [torch.zeros_like(used[0]).unsqueeze(0), *(m.unsqueeze(0) for m in used[1:])],
-        )
+        above = used[0].unsqueeze(0)
+        finals = [torch.zeros(1, 1, 1, dtype=torch.bool), *(m.unsqueeze(0) for m in used[1:])]
     else:
         above, finals = used[0].transpose(0, 1) if recurrence.batch_first else used[0], used[1:]
+        above = above.expand(steps, -1, -1)
+    units = [graph.meta(state).shape[-1] for state in recurrence.states]
     found: list[list[Reads]] = []
     for depth in reversed(range(len(recurrence.layers))):
-        ways = above.chunk(len(recurrence.layers[depth]), -1)
-        ends = [[final[depth * len(ways) + way] for final in finals] for way in range(len(ways))]
-        layer = [_direction(own, end, gates, way == 1) for way, (own, end) in enumerate(zip(ways, ends, strict=True))]
+        count = len(recurrence.layers[depth])
+        ways = above.chunk(count, -1) if above.shape[-1] > 1 else [above] * count
+        ends = [[_at(final, depth * count + way) for final in finals] for way in range(count)]
+        layer = [
+            _direction(own, end, units, gates, way == 1) for way, (own, end) in enumerate(zip(ways, ends, strict=True))
+        ]
         above = torch.stack([read.gates.any(-1, keepdim=True) for read in layer]).any(0)
-        above = above.expand(*above.shape[:-1], widths[0] * len(ways))
         found.insert(0, [_laid_out(read, recurrence) for read in layer])
     return found
 
 
-def _direction(own: Bool[Tensor, "t b units"], ends: list[Tensor], gates: int, backwards: bool) -> Reads:
+def _at(mask: Tensor, place: int) -> Tensor:
+    return mask[0 if len(mask) == 1 else place]
+
+
+def _direction(
+    own: Bool[Tensor, "t b units"], ends: list[Tensor], units: list[int], gates: int, backwards: bool
+) -> Reads:
     """Go from the last step to the first; `ends` are the marks of the hidden state, and an LSTM's memory, after it."""
     hidden, *memories = ends
-    outputs = (own if backwards else own.flip(0)).clone()
-    outputs[0] |= hidden
-    wide = outputs if not memories or memories[0].shape == hidden.shape else outputs.any(-1, keepdim=True)
-    memory = wide.expand(*wide.shape[:-1], (memories[0] if memories else hidden).shape[-1]).clone()
-    gate = memory.clone()
+    outputs = _with_last(own if backwards else own.flip(0), hidden)
+    projected = bool(memories) and units[0] != units[1]
+    gate = outputs.any(-1, keepdim=True) if projected else outputs
+    memory = gate
     for mark in memories:
-        memory[0] |= mark
-    later = memory.any(-1, keepdim=True).cummax(0).values[:-1]  # what a later step reads, all units of it do
-    for mask in (outputs, gate, memory):
-        mask[1:] |= later
-    units = memory.shape[-1]
-    rows = torch.cat([memory] * (gates // units - 1) + [gate], -1) if memories else memory.repeat(1, 1, gates // units)
+        memory = _with_last(memory, mark)
+    # what a later step reads, all units of it do
+    later = torch.nn.functional.pad(memory.any(-1, keepdim=True).cummax(0).values[:-1], (0, 0, 0, 0, 1, 0))
+    outputs, gate, memory = (mask | later for mask in (outputs, gate, memory))
+    rows = memory
+    if memories and not (memory.shape == gate.shape and torch.equal(memory, gate)):
+        wide = units[-1]
+        sides = [memory] * (gates // wide - 1) + [gate]
+        batch = max(mask.shape[1] for mask in sides)
+        rows = torch.cat([mask.expand(-1, batch, wide) for mask in sides], -1)
+    elif memory.shape[-1] > 1:
+        rows = memory.repeat(1, 1, gates // units[-1])
     return Reads(rows if backwards else rows.flip(0), outputs if backwards else outputs.flip(0))
+
+
+def _with_last(steps: Bool[Tensor, "t b units"], last: Bool[Tensor, "b units"]) -> Bool[Tensor, "t b units"]:
+    """Mark what is read of the step that comes last, which stands first here."""
+    rest = steps[1:]
+    first = (steps[0] | last).unsqueeze(0)
+    return torch.cat([first, rest.expand(-1, *first.shape[1:])])
 
 
 def _laid_out(read: Reads, recurrence: Recurrence) -> Reads:
@@ -83,12 +101,13 @@ def _laid_out(read: Reads, recurrence: Recurrence) -> Reads:
     return read
 
 
-def grid_reads_of(node: Node, graph: Graph, elements: Lookup) -> list[Bool[Tensor, "b h w gates"]]:
+def grid_reads_of(node: Node, graph: Graph, elements: ElementsOf) -> list[Bool[Tensor, "b h w gates"]]:
     """Find the gates of each layer of a grid recurrence that are read."""
-    _, weights = grid_of(node)
+    x, weights = grid_of(node)
     layers, gates, units = graph.meta(weights["weight_north"]).shape
+    _, height, width, _ = graph.meta(x).shape
     used = [_used(node, i, elements) for i in range(len(node.outputs))]
-    above, found = used[0], list[Tensor]()
+    above, found = used[0].expand(-1, height, width, -1), list[Tensor]()
     if any(bool(mask.any()) for mask in used[1:]):  # what is kept besides speaks of all cells
         above = torch.ones((), dtype=torch.bool).expand(above.shape)
     for _ in range(layers):
@@ -98,14 +117,14 @@ def grid_reads_of(node: Node, graph: Graph, elements: Lookup) -> list[Bool[Tenso
         beyond[:, :-1] |= south_east[:, 1:]
         beyond[:, :, :-1] |= south_east[:, :, 1:]
         read = above | beyond
-        found.insert(0, read.repeat(1, 1, 1, gates // units))
-        above = read.any(-1, keepdim=True).expand(above.shape)
+        found.insert(0, read.repeat(1, 1, 1, gates // units) if read.shape[-1] > 1 else read)
+        above = read.any(-1, keepdim=True)
     return found
 
 
-def _used(node: Node, output: int, elements: Lookup) -> Bool[Tensor, "..."]:
+def _used(node: Node, output: int, elements: ElementsOf) -> Bool[Tensor, "..."]:
     meta = node.outputs[output]
     if meta is None or not prod(meta.shape):
         return torch.zeros((), dtype=torch.bool)
     of = elements(Ref(node.index, output))
-    return torch.ones((), dtype=torch.bool).expand(of.alive.shape) if of.used is None else of.used
+    return torch.ones((1,) * len(meta.shape), dtype=torch.bool) if of.used is None else of.used

@@ -1,4 +1,4 @@
-"""The pattern domain: which elements are known exactly, and which known constants stand within a sum.
+"""Constant propagation: which elements are known exactly, and which known constants stand within a sum.
 
 Buffers and constants are known, parameters and inputs are not; arithmetic on known values is carried out. So a zero in
 a mask survives ``weight * mask``, and -inf survives ``masked_fill`` and its softmax as a zero.
@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leadline.domains.compact import Pool, lifted, shrunk
 from leadline.graph.ir import Meta, Node, Ref, substitute
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of a tensor, element by element.
+    """What is known of a tensor, element by element, in compact tensors (see `leadline.domains.compact`).
 
     Attributes
     ----------
@@ -44,10 +45,15 @@ class Facts:
         """Whether nothing is known."""
         return self.value is None and self.bias is None
 
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors that hold what is known."""
+        return tuple(part for part in (self.value, self.known, self.bias) if part is not None)
+
     def fixed(self) -> Tensor | None:
         """Where an element depends on nothing: it is known, or minus infinity. None: nowhere."""
         if self.value is not None and self.known is None:
-            return torch.ones_like(self.value, dtype=torch.bool)
+            return torch.ones((1,) * self.value.ndim, dtype=torch.bool)
         if self.bias is None:
             return self.known
         sunk = self.bias == -torch.inf
@@ -63,7 +69,7 @@ class Facts:
     def nonzero(self) -> Tensor | None:
         """Where an element may differ from zero. None: everywhere."""
         zeros = self.zeros()
-        return None if zeros is None or not bool(zeros.any()) else ~zeros
+        return None if zeros is None or not bool(zeros.any()) else shrunk(~zeros)
 
     def offset(self) -> Tensor | None:
         """Return the known constants within sums, exact values included; None: no such constants."""
@@ -72,14 +78,14 @@ class Facts:
         value = self.value.float() if not self.value.is_floating_point() else self.value
         if self.known is None:
             return value
-        rest = torch.zeros_like(value) if self.bias is None else self.bias.to(value)
-        return torch.where(self.known, value, rest)
+        rest = torch.zeros(()) if self.bias is None else self.bias
+        return torch.where(self.known, value, rest.to(value.dtype))
 
-    def where_known(self, shape: tuple[int, ...]) -> Tensor:
+    def where_known(self) -> Tensor:
         """Return the mask of known elements, always a tensor."""
         if self.value is None:
-            return torch.zeros((), dtype=torch.bool).expand(shape)
-        return torch.ones((), dtype=torch.bool).expand(shape) if self.known is None else self.known
+            return torch.zeros((), dtype=torch.bool)
+        return torch.ones((), dtype=torch.bool) if self.known is None else self.known
 
 
 UNKNOWN = Facts()
@@ -93,12 +99,23 @@ def partial(value: Tensor, known: Tensor, bias: Tensor | None = None) -> Facts:
         bias = None
     if not bool(known.any()):
         return Facts(bias=bias)
-    return Facts(torch.where(known, value, torch.zeros_like(value)), known.expand(value.shape), bias)
+    return Facts(torch.where(known, value, torch.zeros((), dtype=value.dtype)), known, bias)
+
+
+def settled(found: Facts, ndim: int, pool: Pool) -> Facts:
+    """Return facts as small as they can be, of `ndim` axes, and the same object for equal ones."""
+    if found is UNKNOWN:
+        return found
+    parts = [
+        None if part is None else pool.one(shrunk(lifted(part, ndim)))
+        for part in (found.value, found.known, found.bias)
+    ]
+    return pool.made(parts, lambda: Facts(*parts))
 
 
 def stand_in(meta: Meta) -> Tensor:
-    """Return a tensor of the right shape and dtype for operations that read nothing else."""
-    return torch.zeros((), dtype=meta.dtype).expand(meta.shape)
+    """Return a compact tensor of the right dtype for operations that read nothing but that and the shape."""
+    return torch.zeros((1,) * len(meta.shape), dtype=meta.dtype)
 
 
 _VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default", "aten._reshape_alias.default"})

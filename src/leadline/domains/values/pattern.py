@@ -1,17 +1,23 @@
-"""Run the pattern domain over a graph: one transfer per kind."""
+"""Constant propagation over a graph: one transfer per kind, each distinct one computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 from torch import Tensor
 
+from leadline.domains import traits
+from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
-from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, stand_in
+from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, settled, stand_in
 from leadline.domains.values.pointwise_facts import pointwise
+from leadline.domains.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.table import Kind
+from leadline.graph.table import Kind, Move
+
+_BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
+"""Views after which an element is another number than before."""
 
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
@@ -43,13 +49,16 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
         if value is None or node.name in graph.mutated or node.kind is Kind.INPUT:
             return UNKNOWN
         if node.kind is Kind.BUFFER:
-            return Facts(value.cpu())
+            return settled(Facts(value.cpu()), value.ndim, rules.pool)
         if weights and bool((value == 0).any()) and bool((value != 0).any()):  # all zero: an initialisation, no mask
-            return partial(torch.zeros((), dtype=value.dtype).expand(value.shape), (value == 0).cpu())
+            zeros = partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu())
+            return settled(zeros, value.ndim, rules.pool)
         return UNKNOWN
 
     rules = _Rules(graph, floor)
-    transfers: dict[Kind, Transfer[Facts]] = {kind: rules.folded(rule) for kind, rule in rules.table.items()}
+    transfers: dict[Kind, Transfer[Facts]] = {
+        kind: rules.once(rules.folded(rule)) for kind, rule in rules.table.items()
+    }
     transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: rules.noise, Kind.OPAQUE: nothing}
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
 
@@ -64,7 +73,8 @@ class _Rules:
     """The transfers, for one graph and one floor."""
 
     def __init__(self, graph: Graph, floor: float) -> None:
-        self.graph, self.floor = graph, floor
+        self.graph, self.floor, self.pool = graph, floor, Pool()
+        self.found: dict[Hashable, tuple[Facts, ...]] = {}
         self.table: dict[Kind, Transfer[Facts]] = {
             Kind.POINTWISE: lambda node, facts: pointwise(node, facts, floor),
             Kind.VIEW: self.moved,
@@ -82,15 +92,56 @@ class _Rules:
             Kind.SCAN: nothing,
         }
 
+    def once(self, rule: Transfer[Facts]) -> Transfer[Facts]:
+        """Apply a rule once for each operation, literals, shapes and facts of arguments; equal facts are one object."""
+
+        def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+            if (
+                node.refs
+                and all(facts(ref).empty for ref in node.refs)
+                and not traits.puts_literals(node)
+                and not traits.writes(node)
+            ):
+                return nothing(node, facts)
+            key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
+            if key not in self.found:
+                self._reserve(node, facts)
+                self.found[key] = tuple(
+                    found if meta is None else settled(found, len(meta.shape), self.pool)
+                    for found, meta in zip(rule(node, facts), node.outputs, strict=True)
+                )
+            return self.found[key]
+
+        return transfer
+
+    def _reserve(self, node: Node, facts: Lookup[Facts]) -> None:
+        """Refuse a pointwise result that varies along too many places at once."""
+        if node.kind is Kind.POINTWISE:
+            shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
+            shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call] # torch leaves it without types
+            reserve(shape, 8, described(node))
+
     def folded(self, rule: Transfer[Facts]) -> Transfer[Facts]:
         """Carry out an operation on constants; otherwise apply the rule."""
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
             if all(facts(ref).constant for ref in node.refs):
-                return _facts(evaluate(node, self.values(facts)))
+                return _facts(self.computed(node, self.values(facts)))
             return rule(node, facts)
 
         return transfer
+
+    def computed(self, node: Node, value: Callable[[Ref], Tensor]) -> tuple[Tensor | None, ...]:
+        """Compute a node from constants: on compact tensors where it moves or maps elements one by one."""
+        if node.kind in (Kind.VIEW, Kind.GATHER):
+            return carried(node, value, self.shape)
+        if node.kind is Kind.POINTWISE and not traits.per_channel(node):
+            return evaluate(node, value)
+        return in_full(node, value, self.shape)
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        """Shape of a value."""
+        return self.graph.meta(ref).shape
 
     def values(self, facts: Lookup[Facts]) -> Callable[[Ref], Tensor]:
         """Look up values, zeros where there are none."""
@@ -103,14 +154,20 @@ class _Rules:
 
     def creation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Carry it out, reading no more than the shape of `self`. Memory that nobody wrote is not known."""
-        read = [ref for ref in node.refs if ref != node.bound().get("self")]
-        if "empty" in node.op or not all(facts(ref).constant for ref in read):
+        named = node.bound()
+        read = [ref for ref in node.refs if ref != named.get("self")]
+        if traits.uninitialised(node) or not all(facts(ref).constant for ref in read):
             return nothing(node, facts)
-        return _facts(evaluate(node, self.values(facts)))
+        small: dict[str, tuple[int, ...]] = {"size": (1,) * len(named["size"])} if "size" in named else {}
+        if not small and "self" not in named:
+            reserve(node.shape, 8, described(node))
+        (value, *_) = evaluate(node, self.values(facts), **small)  # all elements are alike where there is a size
+        assert value is not None
+        return (settled(Facts(value), len(node.shape), self.pool),)
 
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
-        if "dropout" not in node.op or "alpha" in node.op:
+        if not traits.drops(node):
             return nothing(node, facts)
         found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
         if node.bound().get("train") is False:
@@ -118,37 +175,39 @@ class _Rules:
         zeros = found.zeros()
         if zeros is None:
             return nothing(node, facts)
-        return (partial(torch.zeros((), dtype=node.meta.dtype).expand(zeros.shape), zeros), *rest)
+        dropped = partial(torch.zeros((), dtype=node.meta.dtype), zeros)
+        return (settled(dropped, len(node.shape), self.pool), *rest)
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
-        data = data_refs(node)
+        data = traits.data_refs(node)
         if data is None or not all(facts(ref).constant for ref in node.refs if ref not in data):
             return nothing(node, facts)
-        if (all(facts(ref).empty for ref in data) and not writes(node)) or "complex" in node.op:
+        if node.kind is Kind.VIEW and node.operation.move in _BYTES:
             return nothing(node, facts)
-        constants = self.values(facts)
+        constants, literals = self.values(facts), traits.fills(node)
 
-        def known(ref: Ref) -> Tensor:
-            return facts(ref).where_known(self.graph.meta(ref).shape).float() if ref in data else constants(ref)
+        def along(read: Callable[[Facts], Tensor | None], **replaced: float) -> tuple[Tensor | None, ...]:
+            """Move one property of the data; zeros stand where it is not there."""
 
-        def unwritten(ref: Ref) -> Tensor:
-            return torch.ones(()).expand(self.graph.meta(ref).shape) if ref in data else constants(ref)
+            def value(ref: Ref) -> Tensor:
+                if ref not in data:
+                    return constants(ref)
+                part = read(facts(ref))
+                return torch.zeros((1,) * len(self.shape(ref))) if part is None else part
 
-        def bias(ref: Ref) -> Tensor:
-            offset = facts(ref).offset() if ref in data else constants(ref)
-            return stand_in(self.graph.meta(ref)).float() if offset is None else offset
+            return carried(node, value, self.shape, **replaced)
 
-        values = evaluate(node, constants)
-        knowns = evaluate(node, known, **fills(node))
-        kept = evaluate(node, unwritten, **fills(node)) if writes(node) else values
+        values = carried(node, constants, self.shape)
+        knowns = along(lambda f: f.where_known().float(), **literals)
+        kept = along(lambda _: torch.ones(()), **literals) if traits.writes(node) else values
         biases: tuple[Tensor | None, ...] = (None,) * len(values)
         if any(facts(ref).bias is not None for ref in data):
-            biases = evaluate(node, bias)
+            biases = along(Facts.offset)
         return tuple(
             UNKNOWN
             if v is None or k is None or o is None
-            else partial(v, (k > 0) | (o == 0) if writes(node) else k > 0, b)
+            else partial(v, (k > 0) | (o == 0) if traits.writes(node) else k > 0, b)
             for v, k, o, b in zip(values, knowns, kept, biases, strict=True)
         )
 
@@ -157,49 +216,45 @@ class _Rules:
         named = node.bound()
         added = named.get("self") if "beta" in named else None
         offset = None if added is None or named["beta"] != 1 else facts(added).offset()
-        if offset is None:
-            return nothing(node, facts)
-        return (Facts(bias=offset.expand(node.shape)),)
+        return nothing(node, facts) if offset is None else (Facts(bias=offset),)
 
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up; a maximum carries the largest constant."""
         (ref,) = node.refs[:1]
-        packet, found = node.op.split(".")[1], facts(ref)
-        if packet in ("sum", "mean", "any", "count_nonzero") and found.value is not None:
+        found = facts(ref)
+        if traits.adds(node) and found.value is not None:
             zero = found.zeros()
             assert zero is not None
-            busy = evaluate(node, lambda _: (~zero).to(torch.float32), **({"dtype": None} if packet == "sum" else {}))[
-                0
-            ]
+            literals = {"dtype": None} if "dtype" in node.bound() else {}
+            busy = evaluate(node, lambda _: lifted(~zero, len(self.shape(ref))).to(torch.float32), **literals)[0]
             assert busy is not None
-            return (partial(torch.zeros((), dtype=node.meta.dtype).expand(busy.shape), busy == 0),)
-        if (packet == "amax" or node.op == "aten.max.dim") and (offset := found.offset()) is not None:
-            largest = evaluate(node, lambda _: offset)[0]
+            return (partial(torch.zeros((), dtype=node.meta.dtype), busy == 0),)
+        if traits.largest(node) and (offset := found.offset()) is not None:
+            largest = evaluate(node, lambda _: lifted(offset, len(self.shape(ref))))[0]
             return (Facts(bias=largest), *(UNKNOWN,) * (len(node.outputs) - 1))
         return nothing(node, facts)
 
     def softmax(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Masked logits have weight zero; a row with a single logit left has weight one there."""
-        logits = facts(node.refs[0])
-        shown = unmasked(logits, node.args[1], self.floor)
+        logits, dim = facts(node.refs[0]), node.args[1]
+        shown = unmasked(logits, dim, self.floor)
         if shown is None:
             return (UNKNOWN,)
-        if "log" in node.op:  # what masks a logit masks the logarithm of its weight
+        if traits.logarithm(node):  # what masks a logit masks the logarithm of its weight
             offset = logits.offset()
             assert offset is not None
-            relative = offset - offset.amax(node.args[1], keepdim=True)
-            return (Facts(bias=torch.where(shown, 0.0, relative).expand(node.shape)),)
-        lone = shown & (shown.sum(node.args[1], keepdim=True) == 1)
+            relative = offset - offset.amax(dim, keepdim=True)
+            return (Facts(bias=torch.where(shown, 0.0, relative)),)
+        lone = shown & (shown.sum(dim, keepdim=True) == 1)
         return (partial(lone.to(node.meta.dtype), ~shown | lone),)
 
     def normalisation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Weight normalisation keeps zeros; what else is normalised is not known."""
-        first = facts(node.refs[0])
-        zeros = first.zeros()
-        if "_weight_norm" not in node.op or zeros is None:
+        zeros = facts(node.refs[0]).zeros()
+        if traits.statistics(node) != "weight_norm" or zeros is None:
             return nothing(node, facts)
         rest = (UNKNOWN,) * (len(node.outputs) - 1)
-        return (partial(torch.zeros((), dtype=node.meta.dtype).expand(zeros.shape), zeros), *rest)
+        return (partial(torch.zeros((), dtype=node.meta.dtype), zeros), *rest)
 
 
 def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
@@ -210,32 +265,6 @@ def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
     relative = offset - offset.amax(dim, keepdim=True)
     shown = ~(relative <= floor)  # a row of -inf is nan
     return None if bool(shown.all()) else shown
-
-
-def data_refs(node: Node) -> frozenset[Ref] | None:
-    """Return the arguments whose elements an operation moves; the others say where. None: it combines elements."""
-    named = node.bound()
-    if node.kind is Kind.VIEW:
-        return frozenset(node.refs)
-    packet = node.op.split(".")[1]
-    if packet in ("scatter_add", "index_add", "scatter_reduce", "one_hot", "masked_scatter", "index_fill"):
-        return None
-    if named.get("accumulate") or isinstance(named.get("reduce"), str):
-        return None
-    names = ("weight",) if packet == "embedding" else ("self", "src", "source", "values", "value")
-    return frozenset(named[name] for name in names if isinstance(named.get(name), Ref))
-
-
-def writes(node: Node) -> bool:
-    """Whether a view or scatter puts literals beside the elements that it moves."""
-    return node.op.split(".")[1] in ("tril", "triu", "diag_embed", "block_diag") or bool(fills(node))
-
-
-def fills(node: Node) -> dict[str, float]:
-    """Exchange the literal that a padding or a scatter writes by zero."""
-    packet = node.op.split(".")[1]
-    padding = packet == "constant_pad_nd" or (packet == "pad" and node.bound().get("mode") == "constant")
-    return {"value": 0.0} if padding or node.op == "aten.scatter.value" else {}
 
 
 def _facts(values: tuple[Tensor | None, ...]) -> tuple[Facts, ...]:

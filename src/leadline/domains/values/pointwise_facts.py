@@ -55,14 +55,14 @@ def _first(node: Node, facts: Lookup[Facts], floor: float) -> Facts:
         return Facts(bias=bias)
     (value,) = evaluate(node, _filled(facts))[:1]
     assert value is not None
-    value = value.to(node.meta.dtype).expand(node.shape)
+    value = value.to(node.meta.dtype)
     return partial(torch.where(zero, torch.zeros_like(value), value), known, bias)
 
 
 def _absorbed(packet: str, operands: list[Facts], node: Node) -> tuple[Tensor, Tensor | None]:
     """Where known zeros make the result zero, and the constants within sums that the result carries."""
     zeros = [operand.zeros() for operand in operands]
-    nowhere = torch.zeros((), dtype=torch.bool).expand(node.shape)
+    nowhere = torch.zeros((), dtype=torch.bool)
     if packet in _PRODUCTS:
         return _broadcast(zeros[:2], node), _scaled(operands[0], operands[1]) if packet.startswith("mul") else None
     if packet in ("div", "divide", "true_divide"):
@@ -99,7 +99,7 @@ def _broadcast(masks: list[Tensor | None], node: Node) -> Tensor:
     result = torch.zeros((), dtype=torch.bool)
     for mask in found:
         result = result | mask
-    return result.expand(node.shape)
+    return result
 
 
 def _joint(operands: list[Facts], node: Node) -> Tensor:
@@ -107,15 +107,15 @@ def _joint(operands: list[Facts], node: Node) -> Tensor:
     result = torch.ones((), dtype=torch.bool)
     for i, operand in enumerate(operands):
         if operand.value is None and isinstance(node.args[i], Ref):
-            return torch.zeros((), dtype=torch.bool).expand(node.shape)
+            return torch.zeros((), dtype=torch.bool)
         if operand.known is not None:
             result = result & operand.known
-    return result.expand(node.shape)
+    return result
 
 
 def _copied(source: Facts, node: Node) -> Facts:
     def shaped(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
-        return None if tensor is None else tensor.to(dtype or tensor.dtype).expand(node.shape)
+        return None if tensor is None else tensor.to(dtype or tensor.dtype)
 
     bias = source.bias if node.meta.dtype.is_floating_point else None  # minus infinity is True, or any integer
     return Facts(shaped(source.value, node.meta.dtype), shaped(source.known), shaped(bias))
@@ -126,16 +126,16 @@ def _chosen(packet: str, operands: list[Facts], node: Node) -> Facts:
     condition, a, b = operands if packet == "where" else (operands[1], operands[2], operands[0])
     if condition.value is None:
         both = _broadcast([a.zeros()], node) & _broadcast([b.zeros()], node)
-        return partial(torch.zeros((), dtype=node.meta.dtype).expand(node.shape), both)
-    shape, dtype = node.shape, node.meta.dtype
-    sure, yes = condition.where_known(shape), condition.value.bool()
+        return partial(torch.zeros((), dtype=node.meta.dtype), both)
+    dtype = node.meta.dtype
+    sure, yes = condition.where_known(), condition.value.bool()
 
     def pick(left: Tensor | None, right: Tensor | None, dtype: torch.dtype) -> Tensor:
         blank = torch.zeros((), dtype=dtype)
         left, right = (blank if t is None else t.to(dtype) for t in (left, right))
-        return torch.where(yes, left, right).expand(shape)
+        return torch.where(yes, left, right)
 
-    known = sure & pick(a.where_known(shape), b.where_known(shape), torch.bool)
+    known = sure & pick(a.where_known(), b.where_known(), torch.bool)
     both = _broadcast([a.zeros()], node) & _broadcast([b.zeros()], node)
     value = torch.where(sure, pick(a.value, b.value, dtype), torch.zeros((), dtype=dtype))
     offsets = a.offset(), b.offset()
@@ -149,7 +149,7 @@ def _exponential(x: Facts, node: Node, floor: float) -> Facts:
     """Minus infinity becomes zero; so does what lies below the floor."""
     offset = x.offset()
     gone = torch.zeros((), dtype=torch.bool) if offset is None else offset <= floor
-    known = x.where_known(node.shape) | gone
+    known = x.where_known() | gone
     if not bool(known.any()):
         return UNKNOWN
     assert offset is not None
@@ -159,7 +159,7 @@ def _exponential(x: Facts, node: Node, floor: float) -> Facts:
         computed = evaluate(node, lambda _: x.value)[0]  # type: ignore[arg-type,return-value]
         assert computed is not None
         value = torch.where(gone, torch.zeros_like(computed), computed)
-    return partial(value.to(node.meta.dtype).expand(node.shape), known.expand(node.shape))
+    return partial(value.to(node.meta.dtype), known)
 
 
 def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None:
@@ -185,7 +185,7 @@ def _summed(packet: str, operands: list[Facts], node: Node) -> Tensor | None:
         infinite = infinite if part is None else infinite | part.isinf()
     overflown = torch.finfo(total.dtype).min  # two finite constants never add up to a mask that nothing defeats
     total = torch.where(total.isinf() & ~infinite, total.sign() * -overflown, total)
-    return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf).expand(node.shape)
+    return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf)
 
 
 def _raised(operands: list[Facts]) -> Tensor | None:
@@ -206,5 +206,5 @@ def _either(operands: list[Facts], known: Tensor, node: Node) -> Facts:
     true = torch.zeros((), dtype=torch.bool)
     for side in sides:
         if side.value is not None:
-            true = true | (side.value.bool() & side.where_known(side.value.shape))
-    return partial(true.expand(node.shape), known | true)
+            true = true | (side.value.bool() & side.where_known())
+    return partial(true, known | true)

@@ -1,0 +1,110 @@
+"""Views carried out on compact tensors: axes that only move stay small, those that a view looks along are laid out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leadline.domains import traits
+from leadline.domains.compact import Shapes, Values, described, expanded, lifted, reshaped
+from leadline.domains.values.facts import evaluate
+from leadline.graph.ir import Node, Ref
+from leadline.graph.table import Kind, Move
+
+Results = tuple[Tensor | None, ...]
+_LIKE_ANYWHERE = frozenset({Move.TAKE, Move.FLIP, Move.ROLL, Move.REPEAT})
+"""Moves along an axis whose places are all alike: they stay alike, however many there are."""
+
+
+def carried(node: Node, value: Values, shape: Shapes, **replaced: float) -> Results:
+    """Carry out an operation that moves elements, on compact tensors for its references.
+
+    Parameters
+    ----------
+    node
+        A view, or a look-up at constant places.
+    value, shape
+        The compact tensor for a reference, and the shape that it stands for.
+    **replaced
+        Literals to exchange, by name.
+
+    Returns
+    -------
+    Results
+        Compact tensors, one for each output; None for outputs that are not tensors.
+
+    Raises
+    ------
+    TooLarge
+        If an axis that must be laid out does not fit.
+    """
+    move = node.operation.move if node.kind is Kind.VIEW else None
+    if move is Move.RESHAPE and len(node.outputs) == 1:
+        ref = node.refs[0]
+        return (reshaped(value(ref), shape(ref), node.shape, described(node)),)
+    if move is Move.EXPAND:
+        return (lifted(lifted(value(node.refs[0]), len(shape(node.refs[0]))), len(node.shape)),)
+    found = _in_part(node, move, value, shape, **replaced)
+    if found is None or not all(_fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
+                                if part is not None and meta is not None):  # fmt: skip
+        return in_full(node, value, shape, **replaced)
+    return found
+
+
+def in_full(node: Node, value: Values, shape: Shapes, **replaced: float) -> Results:
+    """Run an operation on tensors laid out in full."""
+    return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), **replaced)
+
+
+def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
+    return x.ndim == len(shape) and all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
+
+
+def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, **replaced: float) -> Results | None:
+    """Lay out the axes along which the operation looks, and no others; None where that does not do."""
+    refs = node.sources
+    first = shape(refs[0])
+    acts = looked_along(node, first)
+    if acts is None or any(meta is not None and 0 in meta.shape for meta in node.outputs):
+        return None
+    small = {ref: lifted(value(ref), len(shape(ref))) for ref in refs}
+    if node.kind is Kind.VIEW:
+        if any(len(shape(ref)) != len(first) for ref in refs):
+            return None
+        if len(refs) == 1 and move in _LIKE_ANYWHERE and all(small[refs[0]].shape[axis] == 1 for axis in acts):
+            return tuple(None if m is None else _alike(small[refs[0]], m.shape, acts) for m in node.outputs)
+        small = _laid_out(node, small, shape, acts)
+    else:
+        small[refs[0]] = expanded(small[refs[0]], first, described(node), acts)
+    return evaluate(node, small.__getitem__, **replaced)
+
+
+def looked_along(node: Node, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the axes of the first argument along which an operation looks at places; None: it may be any."""
+    if node.kind is Kind.VIEW:
+        return node.operation.acts(node.bound(), len(shape))
+    return traits.looks(node, len(shape)) if node.kind is Kind.GATHER else None
+
+
+def _alike(x: Tensor, shape: tuple[int, ...], acts: tuple[int, ...]) -> Tensor:
+    """Return a tensor that does not vary along the axes looked along: they stay, or one of them goes."""
+    return x.squeeze(acts) if len(shape) < x.ndim else lifted(x, len(shape))
+
+
+def _laid_out(node: Node, small: dict[Ref, Tensor], shape: Shapes, acts: tuple[int, ...]) -> dict[Ref, Tensor]:
+    """Lay out the axes looked along, and give several tensors the same sizes along all others."""
+    common = torch.broadcast_shapes(  # type: ignore[no-untyped-call] # torch leaves it without types
+        *(tuple(1 if axis in acts else size for axis, size in enumerate(x.shape)) for x in small.values())
+    )
+    return {
+        ref: expanded(x, [shape(ref)[a] if a in acts else n for a, n in enumerate(common)], described(node))
+        for ref, x in small.items()
+    }
+
+
+def permutation(node: Node, ndim: int) -> tuple[int, ...]:
+    """Return, for each axis of a permuting view's result, the axis that it was."""
+    numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
+    moved = evaluate(node, lambda _: numbered)[0]
+    assert moved is not None
+    return tuple(size - 2 for size in moved.shape)

@@ -1,0 +1,70 @@
+"""The depth domain: the longest chain of contractions from any input to each element, in max-plus algebra.
+
+It is the rank domain with every input at the same rank and a price on each sum of products. An element holds one plus
+its depth; zero means that it depends on no input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from helpers.dense.depth_scan import scan
+from helpers.dense.flow import Flow, Links
+from helpers.dense.rules import RULES, Rule, transfers
+from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
+from leadline.graph.ir import Node
+from leadline.graph.table import Kind
+
+COSTS: Mapping[Kind, int] = {Kind.CONTRACTION: 1, Kind.CONVOLUTION: 1, Kind.ATTENTION: 1, Kind.SCAN: 1}
+"""Steps for one sum of products: a fused attention has two, one after the other, a recurrence one for each step."""
+
+
+@dataclass(frozen=True)
+class Depths(Flow):
+    """The setting of a walk that prices operations by kind; kinds left out are free."""
+
+    costs: Mapping[Kind, int] = field(default_factory=lambda: COSTS)
+
+    def multiplied(self, node: Node, links: Links) -> Links:
+        """Add the price of a sum of products."""
+        return self.priced(links, self.costs.get(node.kind, 0))
+
+    def priced(self, links: Links, cost: int) -> Links:
+        """Add to the depth of whatever depends on an input."""
+        return links if links is None or cost == 0 else links + cost * (links > 0)
+
+    def rules(self) -> dict[Kind, Transfer[Links]]:
+        """Return the transfers: those of dependence, with prices, and a recurrence that counts its steps."""
+        priced: dict[Kind, Rule] = {kind: _after(rule) for kind, rule in RULES.items() if kind not in COSTS}
+        return transfers(self, {**RULES, **priced, Kind.SCAN: self._scan})
+
+    def _scan(self, flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+        return scan(flow, self.costs.get(Kind.SCAN, 0), node, links)
+
+
+def _after(rule: Rule) -> Rule:
+    """Let an operation that is no sum of products cost what the caller says."""
+
+    def transfer(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+        return tuple(flow.multiplied(node, result) for result in rule(flow, node, links))
+
+    return transfer
+
+
+def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
+    """Find, for every element of every value, one plus the length of the longest chain that ends in it; 0 without one.
+
+    Raises
+    ------
+    UnknownOp
+        If a node has no rule and `on_unknown` is ``"raise"``.
+    """
+
+    def leaf(node: Node) -> Links:
+        return torch.ones(()).expand(node.shape) if node.kind is Kind.INPUT else None
+
+    graph = flow.graph
+    return walk(graph, leaf=leaf, transfers=flow.rules(), top=flow.top, on_unknown=on_unknown, live=graph.live())

@@ -1,0 +1,132 @@
+"""Dependence through operations that read or write at places given by index tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from helpers.dense.flow import Flow, Links, carried, shaped
+from leadline.domains.engine import Lookup, NoRule
+from helpers.dense.pattern import data_refs
+from leadline.graph.ir import Node, Ref
+
+
+def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Depend on the indices, and on the elements that they may choose: one where they are constants, else any."""
+    packet, named = node.op.split(".")[1], node.bound()
+    if _constant_places(flow, node):
+        return carried(flow, node, links, data_refs(node) or frozenset())
+    if packet == "embedding":
+        table = links(named["weight"])
+        chosen = None if table is None else flow.algebra.reduce(table, [0]).squeeze(0).expand(node.shape)
+        places = links(named["indices"])
+        return shaped(node, flow.all_of(chosen, None if places is None else places.unsqueeze(-1).expand(node.shape)))
+    if packet in ("index", "_unsafe_index"):
+        return shaped(node, _indexed(flow, node, links))
+    dim, places = named["dim"], links(named["index"])
+    data = links(named["self"])
+    chosen = None if data is None else flow.algebra.reduce(data, [dim])
+    if packet == "index_select":
+        if places is not None:
+            places = places.reshape([-1 if d == dim % len(node.shape) else 1 for d in range(len(node.shape))])
+        return shaped(node, flow.all_of(chosen, places))
+    if chosen is not None:
+        for d, size in enumerate(node.shape):
+            chosen = chosen if d == dim % len(node.shape) else chosen.narrow(d, 0, size)
+    return shaped(node, flow.all_of(chosen, places))
+
+
+def _constant_places(flow: Flow, node: Node) -> bool:
+    data = data_refs(node)
+    return data is not None and all(flow.facts[ref].constant for ref in node.refs if ref not in data)
+
+
+def _indexed(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
+    """``x[i, :, j]``: axes indexed by constants are read where those say, the others anywhere."""
+    source, indices = node.bound()["self"], node.bound()["indices"]
+    unknown = [d for d, ref in enumerate(indices) if ref is not None and not flow.facts[ref].constant]
+    if any(flow.graph.meta(indices[d]).dtype is torch.bool for d in unknown):
+        raise NoRule
+    places: list[Tensor | None] = []
+    for d, ref in enumerate(indices):
+        zeros = None if ref is None else torch.zeros(flow.shape(ref), dtype=torch.int64)
+        places.append(zeros if ref is None or d in unknown else flow.facts[ref].value)
+    data = links(source)
+    chosen = None
+    if data is not None:
+        anywhere = flow.algebra.reduce(data, unknown).expand(data.shape)
+        chosen = torch.ops.aten.index.Tensor(anywhere, places)
+    return flow.all_of(chosen, *(_placed(flow, node, links(ref)) for ref in indices if ref is not None))
+
+
+def _placed(flow: Flow, node: Node, places: Links) -> Links:
+    """Lay an index tensor's dependences along the output axes that the indices have become."""
+    if places is None:
+        return None
+    indices = node.bound()["indices"]
+    used = [d for d, index in enumerate(indices) if index is not None]
+    # torch leaves broadcast_shapes without types
+    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))  # type: ignore[no-untyped-call]
+    adjacent = used == list(range(used[0], used[-1] + 1))
+    after = len(node.shape) - len(shape) - (used[0] if adjacent else 0)
+    return places.expand(shape).reshape(*shape, *(1,) * after)
+
+
+def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+    """Depend on what was there, what is written and where; with constant places, each element on its own writer."""
+    packet, named = node.op.split(".")[1], node.bound()
+    if packet == "one_hot":
+        places = links(named["self"])
+        return shaped(node, None if places is None else places.unsqueeze(-1))
+    if _constant_places(flow, node):
+        return carried(flow, node, links, data_refs(node) or frozenset())
+    dim, index = named.get("dim"), named.get("index")
+    written = named.get("src", named.get("source"))
+    if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:
+        return shaped(node, _combined(flow, node, links, dim, index, written))
+    rest = [links(ref) for ref in node.refs if ref != named["self"]]
+    if named.get("accumulate") and all(ref is None or flow.facts[ref].constant for ref in named["indices"]):
+        return shaped(node, _accumulated(flow, node, links))
+    if dim is None:
+        return shaped(node, flow.all_of(links(named["self"]), flow.total(rest)))
+    return shaped(node, flow.all_of(links(named["self"]), *(_anywhere(flow, node, part, dim) for part in rest)))
+
+
+def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref, written: Ref) -> Links:
+    """Join what is written at constant places with what was there."""
+    places, source, target = flow.facts[index].value, links(written), links(node.bound()["self"])
+    assert places is not None
+    if source is None:
+        return target
+    if places.ndim < source.ndim:  # index_add: one index for each slice
+        places = places.reshape([-1 if d == dim % source.ndim else 1 for d in range(source.ndim)]).expand(source.shape)
+    source = source[tuple(slice(size) for size in places.shape)]
+    target = torch.zeros(node.shape) if target is None else target
+    return flow.algebra.scatter(target, dim, places, source)
+
+
+def _accumulated(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
+    """Join the values that `index_put` adds at constant places, several at one place perhaps, with what was there."""
+    named = node.bound()
+    target, source = links(named["self"]), links(named["values"])
+    if source is None:
+        return target
+    indices = [None if ref is None else flow.facts[ref].value for ref in named["indices"]]
+    numbers = torch.arange(node.meta.numel).reshape(node.shape)
+    places = torch.ops.aten.index.Tensor(numbers, indices)  # where each value goes, in the flattened result
+    target = torch.zeros(node.shape) if target is None else target
+    source = source.expand(places.shape).flatten()
+    return flow.algebra.scatter(target.flatten(), 0, places.flatten(), source).reshape(node.shape)
+
+
+def _anywhere(flow: Flow, node: Node, links: Links, dim: int) -> Links:
+    """Let a slice reach any place along the axis; a tensor of another form reaches all of the result."""
+    if links is None or links.ndim in (0, len(node.shape)):
+        reduced = links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
+        if reduced is None or reduced.ndim == 0 or _fits(reduced, node.shape):
+            return reduced
+    return flow.total([links])
+
+
+def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
+    return all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
