@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,21 +133,39 @@ def count(
 
 
 def _transfers(graph: Graph, facts: Mapping[Ref, Facts], elements: ElementsOf) -> dict[Kind, Transfer[Tally]]:
-    """One rule per kind: four kinds multiply and add up, the others do not."""
+    """Four kinds multiply and add up, the others do not."""
+    counted = edges_of(graph, facts, elements)
 
-    def rule(edges: Callable[[Node, Graph, ElementsOf], int], macs: Callable[[Node, Graph], int]) -> Transfer[Tally]:
-        def transfer(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
-            return (Tally(edges(node, graph, elements), macs(node, graph)),)
-
-        return transfer
+    def multiplies(macs: Callable[[Node, Graph], int]) -> Transfer[Tally]:
+        return lambda node, _: (Tally(counted(node), macs(node, graph)),)
 
     free = {kind: _free for kind in Kind if kind is not Kind.OPAQUE}
     return free | {
-        Kind.CONTRACTION: rule(product_edges, product_macs),
-        Kind.CONVOLUTION: rule(convolution_edges, convolution_macs),
-        Kind.ATTENTION: rule(lambda n, g, e: attention_edges(n, g, e, facts.__getitem__), attention_macs),
-        Kind.SCAN: rule(scan_edges, scan_macs),
+        Kind.CONTRACTION: multiplies(product_macs),
+        Kind.CONVOLUTION: multiplies(convolution_macs),
+        Kind.ATTENTION: multiplies(attention_macs),
+        Kind.SCAN: multiplies(scan_macs),
     }
+
+
+def edges_of(graph: Graph, facts: Mapping[Ref, Facts], elements: ElementsOf) -> Callable[[Node], int]:
+    """Return what counts the edges of a node that multiplies and adds up, each distinct case once."""
+    rules: dict[Kind, Callable[[Node], int]] = {
+        Kind.CONTRACTION: lambda node: product_edges(node, graph, elements),
+        Kind.CONVOLUTION: lambda node: convolution_edges(node, graph, elements),
+        Kind.ATTENTION: lambda node: attention_edges(node, graph, elements, facts.__getitem__),
+        Kind.SCAN: lambda node: scan_edges(node, graph, elements),
+    }
+    found: dict[Hashable, int] = {}
+
+    def edges(node: Node) -> int:
+        refs = (*node.sources, *(Ref(node.index, i) for i, meta in enumerate(node.outputs) if meta is not None))
+        key = node.skeleton, tuple((graph.meta(ref), id(elements(ref)), id(facts[ref])) for ref in refs)
+        if key not in found:
+            found[key] = rules[node.kind](node)
+        return found[key]
+
+    return edges
 
 
 def _tally(_: Node) -> Tally:

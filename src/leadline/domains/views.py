@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,11 +16,13 @@ from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind, Move
 
 Results = tuple[Tensor | None, ...]
+Literals = Mapping[str, Any]
+_NONE: Literals = MappingProxyType({})
 _LIKE_ANYWHERE = frozenset({Move.TAKE, Move.FLIP, Move.ROLL, Move.REPEAT})
 """Moves along an axis whose places are all alike: they stay alike, however many there are."""
 
 
-def carried(node: Node, value: Values, shape: Shapes, **replaced: float) -> Results:
+def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
     """Carry out an operation that moves elements, on compact tensors for its references.
 
     Parameters
@@ -25,7 +31,7 @@ def carried(node: Node, value: Values, shape: Shapes, **replaced: float) -> Resu
         A view, or a look-up at constant places.
     value, shape
         The compact tensor for a reference, and the shape that it stands for.
-    **replaced
+    replaced
         Literals to exchange, by name.
 
     Returns
@@ -44,14 +50,14 @@ def carried(node: Node, value: Values, shape: Shapes, **replaced: float) -> Resu
         return (reshaped(value(ref), shape(ref), node.shape, described(node)),)
     if move is Move.EXPAND:
         return (lifted(lifted(value(node.refs[0]), len(shape(node.refs[0]))), len(node.shape)),)
-    found = _in_part(node, move, value, shape, **replaced)
+    found = _in_part(node, move, value, shape, replaced)
     if found is None or not all(_fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
                                 if part is not None and meta is not None):  # fmt: skip
-        return in_full(node, value, shape, **replaced)
+        return in_full(node, value, shape, replaced)
     return found
 
 
-def in_full(node: Node, value: Values, shape: Shapes, **replaced: float) -> Results:
+def in_full(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
     """Run an operation on tensors laid out in full."""
     return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), **replaced)
 
@@ -60,7 +66,7 @@ def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
     return x.ndim == len(shape) and all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
 
 
-def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, **replaced: float) -> Results | None:
+def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replaced: Literals) -> Results | None:
     """Lay out the axes along which the operation looks, and no others; None where that does not do."""
     refs = node.sources
     first = shape(refs[0])

@@ -128,4 +128,4 @@ def moved(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) ->
         found = links(ref)
         return flow.nothing(ref) if found is None else found
 
-    return carried(node, value, flow.shape, **traits.fills(node))
+    return carried(node, value, flow.shape, traits.fills(node))

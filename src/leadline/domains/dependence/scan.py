@@ -109,12 +109,8 @@ def joined(parts: list[Links], dim: int, size: int) -> Links:
     found = [part for part in parts if part is not None]
     if not found:
         return None
-    first = found[0]
-    if len(parts) == 1 or (
-        len(found) == len(parts) and all(part.shape == first.shape and torch.equal(part, first) for part in found)
-    ):
-        return first if len(parts) == 1 or first.shape[dim] == 1 else torch.cat(found, dim)
-    ndim = first.ndim
-    sizes = [max(part.shape[axis] for part in found) for axis in range(ndim)]
+    if len(parts) == 1:
+        return found[0]
+    sizes = [max(part.shape[axis] for part in found) for axis in range(found[0].ndim)]
     sizes[dim] = size
     return torch.cat([torch.zeros(sizes) if part is None else part.expand(sizes) for part in parts], dim)

@@ -8,9 +8,10 @@ Reading asks only where elements go: rows that are cropped away are not read, ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
+from torch import Tensor
 
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow, Links
@@ -46,17 +47,26 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
     used, _ = behind(Flow(graph, places, Paths()), ends, on_unknown=on_unknown, rules={**RULES, Kind.ATTENTION: _read})
 
+    found: dict[Hashable, Elements] = {}
+
     def elements(ref: Ref) -> Elements:
-        one = (1,) * len(graph.meta(ref).shape)
-        alive, unit = facts[ref].nonzero(), units[ref]
-        mask = used.get(ref, torch.zeros(one, dtype=torch.bool))
-        return Elements(
-            alive=torch.ones(one, dtype=torch.bool) if alive is None else alive,
-            unit=torch.zeros(one, dtype=torch.bool) if unit is None else unit > 0,
-            used=None if bool(mask.all()) else mask,
-        )
+        ndim = len(graph.meta(ref).shape)
+        key = ndim, id(facts[ref]), id(units[ref]), id(used.get(ref))  # all of them out of pools
+        if key not in found:
+            found[key] = _elements(ndim, facts[ref].nonzero(), units[ref], used.get(ref))
+        return found[key]
 
     return elements
+
+
+def _elements(ndim: int, alive: Tensor | None, unit: Links, used: Tensor | None) -> Elements:
+    all_of_it, none = (torch.full((1,) * ndim, held, dtype=torch.bool) for held in (True, False))
+    mask = none if used is None else used
+    return Elements(
+        alive=all_of_it if alive is None else alive,
+        unit=none if unit is None else unit > 0,
+        used=None if bool(mask.all()) else mask,
+    )
 
 
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:

@@ -187,7 +187,7 @@ class _Rules:
             return nothing(node, facts)
         constants, literals = self.values(facts), traits.fills(node)
 
-        def along(read: Callable[[Facts], Tensor | None], **replaced: float) -> tuple[Tensor | None, ...]:
+        def along(read: Callable[[Facts], Tensor | None], replaced: Mapping[str, float]) -> tuple[Tensor | None, ...]:
             """Move one property of the data; zeros stand where it is not there."""
 
             def value(ref: Ref) -> Tensor:
@@ -196,14 +196,14 @@ class _Rules:
                 part = read(facts(ref))
                 return torch.zeros((1,) * len(self.shape(ref))) if part is None else part
 
-            return carried(node, value, self.shape, **replaced)
+            return carried(node, value, self.shape, replaced)
 
         values = carried(node, constants, self.shape)
-        knowns = along(lambda f: f.where_known().float(), **literals)
-        kept = along(lambda _: torch.ones(()), **literals) if traits.writes(node) else values
+        knowns = along(lambda f: f.where_known().float(), literals)
+        kept = along(lambda _: torch.ones(()), literals) if traits.writes(node) else values
         biases: tuple[Tensor | None, ...] = (None,) * len(values)
         if any(facts(ref).bias is not None for ref in data):
-            biases = along(Facts.offset)
+            biases = along(Facts.offset, {})
         return tuple(
             UNKNOWN
             if v is None or k is None or o is None
