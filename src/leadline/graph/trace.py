@@ -53,13 +53,16 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     >>> [(node.op, node.shape) for node in trace(nn.Linear(3, 2), torch.ones(1, 3)).nodes]
     [('parameter', (2, 3)), ('parameter', (2,)), ('input', (1, 3)), ('aten.linear.default', (1, 2))]
     """
-    call = Call(model, inputs, kwargs)
-    with quiet(model):
+    return trace_call(Call(model, inputs, kwargs), verify=verify)
+
+
+def trace_call(call: Call, *, verify: bool = True) -> Graph:
+    """Trace a call; see `trace`."""
+    call.training = call.model.training
+    with quiet(call.model):
         program = _export(call)
-        graph = _Reader(program, call, model).graph()
-        if verify and graph.values.keys() == {*graph.parameters.values(), *graph.buffers.values()} and call.real:
-            graph = _replayed(graph, call)
-    return graph
+        graph = _Reader(program, call, call.model).graph()
+        return _replayed(graph, call) if verify and call.real and graph.has_values else graph
 
 
 def _replayed(graph: Graph, call: Call) -> Graph:
@@ -69,6 +72,18 @@ def _replayed(graph: Graph, call: Call) -> Graph:
         raise
     except Exception as error:  # what forward refuses on real tensors, but not on the trace's
         raise TraceError(explain(call.model, error)) from None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and back into the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from torch import Tensor
 from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
-from leadline.domains.subject import Subject
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
 from leadline.graph.ops import Kind
+from leadline.graph.reading import Reading
 from leadline.results import Coverage
 
 _EXACT = 1 << 24  # float32 holds integers up to here
@@ -32,9 +32,9 @@ class Latest:
 
 @dataclass(frozen=True)
 class Search:
-    """A subject, the rules to walk it by (over the algebra `Ranks`), and what to do without a rule."""
+    """A reading, the rules to walk its graph by (over the algebra `Ranks`), and what to do without a rule."""
 
-    asked: Subject
+    reading: Reading
     flow: Flow
     on_unknown: OnUnknown
 
@@ -61,7 +61,7 @@ class Search:
                 return None
             return (ranks[node.name] + 1).to(torch.float32)
 
-        graph, name = self.asked.graph, self.asked.output
+        graph, name = self.reading.graph, self.reading.output
         found = walk(
             graph,
             leaf=leaf,
@@ -71,5 +71,5 @@ class Search:
             live=graph.live(name),
         )
         links = found.values[graph.outputs[name]]
-        known = torch.zeros(()).expand(self.asked.output_shape) if links is None else links
+        known = torch.zeros(()).expand(self.reading.output_shape) if links is None else links
         return Latest(known.to(torch.int64) - 1, found.values, found.coverage)

@@ -12,6 +12,7 @@ from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, sta
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.ops import Kind
+from leadline.graph.reading import Reading
 
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
@@ -52,6 +53,12 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
     transfers: dict[Kind, Transfer[Facts]] = {kind: rules.folded(rule) for kind, rule in rules.table.items()}
     transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: rules.noise, Kind.OPAQUE: nothing}
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
+
+
+def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+    """Return the `pattern` of a reading's graph, worked out once for each state of knowledge."""
+    key = ("pattern", floor, weights)
+    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights))
 
 
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
