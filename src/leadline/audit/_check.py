@@ -160,7 +160,7 @@ def audit_of(
 ) -> Audit:
     """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`."""
     take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
-    memory = take("memory", lambda: memory_of(reading))
+    memory = take("memory", lambda: _rehearsed(reading))
     if isinstance(memory, Unavailable):
         _rehearse(reading)
     take("trace", lambda: reading.graph)  # where it fails, each depth says why
@@ -250,8 +250,13 @@ def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefront
     return wavefronts(system_of(reading), lag)
 
 
+def _rehearsed(reading: Reading) -> Memory:
+    """Measure the memory, which shows that the model can be called: what it raises is one error rather than eight."""
+    with running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+        return memory_of(reading)
+
+
 def _rehearse(reading: Reading) -> None:
-    """Call the model without recording gradients: what it raises then is one error rather than eight."""
-    model, inputs, kwargs = reading.model, reading.inputs, reading.kwargs
-    with quiet(model), running(type(model).__name__, (inputs, kwargs)):
-        model(*inputs, **kwargs)
+    """Call a model that cannot be called with gradients without them: if that fails too, nothing can be said of it."""
+    with quiet(reading.model), running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+        reading.model(*reading.inputs, **reading.kwargs)

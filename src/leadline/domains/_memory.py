@@ -19,7 +19,6 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import running
 from leadline.results import Status
 
 
@@ -80,11 +79,6 @@ def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
     -------
     Memory
         In bytes.
-
-    Raises
-    ------
-    ModelError
-        If the model raises.
     """
     return memory_of(Reading(model, inputs, kwargs))
 
@@ -100,12 +94,7 @@ def _measured(reading: Reading) -> Memory:
     copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     record = _Record(skip=frozenset([*own, *_storages(copies.values())]))
     devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
-    with (
-        running(type(model).__name__, given),
-        torch.enable_grad(),
-        torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
-        record.watch(model),
-    ):
+    with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
         functional_call(model, copies, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
