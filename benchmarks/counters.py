@@ -33,8 +33,7 @@ from tables import markdown
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from leadline import causality, context, count, memory, span
-from leadline.graph import trace
+from leadline import count, read
 
 RESULTS = Path(__file__).parent / "results"
 D, T = 16, 64
@@ -196,7 +195,6 @@ def counted(name: str, case: Case) -> dict[str, Any]:
 
 def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dict[str, Any]:
     """Time count, span, causality, context of one output and memory on one model; with the process's peak memory."""
-    model, inputs = case.model.eval(), case.inputs
     seconds: dict[str, float] = {}
 
     def take(name: str, ask: Callable[[], Any]) -> Any:
@@ -205,12 +203,13 @@ def five_depths(case: Case, layout: dict[str, str | None], position: Any) -> dic
         seconds[name] = round(time.perf_counter() - start, 2)
         return result
 
-    graph = take("trace", lambda: trace(model, *inputs))
-    take("count", lambda: count(model, *inputs, traced=graph))
-    take("span", lambda: span(model, *inputs, traced=graph))
-    take("causality", lambda: causality(model, *inputs, layout=layout, traced=graph))
-    take("context", lambda: context(model, *inputs, layout=layout, output=position, traced=graph))
-    take("memory", lambda: memory(model, *inputs))
+    reading = read(case.model.eval(), *case.inputs, layout=layout)
+    take("trace", lambda: reading.graph)
+    take("count", reading.count)
+    take("span", reading.span)
+    take("causality", reading.causality)
+    take("context", lambda: reading.context(position))
+    take("memory", reading.memory)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"model": case.name, "seconds": seconds, "sum": round(sum(seconds.values()), 2), "peak_mb": peak}
 

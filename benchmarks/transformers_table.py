@@ -13,8 +13,7 @@ import torch
 from architectures import ARCHITECTURES, Architecture
 from tables import record
 
-from leadline import causality, count, span
-from leadline.graph import trace
+from leadline import read
 from leadline.graph.ops import LEAVES
 
 COLUMNS = ("name", "area", "nodes", "macs", "connections", "steps", "op_steps", "causality", "coverage", "seconds")
@@ -25,16 +24,15 @@ def row(architecture: Architecture) -> dict[str, Any]:
     torch.manual_seed(0)
     model, inputs = architecture.model(), architecture.inputs()
     start = time.perf_counter()
-    graph = trace(model, **inputs)
-    counted, spanned = count(model, traced=graph, **inputs), span(model, traced=graph, **inputs)
     layout = {name: architecture.layout.get(name) for name in (*inputs, *architecture.layout)}
-    judged = causality(model, layout=layout, traced=graph, **inputs)
+    reading = read(model, layout=layout, **inputs)
+    counted, spanned, judged = reading.count(), reading.span(), reading.causality()
     seconds = time.perf_counter() - start
     complete = all(found.coverage.complete for found in (counted, spanned, judged))
     return {
         "name": architecture.name,
         "area": architecture.area,
-        "nodes": sum(node.kind not in LEAVES for node in graph.nodes),
+        "nodes": sum(node.kind not in LEAVES for node in reading.graph.nodes),
         "macs": counted.macs,
         "connections": counted.connections,
         "steps": spanned.steps,

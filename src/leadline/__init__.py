@@ -1,6 +1,7 @@
 """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
-- `check` takes all depths of a model, `compare` puts two models side by side;
+- `check` takes all depths of a model, `compare` puts several models side by side; `read` reads a model once, to ask it
+  several things;
 - `count`, `span`, `generation`, `context`, `causality`, `memory` take one each from the structure of the model;
 - `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians;
 - `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
@@ -9,6 +10,7 @@
 
 from leadline.audit._check import Audit, check
 from leadline.audit._compare import Comparison, compare
+from leadline.audit._read import DepthReading, read
 from leadline.domains import causality, context, count, generation, memory, span
 from leadline.jacobian import bound, gradient, lyapunov, spectrum
 from leadline.recurrence import law, system
@@ -20,6 +22,7 @@ __all__ = [
     "Bound",
     "Comparison",
     "Coverage",
+    "DepthReading",
     "Estimate",
     "Status",
     "bound",
@@ -33,6 +36,7 @@ __all__ = [
     "law",
     "lyapunov",
     "memory",
+    "read",
     "span",
     "spectrum",
     "stream",

@@ -86,23 +86,22 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
 
 
 @cli.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("models", nargs=-1, required=True, metavar="A B [C]...")
 @click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @_reported
-def compare(first: str, second: str, samples: int, seed: int, json: Path | None, html: Path | None) -> None:
-    """Put the depths of two models side by side.
+def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None) -> None:
+    """Put the depths of two or more models side by side.
 
-    A and B are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
+    A, B and C are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
     """
-    from leadline.audit._compare import compare as put_side_by_side
+    from leadline.audit._compare import compare_named
     from leadline.audit.named_model import find_model
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
 
-    models = [find_model(name, settings) for name, *settings in (first.split(), second.split())]
-    comparison = put_side_by_side(models[0], models[1], samples=samples, seed=seed)
+    found = [find_model(name, settings) for name, *settings in map(str.split, models)]
+    comparison = compare_named(*found, samples=samples, seed=seed)
     publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
 
 

@@ -1,35 +1,45 @@
 """Assertions for users' own tests: what a model may see and what it costs, from its structure; what its gradients do.
 
-Each takes what the function that it rests on takes; its message shows the witness and the source line.
+Each takes what the function that it rests on takes, or a reading (`leadline.read`) instead of the model and its inputs:
+then several assertions read the model once. A message shows the witness and the source line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from leadline.domains._causality import Causality, Verdict, causality
-from leadline.domains._context import context, passage
-from leadline.domains._count import Count, count
-from leadline.domains._span import Span, span
+from leadline.domains._causality import Causality, Verdict, causality_of
+from leadline.domains._context import Position, context_of, named_position, passage
+from leadline.domains._count import Count, count_of
+from leadline.domains._span import Span, span_of
 from leadline.domains.dependence.depths import COSTS
-from leadline.graph import trace
-from leadline.jacobian import GradientDepth, gradient
+from leadline.domains.engine import OnUnknown
+from leadline.errors import UsageError
+from leadline.graph import Reading
+from leadline.jacobian._gradient import GradientDepth, gradient_of
 
 _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
+_AXES = ("layout", "order", "output")
 
 
 def assert_causal(
-    model: nn.Module, *inputs: Any, at_least: Verdict | str = Verdict.FINITE_MASK, samples: bool = True, **kwargs: Any
+    model: nn.Module | Reading,
+    *inputs: Any,
+    at_least: Verdict | str = Verdict.FINITE_MASK,
+    samples: bool = True,
+    strict: bool = False,
+    on_unknown: OnUnknown = "raise",
+    **kwargs: Any,
 ) -> Causality:
     """Assert that no output depends on a later input, nor on another sample.
 
     Parameters
     ----------
-    model, *inputs, **kwargs
+    model, inputs, strict, on_unknown, kwargs
         As in `causality`.
     at_least
         The weakest verdict that passes: ``"structural"``, ``"finite-mask"`` or ``"present-weights"``.
@@ -47,19 +57,27 @@ def assert_causal(
     0
     """
     __tracebackhide__ = True
-    result = causality(model, *inputs, **kwargs)
+    reading = _reading(model, inputs, kwargs, _AXES)
+    result, name = causality_of(reading, strict=strict, on_unknown=on_unknown), type(reading.model).__name__
     passing = _GRADES[: _GRADES.index(Verdict(at_least)) + 1]
-    assert result.verdict in passing, f"{type(model).__name__} is not causal: {result}"
-    assert not samples or result.cross_batch is None, f"{type(model).__name__} mixes samples: {result.cross_batch}"
+    assert result.verdict in passing, f"{name} is not causal: {result}"
+    assert not samples or result.cross_batch is None, f"{name} mixes samples: {result.cross_batch}"
     return result
 
 
-def assert_context(model: nn.Module, *inputs: Any, sees: torch.Tensor | int, **kwargs: Any) -> None:
+def assert_context(
+    model: nn.Module | Reading,
+    *inputs: Any,
+    sees: torch.Tensor | int,
+    output: Position | Mapping[str, Position] | None = None,
+    on_unknown: OnUnknown = "raise",
+    **kwargs: Any,
+) -> None:
     """Assert which input positions one output position may depend on.
 
     Parameters
     ----------
-    model, *inputs, **kwargs
+    model, inputs, output, on_unknown, kwargs
         As in `context`.
     sees
         A boolean map over the first input's positions, or how many positions it holds.
@@ -75,36 +93,45 @@ def assert_context(model: nn.Module, *inputs: Any, sees: torch.Tensor | int, **k
     >>> assert_context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t", sees=3)
     """
     __tracebackhide__ = True
-    found = context(model, *inputs, **kwargs)
+    name, position = named_position(output)
+    reading = _reading(model, inputs, kwargs if name is None else {**kwargs, "output": name}, _AXES)
+    found = context_of(reading, position, on_unknown=on_unknown)
     at = ", ".join(f"{axis}={place}" for axis, place in found.position.items())
+
+    def way(seen: torch.Tensor) -> str:
+        """Say where the dependence on the first of some positions passes."""
+        if not len(seen):
+            return ""
+        first = tuple(int(i) for i in seen[0])
+        places = passage(reading, first, position, on_unknown=on_unknown)
+        return f"; {list(first)} is seen" + "".join(f"\n  through {place}" for place in places)
+
     if isinstance(sees, int):
         if found.size != sees:
-            way = _way(model, inputs, kwargs, found.map.nonzero())
-            raise AssertionError(f"the output at {at} sees {found.size} positions, not {sees}: {found.box()}{way}")
+            through = way(found.map.nonzero())
+            raise AssertionError(f"the output at {at} sees {found.size} positions, not {sees}: {found.box()}{through}")
         return
     more, less = (found.map & ~sees).nonzero(), (sees & ~found.map).nonzero()
     if len(more) or len(less):
-        way = _way(model, inputs, kwargs, more)
-        raise AssertionError(f"the output at {at} sees {more.tolist()} besides, and does not see {less.tolist()}{way}")
-
-
-def _way(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], seen: torch.Tensor) -> str:
-    """Say where the dependence on the first of some positions passes."""
-    if not len(seen):
-        return ""
-    first = tuple(int(i) for i in seen[0])
-    places = passage(model, *inputs, seen=first, **kwargs)
-    return f"; {list(first)} is seen" + "".join(f"\n  through {place}" for place in places)
+        seen, unseen = more.tolist(), less.tolist()
+        raise AssertionError(f"the output at {at} sees {seen} besides, and does not see {unseen}{way(more)}")
 
 
 def assert_gradient_stable(
-    model: nn.Module, *inputs: Any, rate: float = 0.1, through: int | None = None, **kwargs: Any
+    model: nn.Module | Reading,
+    *inputs: Any,
+    rate: float = 0.1,
+    through: int | None = None,
+    loss: Callable[[Any], torch.Tensor] | None = None,
+    probes: int = 8,
+    seed: int = 0,
+    **kwargs: Any,
 ) -> GradientDepth:
     """Assert that gradients neither vanish nor explode from stage to stage, at initialisation or whenever it is called.
 
     Parameters
     ----------
-    model, *inputs, **kwargs
+    model, inputs, loss, probes, seed, kwargs
         As in `gradient`.
     rate
         The largest change of the log gradient norm per stage that passes, either way, beyond what chance explains.
@@ -124,8 +151,8 @@ def assert_gradient_stable(
     'eval'
     """
     __tracebackhide__ = True
-    found = gradient(model, *inputs, **kwargs)
-    name = type(model).__name__
+    reading = _reading(model, inputs, kwargs, ("output",))
+    found, name = gradient_of(reading, loss=loss, probes=probes, seed=seed), type(reading.model).__name__
     assert found.kind != "unknown", f"the stages of {name} are too few to judge, or too different: {found.verdict}"
     low, high = found.rate.interval()
     drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
@@ -138,11 +165,12 @@ def assert_gradient_stable(
 
 
 def assert_span(
-    model: nn.Module,
+    model: nn.Module | Reading,
     *inputs: Any,
     steps: int | None = None,
     at_most: int | None = None,
     costs: Mapping[str, int] | None = None,
+    on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> Span:
     """Assert how many contractions of ``model(*inputs, **kwargs)`` must follow one another; see `leadline.span`.
@@ -157,6 +185,8 @@ def assert_span(
         Or an upper bound.
     costs
         Other prices by kind of operation.
+    on_unknown
+        As in `leadline.span`.
 
     Returns
     -------
@@ -176,7 +206,7 @@ def assert_span(
     2
     """
     __tracebackhide__ = True
-    found = span(model, *inputs, costs=costs, **kwargs)
+    found = span_of(_reading(model, inputs, kwargs), costs=costs, on_unknown=on_unknown)
     path = "\n".join(f"  {step}" for step in found.critical_path)
     where = f"; the longest chain, from the input on:\n{path}" if path else ""
     if steps is not None and found.steps != steps:
@@ -187,7 +217,12 @@ def assert_span(
 
 
 def assert_connections(
-    model: nn.Module, *inputs: Any, connections: int | None = None, macs: int | None = None, **kwargs: Any
+    model: nn.Module | Reading,
+    *inputs: Any,
+    connections: int | None = None,
+    macs: int | None = None,
+    on_unknown: OnUnknown = "raise",
+    **kwargs: Any,
 ) -> Count:
     """Assert the connections, or the multiply-accumulates, of ``model(*inputs, **kwargs)``; see `leadline.count`.
 
@@ -199,6 +234,8 @@ def assert_connections(
         Edges between units that exist.
     macs
         Dense multiply-accumulates.
+    on_unknown
+        As in `leadline.count`.
 
     Returns
     -------
@@ -218,10 +255,9 @@ def assert_connections(
     8
     """
     __tracebackhide__ = True
-    options = {name: kwargs.pop(name) for name in ("layout", "order", "on_unknown", "traced") if name in kwargs}
-    graph = options.pop("traced", None) or trace(model, *inputs, **kwargs)
-    found = count(model, *inputs, traced=graph, **options, **kwargs)
-    places = {node.place.module: node.place for node in graph.nodes if node.kind in COSTS}
+    reading = _reading(model, inputs, kwargs)
+    found = count_of(reading, on_unknown=on_unknown)
+    places = {node.place.module: node.place for node in reading.graph.nodes if node.kind in COSTS}
     for name, asked, has in (("connections", connections, found.connections), ("macs", macs, found.macs)):
         if asked is not None and has != asked:
             lines = "\n".join(
@@ -231,3 +267,15 @@ def assert_connections(
             )
             raise AssertionError(f"the model has {has} {name}, not {asked}; by module:\n{lines}")
     return found
+
+
+def _reading(
+    model: nn.Module | Reading, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], axes: tuple[str, ...] = ()
+) -> Reading:
+    """Return the reading that was given, or read the model; `axes` names the keywords that say how, not what."""
+    if not isinstance(model, Reading):
+        given = {name: value for name, value in kwargs.items() if name not in axes}
+        return Reading(model, inputs, given, **{name: kwargs[name] for name in axes if name in kwargs})
+    if inputs or kwargs:
+        raise UsageError("a reading holds its inputs and its axes already: give them to `leadline.read`")
+    return model

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import leadline
 from leadline.audit._check import Unavailable, check, check_named
-from leadline.audit._compare import compare
+from leadline.audit._compare import compare_named
 from leadline.audit.named_model import find_model
 from leadline.errors import ModelError
 from leadline.recurrence.analysis.fronts import Wavefronts
@@ -97,9 +97,10 @@ def test_documents_and_json_hold_the_numbers(name: str) -> None:
     assert record["count"]["status"] == "proved"
 
 
-def test_a_comparison_shows_both_columns() -> None:
-    both = compare(find_model("masked-stack", ["layers=2"]), find_model("masked-stack", ["layers=3"]))
-    (table,) = describe_comparison(both).sections[0].blocks
+def test_a_comparison_shows_a_column_for_each() -> None:
+    found = compare_named(*(find_model("masked-stack", [f"layers={layers}"]) for layers in (2, 3, 4)))
+    (table,) = describe_comparison(found).sections[0].blocks
     assert isinstance(table, Table)
-    assert ("sequential steps to train", "2 (p)", "3 (p)") in table.rows
-    assert both.first_trial is None
+    assert table.head == ("", "masked-stack (1)", "masked-stack (2)", "masked-stack (3)")
+    assert ("sequential steps to train", "2 (p)", "3 (p)", "4 (p)") in table.rows
+    assert found.trials == (None, None, None)

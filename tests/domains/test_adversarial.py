@@ -11,9 +11,7 @@ from helpers.perturbation import dependence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from leadline.domains._causality import causality
-from leadline.domains._context import context
-from leadline.graph import trace
+from leadline import read
 
 T, C = 6, 4
 LATER = torch.ones(T, T, dtype=torch.bool).triu(1)
@@ -210,9 +208,9 @@ def checked(case: Callable[[Tensor], Tensor] | nn.Module) -> tuple[np.ndarray, n
     torch.manual_seed(0)
     model = (case if isinstance(case, nn.Module) else Function(case)).double().eval()
     x, layout = torch.randn(2, T, C, dtype=torch.float64), "b t c -> b t v"
-    graph = trace(model, x)
-    seen = [context(model, x, output=t, layout=layout, traced=graph).map.numpy() for t in range(T)]
-    verdict = causality(model, x, layout=layout, traced=graph).verdict.value
+    reading = read(model, x, layout=layout)
+    seen = [reading.context(t).map.numpy() for t in range(T)]
+    verdict = reading.causality().verdict.value
     return dependence(model, (x,), layout, draws=4), np.stack(seen), verdict
 
 

@@ -18,24 +18,24 @@ from leadline.domains._context import context
 from leadline.domains.dependence.algebra import Links
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.support import support
-from leadline.domains.subject import subject
 from leadline.domains.values.pattern import pattern
 from leadline.errors import LayoutError, UnknownOp
+from leadline.graph import Reading
 
 
 def mapped(model: nn.Module, inputs: tuple[Tensor, ...], layout: str) -> np.ndarray:
     """Boolean array [output position..., input position...] by one walk backwards for each output position."""
-    asked = subject(model, inputs, {}, layout, None, None)
-    flow = Flow(asked.graph, pattern(asked.graph), Links())
-    sizes, name = asked.sizes(), next(iter(asked.inputs))
-    axes, shape = asked.inputs[name], tuple(sizes[axis] for axis in asked.layout.positions)
-    other = [i for i, axis in enumerate(axes) if axis not in asked.layout.positions]
+    reading = Reading(model, inputs, layout=layout)
+    flow = Flow(reading.graph, pattern(reading.graph), Links())
+    sizes, name = reading.sizes, next(iter(reading.input_axes))
+    axes, shape = reading.input_axes[name], tuple(sizes[axis] for axis in reading.layout.positions)
+    other = [i for i, axis in enumerate(axes) if axis not in reading.layout.positions]
     seen = np.zeros((*shape, *shape), dtype=bool)
     for place in itertools.product(*map(range, shape)):
-        at = dict(zip(asked.layout.positions, place, strict=True))
-        chosen = torch.zeros(asked.output_shape, dtype=torch.bool)
-        chosen[tuple(at.get(axis, slice(None)) for axis in asked.output_axes)] = True
-        behind, _ = support(flow, asked.output, chosen)
+        at = dict(zip(reading.layout.positions, place, strict=True))
+        chosen = torch.zeros(reading.output_shape, dtype=torch.bool)
+        chosen[tuple(at.get(axis, slice(None)) for axis in reading.output_axes)] = True
+        behind, _ = support(flow, reading.output, chosen)
         seen[place] = behind[name].any(dim=other).numpy()
     return seen
 

@@ -9,9 +9,8 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
+from leadline import read
 from leadline.domains._count import Count, count
-from leadline.domains._span import span
-from leadline.graph import trace
 
 
 def hollow(model: str, config: str, **settings: Any) -> nn.Module:
@@ -94,8 +93,8 @@ def test_resnet50(size: int) -> None:
         hollow("ResNetForImageClassification", "ResNetConfig", num_labels=1000),
         torch.zeros(1, 3, size, size, device="meta"),
     )
-    graph = trace(model, x)
-    found = count(model, x, traced=graph)
+    reading = read(model, x)
+    found = reading.count()
     assert found.macs == resnet50_macs(size)
     assert found.parameters == 25_557_032
-    assert span(model, x, traced=graph).steps == 1 + 3 * 16 + 1
+    assert reading.span().steps == 1 + 3 * 16 + 1

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import leadline
-from leadline.graph import Graph, trace
+from leadline.graph import Reading
 from leadline.graph.layout import LayoutLike
 from leadline.grid import reference
-from leadline.recurrence._system import lower
+from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, count_at
 from leadline.recurrence.analysis.depth import training_chains
 from leadline.recurrence.analysis.longest import longest_paths
@@ -29,9 +29,9 @@ from leadline.zoo.mdrnn import MDRNN
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def derived(graph: Graph, *inputs: Tensor, layout: LayoutLike) -> tuple[int, int]:
+def derived(reading: Reading) -> tuple[int, int]:
     """Return the connections of one sample, and the steps, that a system has at the sizes it was derived at."""
-    found = lower(graph, dict(zip(graph.inputs, inputs, strict=True)), layout)
+    found = system_of(reading)
     sizes = dict(zip(found.axes, found.sizes, strict=True))
     return count_at(connections(found), found, sizes), chain(found)
 
@@ -43,10 +43,8 @@ def chain(found: System) -> int:
 
 
 def assert_agree(model: nn.Module, *inputs: Tensor, layout: LayoutLike) -> None:
-    model = model.eval()
-    graph = trace(model, *inputs)
-    counted = leadline.count(model, *inputs, traced=graph).connections / len(inputs[0])
-    assert derived(graph, *inputs, layout=layout) == (counted, leadline.span(model, *inputs, traced=graph).steps)
+    reading = leadline.read(model.eval(), *inputs, layout=layout)
+    assert derived(reading) == (reading.count().connections / len(inputs[0]), reading.span().steps)
 
 
 QUICK = (
@@ -209,6 +207,6 @@ def test_the_mdrnn_s_laws_equal_the_element_graph(height: int, width: int) -> No
     """Zeros joined to channels are no units: the first cell rests on nothing, and no chain begins there."""
     sizes = {"layers": 2, "embedding": 2, "head": 3, "classes": 2}
     specimen = build("mdrnn", height=height, width=width, hidden=2, cell="tanh", batch=1, **sizes)
-    found = derived(trace(specimen.model.eval(), *specimen.inputs), *specimen.inputs, layout=specimen.layout)
+    found = derived(leadline.read(specimen.model.eval(), *specimen.inputs, layout=specimen.layout))
     steps = brute_force(CellByCell(specimen.model), torch.zeros(1, height, width, 2)).steps
     assert found == (edges_of_mdrnn(height, width, k=2, **sizes), steps)

@@ -12,7 +12,6 @@ import sympy
 
 import leadline
 from leadline.audit.architecture import Family, find_family
-from leadline.graph import trace
 from leadline.recurrence import Law, Laws, System, system
 from leadline.recurrence.analysis.schedule import generation_schedule
 from leadline.results import Status
@@ -151,11 +150,11 @@ def compare(case: Case, count: int) -> None:
     for sizes in fresh(case, laws, count):
         made = family.make(**sizes)  # one sample
         model, inputs = made.model.eval(), made.inputs
-        graph = trace(model, *inputs)
-        assert laws.connections.at(**sizes) == leadline.count(model, *inputs, traced=graph).connections
-        assert laws.training_steps.at(**sizes) == leadline.span(model, *inputs, traced=graph).steps
+        reading = leadline.read(model, *inputs, layout=made.layout)
+        assert laws.connections.at(**sizes) == reading.count().connections
+        assert laws.training_steps.at(**sizes) == reading.span().steps
         if case.lag is not None:
-            taken = leadline.generation(model, *inputs, layout=made.layout, lag=case.lag, traced=graph)
+            taken = reading.generation(case.lag)
             assert laws.generation_steps is not None
             assert laws.generation_steps.at(**sizes) == taken.steps.hi == taken.steps.lo
 

@@ -1,32 +1,31 @@
-"""The four depths of a model, composed: `check` for one, `compare` for two."""
+"""The four depths of a model, composed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from leadline.audit.named_model import NamedModel
-from leadline.domains._causality import Causality, Verdict, causality
-from leadline.domains._context import Context, context
-from leadline.domains._count import Count, count
-from leadline.domains._generation import Generation, generation
-from leadline.domains._memory import Memory, memory
-from leadline.domains._span import Span, span
+from leadline.domains._causality import Causality, Verdict, causality_of
+from leadline.domains._context import Context, context_of
+from leadline.domains._count import Count, count_of
+from leadline.domains._generation import Generation, generation_of
+from leadline.domains._memory import Memory, memory_of
+from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
-from leadline.domains.subject import Subject, subject
-from leadline.errors import Diverged, LayoutError, ModelError, NotCausal, NotUniform
+from leadline.errors import Diverged, LayoutError, ModelError, NotCausal
 from leadline.graph.layout import Layout, LayoutLike, Order
-from leadline.graph.trace import quiet, trace
+from leadline.graph.reading import Reading
+from leadline.graph.trace import quiet
 from leadline.graph.user_code import running
-from leadline.jacobian import GradientDepth, gradient
-from leadline.recurrence._system import lower
+from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.fronts import Wavefronts, wavefronts
 from leadline.results import Status
 
@@ -54,7 +53,7 @@ class Audit:
     name
         What the model was called.
     inputs
-        Shape of every input tensor, by name or place.
+        Shape of every input tensor, by name.
     training, dtype, seed, torch
         The mode and number format that the model ran in, the seed of random probes, torch's version.
     count, span, causality, generation, context, memory, gradient
@@ -146,61 +145,80 @@ def check(
     >>> audit.span.steps, audit.causality.verdict.value
     (3, 'structural')
     """
-    _rehearse(model, inputs, kwargs)
-    ordered = isinstance(layout, str) and bool(Layout.parse(layout).positions)
-    chosen = ordered or order is not None or output is not None or position is not None
-    axes: dict[str, Any] = {"layout": layout, "order": order, "output": output}
-    seconds: dict[str, float] = {}
+    reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
+    return audit_of(reading, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
 
-    def take(what: str, measure: Callable[[], Result]) -> Result | Unavailable:
+
+def audit_of(
+    reading: Reading,
+    *,
+    position: tuple[int, ...] | None = None,
+    strict: bool = False,
+    seed: int = 0,
+    on_unknown: OnUnknown = "raise",
+    name: str | None = None,
+) -> Audit:
+    """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`."""
+    take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
+    memory = take("memory", lambda: _rehearsed(reading))
+    if isinstance(memory, Unavailable):
+        _rehearse(reading)
+    take("trace", lambda: reading.graph)  # where it fails, each depth says why
+    verdict = take("causality", lambda: causality_of(reading, strict=strict, on_unknown=on_unknown))
+    dtypes = [tensor.dtype for tensor in (*reading.model.parameters(), *reading.tensors.values())]
+    return Audit(
+        name=name or type(reading.model).__name__,
+        inputs=MappingProxyType({key: tuple(tensor.shape) for key, tensor in reading.tensors.items()}),
+        training=reading.model.training,
+        dtype=str(dtypes[0]).removeprefix("torch.") if dtypes else "none",
+        seed=seed,
+        torch=torch.__version__,
+        count=take("count", lambda: count_of(reading, on_unknown=on_unknown)),
+        span=take("span", lambda: span_of(reading, on_unknown=on_unknown)),
+        causality=verdict,
+        generation=take("generation", lambda: generation_of(reading, _lag(verdict), on_unknown=on_unknown)),
+        wavefronts=take("wavefronts", lambda: _wavefronts(reading, verdict)),
+        context=take("context", lambda: context_of(reading, position, on_unknown=on_unknown)),
+        memory=memory,
+        gradient=take("gradient", lambda: gradient_of(reading, seed=seed)),
+        seconds=take.seconds,
+    )
+
+
+class _Taking:
+    """Takes one depth after the other: those that cannot be taken are `Unavailable`, and each is timed."""
+
+    def __init__(self, *, axes_chosen: bool) -> None:
+        self.axes_chosen = axes_chosen
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, what: str, measure: Callable[[], Result]) -> Result | Unavailable:
         start = time.perf_counter()
         try:
             return measure()
         except (ModelError, Diverged) as error:
-            if isinstance(error, LayoutError) and chosen:
+            if isinstance(error, LayoutError) and self.axes_chosen:
                 raise
             return Unavailable(str(error))
         finally:
-            seconds[what] = round(time.perf_counter() - start, 3)
-
-    tensors = {str(i): leaf for i, leaf in enumerate(tree_leaves((inputs, kwargs))) if isinstance(leaf, Tensor)}
-    floating = [p.dtype for p in model.parameters()] + [t.dtype for t in tensors.values()]
-    graph = take("trace", lambda: trace(model, *inputs, **kwargs))
-    traced = None if isinstance(graph, Unavailable) else graph  # without one, each depth says why
-    how: dict[str, Any] = {"on_unknown": on_unknown, "traced": traced, **kwargs}
-    viewed = {**axes, "output": position if output is None else {output: position}}
-
-    def read() -> Subject:
-        return subject(model, inputs, kwargs, layout, order, output, traced)
-
-    verdict = take("causality", lambda: causality(model, *inputs, **axes, strict=strict, **how))
-    return Audit(
-        name=name or type(model).__name__,
-        inputs=MappingProxyType({key: tuple(tensor.shape) for key, tensor in tensors.items()}),
-        training=model.training,
-        dtype=str(floating[0]).removeprefix("torch.") if floating else "none",
-        seed=seed,
-        torch=torch.__version__,
-        count=take("count", lambda: count(model, *inputs, **how)),
-        span=take("span", lambda: span(model, *inputs, **how)),
-        causality=verdict,
-        generation=take("generation", lambda: generation(model, *inputs, lag=_lag(verdict), **axes, **how)),
-        wavefronts=take("wavefronts", lambda: _wavefronts(read(), list(tensors.values()), order, verdict)),
-        context=take("context", lambda: context(model, *inputs, **viewed, **how)),
-        memory=take("memory", lambda: memory(model, *inputs, **kwargs)),
-        gradient=take("gradient", lambda: gradient(model, *inputs, output=output, seed=seed, **kwargs)),
-        seconds=seconds,
-    )
+            self.seconds[what] = round(time.perf_counter() - start, 3)
 
 
-def check_named(named: NamedModel, **settings: Any) -> Audit:
+def _positions_given(reading: Reading) -> bool:
+    """Whether the caller said how to read the axes, so that a reading that does not fit is the caller's error."""
+    layout = reading.given_layout
+    ordered = isinstance(layout, str) and bool(Layout.parse(layout).positions)
+    return ordered or reading.order is not None or reading.given_output is not None
+
+
+def check_named(
+    named: NamedModel, *, layout: LayoutLike = None, order: Order = None, output: str | None = None, **settings: Any
+) -> Audit:
     """Take the depths of a model that `leadline.audit.named_model.find_model` found.
 
-    `settings` are those of `check`; where one is None, the model's own holds.
+    `settings` are those of `audit_of`; where layout or order is None, the model's own holds.
     """
-    own = {"layout": named.layout, "order": named.order}
-    given = {key: value for key, value in settings.items() if value is not None}
-    return check(named.model, *named.inputs, name=named.name, **{**own, **given}, **named.keywords)
+    return audit_of(named.reading(layout=layout, order=order, output=output), name=named.name, **settings)
 
 
 def _lag(verdict: Causality | Unavailable) -> int:
@@ -218,26 +236,27 @@ def _lag(verdict: Causality | Unavailable) -> int:
     return verdict.lag
 
 
-def _wavefronts(
-    read: Subject, tensors: Sequence[Tensor], order: Order, verdict: Causality | Unavailable
-) -> Wavefronts | None:
+def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefronts | None:
     """Return the wavefronts over the positions, if these have several axes.
 
     Raises
     ------
     NotUniform
-        If the model is no system of recurrence equations over them.
+        If the model is not a system of recurrence equations over them.
     """
-    if len(read.layout.positions) < 2:
+    if len(reading.layout.positions) < 2:
         return None
-    if any(tensor.is_meta for tensor in (*tensors, *read.graph.values.values())):
-        raise NotUniform("equations are read off weights, and tensors on the meta device have none")
-    inputs = dict(zip(read.graph.inputs, tensors, strict=True))
     lag = None if isinstance(verdict, Unavailable) or not verdict.causal else verdict.lag
-    return wavefronts(lower(read.graph, inputs, read.layout, order, read.output), lag)
+    return wavefronts(system_of(reading), lag)
 
 
-def _rehearse(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Call the model once, so that whatever it raises is one error rather than six."""
-    with quiet(model), running(type(model).__name__, (inputs, kwargs)):
-        model(*inputs, **kwargs)
+def _rehearsed(reading: Reading) -> Memory:
+    """Measure the memory, which shows that the model can be called: what it raises is one error rather than eight."""
+    with running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+        return memory_of(reading)
+
+
+def _rehearse(reading: Reading) -> None:
+    """Call a model that cannot be called with gradients without them: if that fails too, nothing can be said of it."""
+    with quiet(reading.model), running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+        reading.model(*reading.inputs, **reading.kwargs)

@@ -1,12 +1,18 @@
-"""Two models side by side: their audits, and of trained runs what running them adds."""
+"""Models side by side: their audits, and of trained runs what running them adds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from leadline.audit._check import Audit, check_named
+from torch import nn
+
+from leadline.audit._check import Audit, audit_of
 from leadline.audit.named_model import NamedModel
 from leadline.audit.trained import Drawn, draw
+from leadline.errors import UsageError
+from leadline.graph.reading import Reading
 from leadline.training import Run
 
 
@@ -40,46 +46,79 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two audits, and a trial for each model that was trained."""
+    """The audits of several models, and for each a trial, or None where it was not trained."""
 
-    first: Audit
-    second: Audit
-    first_trial: Trial | None
-    second_trial: Trial | None
+    audits: tuple[Audit, ...]
+    trials: tuple[Trial | None, ...]
 
 
-def compare(first: NamedModel, second: NamedModel, *, samples: int = 16, seed: int = 0) -> Comparison:
-    """Put the depths of two models side by side.
+def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = None, seed: int = 0) -> Comparison:
+    """Put the depths of several models side by side.
 
     Parameters
     ----------
-    first, second
-        As `leadline.audit.named_model.find_model` finds them; those of trained runs are sampled and timed, one after
-        the other.
-    samples
-        How many samples are drawn from each trained model.
+    models
+        Two or more: readings (`leadline.read`), or models with their inputs, ``(model, *inputs)`` or
+        ``(model, {"input_ids": ids})``.
+    names
+        What to call the models; default: their classes.
     seed
-        Of the samples and of the gradient's probes.
+        Of the gradient's probes.
 
     Raises
     ------
     ModelError
         If a model cannot be called with its inputs.
+    UsageError
+        If there are fewer than two models, or one is not given with its inputs, or there are not as many names.
 
     Examples
     --------
-    >>> from leadline.audit.named_model import find_model
-    >>> small, large = (find_model("masked-stack", [f"layers={d}", "channels=2"]) for d in (2, 3))
-    >>> both = compare(small, large)
-    >>> both.first.span.steps, both.second.span.steps
-    (2, 3)
+    >>> import torch
+    >>> from torch import nn
+    >>> x = torch.zeros(1, 8, 4)
+    >>> both = compare((nn.RNN(4, 4, batch_first=True), x), (nn.Linear(4, 4), x))
+    >>> [(audit.name, audit.span.steps) for audit in both.audits]
+    [('RNN', 8), ('Linear', 1)]
     """
-    return Comparison(
-        check_named(first, seed=seed),
-        check_named(second, seed=seed),
-        _trial(first.run, samples, seed),
-        _trial(second.run, samples, seed),
-    )
+    if len(models) < 2:
+        raise UsageError(f"compare puts two or more models side by side, got {len(models)}")
+    readings = [_reading(model) for model in models]
+    called = [type(reading.model).__name__ for reading in readings] if names is None else list(names)
+    if len(called) != len(readings):
+        raise UsageError(f"{len(readings)} models and {len(called)} names: give one name for each")
+    pairs = zip(readings, _distinct(called), strict=True)
+    return Comparison(tuple(audit_of(r, seed=seed, name=name) for r, name in pairs), (None,) * len(readings))
+
+
+def compare_named(*models: NamedModel, samples: int = 16, seed: int = 0) -> Comparison:
+    """Put models side by side that `leadline.audit.named_model.find_model` found; see `compare`.
+
+    From each trained one `samples` are drawn and timed, one model after the other.
+    """
+    readings, names = [model.reading() for model in models], [model.name for model in models]
+    trials = tuple(_trial(model.run, samples, seed) for model in models)
+    return replace(compare(*readings, names=names, seed=seed), trials=trials)
+
+
+def _reading(model: Reading | tuple[Any, ...]) -> Reading:
+    match model:
+        case Reading():
+            return model
+        case (nn.Module() as module, Mapping() as keywords):
+            return Reading(module, (), keywords)
+        case (nn.Module() as module, *inputs):
+            return Reading(module, tuple(inputs))
+    given = type(model).__name__
+    raise UsageError(f"compare takes readings, or models with their inputs, (model, x), not {given}")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Tell models of the same name apart by a number."""
+    return [
+        f"{name} ({names[: index + 1].count(name)})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
 
 
 def _trial(run: Run | None, samples: int, seed: int) -> Trial | None:

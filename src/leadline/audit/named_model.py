@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from leadline import zoo
 from leadline.errors import ModelError, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.reading import Reading
 from leadline.graph.user_code import raised_at
 from leadline.key_values import literals
 from leadline.zoo.specimen import Specimen
@@ -51,6 +52,12 @@ class NamedModel:
     order: Order = None
     likelihood: str | None = None
     run: Run | None = None
+
+    def reading(self, *, layout: LayoutLike = None, order: Order = None, output: str | None = None) -> Reading:
+        """Return the reading of the model, with its own axes and order where none are given."""
+        axes = self.layout if layout is None else layout
+        ranks = self.order if order is None else order
+        return Reading(self.model, self.inputs, self.keywords, layout=axes, order=ranks, output=output)
 
 
 def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:

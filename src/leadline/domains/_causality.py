@@ -17,10 +17,9 @@ from leadline.domains.dependence.perturbation import Prober
 from leadline.domains.dependence.ranks import Search
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
-from leadline.domains.subject import Subject, batch_ranks, subject
-from leadline.domains.values.pattern import NEGLIGIBLE, pattern
-from leadline.graph import Graph
+from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.reading import Reading, batch_ranks
 from leadline.results import Coverage
 
 
@@ -95,7 +94,6 @@ def causality(
     output: str | None = None,
     strict: bool = False,
     on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Causality:
     """Decide from the structure of a model whether its outputs depend on later inputs only where they may.
@@ -120,8 +118,6 @@ def causality(
         Ask for a lag of at least one: output t must not depend on input t.
     on_unknown
         ``"raise"``, or ``"top"`` to let an operation without a rule depend on everything.
-    traced
-        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -143,12 +139,21 @@ def causality(
     >>> result.verdict.value, result.lag
     ('structural', 0)
     """
-    asked = subject(model, inputs, kwargs, layout, order, output, traced)
-    prober = Prober(model, inputs, kwargs, asked.graph)
-    least, own, seen = int(strict), *_by_position(asked)
+    reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
+    return causality_of(reading, strict=strict, on_unknown=on_unknown)
+
+
+def causality_of(reading: Reading, *, strict: bool = False, on_unknown: OnUnknown = "raise") -> Causality:
+    """Return the verdict on a reading, worked out once; see `causality`."""
+    return reading.once(("causality", strict, on_unknown), lambda: _judged(reading, strict, on_unknown))
+
+
+def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
+    prober = Prober(reading)
+    least, own, seen = int(strict), *_by_position(reading)
     for verdict, floor, weights in _LEVELS:  # noqa: B007 (read after the loop)
-        facts = pattern(asked.graph, floor=floor, weights=weights)
-        search = Search(asked, Flow(asked.graph, facts, Ranks(), floor), on_unknown)
+        facts = pattern_of(reading, floor=floor, weights=weights)
+        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor), on_unknown)
         found = search.latest(seen)
         lag = _lag(own, found.ranks)
         if lag is None or lag >= least:
@@ -163,17 +168,20 @@ def causality(
         strict=strict,
         witness=witness,
         cross_batch=_across(search, prober),
-        layout=str(asked.layout),
-        training=asked.graph.training,
+        layout=str(reading.layout),
+        training=reading.graph.training,
         coverage=found.coverage,
     )
 
 
-def _by_position(asked: Subject) -> tuple[Int[Tensor, "..."], dict[str, Int[Tensor, "..."]]]:
+def _by_position(reading: Reading) -> tuple[Int[Tensor, "..."], dict[str, Int[Tensor, "..."]]]:
     """Rank of every element of the output, compact, and of the inputs."""
-    ranks = asked.ranks()
-    own = shrunk(asked.along(ranks, asked.output, asked.output_axes, asked.output_shape))
-    return own, {name: asked.along(ranks, name, axes, asked.input_shape(name)) for name, axes in asked.inputs.items()}
+    ranks = reading.ranks
+    own = shrunk(reading.along(ranks, reading.output, reading.output_axes, reading.output_shape))
+    seen = {
+        name: reading.along(ranks, name, axes, reading.input_shape(name)) for name, axes in reading.input_axes.items()
+    }
+    return own, seen
 
 
 def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
@@ -183,9 +191,9 @@ def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
 
 def _across(search: Search, prober: Prober) -> Witness | None:
     """Look for dependence on other samples: the largest index seen must be one's own, and so must the smallest."""
-    asked = search.asked
-    own = batch_ranks(asked.output_shape, asked.output_axes)
-    samples = {name: batch_ranks(asked.input_shape(name), axes) for name, axes in asked.inputs.items()}
+    reading = search.reading
+    own = batch_ranks(reading.output_shape, reading.output_axes)
+    samples = {name: batch_ranks(reading.input_shape(name), axes) for name, axes in reading.input_axes.items()}
     seen = {name: index for name, index in samples.items() if index is not None}
     if own is None or not seen or int(own.max()) == 0:
         return None

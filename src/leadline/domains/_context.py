@@ -16,11 +16,10 @@ from leadline.domains.dependence.ranks import Search
 from leadline.domains.dependence.support import support
 from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
-from leadline.domains.subject import Subject, subject
-from leadline.domains.values.pattern import pattern
+from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError
-from leadline.graph import Graph
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
+from leadline.graph.reading import Reading
 from leadline.results import Coverage, Place
 
 Position: TypeAlias = "int | tuple[int, ...]"
@@ -82,7 +81,6 @@ def context(
     layout: LayoutLike = None,
     order: Order = None,
     on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
@@ -96,7 +94,7 @@ def context(
     output
         The position, along the output's position axes as they stand in it (negative counts from the end); a dict
         ``{"logits": 5}`` also says which output. None: the middle of every axis.
-    layout, order, on_unknown, traced
+    layout, order, on_unknown
         As in `causality`.
 
     Raises
@@ -115,58 +113,59 @@ def context(
     >>> seen.map.int().tolist(), seen.box()
     ([0, 0, 1, 0, 1, 0, 1, 0, 0], {'t': (2, 6)})
     """
-    name, position = _named(output)
-    asked = subject(model, inputs, kwargs, layout, order, name, traced)
-    place = _place(asked, position)
-    flow = Flow(asked.graph, pattern(asked.graph), Paths())
-    elements, coverage = support(flow, asked.output, _chosen(asked, place), on_unknown=on_unknown)
-    axes = {name: _mapped(asked, name) for name in asked.inputs}
-    seen = {name: _projected(elements[name], asked.inputs[name], axes[name]) for name in asked.inputs}
-    ordered = [name for name in asked.inputs if axes[name] == asked.layout.positions and _aligned(asked)]
-    blind = {name: _earlier(asked, place) & ~seen[name] for name in ordered}
+    name, position = named_position(output)
+    reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=name)
+    return context_of(reading, position, on_unknown=on_unknown)
+
+
+def context_of(reading: Reading, position: Position | None = None, *, on_unknown: OnUnknown = "raise") -> Context:
+    """Return what one output position of a reading sees, worked out once; see `context`."""
+    place = _place(reading, position)
+    return reading.once(("context", *place.values(), on_unknown), lambda: _seen_from(reading, place, on_unknown))
+
+
+def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown) -> Context:
+    flow = Flow(reading.graph, pattern_of(reading), Paths())
+    elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
+    inputs = reading.input_axes
+    axes = {name: _mapped(reading, name) for name in inputs}
+    seen = {name: _projected(elements[name], inputs[name], axes[name]) for name in inputs}
+    ordered = [name for name in inputs if axes[name] == reading.layout.positions and _aligned(reading)]
+    blind = {name: _earlier(reading, place) & ~seen[name] for name in ordered}
     return Context(
         position=place,
         axes=axes,
         seen=seen,
         blind=blind,
-        always_blind={name: _never(seen[name], blind[name], asked, place) for name in ordered},
+        always_blind={name: _never(seen[name], blind[name], reading, place) for name in ordered},
         coverage=coverage,
     )
 
 
 def passage(
-    model: nn.Module,
-    *inputs: Any,
-    seen: tuple[int, ...],
-    output: Position | Mapping[str, Position] | None = None,
-    layout: LayoutLike = None,
-    order: Order = None,
-    on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
-    **kwargs: Any,
+    reading: Reading, seen: tuple[int, ...], position: Position | None = None, *, on_unknown: OnUnknown = "raise"
 ) -> tuple[Place, ...]:
     """Find where one dependence in a map passes, from input to output: operations that combine different elements.
 
     Parameters
     ----------
-    model, inputs, kwargs, output, layout, order, on_unknown, traced
-        As in `context`.
+    reading, position, on_unknown
+        As in `context_of`.
     seen
         A place in the map of the first input that is marked.
     """
-    name, position = _named(output)
-    asked = subject(model, inputs, kwargs, layout, order, name, traced)
-    first = next(iter(asked.inputs))
-    at = dict(zip(_mapped(asked, first), seen, strict=True))
-    ranks = torch.zeros(asked.input_shape(first), dtype=torch.int64)
-    ranks[tuple(at.get(axis, slice(None)) for axis in asked.inputs[first])] = 1
-    search = Search(asked, Flow(asked.graph, pattern(asked.graph), Ranks()), on_unknown)
+    first, axes = next(iter(reading.input_axes.items()))
+    at = dict(zip(_mapped(reading, first), seen, strict=True))
+    ranks = torch.zeros(reading.input_shape(first), dtype=torch.int64)
+    ranks[tuple(at.get(axis, slice(None)) for axis in axes)] = 1
+    search = Search(reading, Flow(reading.graph, pattern_of(reading), Ranks()), on_unknown)
     found = search.latest({first: ranks})
-    element = ((found.ranks == 1) & _chosen(asked, _place(asked, position))).nonzero()[0]
+    element = ((found.ranks == 1) & _chosen(reading, _place(reading, position))).nonzero()[0]
     return follow(search, found.links, tuple(int(i) for i in element))[2]
 
 
-def _named(output: Position | Mapping[str, Position] | None) -> tuple[str | None, Position | None]:
+def named_position(output: Position | Mapping[str, Position] | None) -> tuple[str | None, Position | None]:
+    """Part an output position into the output's name and the position in it."""
     if not isinstance(output, Mapping):
         return None, output
     if len(output) > 1:
@@ -174,9 +173,9 @@ def _named(output: Position | Mapping[str, Position] | None) -> tuple[str | None
     return next(iter(output.items()), (None, None))
 
 
-def _place(asked: Subject, position: Position | None) -> dict[str, int]:
-    axes = [(axis, size) for axis, size in zip(asked.output_axes, asked.output_shape, strict=True)
-            if axis in asked.layout.positions]  # fmt: skip
+def _place(reading: Reading, position: Position | None) -> dict[str, int]:
+    axes = [(axis, size) for axis, size in zip(reading.output_axes, reading.output_shape, strict=True)
+            if axis in reading.layout.positions]  # fmt: skip
     if position is None:
         return {axis: size // 2 for axis, size in axes}
     given = (position,) if isinstance(position, int) else tuple(position)
@@ -188,18 +187,18 @@ def _place(asked: Subject, position: Position | None) -> dict[str, int]:
     return {axis: at % size for (axis, size), at in zip(axes, given, strict=True)}
 
 
-def _chosen(asked: Subject, place: Mapping[str, int]) -> Bool[Tensor, "..."]:
-    """All channels of the position, in the first sample."""
-    chosen = torch.zeros(asked.output_shape, dtype=torch.bool)
-    index = [0 if axis == BATCH else place.get(axis, slice(None)) for axis in asked.output_axes]
-    chosen[tuple(index)] = True
+def _chosen(reading: Reading, place: Mapping[str, int]) -> Bool[Tensor, "..."]:
+    """All channels of the position, in the first sample; compact."""
+    sizes = zip(reading.output_axes, reading.output_shape, strict=True)
+    chosen = torch.zeros([size if axis == BATCH or axis in place else 1 for axis, size in sizes], dtype=torch.bool)
+    chosen[tuple(place.get(axis, 0) for axis in reading.output_axes)] = True
     return chosen
 
 
-def _mapped(asked: Subject, name: str) -> Axes:
+def _mapped(reading: Reading, name: str) -> Axes:
     """Axes of an input's map, in the order of the layout's positions."""
-    axes = asked.inputs[name]
-    return tuple(a for a in asked.layout.positions if a in axes) or tuple(a for a in axes if a != BATCH)
+    axes = reading.input_axes[name]
+    return tuple(a for a in reading.layout.positions if a in axes) or tuple(a for a in axes if a != BATCH)
 
 
 def _projected(mask: Bool[Tensor, "..."], axes: Axes, kept: Axes) -> Bool[Tensor, "..."]:
@@ -209,27 +208,29 @@ def _projected(mask: Bool[Tensor, "..."], axes: Axes, kept: Axes) -> Bool[Tensor
     return flat.permute([rest.index(axis) for axis in kept])
 
 
-def _aligned(asked: Subject) -> bool:
+def _aligned(reading: Reading) -> bool:
     """Whether inputs and output have the same positions, so that there is an earlier and a later."""
     try:
-        asked.sizes()
+        sizes = reading.sizes
     except LayoutError:
         return False
-    return bool(asked.layout.positions) and set(asked.layout.positions) <= set(asked.output_axes)
+    return bool(sizes) and set(sizes) <= set(reading.output_axes)
 
 
-def _earlier(asked: Subject, place: Mapping[str, int]) -> Bool[Tensor, "..."]:
-    ranks = asked.ranks()
-    return ranks < ranks[tuple(place[axis] for axis in asked.layout.positions)]
+def _earlier(reading: Reading, place: Mapping[str, int]) -> Bool[Tensor, "..."]:
+    ranks = reading.ranks
+    return ranks < ranks[tuple(place[axis] for axis in reading.layout.positions)]
 
 
 def _never(
-    seen: Bool[Tensor, "..."], blind: Bool[Tensor, "..."], asked: Subject, place: Mapping[str, int]
+    seen: Bool[Tensor, "..."], blind: Bool[Tensor, "..."], reading: Reading, place: Mapping[str, int]
 ) -> Bool[Tensor, "..."] | None:
     """Positions among `blind` that no sum of the offsets in `seen` reaches within the grid."""
+    if not bool(blind.any()):
+        return blind
     if seen.numel() > _MOST_CELLS:
         return None
-    here = torch.tensor([place[axis] for axis in asked.layout.positions])
+    here = torch.tensor([place[axis] for axis in reading.layout.positions])
     offsets, size = seen.nonzero() - here, torch.tensor(seen.shape)
     reached, front = seen.clone(), seen.nonzero()
     while len(front):

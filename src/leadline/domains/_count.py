@@ -17,9 +17,8 @@ from leadline.domains.operations.elements import ElementsOf
 from leadline.domains.operations.products import product_edges, product_macs
 from leadline.domains.operations.scan_counts import scan_edges, scan_macs
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import pattern
-from leadline.graph import Graph, Kind, Node, Ref, trace
-from leadline.graph.layout import LayoutLike, Order
+from leadline.domains.values.pattern import pattern_of
+from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.results import Coverage, Status
 
 
@@ -69,15 +68,7 @@ class Count:
     training: bool
 
 
-def count(
-    model: nn.Module,
-    *inputs: Any,
-    layout: LayoutLike = None,
-    order: Order = None,
-    on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
-    **kwargs: Any,
-) -> Count:
+def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwargs: Any) -> Count:
     """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``.
 
     Parameters
@@ -86,12 +77,8 @@ def count(
         On any device; on ``meta`` a model needs no memory for its weights.
     inputs, kwargs
         What the model takes. The whole batch is counted.
-    layout, order
-        Taken as by the other depths; counts do not depend on how axes are read.
     on_unknown
         ``"raise"``, or ``"top"`` to leave out operations without a rule and to list them in the coverage.
-    traced
-        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -110,15 +97,22 @@ def count(
     >>> found.macs, found.connections, found.by_module["1"].parameters
     (120, 90, 35)
     """
-    del layout, order
-    graph = traced or trace(model, *inputs, **kwargs)
-    facts = pattern(graph)
+    return count_of(Reading(model, inputs, kwargs), on_unknown=on_unknown)
+
+
+def count_of(reading: Reading, *, on_unknown: OnUnknown = "raise") -> Count:
+    """Return the counts of a reading, worked out once; see `count`."""
+    return reading.once(("count", on_unknown), lambda: _counted(reading, on_unknown))
+
+
+def _counted(reading: Reading, on_unknown: OnUnknown) -> Count:
+    graph, facts = reading.graph, pattern_of(reading)
     transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
     walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[graph.nodes[ref.node].place.module] += tally
-    for name, parameter in model.named_parameters():
+    for name, parameter in reading.model.named_parameters():
         by_module[name.rpartition(".")[0]] += Tally(parameters=parameter.numel())
     total = sum(by_module.values(), Tally())
     return Count(

@@ -14,16 +14,16 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
+from leadline.domains._causality import causality_of
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
 from leadline.domains.dependence.flow import Links
 from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
-from leadline.domains.subject import Subject, subject
-from leadline.domains.values.pattern import pattern
+from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
-from leadline.graph import Graph, Kind, Node
+from leadline.graph import Kind, Node, Reading
 from leadline.graph.layout import LayoutLike, Order
 from leadline.results import Bound, Status
 
@@ -62,14 +62,13 @@ def generation(
     order: Order = None,
     output: str | None = None,
     on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
     Parameters
     ----------
-    model, inputs, kwargs, layout, order, output, on_unknown, traced
+    model, inputs, kwargs, layout, order, output, on_unknown
         As in `leadline.domains._causality.causality`, which also tells the lag.
     lag
         1 or more: the symbol at a position is drawn from the output there; 0: from the output one place earlier in the
@@ -92,26 +91,43 @@ def generation(
     >>> int(found.fronts.hi), int(found.steps.hi)
     (12, 36)
     """
+    reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
+    return generation_of(reading, lag, on_unknown=on_unknown)
+
+
+def generation_of(reading: Reading, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
+    """Return what generating from a reading takes, worked out once; see `generation`. The lag defaults to its own."""
+    lag = _own_lag(reading, on_unknown) if lag is None else lag
+    return reading.once(("generation", lag, on_unknown), lambda: _generated(reading, lag, on_unknown))
+
+
+def _own_lag(reading: Reading, on_unknown: OnUnknown) -> int:
+    lag = causality_of(reading, on_unknown=on_unknown).lag
+    if lag is None:
+        raise NotCausal("no output depends on any input: there is nothing to generate step by step")
+    return lag
+
+
+def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    asked = subject(model, inputs, kwargs, layout, order, output, traced)
-    drawn = _drawn(asked)
-    flow = Depths(asked.graph, pattern(asked.graph), Ranks())
-    ranks = asked.ranks()
+    drawn = _drawn(reading)
+    flow = Depths(reading.graph, pattern_of(reading), Ranks())
+    ranks = reading.ranks
     free = replace(flow, costs={})
     return Generation(
-        steps=_settled(_Feedback(asked, flow, drawn, ranks, lag, 0, on_unknown)),
-        fronts=_settled(_Feedback(asked, free, drawn, ranks, lag, 1, on_unknown)),
+        steps=_settled(_Feedback(reading, flow, drawn, ranks, lag, 0, on_unknown)),
+        fronts=_settled(_Feedback(reading, free, drawn, ranks, lag, 1, on_unknown)),
         symbols=ranks.numel(),
         lag=min(lag, 1),
     )
 
 
-def _drawn(asked: Subject) -> str:
+def _drawn(reading: Reading) -> str:
     """Name the one input that is drawn."""
-    whole = [name for name, axes in asked.inputs.items() if set(asked.layout.positions) <= set(axes)]
-    if len(whole) != 1 or not set(asked.layout.positions) <= set(asked.output_axes):
-        raise LayoutError(f"the layout '{asked.layout}' has no single input whose positions are those of the output")
+    whole = [name for name, axes in reading.input_axes.items() if set(reading.layout.positions) <= set(axes)]
+    if len(whole) != 1 or not set(reading.layout.positions) <= set(reading.output_axes):
+        raise LayoutError(f"the layout '{reading.layout}' has no single input whose positions are those of the output")
     return whole[0]
 
 
@@ -119,7 +135,7 @@ def _drawn(asked: Subject) -> str:
 class _Feedback:
     """One pass from the times at which inputs are ready to those at which they are drawn."""
 
-    asked: Subject
+    reading: Reading
     flow: Depths
     drawn: str
     ranks: Int[torch.Tensor, "..."]
@@ -129,9 +145,9 @@ class _Feedback:
 
     def __call__(self, ready: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
         """Return when each position's output is there, its drawing included."""
-        asked = self.asked
-        axes = asked.inputs[self.drawn]
-        times = asked.along(ready, self.drawn, axes, asked.input_shape(self.drawn)).to(torch.float32)
+        reading = self.reading
+        axes = reading.input_axes[self.drawn]
+        times = reading.along(ready, self.drawn, axes, reading.input_shape(self.drawn)).to(torch.float32)
 
         def leaf(node: Node) -> Links:
             if node.kind is Kind.INPUT and node.name == self.drawn:
@@ -139,22 +155,22 @@ class _Feedback:
             # Weights are there from the start, so that what reads only them and constants is a step too.
             return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
 
-        live = asked.graph.live(asked.output)
+        live = reading.graph.live(reading.output)
         walked = walk(
-            asked.graph,
+            reading.graph,
             leaf=leaf,
             transfers=transfers(self.flow, self.flow.rules()),
             top=self.flow.top,
             on_unknown=self.on_unknown,
             live=live,
         )
-        links = walked.values[asked.graph.outputs[asked.output]]
+        links = walked.values[reading.graph.outputs[reading.output]]
         if links is None:
             return torch.full_like(ready, self.draw)
-        kept = [axis for axis in asked.output_axes if axis in asked.layout.positions]
-        dropped = [i for i, axis in enumerate(asked.output_axes) if axis not in kept]
+        kept = [axis for axis in reading.output_axes if axis in reading.layout.positions]
+        dropped = [i for i, axis in enumerate(reading.output_axes) if axis not in kept]
         done = links.amax(dropped) if dropped else links
-        done = done.permute([kept.index(axis) for axis in asked.layout.positions]).expand(ready.shape)
+        done = done.permute([kept.index(axis) for axis in reading.layout.positions]).expand(ready.shape)
         return (done - 1).clamp(min=0).long() + self.draw
 
     def fed_back(self, done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:

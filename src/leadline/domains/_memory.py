@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.reading import Reading
 from leadline.results import Status
 
 
@@ -62,7 +62,7 @@ class Memory:
     training: bool
 
 
-def memory(model: nn.Module, *inputs: Any, layout: LayoutLike = None, order: Order = None, **kwargs: Any) -> Memory:
+def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
     """Measure the bytes that `model` saves for its backward pass on `inputs`.
 
     The model runs once, with gradients, on the device that it is on; its buffers, the random state and the training
@@ -74,21 +74,28 @@ def memory(model: nn.Module, *inputs: Any, layout: LayoutLike = None, order: Ord
         On any device; on ``meta`` nothing is allocated, so models larger than memory can be asked about.
     inputs, kwargs
         What ``model(*inputs, **kwargs)`` takes.
-    layout, order
-        Taken as by the other depths; bytes do not depend on how axes are read.
 
     Returns
     -------
     Memory
         In bytes.
     """
-    del layout, order
+    return memory_of(Reading(model, inputs, kwargs))
+
+
+def memory_of(reading: Reading) -> Memory:
+    """Return the memory of a reading, measured once; see `memory`."""
+    return reading.once("memory", lambda: _measured(reading))
+
+
+def _measured(reading: Reading) -> Memory:
+    model, given = reading.model, (reading.inputs, reading.kwargs)
     own = _storages([*model.parameters(), *model.buffers()])
     copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     record = _Record(skip=frozenset([*own, *_storages(copies.values())]))
-    devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(inputs)) if isinstance(t, Tensor)}
+    devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
     with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
-        functional_call(model, copies, inputs, kwargs)
+        functional_call(model, copies, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
     buffers = sum(_storages(model.buffers()).values())

@@ -14,10 +14,9 @@ from leadline.domains.dependence.depths import COSTS, Depths, depths
 from leadline.domains.dependence.flow import Links, Rule, applied, present
 from leadline.domains.engine import NoRule, OnUnknown, Walk
 from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
-from leadline.domains.values.pattern import pattern
+from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
-from leadline.graph import Graph, Kind, Node, Ref, trace
-from leadline.graph.layout import LayoutLike, Order
+from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import LEAVES
 from leadline.results import Coverage, Place, Status
 
@@ -69,10 +68,7 @@ def span(
     model: nn.Module,
     *inputs: Any,
     costs: Mapping[str, int] | None = None,
-    layout: LayoutLike = None,
-    order: Order = None,
     on_unknown: OnUnknown = "raise",
-    traced: Graph | None = None,
     **kwargs: Any,
 ) -> Span:
     """Find how many steps of ``model(*inputs, **kwargs)`` must follow one another.
@@ -89,12 +85,8 @@ def span(
         What the model takes.
     costs
         Other prices by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}``.
-    layout, order
-        Taken as by the other depths; chains do not depend on how axes are read.
     on_unknown
         ``"raise"``, or ``"top"``: outputs of an operation without a rule then wait for all its inputs.
-    traced
-        The trace of this very call, if there is one already (`leadline.graph.trace`).
 
     Raises
     ------
@@ -113,9 +105,18 @@ def span(
     >>> found.steps, found.op_steps
     (13, 40)
     """
-    del layout, order
-    graph = traced or trace(model, *inputs, **kwargs)
-    flow = Depths(graph, pattern(graph), Ranks(), costs=_prices(costs or {}))
+    return span_of(Reading(model, inputs, kwargs), costs=costs, on_unknown=on_unknown)
+
+
+def span_of(reading: Reading, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
+    """Return the span of a reading, worked out once for each list of prices; see `span`."""
+    prices = _prices(costs or {})
+    return reading.once(("span", *prices.items(), on_unknown), lambda: _spanned(reading, prices, on_unknown))
+
+
+def _spanned(reading: Reading, prices: Mapping[Kind, int], on_unknown: OnUnknown) -> Span:
+    graph = reading.graph
+    flow = Depths(graph, pattern_of(reading), Ranks(), costs=prices)
     walked = depths(flow, on_unknown=on_unknown)
     deepest = {ref: _deepest(walked.values[ref]) for ref in graph.outputs.values()}
     end = max(deepest, key=deepest.__getitem__)

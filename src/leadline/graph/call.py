@@ -22,13 +22,13 @@ class Call(nn.Module):
         super().__init__()
         self.model = model
         self.training = model.training
+        signature = inspect.signature(model.forward)
         try:
-            bound = inspect.signature(model.forward).bind(*args, **kwargs)
+            signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TraceError(f"{type(model).__name__}.forward does not take these inputs: {error}") from error
-        named = _spread(bound)
         self._args, self._kwargs = args, kwargs
-        self.tensors: dict[str, Tensor] = dict(zip(named, _tensors((args, dict(kwargs))), strict=True))
+        self.tensors: dict[str, Tensor] = dict(_named(signature.bind_partial(*args), kwargs))
         self._numbers: dict[str, int | float] = {}
         self._seen = SimpleNamespace(outputs=())  # torch.export undoes assignments to the module itself
 
@@ -41,6 +41,12 @@ class Call(nn.Module):
     def real(self) -> bool:
         """Whether every input holds values."""
         return not any(hollow(t) for t in self.tensors.values())
+
+    def replaced(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of the same call on other tensors, given by name."""
+        stream = iter([tensors.get(name, tensor) for name, tensor in self.tensors.items()])
+        args, kwargs = _rebuild((self._args, dict(self._kwargs)), stream)
+        return args, kwargs
 
     def fix_numbers(self) -> bool:
         """Take the whole numbers that buffers hold as fixed from now on; return whether there are any.
@@ -65,17 +71,14 @@ class Call(nn.Module):
         return tuple(named.values())
 
 
-def _spread(bound: inspect.BoundArguments) -> list[str]:
-    names: list[str] = []
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL and len(value) == 1:
-            names += [path for path, _ in _leaves(value[0], name)]
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            names += [path for key, part in value.items() for path, _ in _leaves(part, key)]
-        else:
-            names += [path for path, _ in _leaves(value, name)]
-    return names
+def _named(positional: inspect.BoundArguments, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a call with the names that `forward` gives them, in the order in which they are passed."""
+    for name, value in positional.arguments.items():
+        kind = positional.signature.parameters[name].kind
+        alone = kind is inspect.Parameter.VAR_POSITIONAL and len(value) == 1
+        yield from _leaves(value[0] if alone else value, name)
+    for name, value in kwargs.items():
+        yield from _leaves(value, name)
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
@@ -94,10 +97,6 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     elif is_dataclass(value) and not isinstance(value, type):
         for item in fields(value):
             yield from _leaves(getattr(value, item.name), f"{path}.{item.name}" if path else item.name)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [tensor for _, tensor in _leaves(value, "")]
 
 
 def _rebuild(value: Any, stream: Iterator[Tensor]) -> Any:

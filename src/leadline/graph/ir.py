@@ -195,6 +195,11 @@ class Graph:
         assert meta is not None, f"output {ref.output} of {self.nodes[ref.node].op} is no tensor"
         return meta
 
+    @property
+    def has_values(self) -> bool:
+        """Whether every parameter and buffer has its values here."""
+        return self.values.keys() == {*self.parameters.values(), *self.buffers.values()}
+
     def live(self, *outputs: str) -> frozenset[int]:
         """Return the indices of the nodes on which the named outputs (default: all) rest."""
         stack = [self.outputs[name].node for name in outputs or self.outputs]

@@ -21,6 +21,7 @@ from leadline.errors import TraceError
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
+from leadline.graph.recurrences import ATEN, WholeRecurrences
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.replay import check_replay
 from leadline.graph.user_code import hint_of_empty, users_line
@@ -53,13 +54,16 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     >>> [(node.op, node.shape) for node in trace(nn.Linear(3, 2), torch.ones(1, 3)).nodes]
     [('parameter', (2, 3)), ('parameter', (2,)), ('input', (1, 3)), ('aten.linear.default', (1, 2))]
     """
-    call = Call(model, inputs, kwargs)
-    with quiet(model):
+    return trace_call(Call(model, inputs, kwargs), verify=verify)
+
+
+def trace_call(call: Call, *, verify: bool = True) -> Graph:
+    """Trace a call; see `trace`."""
+    call.training = call.model.training
+    with quiet(call.model):
         program = _export(call)
-        graph = _Reader(program, call, model).graph()
-        if verify and graph.values.keys() == {*graph.parameters.values(), *graph.buffers.values()} and call.real:
-            graph = _replayed(graph, call)
-    return graph
+        graph = _Reader(program, call, call.model).graph()
+        return _replayed(graph, call) if verify and call.real and graph.has_values else graph
 
 
 def _replayed(graph: Graph, call: Call) -> Graph:
@@ -69,6 +73,18 @@ def _replayed(graph: Graph, call: Call) -> Graph:
         raise
     except Exception as error:  # what forward refuses on real tensors, but not on the trace's
         raise TraceError(explain(call.model, error)) from None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and back into the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager
@@ -126,7 +142,7 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with redirect_stderr(StringIO()):  # where torch prints what it has of a graph that it cannot finish
+    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints what it has of a graph that it cannot finish
         try:
             return torch.export.export(call, tuple(call.tensors.values()), strict=False)
         except Exception:
@@ -139,8 +155,13 @@ def _exported(call: Call) -> ExportedProgram:
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
     """List the operations that the op table does not know; Fourier transforms come apart into ones that it knows."""
     targets = (node.target for node in program.graph.nodes if node.op == "call_function")
-    opaque = [t for t in targets if isinstance(t, torch._ops.OpOverload) and kind_of(str(t)) is Kind.OPAQUE]
+    opaque = [t for t in targets if isinstance(t, torch._ops.OpOverload) and kind_of(str(_meant(t))) is Kind.OPAQUE]
     return [t for t in opaque if "fft" not in str(t)]
+
+
+def _meant(target: Any) -> Any:
+    """Return the operation that a stand-in stands for; any other is meant itself."""
+    return ATEN.get(target, target)
 
 
 def _is_functional(program: ExportedProgram) -> bool:
@@ -150,7 +171,7 @@ def _is_functional(program: ExportedProgram) -> bool:
         or (
             isinstance(node.target, torch._ops.OpOverload)
             and not node.target._schema.is_mutable
-            and kind_of(str(node.target)) is not Kind.OPAQUE
+            and kind_of(str(_meant(node.target))) is not Kind.OPAQUE
         )
         for node in program.graph.nodes
         if node.op == "call_function"
@@ -233,18 +254,18 @@ class _Reader:
             return
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)
-        index = len(self.nodes)
+        index, target = len(self.nodes), _meant(node.target)
         self.nodes.append(
             Node(
                 index=index,
                 name=node.name,
-                op=str(node.target),
-                kind=kind_of(str(node.target)),
+                op=str(target),
+                kind=kind_of(str(target)),
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
                 outputs=tuple(map(_meta, parts)),
                 place=self._place(node),
-                target=node.target,  # type: ignore[arg-type]
+                target=target,
             )
         )
         refs = [Ref(index, i) for i in range(len(parts))]

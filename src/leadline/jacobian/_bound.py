@@ -13,7 +13,7 @@ from leadline.domains.values.interval_arithmetic import Interval
 from leadline.domains.values.intervals import intervals
 from leadline.errors import NotDifferentiable, UsageError, near_misses
 from leadline.graph.ir import Graph, Node
-from leadline.graph.trace import trace
+from leadline.graph.reading import Reading
 from leadline.jacobian.bounds.gains import NOTHING, Gain, Rules, any_gain
 from leadline.results import Bound, Status
 
@@ -64,8 +64,13 @@ def bound(
     >>> print(bound(net, torch.zeros(1, 1)))
     [0, 0.25] (bound)
     """
-    graph = trace(model, *inputs, **kwargs)
-    name = _chosen(graph, output)
+    return bound_of(Reading(model, inputs, kwargs, output=output), box=box, on_unknown=on_unknown)
+
+
+def bound_of(reading: Reading, *, box: Box = None, on_unknown: OnUnknown = "raise") -> Bound:
+    """Return the bound of a reading; see `bound`."""
+    graph = reading.graph
+    name = _chosen(graph, reading.given_output)
     moving = {i for i in graph.inputs.values() if graph.nodes[i].meta.dtype.is_floating_point}
     if not moving:
         raise NotDifferentiable("every input is of integers: bound the part of the model after its embedding")

@@ -14,6 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
 from leadline.jacobian.formats import format_depths
 from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
@@ -138,8 +139,17 @@ def gradient(
     >>> depth.kind, depth.rate.value < math.log(1 / 4)
     ('vanishing', True)
     """
+    reading = Reading(model, inputs, kwargs, output=output)
+    return gradient_of(reading, loss=loss, probes=probes, seed=seed)
+
+
+def gradient_of(
+    reading: Reading, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0
+) -> GradientDepth:
+    """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
+    model, output = reading.model, reading.given_output
     with kept(model), torch.enable_grad():
-        given, named = with_gradients((inputs, kwargs))
+        given, named = with_gradients((reading.inputs, reading.kwargs))
 
         def call() -> Any:
             return model(*given, **named)
@@ -147,7 +157,7 @@ def gradient(
         def run() -> Tensor:
             return starting_point(call(), output) if loss is None else scalar(loss(call()))
 
-        with running(type(model).__name__, (inputs, kwargs)):
+        with running(type(model).__name__, (reading.inputs, reading.kwargs)):
             chain = find_stages(model, run)
         generator = torch.Generator().manual_seed(seed)
         tape = _measurable(model, chain, run, seed)

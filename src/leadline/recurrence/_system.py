@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import LayoutError, NotUniform
-from leadline.graph import Graph, Kind, Layout, Node, Ref, resolve, trace
+from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
 from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.recurrence.ir import Input, Pointwise, System, Variable
@@ -125,30 +125,26 @@ def system(
     >>> made.axes, made.output.split("_")[0], len(made.variables)
     (('t',), 'h', 8)
     """
-    graph = trace(model, *inputs, **kwargs)
-    return lower(graph, _tensors(graph, inputs, kwargs), layout, order, output)
+    return system_of(Reading(model, inputs, kwargs, layout=layout, order=order, output=output))
 
 
-def _tensors(graph: Graph, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
-    flat = [leaf for leaf in torch.utils._pytree.tree_leaves((inputs, dict(kwargs))) if isinstance(leaf, Tensor)]
-    return dict(zip(graph.inputs, flat, strict=True))
+def system_of(reading: Reading) -> System:
+    """Return the system of a reading, read off its graph once; see `system`."""
+    return reading.once("system", lambda: _lowered(reading))
 
 
-def lower(
-    graph: Graph, inputs: Mapping[str, Tensor], layout: LayoutLike, order: Order = None, output: str | None = None
-) -> System:
-    """Turn a graph into a system; see `system`."""
-    metas = {name: torch.empty(graph.meta(ref).shape, device="meta") for name, ref in graph.outputs.items()}
-    axes = resolve(layout, inputs, metas, output=output)
-    ((name, _),) = axes.outputs.items()
-    positions = _ordered(axes, order)
-    sizes = _sizes(axes, inputs, positions)
-    low = Lowering(graph, positions, sizes, _batch(axes, inputs))
-    values = _leaves(low, graph, axes, inputs)
-    _walk(low, graph.outputs[name], values)
-    result = values[graph.outputs[name]]
-    low.node = graph.nodes[graph.outputs[name].node]
-    return _finished(low, result, axes, name, [n for n, a in axes.inputs.items() if a is not None])
+def _lowered(reading: Reading) -> System:
+    graph, layout, streamed = reading.graph, reading.layout, reading.input_axes
+    positions = _ordered(layout, reading.order)
+    if not reading.has_values:
+        raise NotUniform("equations are read off weights, and tensors on the meta device have none")
+    sizes = {a: n for name, axes in streamed.items() for a, n in zip(axes, reading.input_shape(name), strict=True)}
+    low = Lowering(graph, positions, tuple(sizes[axis] for axis in positions), sizes.get("b", 1))
+    values = _leaves(low, reading)
+    end = graph.outputs[reading.output]
+    _walk(low, end, values)
+    low.node = graph.nodes[end.node]
+    return _finished(low, values[end], layout, reading.output, list(streamed))
 
 
 def _ordered(layout: Layout, order: Order) -> tuple[str, ...]:
@@ -171,26 +167,13 @@ def _ordered(layout: Layout, order: Order) -> tuple[str, ...]:
     return axes
 
 
-def _sizes(layout: Layout, inputs: Mapping[str, Tensor], positions: tuple[str, ...]) -> tuple[int, ...]:
-    found: dict[str, int] = {}
-    for name, axes in layout.inputs.items():
-        found.update(zip(axes or (), inputs[name].shape, strict=False))
-    return tuple(found[axis] for axis in positions)
-
-
-def _batch(layout: Layout, inputs: Mapping[str, Tensor]) -> int:
-    for name, axes in layout.inputs.items():
-        if axes is not None and "b" in axes:
-            return int(inputs[name].shape[axes.index("b")])
-    return 1
-
-
-def _leaves(low: Lowering, graph: Graph, layout: Layout, inputs: Mapping[str, Tensor]) -> dict[Ref, Value]:
+def _leaves(low: Lowering, reading: Reading) -> dict[Ref, Value]:
     """Give every leaf its value: streamed inputs become variables, all else is fixed."""
+    graph = reading.graph
     generator = torch.Generator().manual_seed(0)
     values: dict[Ref, Value] = {}
     for name, index in graph.inputs.items():
-        axes, tensor = layout.inputs[name], inputs[name]
+        axes, tensor = reading.layout.inputs[name], reading.tensors[name]
         if axes is None:
             values[Ref(index)] = Fixed(tensor, tensor)
             continue

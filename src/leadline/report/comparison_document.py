@@ -1,4 +1,4 @@
-"""A comparison as a document: one table of both models, their context maps and their samples."""
+"""A comparison as a document: one table of all models, their context maps and their samples."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ _UNKNOWN = "unknown"
 
 def describe_comparison(comparison: Comparison) -> Document:
     """Lay a comparison out."""
-    first, second = comparison.first, comparison.second
-    rows = (*_depth_rows(first, second), *_trial_rows(comparison.first_trial, comparison.second_trial))
-    sections = [Section("Depths", (Table(("", first.name, second.name), rows),))]
-    maps = tuple(chain.from_iterable(_map(audit) for audit in (first, second)))
+    audits, first = comparison.audits, comparison.audits[0]
+    names = [audit.name for audit in audits]
+    rows = (*_depth_rows(audits), *_trial_rows(comparison.trials))
+    sections = [Section("Depths", (Table(("", *names), rows),))]
+    maps = tuple(chain.from_iterable(map(_map, audits)))
     if maps:
         sections.append(Section("What one output sees", maps))
-    curves = tuple(chain.from_iterable(_curve(audit) for audit in (first, second)))
+    curves = tuple(chain.from_iterable(map(_curve, audits)))
     if curves:
         sections.append(Section("Gradients through depth", curves))
-    trials = ((first, comparison.first_trial), (second, comparison.second_trial))
-    pictures = [blocks(trial.drawn, f"{audit.name}, seed {trial.drawn.seed}") for audit, trial in trials if trial]
+    trials = zip(names, comparison.trials, strict=True)
+    pictures = [blocks(trial.drawn, f"{name}, seed {trial.drawn.seed}") for name, trial in trials if trial]
     if pictures:
         sections.append(Section("Samples", tuple(chain.from_iterable(pictures))))
     subtitle = f"{first.dtype} · seed {first.seed} · torch {first.torch} · (p) proved, (b) bound, (e) estimate"
-    return Document(f"{first.name} beside {second.name}", subtitle, tuple(sections))
+    return Document(" beside ".join(names), subtitle, tuple(sections))
 
 
-def _depth_rows(first: Audit, second: Audit) -> tuple[tuple[str, ...], ...]:
+def _depth_rows(audits: tuple[Audit, ...]) -> tuple[tuple[str, ...], ...]:
     rows: tuple[tuple[str, Callable[[Audit], str]], ...] = (
         ("inputs", lambda a: ", ".join(map(shape, a.inputs.values()))),
         ("parameters", lambda a: _unless(a.count, lambda c: f"{whole(c.parameters)} (p)")),
@@ -56,11 +57,11 @@ def _depth_rows(first: Audit, second: Audit) -> tuple[tuple[str, ...], ...]:
         ("kept for the backward pass", lambda a: _unless(a.memory, lambda m: f"{size(m.saved)} ({m.status[0]})")),
         ("gradient through depth", lambda a: _unless(a.gradient, lambda g: f"{g.kind} (e)")),
     )
-    return tuple((name, tell(first), tell(second)) for name, tell in rows)
+    return tuple((name, *map(tell, audits)) for name, tell in rows)
 
 
-def _trial_rows(first: Trial | None, second: Trial | None) -> tuple[tuple[str, ...], ...]:
-    if first is None and second is None:
+def _trial_rows(trials: tuple[Trial | None, ...]) -> tuple[tuple[str, ...], ...]:
+    if not any(trials):
         return ()
     rows: tuple[tuple[str, Callable[[Trial], str]], ...] = (
         ("test score", lambda t: f"{t.test_bits:.4f} bits/dim, {t.test_nats:.2f} nats per example"),
@@ -68,9 +69,7 @@ def _trial_rows(first: Trial | None, second: Trial | None) -> tuple[tuple[str, .
         ("trained for", lambda t: f"{t.training_seconds:.0f} s, {t.examples_per_second:.0f} examples/s"),
         ("drawing a sample takes", _drawing),
     )
-    return tuple(
-        (name, *("not trained" if trial is None else tell(trial) for trial in (first, second))) for name, tell in rows
-    )
+    return tuple((name, *("not trained" if t is None else tell(t) for t in trials)) for name, tell in rows)
 
 
 def _drawing(trial: Trial) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.reading import Reading
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
@@ -71,10 +72,22 @@ def stream(
     >>> sampler.generate(2, length=9).shape, sampler.lag
     (torch.Size([2, 9]), 1)
     """
+    reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
+    return stream_of(reading, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
+
+
+def stream_of(
+    reading: Reading,
+    *,
+    likelihood: Likelihood | None = None,
+    encode: Encode | None = None,
+    backend: Backend = "numba",
+    wavefront: bool = True,
+) -> Stream:
+    """Return the stream of a reading; see `stream`."""
     if backend not in ("numba", "torch"):
         raise UsageError(f"unknown backend {backend!r}; {near_misses(backend, ['numba', 'torch'])}")
-    source = Source.of(model, inputs, kwargs, layout, order, output)
-    return Stream(source, likelihood, encode, backend, wavefront)
+    return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
 
 
 class Stream:
@@ -93,7 +106,7 @@ class Stream:
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
-        self._weights = Weights(source.model)
+        self._weights = Weights(source.reading.model)
         self._plans: dict[int, Plan] = {}
         self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
         self._live: tuple[Machine, Plan, int] | None = None
@@ -190,8 +203,8 @@ class Stream:
             )
         plan = self._plan(length or self._source.system.sizes[0])
         shape = plan.schedule.sizes
-        moved = [self._source.layout.positions.index(axis) for axis in plan.system.axes]
-        public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.layout.positions)
+        moved = [self._source.reading.layout.positions.index(axis) for axis in plan.system.axes]
+        public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
         symbols, kept = _start(given, mask, n, public, likelihood.levels)
         order = [0, *(1 + p for p in moved)]
         symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
@@ -199,7 +212,7 @@ class Stream:
         if self.lag == 0 and not kept[:, 0].all():
             raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
         self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
-        return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.layout.positions)])
+        return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.reading.layout.positions)])
 
     def _draw(
         self,
@@ -294,7 +307,7 @@ class Stream:
 
     @property
     def _integer(self) -> bool:
-        return not self._source.inputs[self._source.streamed[0]].is_floating_point()
+        return not self._source.reading.tensors[self._source.streamed[0]].is_floating_point()
 
     def _usual_likelihood(self) -> Likelihood | None:
         shape = self._source.system.shape
@@ -304,7 +317,7 @@ class Stream:
 
     def _arranged(self, x: Tensor) -> tuple[Tensor, int, int]:
         """Return an input as (*positions, batch, channels), its batch and its length along the slowest axis."""
-        layout, name = self._source.layout, self._source.streamed[0]
+        layout, name = self._source.reading.layout, self._source.streamed[0]
         wanted = layout.inputs[name] or ()
         if x.ndim != len(wanted):
             raise UsageError(f"the input has shape {tuple(x.shape)}; the layout gives it the axes '{' '.join(wanted)}'")
@@ -328,9 +341,9 @@ class Stream:
 
     def _as_output(self, rows: Tensor) -> Tensor:
         """Turn (*positions, batch, channels) into the axes of the output."""
-        system, layout = self._source.system, self._source.layout
-        axes = layout.outputs[self._source.output]
-        named = (*system.axes, "b", *layout.channels(self._source.output))
+        system, reading = self._source.system, self._source.reading
+        axes = reading.output_axes
+        named = (*system.axes, "b", *reading.layout.channels(reading.output))
         full = rows.reshape(*rows.shape[:-1], *system.shape)
         return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.layout import Layout, Order
+from leadline.graph.trace import evaluating
 from leadline.likelihoods import Likelihood
 from leadline.sampling.uniforms import uniforms as seeded_uniforms
 
@@ -93,7 +94,7 @@ def naive_sample(
     symbols, kept = _start(given, mask, n, shape, likelihood.levels)
     flat, kept = symbols.view(n, -1), kept.view(n, -1)
     before: int | None = None
-    with _evaluating(model):
+    with evaluating(model):
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
             before = place
@@ -157,21 +158,6 @@ class _Axes:
             raise ModelError(f"the model returned {found} where the layout '{self.layout}' means one tensor {given}")
         order = ("b", *self.layout.positions, *self.layout.channels("output"))
         return result.permute([given.index(axis) for axis in order]).flatten(1, len(self.layout.positions)).cpu()
-
-
-class _evaluating:  # noqa: N801 - a context manager, used like a function
-    """Put a model into evaluation mode, and back into the mode it was in."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._modes = [(module, module.training) for module in model.modules()]
-        self._model = model
-
-    def __enter__(self) -> None:
-        self._model.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, training in self._modes:
-            module.training = training
 
 
 def _expanded(tensor: Tensor, n: int) -> Tensor:

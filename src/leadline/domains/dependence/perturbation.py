@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from leadline.graph.call import Call
-from leadline.graph.ir import Graph
+from leadline.graph.reading import Reading
 from leadline.graph.trace import quiet
 
 _SEED = 11  # noise of dropout, the same in every run
@@ -19,9 +18,8 @@ _NOISE = 1e-5  # relative: what summation in another order, or a Fourier transfo
 class Prober:
     """Perturbs one input element at a time; the model is left as it was."""
 
-    def __init__(self, model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], graph: Graph) -> None:
-        self.call = Call(model, inputs, kwargs)
-        self.able = self.call.real and len(graph.values) == len(graph.parameters) + len(graph.buffers)
+    def __init__(self, reading: Reading) -> None:
+        self.call, self.able = reading.call, reading.has_values
 
     def changes(self, output: str, out: tuple[int, ...], name: str, at: tuple[int, ...]) -> bool:
         """Tell whether the output element moved under any of several perturbations, by more than rounding."""

@@ -13,9 +13,9 @@ from leadline.domains.compact import shrunk
 from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
-from leadline.domains.subject import Subject
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
+from leadline.graph.reading import Reading
 from leadline.graph.table import Kind
 from leadline.results import Coverage
 
@@ -33,9 +33,9 @@ class Latest:
 
 @dataclass(frozen=True)
 class Search:
-    """A subject, the rules to walk it by (over the algebra `Ranks`), and what to do without a rule."""
+    """A reading, the rules to walk its graph by (over the algebra `Ranks`), and what to do without a rule."""
 
-    asked: Subject
+    reading: Reading
     flow: Flow
     on_unknown: OnUnknown
 
@@ -62,7 +62,7 @@ class Search:
                 return None
             return (shrunk(ranks[node.name]) + 1).to(torch.float32)
 
-        graph, name = self.asked.graph, self.asked.output
+        graph, name = self.reading.graph, self.reading.output
         found = walk(
             graph,
             leaf=leaf,
@@ -72,5 +72,5 @@ class Search:
             live=graph.live(name),
         )
         links = found.values[graph.outputs[name]]
-        known = torch.zeros((1,) * len(self.asked.output_shape)) if links is None else links
+        known = torch.zeros((1,) * len(self.reading.output_shape)) if links is None else links
         return Latest(known.to(torch.int64) - 1, found.values, found.coverage)

@@ -73,18 +73,18 @@ def first_witness(search: Search, found: Latest, guilty: Bool[Tensor, "..."], pr
     prober
         Perturbs the real model.
     """
-    asked, places = search.asked, guilty.nonzero()
+    reading, places = search.reading, guilty.nonzero()
     picks = torch.linspace(len(places) - 1, 0, min(_ATTEMPTS, len(places))).round().long()
     witness = None
     for pick in picks:
         out = tuple(int(i) for i in places[pick])
         name, at, path = follow(search, found.links, out)
         witness = Witness(
-            output=asked.output,
-            output_index=dict(zip(asked.output_axes, out, strict=True)),
+            output=reading.output,
+            output_index=dict(zip(reading.output_axes, out, strict=True)),
             input=name,
-            input_index=dict(zip(asked.inputs[name], at, strict=True)),
-            confirmed=prober.changes(asked.output, out, name, at),
+            input_index=dict(zip(reading.input_axes[name], at, strict=True)),
+            confirmed=prober.changes(reading.output, out, name, at),
             path=path,
         )
         if witness.confirmed:
@@ -97,9 +97,9 @@ def follow(
     search: Search, found: Mapping[Ref, Links], at: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...], tuple[Place, ...]]:
     """Follow an element's latest rank back to the input element that it comes from, one operation at a time."""
-    graph, flow = search.asked.graph, replace(search.flow, algebra=Paths())
+    graph, flow = search.reading.graph, replace(search.flow, algebra=Paths())
     varying = frozenset(r for r, links in found.items() if links is not None)
-    ref = graph.outputs[search.asked.output]
+    ref = graph.outputs[search.reading.output]
     rank = element(present(found[ref]), at)
     path: list[Place] = []
     while (node := graph.nodes[ref.node]).kind is not Kind.INPUT:

@@ -14,6 +14,7 @@ from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, set
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
+from leadline.graph.reading import Reading
 from leadline.graph.table import Kind, Move
 
 _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
@@ -61,6 +62,12 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
     }
     transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: rules.noise, Kind.OPAQUE: nothing}
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
+
+
+def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+    """Return the `pattern` of a reading's graph, worked out once for each state of knowledge."""
+    key = ("pattern", floor, weights)
+    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights))
 
 
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:

@@ -1,0 +1,194 @@
+"""`read`: a model once, and all that can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from leadline.audit._check import Audit, audit_of
+from leadline.domains._causality import Causality, causality_of
+from leadline.domains._context import Context, Position, context_of
+from leadline.domains._count import Count, count_of
+from leadline.domains._generation import Generation, generation_of
+from leadline.domains._memory import Memory, memory_of
+from leadline.domains._span import Span, span_of
+from leadline.domains.engine import OnUnknown
+from leadline.errors import UsageError
+from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.reading import Reading
+from leadline.jacobian._bound import Box, bound_of
+from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.jacobian._spectrum import Spectrum, spectrum
+from leadline.likelihoods import Likelihood
+from leadline.recurrence._system import system_of
+from leadline.recurrence.ir import System
+from leadline.results import Bound
+from leadline.sampling._stream import Backend, Encode, Stream, stream_of
+
+
+def read(
+    model: nn.Module,
+    *inputs: Any,
+    layout: LayoutLike = None,
+    order: Order = None,
+    output: str | None = None,
+    **kwargs: Any,
+) -> DepthReading:
+    """Read a model, to ask it several things: what they share is worked out once.
+
+    Parameters
+    ----------
+    model, inputs, kwargs
+        Called as ``model(*inputs, **kwargs)``; left as it was.
+    layout, order, output
+        How to read the axes; see `leadline.graph.layout`. Only what needs axes asks for them.
+
+    Returns
+    -------
+    DepthReading
+        Nothing has been traced or run yet.
+
+    Examples
+    --------
+    >>> from leadline.zoo import build
+    >>> specimen = build("masked-stack", layers=3, channels=2, height=6, width=6)
+    >>> reading = read(specimen.model, *specimen.inputs, layout=specimen.layout)
+    >>> reading.span().steps, reading.causality().lag, reading.generation().steps.hi
+    (3, 1, 48)
+    """
+    return DepthReading(model, inputs, kwargs, layout=layout, order=order, output=output)
+
+
+class DepthReading(Reading):
+    """A model that is read once, with a method for each question; see `read` and the functions of the same names.
+
+    What a method returns is kept: asked again, it returns the same.
+
+    Raises
+    ------
+    UsageError
+        From every method, if the model's weights, buffers or mode have changed since it was read.
+    """
+
+    def __init__(self, model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], **axes: Any) -> None:
+        super().__init__(model, inputs, kwargs, **axes)
+        self._state = _state(model)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Refuse to go on with another model than was read; what running it changes does not make it another one."""
+        if _state(self.model) != self._state:
+            name = type(self.model).__name__
+            raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
+        try:
+            yield
+        finally:
+            self._state = _state(self.model)
+
+    def count(self, *, on_unknown: OnUnknown = "raise") -> Count:
+        """Count connections and multiply-accumulates; see `leadline.count`."""
+        with self._unchanged():
+            return count_of(self, on_unknown=on_unknown)
+
+    def span(self, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
+        """Find how many steps must follow one another; see `leadline.span`."""
+        with self._unchanged():
+            return span_of(self, costs=costs, on_unknown=on_unknown)
+
+    def causality(self, *, strict: bool = False, on_unknown: OnUnknown = "raise") -> Causality:
+        """Decide whether outputs depend on later inputs; see `leadline.causality`."""
+        with self._unchanged():
+            return causality_of(self, strict=strict, on_unknown=on_unknown)
+
+    def context(self, position: Position | None = None, *, on_unknown: OnUnknown = "raise") -> Context:
+        """Map what one position of the output sees, by default the middle one; see `leadline.context`."""
+        with self._unchanged():
+            return context_of(self, position, on_unknown=on_unknown)
+
+    def generation(self, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
+        """Find how many steps it takes to generate, by default at the lag that is found; see `leadline.generation`."""
+        with self._unchanged():
+            return generation_of(self, lag, on_unknown=on_unknown)
+
+    def memory(self) -> Memory:
+        """Measure what training keeps for the backward pass; see `leadline.memory`."""
+        with self._unchanged():
+            return memory_of(self)
+
+    def gradient(self, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0) -> GradientDepth:
+        """Measure how the gradient grows or shrinks through the stages; see `leadline.gradient`."""
+        with self._unchanged():
+            how: dict[str, Any] = {"loss": loss, "probes": probes, "seed": seed}
+            return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
+
+    def spectrum(
+        self,
+        k: int = 6,
+        *,
+        tolerance: float | None = None,
+        block: int | None = None,
+        probes: int = 0,
+        seed: int = 0,
+    ) -> Spectrum:
+        """Return the largest singular values of the output's Jacobian by the inputs; see `leadline.spectrum`."""
+        f, x = (_OnTensors(self), tuple(self.tensors.values())) if self.kwargs else (self.model, self.inputs)
+        how: dict[str, Any] = {"tolerance": tolerance, "block": block, "probes": probes, "seed": seed}
+        with self._unchanged():
+            return self.once(("spectrum", k, *how.values()), lambda: spectrum(f, x, k, output=self.given_output, **how))
+
+    def bound(self, *, box: Box = None, on_unknown: OnUnknown = "raise") -> Bound:
+        """Bound the singular values of the output's Jacobian for all inputs; see `leadline.bound`."""
+        with self._unchanged():
+            return bound_of(self, box=box, on_unknown=on_unknown)
+
+    def system(self) -> System:
+        """Read the model as recurrence equations; see `leadline.system`."""
+        with self._unchanged():
+            return system_of(self)
+
+    def stream(
+        self,
+        *,
+        likelihood: Likelihood | None = None,
+        encode: Encode | None = None,
+        backend: Backend = "numba",
+        wavefront: bool = True,
+    ) -> Stream:
+        """Derive a sampler and a live stream, of the model in evaluation mode; see `leadline.stream`."""
+        with self._unchanged():
+            return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
+
+    def check(
+        self,
+        *,
+        position: tuple[int, ...] | None = None,
+        strict: bool = False,
+        seed: int = 0,
+        on_unknown: OnUnknown = "raise",
+        name: str | None = None,
+    ) -> Audit:
+        """Take all depths; see `leadline.check`."""
+        with self._unchanged():
+            return audit_of(self, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
+
+
+class _OnTensors(nn.Module):
+    """A reading's model as a function of the tensors alone, wherever among its arguments they stand."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.model, self._names, self._replaced = reading.model, tuple(reading.tensors), reading.call.replaced
+
+    def forward(self, *tensors: Tensor) -> Any:
+        inputs, kwargs = self._replaced(dict(zip(self._names, tensors, strict=True)))
+        return self.model(*inputs, **kwargs)
+
+
+def _state(model: nn.Module) -> tuple[Any, ...]:
+    """Return what tells whether a model has changed: its modes, and its tensors with their versions."""
+    tensors = (*model.parameters(), *model.buffers())
+    modes = tuple(module.training for module in model.modules())
+    return (modes, *((id(tensor), tensor._version) for tensor in tensors))
