@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._guards import detect_fake_mode
+from torch._subclasses import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from leadline.graph.reading import Reading
 from leadline.results import Status
@@ -90,12 +92,14 @@ def memory_of(reading: Reading) -> Memory:
 
 def _measured(reading: Reading) -> Memory:
     model, given = reading.model, (reading.inputs, reading.kwargs)
-    own = _storages([*model.parameters(), *model.buffers()])
-    copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-    record = _Record(skip=frozenset([*own, *_storages(copies.values())]))
     devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
-    with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
-        functional_call(model, copies, *given)
+    with _hollow(given, model) as (given, own):
+        copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if name not in own}
+        record = _Record(
+            skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values(), *copies.values()]))
+        )
+        with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
+            functional_call(model, {**own, **copies}, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
     buffers = sum(_storages(model.buffers()).values())
@@ -111,6 +115,25 @@ def _measured(reading: Reading) -> Memory:
         status=Status.ESTIMATE if any(d.type == "meta" for d in devices) else Status.PROVED,
         training=model.training,
     )
+
+
+@contextmanager
+def _hollow(given: Any, model: nn.Module) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Let tensors without values stand as fake ones, which models take for what they are, whatever they ask of them.
+
+    Yields the inputs, and the model's own tensors by name as far as others stand for them.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if not any(t.is_meta for t in (*tensors.values(), *tree_leaves(given)) if isinstance(t, Tensor)):
+        yield given, {}
+        return
+    mode = detect_fake_mode((given, list(tensors.values()))) or FakeTensorMode(allow_non_fake_inputs=True)
+
+    def fake(value: Any) -> Any:
+        return mode.from_tensor(value) if isinstance(value, Tensor) else value
+
+    with mode:
+        yield tree_map(fake, given), {name: fake(tensor) for name, tensor in tensors.items()}
 
 
 def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
