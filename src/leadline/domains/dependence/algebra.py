@@ -8,13 +8,35 @@ causal and banded attention have, costs what its rows do, not what its table doe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 _CHUNK = 1 << 24  # elements of the largest temporary
 _LONG = 32  # rows from which on a mask is asked whether it is a band
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which elements k take part in the result j, ``[n, k, j]``."""
+
+    marks: Bool[Tensor, "n k j"]
+
+    @cached_property
+    def band(self) -> tuple[Int[Tensor, "j"], Int[Tensor, "j"]] | None:
+        """Where the interval of each column of a common mask begins and ends; None if not all are intervals."""
+        if self.marks.shape[0] > 1 or self.marks.shape[1] < _LONG:
+            return None
+        rows = self.marks[0].transpose(0, 1).contiguous().view(torch.uint8)
+        count, start = rows.sum(1), rows.argmax(1)
+        end = rows.shape[1] - rows.flip(1).argmax(1)
+        if not bool(((end - start == count) | (count == 0)).all()):
+            return None
+        return start, torch.where(count > 0, end, start)
 
 
 @runtime_checkable
@@ -30,7 +52,7 @@ class Algebra(Protocol):
     def cumulate(self, x: Tensor, dim: int) -> Tensor:
         """Combine all elements up to each one along an axis."""
 
-    def contract(self, x: Tensor, mask: Tensor) -> Tensor:
+    def contract(self, x: Tensor, mask: Mask) -> Tensor:
         """Combine, for each i and j, the elements ``x[n, i, k]`` whose ``mask[n, k, j]`` is set; n may broadcast."""
 
     def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
@@ -52,14 +74,12 @@ class Ranks:
         """Take the latest so far."""
         return x.cummax(dim).values
 
-    def contract(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Take the latest under the mask; equal rows of `x` and equal columns of a common mask are computed once."""
-        band = _band(mask)
-        if band is not None:
-            return _latest_within(x, *band)
+    def contract(self, x: Tensor, mask: Mask) -> Tensor:
+        """Take the latest under the mask; equal columns of a common mask are computed once."""
+        return self._table(x, mask.marks) if mask.band is None else _latest_within(x, *mask.band)
+
+    def _table(self, x: Tensor, mask: Tensor) -> Tensor:
         rows, columns = x.shape[1], mask.shape[2]
-        if rows > 1 and bool((x == x[:, :1]).all()):
-            x = x[:, :1]
         back = None
         if mask.shape[0] == 1 and columns > 1:
             unique, back = torch.unique(mask[0], dim=1, return_inverse=True)
@@ -94,24 +114,13 @@ class Paths:
         """Add up so far."""
         return x.cumsum(dim)
 
-    def contract(self, x: Tensor, mask: Tensor) -> Tensor:
+    def contract(self, x: Tensor, mask: Mask) -> Tensor:
         """Multiply by the mask."""
-        band = _band(mask)
-        return x @ mask.to(x.dtype) if band is None else _sum_within(x, *band)
+        return x @ mask.marks.to(x.dtype) if mask.band is None else _sum_within(x, *mask.band)
 
     def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
         """Add up at each place."""
         return x.scatter_add(dim, places, source)
-
-
-def _band(mask: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return where the interval of each column of a common mask begins and ends; None if not all are intervals."""
-    if mask.shape[0] > 1 or mask.shape[1] < _LONG:
-        return None
-    marks = mask[0].to(torch.uint8)
-    count, start = mask[0].sum(0), marks.argmax(0)
-    end = marks.shape[0] - marks.flip(0).argmax(0)
-    return (start, torch.where(count > 0, end, start)) if bool(((end - start == count) | (count == 0)).all()) else None
 
 
 def _latest_within(x: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ they do not vary, and returns results that broadcast to the shapes of its output
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from leadline.domains.compact import described, expanded, lifted
 from leadline.domains.dependence.algebra import Algebra
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Facts
+from leadline.domains.values.pattern import unmasked
 from leadline.domains.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 
+T = TypeVar("T")
 Links: TypeAlias = "Tensor | None"
 """Dependences of a tensor's elements, compact; None: of none at all."""
 Rule: TypeAlias = "Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]"
@@ -34,6 +36,18 @@ class Flow:
     facts: Mapping[Ref, Facts]
     algebra: Algebra
     floor: float = float("-inf")
+    kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """Return what was worked out for these facts and settings before, or work it out."""
+        if key not in self.kept:
+            self.kept[key] = work()
+        return cast(T, self.kept[key])
+
+    def unmasked(self, ref: Ref, dim: int) -> Tensor | None:
+        """Return where a softmax along an axis may have weight; None: everywhere."""
+        facts = self.facts[ref]
+        return self.once(("unmasked", id(facts), dim), lambda: unmasked(facts, dim, self.floor))
 
     def multiplied(self, node: Node, links: Links) -> Links:
         """Return the dependences of a sum of products; that it costs a step matters to depth alone (`depths`)."""

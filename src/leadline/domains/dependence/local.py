@@ -8,7 +8,6 @@ from torch import Tensor
 from leadline.domains import traits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
 from leadline.domains.engine import Lookup, NoRule
-from leadline.domains.values.pattern import unmasked
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Move
 
@@ -69,7 +68,7 @@ def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     x = present(links(node.refs[0]))
     dims = axes_of(node.bound().get("dim"), x.ndim)
     if traits.ignores_minus_infinity(node) and len(dims) == 1:
-        shown = unmasked(flow.facts[node.refs[0]], dims[0], flow.floor)
+        shown = flow.unmasked(node.refs[0], dims[0])
         x = x if shown is None else x * shown
     reduced = flow.algebra.reduce(x, dims)
     gone = reduced.squeeze([dim % x.ndim for dim in dims]) if x.ndim else reduced
@@ -98,7 +97,7 @@ def mixing(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every logit of the row that is not masked."""
     x, dim = present(links(node.refs[0])), node.args[1]
-    shown = unmasked(flow.facts[node.refs[0]], dim, flow.floor)
+    shown = flow.unmasked(node.refs[0], dim)
     total = flow.algebra.reduce(x if shown is None else x * shown, axes_of(dim, x.ndim))
     return everywhere(node, flow.all_of(total, x) if traits.logarithm(node) else total)
 

@@ -6,9 +6,10 @@ from collections.abc import Hashable, Mapping
 
 from leadline.domains.compact import Pool, shrunk
 from leadline.domains.dependence import local
+from leadline.domains.dependence.attention import attention
+from leadline.domains.dependence.contraction import contraction
 from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
-from leadline.domains.dependence.linear import attention, contraction
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.windows import convolution, window
 from leadline.domains.engine import Lookup, Transfer
