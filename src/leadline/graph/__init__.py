@@ -2,8 +2,8 @@
 
 from leadline.graph.ir import Graph, Meta, Node, Ref
 from leadline.graph.layout import Layout, resolve
-from leadline.graph.table import Kind, kind_of
 from leadline.graph.replay import run
+from leadline.graph.table import Kind, kind_of
 from leadline.graph.trace import trace
 
 __all__ = ["Graph", "Kind", "Layout", "Meta", "Node", "Ref", "kind_of", "resolve", "run", "trace"]

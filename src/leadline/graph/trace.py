@@ -21,8 +21,8 @@ from leadline.errors import TraceError
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
-from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.replay import check_replay
+from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 

@@ -69,7 +69,7 @@ class Move(StrEnum):
 Acts: TypeAlias = Callable[[Literals, int], tuple[int, ...] | None]
 
 
-def everywhere(literals: Literals, ndim: int) -> None:  # noqa: ARG001 - all have one signature
+def everywhere(literals: Literals, ndim: int) -> None:
     """Say that any axis may be involved."""
 
 
