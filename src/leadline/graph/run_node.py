@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +13,10 @@ from leadline.graph.table import Move
 
 
 def run_node(
-    node: Node, values: Callable[[Ref], Any], *, device: torch.device | None = None, **replaced: Any
+    node: Node,
+    values: Callable[[Ref], Any],
+    replaced: Mapping[str, Any] = MappingProxyType({}),
+    device: torch.device | None = None,
 ) -> tuple[Any, ...]:
     """Run a node's operation, and return its outputs.
 
@@ -24,10 +28,10 @@ def run_node(
         No leaf.
     values
         From references to values, tensors of any shapes that the operation takes.
+    replaced
+        Arguments to exchange, by the names of the operator's schema.
     device
         Where the values are, if not where the model is: literal devices are exchanged.
-    **replaced
-        Arguments to exchange, by the names of the operator's schema; they may hold references.
 
     Examples
     --------
@@ -35,7 +39,7 @@ def run_node(
     >>> node = trace(torch.nn.LeakyReLU(0.5), torch.zeros(2)).nodes[-1]
     >>> run_node(node, lambda ref: torch.tensor([-2.0, 2.0]))
     (tensor([-1.,  2.]),)
-    >>> run_node(node, lambda ref: torch.tensor([-2.0, 2.0]), negative_slope=1.0)
+    >>> run_node(node, lambda ref: torch.tensor([-2.0, 2.0]), {"negative_slope": 1.0})
     (tensor([-2.,  2.]),)
     """
     assert node.target is not None, f"{node.op} has nothing to run"

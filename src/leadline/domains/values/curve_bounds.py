@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -37,7 +36,8 @@ def image(curve: Curve, apply: Function, x: Interval) -> Interval:
     x = _inside(curve, x)
     ends = [_at(apply, x.lo), _at(apply, x.hi)]
     if curve.rising is not None and curve.pole is None:
-        return outward(*(ends if curve.rising else reversed(ends)), curve.error)
+        low, high = ends if curve.rising else reversed(ends)
+        return outward(low, high, curve.error)
     values = torch.stack([*ends, *(_at(apply, place) for place in _places(curve.turns, curve.period, x, x))])
     return outward(values.amin(0), values.amax(0), curve.error)
 

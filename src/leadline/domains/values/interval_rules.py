@@ -196,7 +196,7 @@ def _products(x: Interval, dim: int) -> Interval:
 
 # bounded whatever it is given
 def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
-    return (within(node.shape, -math.inf if node.operation.logarithm else 0.0, 0.0 if node.operation.logarithm else 1.0),)
+    return (within(node.shape, -math.inf, 0.0) if node.operation.logarithm else within(node.shape, 0.0, 1.0),)
 
 
 def _normalisation(node: Node, look: Look) -> tuple[Interval, ...]:

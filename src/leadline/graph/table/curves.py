@@ -102,20 +102,24 @@ def clamp(least: str, most: str, low: float = -math.inf, high: float = math.inf)
     """Return what makes the curve of a clamp between two literals: it rises even where they cross."""
 
     def curve(literals: Literals) -> Curve | None:
-        ends = number(literals, least, low), number(literals, most, high)
-        if ends[0] is None or ends[1] is None:
+        first, last = number(literals, least, low), number(literals, most, high)
+        if first is None or last is None:
             return None
-        return Curve(rising=True, bends=tuple(end for end in ends if math.isfinite(end)))
+        return Curve(rising=True, bends=tuple(end for end in (first, last) if math.isfinite(end)))
 
     return curve
 
 
-def clamped_zero(least: str, most: str, low: float = -math.inf, high: float = math.inf) -> Callable[[Literals], tuple[str, ...]]:
+def clamped_zero(
+    least: str, most: str, low: float = -math.inf, high: float = math.inf
+) -> Callable[[Literals], tuple[str, ...]]:
     """Return what says whether a clamp keeps zeros."""
 
     def zeros(literals: Literals) -> tuple[str, ...]:
-        ends = number(literals, least, low), number(literals, most, high)
-        return ("self",) if ends[0] is not None and ends[1] is not None and min(max(0.0, ends[0]), ends[1]) == 0 else ()
+        first, last = number(literals, least, low), number(literals, most, high)
+        if first is None or last is None or min(max(0.0, first), last) != 0:
+            return ()
+        return ("self",)
 
     return zeros
 

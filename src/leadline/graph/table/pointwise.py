@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -49,7 +50,9 @@ _SIGMOID = Pointwise(
 _STEPS = Pointwise(zeros=_SELF, curve=curves.flat)
 _ERROR_FUNCTION = Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.bell)))
 _LOG_SIGMOID = Pointwise(curve=_fixed(Curve(rising=True, slope=lambda x: torch.sigmoid(-x))))
-_CLAMP = Pointwise(zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max"))
+_CLAMP = Pointwise(
+    Form.CLAMP, ("self", "min", "max"), zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max")
+)
 _MASKED = Pointwise(Form.CHOICE, ("mask", "value", "self"))
 
 _ABOVE = (0.0, math.inf)
@@ -112,7 +115,7 @@ _FACTS: dict[str, Pointwise] = {
     "copysign": _KEEPING,
     "frac": _KEEPING,
     "nan_to_num": _KEEPING,
-    "prelu": _KEEPING,
+    "prelu": Pointwise(Form.SLOPED, ("self", "weight"), zeros=_SELF),
     "special_xlog1py": _KEEPING,
     "xlogy": _KEEPING,
     "tan": _KEEPING,
@@ -150,8 +153,8 @@ _FACTS: dict[str, Pointwise] = {
     ),
     "clamp": _CLAMP,
     "clip": _CLAMP,
-    "clamp_min": _CLAMP,
-    "clamp_max": _CLAMP,
+    "clamp_min": replace(_CLAMP, form=Form.MAXIMUM, operands=("self", "min")),
+    "clamp_max": replace(_CLAMP, form=Form.MINIMUM, operands=("self", "max")),
     "softplus": Pointwise(curve=curves.softplus, opcode=code("softplus", beta=1, threshold=20)),
     "threshold": Pointwise(zeros=curves.threshold_keeps_zeros, curve=curves.threshold),
     "hardshrink": Pointwise(zeros=_SELF, curve=curves.hardshrink),
@@ -222,7 +225,8 @@ _FACTS: dict[str, Pointwise] = {
         zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: 1 / (1 + x.square())))
     ),
     "asinh": Pointwise(
-        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: 1 / torch.hypot(torch.ones_like(x), x)))
+        zeros=_SELF,
+        curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: 1 / torch.hypot(torch.ones_like(x), x))),
     ),
     "acosh": Pointwise(
         curve=_fixed(Curve(rising=True, slope=lambda x: ((x - 1) * (x + 1)).rsqrt(), domain=(1.0, math.inf)))

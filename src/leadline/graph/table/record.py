@@ -80,7 +80,9 @@ class Form(StrEnum):
     QUOTIENT = "quotient"
     MAXIMUM = "maximum"
     MINIMUM = "minimum"
+    CLAMP = "clamp"  # the least of c and of the largest of a and b, of which one may be missing
     CHOICE = "choice"  # b where a holds, else c
+    SLOPED = "sloped"  # a where it is above zero, else a · b, with b along the second axis
     BOTH = "both"  # logical, or bit by bit
     EITHER = "either"
     FUNCTION = "function"  # something else; of one operand it may have a curve
@@ -178,11 +180,11 @@ class Opcode:
 Acts: TypeAlias = Callable[[Literals, int], tuple[int, ...] | None]
 
 
-def everywhere(literals: Literals, ndim: int) -> None:  # noqa: ARG001 - all have one signature
+def everywhere(literals: Literals, ndim: int) -> None:
     """Say that any axis may be involved."""
 
 
-def unknown(literals: Literals) -> None:  # noqa: ARG001
+def unknown(literals: Literals) -> None:
     """Say nothing, whatever the literals."""
 
 
@@ -261,8 +263,7 @@ class Operation:
     places
         Gathers and scatters: how index tensors say where.
     combines
-        Scatters: from arguments to whether the result is more than elements of its arguments, each put at a place: sums,
-        literals.
+        Scatters: from arguments to whether the result holds more than elements of its arguments, each put at a place.
     unwritten
         Creation: whether it is memory that nobody wrote.
     """

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from leadline.domains.engine import Lookup, NoRule, Transfer
-from leadline.domains.values.interval_arithmetic import Interval
 from leadline.domains.values import curve_bounds
+from leadline.domains.values.interval_arithmetic import Interval
 from leadline.domains.values.interval_rules import call, operand
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
@@ -92,18 +92,18 @@ class Rules:
     def _combined(self, node: Node, facts: Pointwise, operands: list[Any], look: Look) -> Gain:
         """Return the gain of a function of several operands."""
         if facts.form in (Form.SUM, Form.DIFFERENCE):
-            return self._sum(node, *operands, look)
+            return self._sum(node, look, *operands)
         if facts.form is Form.REVERSED:
-            return self._sum(node, *reversed(operands), look)
+            return self._sum(node, look, *reversed(operands))
         if facts.form in (Form.CHOICE, Form.MAXIMUM, Form.MINIMUM):  # every element is one of either argument's
             return rounded(0.0, math.hypot(*(self._repeated(node, argument, look).hi for argument in operands)))
         if facts.form is Form.PRODUCT:
-            return self._product(node, *operands, look)
+            return self._product(node, look, *operands)
         if facts.form is Form.QUOTIENT:
-            return self._quotient(node, *operands, look)
+            return self._quotient(node, look, *operands)
         raise NoRule
 
-    def _quotient(self, node: Node, a: Any, b: Any, look: Look) -> Gain:
+    def _quotient(self, node: Node, look: Look, a: Any, b: Any) -> Gain:
         """Return the gain of ``a / b`` for a divisor that stands still."""
         below = operand(b, self.values.__getitem__)
         size, least = below.size, torch.minimum(below.lo.abs(), below.hi.abs())
@@ -118,14 +118,14 @@ class Rules:
         times = math.prod(node.shape) / max(1, self.values[argument].lo.numel())
         return look(argument) if times == 1 else look(argument).times(math.sqrt(times), math.sqrt(times))
 
-    def _sum(self, node: Node, first: Any, second: Any, look: Look) -> Gain:
+    def _sum(self, node: Node, look: Look, first: Any, second: Any) -> Gain:
         """Return the gain of ``a ± s b``: by the triangle inequality, on either side."""
         scale = abs(float(node.bound().get("alpha", 1)))
         a, b = self._repeated(node, first, look), self._repeated(node, second, look)
         b = b if scale == 1.0 else b.times(scale, scale)
         return rounded(max(0.0, a.lo - b.hi, b.lo - a.hi), a.hi + b.hi)
 
-    def _product(self, node: Node, a: Any, b: Any, look: Look) -> Gain:
+    def _product(self, node: Node, look: Look, a: Any, b: Any) -> Gain:
         """Return the gain of ``a ⊙ b``, ``sup|b| ‖da‖ + sup|a| ‖db‖``."""
         known = self.values.__getitem__
         sizes = [operand(argument, known).size for argument in (a, b)]
