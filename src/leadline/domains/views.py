@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.compact import Shapes, Values, described, expanded, lifted, reshaped
 from leadline.domains.values.facts import evaluate
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Kind, Move
+from leadline.graph.table import Kind, Move, Places
 
 Results = tuple[Tensor | None, ...]
 Literals = Mapping[str, Any]
@@ -59,7 +58,7 @@ def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE
 
 def in_full(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
     """Run an operation on tensors laid out in full."""
-    return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), **replaced)
+    return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), replaced)
 
 
 def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
@@ -82,14 +81,25 @@ def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replac
         small = _laid_out(node, small, shape, acts)
     else:
         small[refs[0]] = expanded(small[refs[0]], first, described(node), acts)
-    return evaluate(node, small.__getitem__, **replaced)
+    return evaluate(node, small.__getitem__, replaced)
 
 
 def looked_along(node: Node, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the axes of the first argument along which an operation looks at places; None: it may be any."""
     if node.kind is Kind.VIEW:
         return node.operation.acts(node.bound(), len(shape))
-    return traits.looks(node, len(shape)) if node.kind is Kind.GATHER else None
+    return _of_a_look_up(node, len(shape)) if node.kind is Kind.GATHER else None
+
+
+def _of_a_look_up(node: Node, ndim: int) -> tuple[int, ...] | None:
+    places, named = node.operation.places, node.bound()
+    if places is Places.ROWS:
+        return (0,)
+    if places is Places.SLICES:
+        return (named["dim"] % ndim,)
+    if places is Places.LISTS:
+        return tuple(d for d, ref in enumerate(named["indices"]) if ref is not None)
+    return None
 
 
 def _alike(x: Tensor, shape: tuple[int, ...], acts: tuple[int, ...]) -> Tensor:

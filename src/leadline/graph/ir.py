@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from leadline.graph.table import LEAVES, Kind, Operation, operation_of
+from leadline.graph.table import Kind, Operation, operation_of
 from leadline.results import Place
 
 
@@ -76,7 +76,7 @@ class Node:
     @property
     def packet(self) -> str:
         """The operation's name without namespace and overload, ``"add"``; for leaves, the kind."""
-        return self.op if self.kind in LEAVES else self.op.split(".")[1]
+        return self.operation.packet
 
     @property
     def operation(self) -> Operation:

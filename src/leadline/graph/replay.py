@@ -10,7 +10,8 @@ from torch import Tensor
 
 from leadline.errors import TraceError
 from leadline.graph.call import Call
-from leadline.graph.ir import Graph, Ref, substitute
+from leadline.graph.ir import Graph, Ref
+from leadline.graph.run_node import run_node
 from leadline.graph.table import LEAVES, Kind
 
 _SEED = 20  # any; dropout draws the same noise in both runs
@@ -24,12 +25,7 @@ def run(graph: Graph, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     for node in graph.nodes:
         if node.kind in LEAVES or node.kind is Kind.EFFECT:
             continue
-        assert node.target is not None
-        args = [substitute(argument, values.__getitem__) for argument in node.args]
-        kwargs = {key: substitute(argument, values.__getitem__) for key, argument in node.kwargs.items()}
-        result = node.target(*args, **kwargs)
-        parts = result if isinstance(result, list | tuple) else (result,)
-        values |= {Ref(node.index, i): part for i, part in enumerate(parts)}
+        values |= {Ref(node.index, i): part for i, part in enumerate(run_node(node, values.__getitem__))}
         for ref in last.get(node.index, ()):
             values.pop(ref, None)
     return {name: values[ref] for name, ref in graph.outputs.items()}

@@ -22,8 +22,8 @@ from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import ATEN, WholeRecurrences
-from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.replay import check_replay
+from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -142,7 +142,10 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints what it has of a graph that it cannot finish
+    with (
+        WholeRecurrences(),
+        redirect_stderr(StringIO()),
+    ):  # where torch prints what it has of a graph that it cannot finish
         try:
             return torch.export.export(call, tuple(call.tensors.values()), strict=False)
         except Exception:

@@ -12,6 +12,8 @@ from leadline.errors import LayoutError, NotUniform
 from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
 from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.run_node import run_node
+from leadline.graph.table import Move, Noise, Operation, Places, Statistics
 from leadline.recurrence.ir import Input, Pointwise, System, Variable
 from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
@@ -24,65 +26,47 @@ from leadline.results import Place
 
 Rule: TypeAlias = Callable[[Lowering, Node, dict[str, Any]], Value]
 
-_VIEWS: dict[str, Rule] = {
-    name: rule
-    for rule, names in {
-        rules_views.reshape: """view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_copy _reshape_alias
-                                ravel squeeze_copy unsqueeze_copy reshape_as view_as""",
-        rules_views.permute: """permute transpose t movedim moveaxis mT swapaxes swapdims permute_copy
-                                transpose_copy numpy_T""",
-        rules_views.take: """slice select narrow split chunk unbind split_with_sizes index_select slice_copy
-                             select_copy split_copy unbind_copy tensor_split unsafe_split unsafe_chunk""",
-        rules_views.flip: "flip",
-        rules_views.expand: "expand broadcast_to expand_as expand_copy",
-        rules_views.pad: "pad constant_pad_nd",
-        rules_views.concat: "cat concat concatenate",
-        rules_views.stack: "stack",
-        rules_views.identity: """clone contiguous alias detach lift_fresh lift_fresh_copy dropout native_dropout_eval
-                                 feature_dropout alpha_dropout""",
-    }.items()
-    for name in names.split()
+_BY_MOVE: dict[Move, Rule] = {
+    Move.RESHAPE: rules_views.reshape,
+    Move.PERMUTE: rules_views.permute,
+    Move.TAKE: rules_views.take,
+    Move.FLIP: rules_views.flip,
+    Move.EXPAND: rules_views.expand,
+    Move.PAD: rules_views.pad,
+    Move.JOIN: rules_views.concat,
+    Move.STACK: rules_views.stack,
 }
-_RULES: dict[str, Rule] = _VIEWS | {
-    "conv1d": rules_contraction.convolution,
-    "conv2d": rules_contraction.convolution,
-    "convolution": rules_contraction.convolution,
-    "linear": rules_contraction.linear,
-    "matmul": rules_contraction.matmul,
-    "mm": rules_contraction.matmul,
-    "bmm": rules_contraction.matmul,
-    "addmm": rules_contraction.addmm,
-    "baddbmm": rules_contraction.baddbmm,
-    "to": rules_pointwise.converted,
-    "_to_copy": rules_pointwise.converted,
-    "type_as": rules_pointwise.converted,
-    "prelu": rules_pointwise.sloped,
-    "embedding": rules_pointwise.lookup,
-    "index": rules_pointwise.lookup,
-    "one_hot": rules_pointwise.one_hot,
-    "cumsum": rules_pointwise.cumulative,
-    "batch_norm": rules_pointwise.batch_norm,
-    "native_batch_norm": rules_pointwise.batch_norm,
-    "_native_batch_norm_legit": rules_pointwise.batch_norm,
-    "_native_batch_norm_legit_no_training": rules_pointwise.batch_norm,
-    "scaled_dot_product_attention": attention,
-    "rnn_tanh": rules_scan.recurrent,
-    "rnn_relu": rules_scan.recurrent,
-    "gru": rules_scan.recurrent,
-    "lstm": rules_scan.recurrent,
-    "rnn_tanh_cell": rules_scan.cell,
-    "rnn_relu_cell": rules_scan.cell,
-    "gru_cell": rules_scan.cell,
-    "lstm_cell": rules_scan.cell,
-    "grid_rnn": rules_scan.grid,
-    "grid_lstm": rules_scan.grid,
+_BY_PLACES: dict[Places | None, Rule] = {
+    Places.ROWS: rules_pointwise.lookup,
+    Places.LISTS: rules_pointwise.lookup,
+    Places.SLICES: rules_views.take,
+    Places.CLASSES: rules_pointwise.one_hot,
 }
 _BY_KIND: dict[Kind, Rule] = {
-    Kind.POINTWISE: rules_pointwise.pointwise,
+    Kind.POINTWISE: rules_pointwise.function,
     Kind.SOFTMAX: rules_pointwise.reduce,
     Kind.REDUCTION: rules_pointwise.reduce,
-    Kind.NORMALISATION: rules_pointwise.reduce,
+    Kind.CUMULATIVE: rules_pointwise.cumulative,
+    Kind.CONVOLUTION: rules_contraction.convolution,
+    Kind.CONTRACTION: rules_contraction.contraction,
+    Kind.ATTENTION: attention,
+    Kind.SCAN: rules_scan.scan,
 }
+
+
+def _rule(operation: Operation) -> Rule | None:
+    """Return how an operation is read; None: it is not."""
+    if operation.kind is Kind.VIEW:
+        return _BY_MOVE.get(operation.move)
+    if operation.kind in (Kind.GATHER, Kind.SCATTER):
+        one_hot = operation.places is Places.CLASSES
+        return _BY_PLACES.get(operation.places) if one_hot == (operation.kind is Kind.SCATTER) else None
+    if operation.kind is Kind.NORMALISATION:
+        batch = operation.statistics is Statistics.BATCH
+        return rules_pointwise.batch_norm if batch else rules_pointwise.reduce
+    if operation.kind is Kind.RANDOM and operation.noise in (Noise.DROPOUT, Noise.ALPHA_DROPOUT):
+        return rules_views.identity
+    return _BY_KIND.get(operation.kind)
 
 
 def system(
@@ -248,7 +232,7 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     if all(isinstance(value, Fixed) for value in read):
         result = _folded(node, values)
     else:
-        rule = _RULES.get(node.op.split(".")[1]) or _BY_KIND.get(node.kind)
+        rule = _rule(node.operation)
         if any(isinstance(value, Scores) for value in read):
             rule = scored
         if rule is None:
@@ -263,13 +247,10 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
 
 def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:
     """Compute a node on fixed tensors, once as they are and once with noise for parameters."""
-    results = []
-    for pick in ("tensor", "generic"):
-        args = [substitute(a, lambda ref: getattr(values[ref], pick)) for a in node.args]  # noqa: B023
-        kwargs = {key: substitute(a, lambda ref: getattr(values[ref], pick)) for key, a in node.kwargs.items()}  # noqa: B023
-        results.append(node.target(*args, **kwargs))  # type: ignore[misc]
-    pairs = zip(*(r if isinstance(r, list | tuple) else (r,) for r in results), strict=True)
-    return tuple(Fixed(tensor, generic) for tensor, generic in pairs)
+    fixed = {ref: value for ref in node.refs if isinstance(value := values[ref], Fixed)}
+    tensors = run_node(node, lambda ref: fixed[ref].tensor)
+    generic = run_node(node, lambda ref: fixed[ref].generic)
+    return tuple(map(Fixed, tensors, generic))
 
 
 def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: list[str]) -> System:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
+from leadline.graph.table import Operation, operation_of
+from leadline.graph.table import Pointwise as PointwiseFacts
 from leadline.results import Place
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class Pointwise:
     Attributes
     ----------
     function
-        The function's ATen name, ``"tanh"``, without namespace and overload.
+        The function's ATen name, ``"tanh"``, without namespace and overload; or one of a system's own.
     operands
         In the order in which `call` takes them.
     call
@@ -127,6 +129,11 @@ class Pointwise:
     call: Callable[..., Tensor] = field(repr=False)
     literals: Mapping[str, Any] = field(default_factory=dict)
     cost = 0
+
+    @property
+    def facts(self) -> PointwiseFacts | None:
+        """What the table says of the function; None for one that only systems have: affine, blend, concat."""
+        return operation_of(f"aten.{self.function}.default").pointwise
 
     @property
     def taps(self) -> tuple[Tap, ...]:
@@ -165,6 +172,11 @@ class Reduction:
     literals: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     cost = 0
+
+    @property
+    def operation(self) -> Operation:
+        """What the table says of the function."""
+        return operation_of(f"aten.{self.function}.default")
 
     @property
     def taps(self) -> tuple[Tap, ...]:

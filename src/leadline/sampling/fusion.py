@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from leadline.graph.table import Form, Kind, Opcode, Tally
 from leadline.recurrence.ir import (
     Attention,
     Contraction,
@@ -26,13 +27,13 @@ from leadline.recurrence.ir import (
     Variable,
 )
 
-# Functions of one number without further arguments.
-UNARY = frozenset({"relu", "tanh", "sigmoid", "silu", "exp", "neg", "square"})
-
 
 @dataclass(frozen=True, eq=False)
 class FusedContraction(Contraction):
-    """``function(bias + Σ weight · tap + Σ addend)``: the taps beyond the weights are added as they are."""
+    """``function(bias + Σ weight · tap + Σ addend)``: the taps beyond the weights are added as they are.
+
+    `function` names an instruction for one number.
+    """
 
     function: str = "copy"
 
@@ -51,7 +52,7 @@ class FusedContraction(Contraction):
 
 @dataclass(frozen=True, eq=False)
 class FusedPointwise(Pointwise):
-    """A function of operands that pass through functions of their own first (`before`, one name for each)."""
+    """A function of operands that pass through functions of their own first: `before`, one instruction for each."""
 
     before: tuple[str, ...] = ()
 
@@ -90,7 +91,7 @@ class _Fusion:
         taps = tuple(operand for operand in equation.operands if isinstance(operand, Tap))
         if _plain_sum(equation) and len(taps) == len(equation.operands):
             return self._sum(variable, taps) or self._function_of_functions(variable, equation)
-        if _is_unary(equation):
+        if instruction(equation):
             return self._function_of_product(variable, equation)
         return self._function_of_functions(variable, equation)
 
@@ -114,7 +115,8 @@ class _Fusion:
     def _stacked(self, variable: Variable, equation: Reduction) -> tuple[Tap, ...]:
         """Return the terms of a sum over what was stacked before it; none if it is another reduction."""
         joined = self._alone(variable, equation.tap)
-        if not isinstance(joined, Pointwise) or joined.function != "concat" or equation.function != "sum":
+        summed = equation.operation.kind is Kind.REDUCTION and equation.operation.tally is Tally.SUM
+        if not isinstance(joined, Pointwise) or joined.function != "concat" or not summed:
             return ()
         terms = tuple(operand for operand in joined.operands if isinstance(operand, Tap))
         first = equation.literals.get("dim") in (0, (0,), [0])
@@ -137,17 +139,19 @@ class _Fusion:
         """Let a product's results pass through a function before they are stored."""
         (operand,) = equation.operands
         product = self._product(variable, operand) if isinstance(operand, Tap) else None
-        return equation if product is None or product.groups > 1 else replace(product, function=equation.function)
+        return equation if product is None or product.groups > 1 else replace(product, function=instruction(equation))
 
     def _function_of_functions(self, variable: Variable, equation: Pointwise) -> Equation:
         """Let operands pass through functions as they are read."""
-        if equation.function == "concat":
+        facts = equation.facts
+        opcode = None if facts is None else facts.opcode(equation.literals)
+        if equation.function == "concat" or (opcode is not None and opcode.before):  # those pass through others already
             return equation
         inner = [self._function(variable, operand) for operand in equation.operands]
         if not any(inner):
             return equation
         operands = (i.operands[0] if i else operand for i, operand in zip(inner, equation.operands, strict=True))
-        before = tuple(i.function if i else "copy" for i in inner)
+        before = tuple(instruction(i) if i else "copy" for i in inner)
 
         def call(*values: Tensor) -> Tensor:
             return equation.call(*(i.call(v) if i else v for i, v in zip(inner, values, strict=True)))
@@ -157,15 +161,21 @@ class _Fusion:
     def _function(self, variable: Variable, operand: Operand) -> Pointwise | None:
         """Return an operand's source if it is a function of one number that may vanish into this variable."""
         equation = self._alone(variable, operand) if isinstance(operand, Tap) else None
-        return equation if isinstance(equation, Pointwise) and _is_unary(equation) else None
+        return equation if isinstance(equation, Pointwise) and instruction(equation) else None
 
 
 def _plain_sum(equation: Pointwise) -> bool:
-    return equation.function == "add" and len(equation.operands) == 2 and equation.literals.get("alpha", 1) == 1
+    summed = equation.facts is not None and equation.facts.form is Form.SUM
+    return summed and len(equation.operands) == 2 and equation.literals.get("alpha", 1) == 1
 
 
-def _is_unary(equation: Pointwise) -> bool:
-    return equation.function in UNARY and len(equation.operands) == 1 and not isinstance(equation, FusedPointwise)
+def instruction(equation: Pointwise) -> str:
+    """Return the name of the instruction that a function of one number is by itself; nothing if it is none."""
+    facts = equation.facts
+    if facts is None or facts.form is not Form.FUNCTION or isinstance(equation, FusedPointwise):
+        return ""
+    opcode = facts.opcode(equation.literals) if len(equation.operands) == 1 else None
+    return opcode.name if opcode is not None and opcode == Opcode(opcode.name) else ""
 
 
 def _total(biases: list[Tensor]) -> Tensor | None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
-
 from helpers.dense.elements import Elements, Lookup, edges, total
 from helpers.dense.facts import Facts
 from helpers.dense.pattern import unmasked
+from jaxtyping import Bool
+from torch import Tensor
+
 from leadline.graph import Graph, Node, Ref
 
 

@@ -7,11 +7,11 @@ skewed depths; on a grid the skew is along both axes. No loop over steps.
 from __future__ import annotations
 
 import torch
+from helpers.dense.flow import Flow, Links
+from helpers.dense.scans import Recurrence, grid_of, is_grid, recurrence_of
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links
 from leadline.domains.engine import Lookup, NoRule
-from helpers.dense.scans import Recurrence, grid_of, is_grid, recurrence_of
 from leadline.graph.ir import Node
 
 

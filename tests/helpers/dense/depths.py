@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-
 from helpers.dense.depth_scan import scan
 from helpers.dense.flow import Flow, Links
 from helpers.dense.rules import RULES, Rule, transfers
+
 from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
-
 from helpers.dense.algebra import Algebra
-from leadline.domains.engine import Lookup
 from helpers.dense.facts import Facts, evaluate
 from helpers.dense.pattern import fills
+from torch import Tensor
+
+from leadline.domains.engine import Lookup
 from leadline.graph.ir import Graph, Node, Ref
 
 Links: TypeAlias = "Tensor | None"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from helpers.dense.flow import Flow, Links, carried, shaped
+from helpers.dense.pattern import data_refs
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links, carried, shaped
 from leadline.domains.engine import Lookup, NoRule
-from helpers.dense.pattern import data_refs
 from leadline.graph.ir import Node, Ref
 
 

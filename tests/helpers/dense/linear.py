@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import prod
 
 import torch
+from helpers.dense.attentions import attention_of
+from helpers.dense.facts import Facts
+from helpers.dense.flow import Flow, Links, shaped
+from helpers.dense.pattern import unmasked
+from helpers.dense.products import Product, product_of
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links, shaped
 from leadline.domains.engine import Lookup
-from helpers.dense.attentions import attention_of
-from helpers.dense.products import Product, product_of
-from helpers.dense.facts import Facts
-from helpers.dense.pattern import unmasked
 from leadline.graph.ir import Node, Ref
 
 

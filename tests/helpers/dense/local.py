@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 import torch
+from helpers.dense.flow import Flow, Links, carried, present, shaped
+from helpers.dense.pattern import unmasked
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links, carried, present, shaped
 from leadline.domains.engine import Lookup, NoRule
-from helpers.dense.pattern import unmasked
 from leadline.graph.ir import Node, Ref
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
-
 from helpers.dense.algebra import Links as Paths
 from helpers.dense.algebra import Ranks
 from helpers.dense.attentions import attention_edges
@@ -21,6 +19,8 @@ from helpers.dense.rules import transfers
 from helpers.dense.scan_counts import scan_edges
 from helpers.dense.support import support as marks_behind
 from helpers.dense.units import elements_of
+from torch import Tensor
+
 from leadline.domains.engine import walk
 from leadline.graph import Graph, Kind, Node, Ref
 

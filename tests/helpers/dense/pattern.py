@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+from helpers.dense.facts import UNKNOWN, Facts, evaluate, partial, stand_in
+from helpers.dense.pointwise_facts import pointwise
 from torch import Tensor
 
 from leadline.domains.engine import Lookup, Transfer, walk
-from helpers.dense.facts import UNKNOWN, Facts, evaluate, partial, stand_in
-from helpers.dense.pointwise_facts import pointwise
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import Kind
 

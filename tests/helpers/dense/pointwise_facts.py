@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from helpers.dense.facts import UNKNOWN, Facts, evaluate, partial
 from torch import Tensor
 
 from leadline.domains.engine import Lookup
-from helpers.dense.facts import UNKNOWN, Facts, evaluate, partial
 from leadline.graph.ir import Node, Ref
 
 _COPIES = frozenset(

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
+from helpers.dense.elements import Lookup, edges, total
 from jaxtyping import Bool
 from torch import Tensor
 
 from leadline.domains.engine import NoRule
-from helpers.dense.elements import Lookup, edges, total
 from leadline.graph import Graph, Node, Ref
 
 

@@ -11,6 +11,7 @@ from helpers.dense.indexing import gather, scatter
 from helpers.dense.linear import attention, contraction
 from helpers.dense.scan import scan
 from helpers.dense.windows import convolution, window
+
 from leadline.domains.engine import Lookup, Transfer
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind

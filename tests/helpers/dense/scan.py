@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-
 from helpers.dense.flow import Flow, Links
-from leadline.domains.engine import Lookup, NoRule
 from helpers.dense.scans import Recurrence, is_grid, recurrence_of
+
+from leadline.domains.engine import Lookup, NoRule
 from leadline.graph.ir import Node
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
-from jaxtyping import Bool
-from torch import Tensor
-
 from helpers.dense.elements import Elements, Lookup, compact, edges, total
 from helpers.dense.scan_reads import grid_reads_of, reads_of
 from helpers.dense.scans import grid_of, is_grid, recurrence_of
+from jaxtyping import Bool
+from torch import Tensor
+
 from leadline.graph import Graph, Node
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
+from helpers.dense.elements import Lookup, compact
+from helpers.dense.scans import Recurrence, grid_of
 from jaxtyping import Bool
 from torch import Tensor
 
-from helpers.dense.elements import Lookup, compact
-from helpers.dense.scans import Recurrence, grid_of
 from leadline.graph import Graph, Node, Ref
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from helpers.dense.facts import Facts
+from helpers.dense.flow import Flow, Links
+from helpers.dense.rules import RULES, Rule, transfers
 from jaxtyping import Bool
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links
-from helpers.dense.rules import RULES, Rule, transfers
 from leadline.domains.engine import Lookup, NoRule, OnUnknown, Transfer, unknown
-from helpers.dense.facts import Facts
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import LEAVES, Kind
 from leadline.results import Coverage, Gap

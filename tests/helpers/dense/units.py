@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
-
 from helpers.dense.algebra import Links as Paths
 from helpers.dense.algebra import Ranks
+from helpers.dense.attentions import attention_of
+from helpers.dense.elements import Elements, Lookup, compact
+from helpers.dense.facts import UNKNOWN, Facts
 from helpers.dense.flow import Flow, Links, shaped
 from helpers.dense.rules import RULES, transfers
 from helpers.dense.scan import scan
 from helpers.dense.support import behind
+from torch import Tensor
+
 from leadline.domains.engine import Lookup as LinksOf
 from leadline.domains.engine import OnUnknown, walk
-from helpers.dense.attentions import attention_of
-from helpers.dense.elements import Elements, Lookup, compact
-from helpers.dense.facts import UNKNOWN, Facts
 from leadline.graph import Graph, Kind, Node, Ref
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from helpers.dense.convolutions import Convolution, convolution_of
+from helpers.dense.flow import Flow, Links, present, shaped
 from torch import Tensor
 
-from helpers.dense.flow import Flow, Links, present, shaped
 from leadline.domains.engine import Lookup
-from helpers.dense.convolutions import Convolution, convolution_of
 from leadline.graph.ir import Node
 
 

@@ -14,17 +14,16 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.compact import axis_groups
 from leadline.domains.dependence.flow import Flow
-from leadline.domains.dependence.local import axes_of
+from leadline.domains.dependence.local import BY_CHANNEL, axes_of
 from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
 from leadline.domains.views import looked_along, permutation
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Kind, Move
+from leadline.graph.table import Form, Kind, Move, Places, Statistics
 
 Names: TypeAlias = "tuple[Hashable | None, ...]"
 
@@ -82,7 +81,7 @@ def _places(flow: Flow, node: Node) -> Alignment | None:
     names: Names = tuple(range(len(node.shape)))
     if any(meta is not None and meta.shape != node.shape for meta in node.outputs):
         return None
-    if traits.per_channel(node):
+    if node.operation.pointwise is not None and node.operation.pointwise.form is Form.SLOPED:
         first, slopes = node.refs[:2]
         return Alignment(((first, names), (slopes, ("slopes",))), (names,))
     arguments = ((ref, names[len(names) - len(flow.shape(ref)) :]) for ref in node.refs)
@@ -170,7 +169,7 @@ def _convolution(flow: Flow, node: Node) -> Alignment:
 
 
 def _reduced(flow: Flow, node: Node) -> Alignment:
-    """Some axes are joined; what is left of them, if anything is, is a single place."""
+    """Join some axes; what is left of them, if anything is, is a single place."""
     ndim = len(flow.shape(node.refs[0]))
     default = -1 if node.kind is Kind.MIXING else None
     dims = axes_of(node.bound().get("dim", default), ndim)
@@ -191,13 +190,13 @@ def _cumulative(flow: Flow, node: Node) -> Alignment:
 
 
 def _normalisation(flow: Flow, node: Node) -> Alignment | None:
-    ndim, shares, named = len(node.shape), traits.statistics(node), node.bound()
+    ndim, shares, named = len(node.shape), node.operation.statistics, node.bound()
     out: Names = tuple(range(ndim))
-    if shares == "batch_norm":
-        joined = [d for d in range(ndim) if d != 1] if traits.of_the_batch(node) else []
-    elif shares == "group_norm":
+    if shares is Statistics.BATCH:
+        joined = [d for d in range(ndim) if d != 1] if not node.operation.frozen(named) else []
+    elif shares is Statistics.GROUP:
         joined = list(range(2, ndim))
-    elif shares == "weight_norm":
+    elif shares is Statistics.WEIGHT:
         joined = [d for d in range(ndim) if d != named["dim"] % ndim]
     else:
         joined = list(range(ndim - len(named["normalized_shape"]), ndim))
@@ -205,14 +204,14 @@ def _normalisation(flow: Flow, node: Node) -> Alignment | None:
     arguments: list[tuple[Ref, Names]] = [(node.refs[0], names)]
     for ref in node.refs[1:]:
         size = len(flow.shape(ref))
-        by_channel = shares in ("batch_norm", "group_norm") and size == 1
+        by_channel = shares in BY_CHANNEL and size == 1
         arguments.append((ref, (1,) if by_channel else out[ndim - size :]))
     rest = (tuple(("statistics", i, axis) for axis in range(0 if m is None else len(m.shape)))
             for i, m in enumerate(node.outputs[1:]))  # fmt: skip
     return Alignment(tuple(arguments), (out, *rest))
 
 
-def _attention(flow: Flow, node: Node) -> Alignment:
+def _attention(_: Flow, node: Node) -> Alignment:
     att = attention_of(node)
     heads: Names = tuple(range(len(node.shape) - 2))
     keys = None if att.causal or att.mask is not None else "k"
@@ -227,9 +226,8 @@ def _attention(flow: Flow, node: Node) -> Alignment:
 
 
 def _scan(flow: Flow, node: Node) -> Alignment | None:
-    weights = [ref for ref in node.refs]
     if is_grid(node):
-        x, *rest = weights
+        x, *rest = node.refs
         results: list[Names] = [("b", None, None, "units")]
         results += [(None,) * (0 if m is None else len(m.shape)) for m in node.outputs[1:]]
         return Alignment(((x, ("b", None, None, "features")), *_whole(flow, rest)), tuple(results))
@@ -237,7 +235,7 @@ def _scan(flow: Flow, node: Node) -> Alignment | None:
     if recurrence.packed or recurrence.single:
         return None
     sequence: Names = ("b", None) if recurrence.batch_first else (None, "b")
-    rest = [ref for ref in weights if ref not in (recurrence.input, *recurrence.states)]
+    rest = [ref for ref in node.refs if ref not in (recurrence.input, *recurrence.states)]
     states = tuple((ref, (None, "b", None)) for ref in recurrence.states)
     ends: tuple[Names, ...] = ((None, "b", None),) * (len(node.outputs) - 1)
     return Alignment(
@@ -250,20 +248,20 @@ def _whole(flow: Flow, refs: Iterable[Ref]) -> list[tuple[Ref, Names]]:
     return [(ref, tuple((ref, axis) for axis in range(len(flow.shape(ref))))) for ref in refs]
 
 
-def _window(flow: Flow, node: Node) -> Alignment:
-    axes = traits.pooled_axes(node)
+def _window(_: Flow, node: Node) -> Alignment:
+    axes = node.operation.spatial
     names: Names = (*range(len(node.shape) - axes), *(None,) * axes)
     return Alignment(((node.refs[0], names),), (names,) * len(node.outputs))
 
 
 def _gather(flow: Flow, node: Node) -> Alignment | None:
     named = node.bound()
-    if traits.embeds(node):
+    if node.operation.places is Places.ROWS:
         table, places = named["weight"], named["indices"]
         out: Names = (*range(len(node.shape) - 1), "row")
         known = flow.facts[places].constant
         return Alignment(((table, (None if known else "table", "row")), (places, out[:-1])), (out,))
-    if traits.selects(node):
+    if node.operation.places is Places.SLICES:
         dim = named["dim"] % max(1, len(node.shape))
         names: Names = tuple(None if axis == dim else axis for axis in range(len(node.shape)))
         return Alignment(((named["self"], names), (named["index"], (None,))), (names,))

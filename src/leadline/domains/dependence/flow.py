@@ -13,12 +13,11 @@ from typing import Any, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.compact import described, expanded, lifted
 from leadline.domains.dependence.algebra import Algebra
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import unmasked
+from leadline.domains.values.pattern import fills, unmasked
 from leadline.domains.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 
@@ -142,4 +141,4 @@ def moved(flow: Flow, node: Node, links: Lookup[Links], data: frozenset[Ref]) ->
         found = links(ref)
         return flow.nothing(ref) if found is None else found
 
-    return carried(node, value, flow.shape, traits.fills(node))
+    return carried(node, value, flow.shape, fills(node))

@@ -5,27 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved
 from leadline.domains.engine import Lookup, NoRule
+from leadline.domains.values.pattern import data_refs
 from leadline.graph.ir import Node, Ref
+from leadline.graph.table import Places
 
 
 def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the indices, and on the elements that they may choose: one where they are constants, else any."""
     named = node.bound()
     if _constant_places(flow, node):
-        return moved(flow, node, links, traits.data_refs(node) or frozenset())
-    if traits.embeds(node):
+        return moved(flow, node, links, data_refs(node) or frozenset())
+    if node.operation.places is Places.ROWS:
         table, places = links(named["weight"]), links(named["indices"])
         chosen = None if table is None else flow.algebra.reduce(table, [0]).squeeze(0)
         return everywhere(node, flow.all_of(chosen, None if places is None else places.unsqueeze(-1)))
-    if traits.indexes(node):
+    if node.operation.places is Places.LISTS:
         return everywhere(node, _indexed(flow, node, links))
     dim, places = named["dim"], links(named["index"])
     data = links(named["self"])
     chosen = None if data is None else flow.algebra.reduce(data, [dim])
-    if traits.selects(node):
+    if node.operation.places is Places.SLICES:
         if places is not None:
             places = places.reshape([-1 if d == dim % len(node.shape) else 1 for d in range(len(node.shape))])
         return everywhere(node, flow.all_of(chosen, places))
@@ -36,7 +37,7 @@ def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 
 def _constant_places(flow: Flow, node: Node) -> bool:
-    data = traits.data_refs(node)
+    data = data_refs(node)
     return data is not None and all(flow.facts[ref].constant for ref in node.refs if ref not in data)
 
 
@@ -75,11 +76,11 @@ def _placed(flow: Flow, node: Node, places: Links) -> Links:
 def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on what was there, what is written and where; with constant places, each element on its own writer."""
     named = node.bound()
-    if traits.one_hot(node):
+    if node.operation.places is Places.CLASSES:
         places = links(named["self"])
         return everywhere(node, None if places is None else places.unsqueeze(-1))
     if _constant_places(flow, node):
-        return moved(flow, node, links, traits.data_refs(node) or frozenset())
+        return moved(flow, node, links, data_refs(node) or frozenset())
     dim, index = named.get("dim"), named.get("index")
     written = named.get("src", named.get("source"))
     if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:

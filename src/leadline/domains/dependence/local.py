@@ -5,22 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
 from leadline.domains.engine import Lookup, NoRule
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Move
+from leadline.graph.table import Form, Move, Noise, Statistics, Tally
+
+BY_CHANNEL = frozenset({Statistics.BATCH, Statistics.GROUP})
+"""Normalisations whose weights go with the second axis."""
+_LARGEST = frozenset({Tally.LARGEST, Tally.LOG_SUM_EXP})
 
 
 def pointwise(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Each element depends on the elements at its place; a known condition chooses its branch."""
-    choice = traits.chooses(node)
-    if choice is not None and flow.facts[choice[0]].value is not None:
-        return everywhere(node, _chosen(flow, *choice, links=links))
-    if traits.overwrites(node):
-        return everywhere(node, links(node.refs[-1]) if len(node.refs) > 1 else None)
-    if traits.per_channel(node):
+    record, named = node.operation.pointwise, node.bound()
+    form = Form.FUNCTION if record is None else record.form
+    if record is not None and form is Form.CHOICE:
+        condition, *branches = (named[name] for name in record.operands)
+        if flow.facts[condition].value is not None:
+            return everywhere(node, _chosen(flow, condition, *branches, links=links))
+    if form is Form.SLOPED:
         return everywhere(node, flow.all_of(links(node.refs[0]), flow.total([links(node.refs[1])])))
+    same = None if record is None else record.identity(named)
+    if same is not None:
+        return everywhere(node, links(named[same]) if isinstance(named[same], Ref) else None)
     return everywhere(node, flow.all_of(*(links(ref) for ref in node.refs)))
 
 
@@ -43,7 +50,7 @@ def creation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 def noise(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the noise's parameters, not on a tensor that gives only its shape."""
-    if traits.shape_only(node):
+    if node.operation.noise is Noise.SHAPE:
         return everywhere(node, None)
     joined = flow.all_of(*(links(ref) for ref in node.refs))
     return tuple(None if meta is None or meta.dtype is torch.bool else joined for meta in node.outputs)
@@ -67,7 +74,7 @@ def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     """Depend on every element along the axes; a maximum does not depend on what is minus infinity."""
     x = present(links(node.refs[0]))
     dims = axes_of(node.bound().get("dim"), x.ndim)
-    if traits.ignores_minus_infinity(node) and len(dims) == 1:
+    if node.operation.tally in _LARGEST and len(dims) == 1:
         shown = flow.unmasked(node.refs[0], dims[0])
         x = x if shown is None else x * shown
     reduced = flow.algebra.reduce(x, dims)
@@ -99,14 +106,14 @@ def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     x, dim = present(links(node.refs[0])), node.args[1]
     shown = flow.unmasked(node.refs[0], dim)
     total = flow.algebra.reduce(x if shown is None else x * shown, axes_of(dim, x.ndim))
-    return everywhere(node, flow.all_of(total, x) if traits.logarithm(node) else total)
+    return everywhere(node, flow.all_of(total, x) if node.operation.logarithm else total)
 
 
 def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on the group that shares statistics; further outputs are such statistics."""
     x = links(node.refs[0])
     mixed = None if x is None else _statistics(flow, node, x)
-    by_channel = traits.statistics(node) in ("batch_norm", "group_norm")
+    by_channel = node.operation.statistics in BY_CHANNEL
     extra = []
     for ref in node.refs[1:]:
         part = links(ref)
@@ -118,12 +125,12 @@ def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, 
 
 def _statistics(flow: Flow, node: Node, x: Tensor) -> Tensor:
     """Join what shares statistics."""
-    reduce, named, shares = flow.algebra.reduce, node.bound(), traits.statistics(node)
-    if shares == "batch_norm":
-        return reduce(x, [d for d in range(x.ndim) if d != 1]) if traits.of_the_batch(node) else x
-    if shares == "weight_norm":
+    reduce, named, shares = flow.algebra.reduce, node.bound(), node.operation.statistics
+    if shares is Statistics.BATCH:
+        return reduce(x, [d for d in range(x.ndim) if d != 1]) if not node.operation.frozen(named) else x
+    if shares is Statistics.WEIGHT:
         return reduce(x, [d for d in range(x.ndim) if d != named["dim"] % x.ndim])
-    if shares == "group_norm":
+    if shares is Statistics.GROUP:
         pooled, channels = reduce(x, range(2, x.ndim)), flow.shape(node.refs[0])[1]
         if pooled.shape[1] == 1:
             return pooled

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.compact import described, reserve
 from leadline.domains.dependence.flow import Flow, Links, everywhere, present
 from leadline.domains.engine import Lookup
@@ -70,7 +69,7 @@ def _by_output(flow: Flow, windows: Tensor, marks: Tensor) -> Tensor:
 def window(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element of the pooling window."""
     x, named = present(links(node.refs[0])), node.bound()
-    shape, axes = flow.shape(node.refs[0]), traits.pooled_axes(node)
+    shape, axes = flow.shape(node.refs[0]), node.operation.spatial
     for axis in range(-axes, 0):
         table = _pool(named, node, axis + axes, shape[axis], node.shape[axis])
         at = x.ndim + axis
@@ -80,7 +79,7 @@ def window(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 def _pool(named: Mapping[str, Any], node: Node, axis: int, n_in: int, n_out: int) -> Tensor:
     out = torch.arange(n_out).unsqueeze(1)
-    if traits.adaptive(node):
+    if node.operation.adaptive:
         start, end = out * n_in // n_out, -((-(out + 1) * n_in) // n_out)
         place = start + torch.arange(int((end - start).max()))
         return place.masked_fill(place >= end, n_in)

@@ -84,7 +84,7 @@ def convolution_of(node: Node, graph: Graph) -> Convolution:
         stride=each("stride"),
         padding=tuple(spread),
         dilation=dilation,
-        transposed=named.get("transposed", "conv_transpose" in node.op),
+        transposed=named.get("transposed", node.operation.transposed),
         groups=named["groups"],
     )
 

@@ -14,7 +14,7 @@ from leadline.graph import Graph, Node, Ref
 
 
 @dataclass(frozen=True)
-class Product:
+class MatrixProduct:
     """``einsum(equation, left, right)``, plus `added` elementwise.
 
     Attributes
@@ -48,50 +48,20 @@ class Product:
         return sizes
 
 
-# by ATen packet: the operands' names, the three's axes, and the name of the tensor that is added
-_FIXED: dict[str, tuple[str, str, str, str, str, str | None]] = {
-    "mm": ("self", "mat2", "ik", "kj", "ij", None),
-    "addmm": ("mat1", "mat2", "ik", "kj", "ij", "self"),
-    "bmm": ("self", "mat2", "bik", "bkj", "bij", None),
-    "baddbmm": ("batch1", "batch2", "bik", "bkj", "bij", "self"),
-    "addbmm": ("batch1", "batch2", "bik", "bkj", "ij", "self"),
-    "mv": ("self", "vec", "ik", "k", "i", None),
-    "addmv": ("mat", "vec", "ik", "k", "i", "self"),
-    "dot": ("self", "tensor", "k", "k", "", None),
-    "vdot": ("self", "other", "k", "k", "", None),
-}
-_BATCH = "abcdefgh"
-
-
-def product_of(node: Node, graph: Graph) -> Product:
+def product_of(node: Node, graph: Graph) -> MatrixProduct:
     """Read a node of kind `contraction`.
 
     Raises
     ------
     NoRule
-        If this module does not know the operation.
+        If the table of operations does not say what is multiplied.
     """
-    packet = node.op.split(".")[1]
-    named = node.bound()
-    if packet == "linear":
-        batch = _BATCH[: len(graph.meta(named["input"]).shape) - 1]
-        return Product(named["input"], named["weight"], f"{batch}k", "jk", f"{batch}j", named["bias"])
-    if packet == "matmul":
-        left, right = named["self"], named["other"]
-        return Product(left, right, *_matmul_axes(*(len(graph.meta(ref).shape) for ref in (left, right))))
-    if packet not in _FIXED:
+    named, product = node.bound(), node.operation.product
+    if product is None:
         raise NoRule
-    left, right, left_axes, right_axes, out_axes, added = _FIXED[packet]
-    return Product(named[left], named[right], left_axes, right_axes, out_axes, named[added] if added else None)
-
-
-def _matmul_axes(left: int, right: int) -> tuple[str, str, str]:
-    """Give letters to `torch.matmul`, whose batch axes broadcast (a size of 1 keeps its letter)."""
-    batch = _BATCH[: max(left, right) - 2]
-    rows, columns = "i" if left > 1 else "", "j" if right > 1 else ""
-    left_batch = batch[len(batch) - left + 2 :] if left > 2 else ""
-    right_batch = batch[len(batch) - right + 2 :] if right > 2 else ""
-    return f"{left_batch}{rows}k", f"{right_batch}k{columns}", f"{batch}{rows}{columns}"
+    left, right = named[product.left], named[product.right]
+    axes = product.axes(*(len(graph.meta(ref).shape) for ref in (left, right)))
+    return MatrixProduct(left, right, *axes, added=named[product.added] if product.added else None)
 
 
 def product_macs(node: Node, graph: Graph) -> int:

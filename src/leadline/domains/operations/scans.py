@@ -69,7 +69,7 @@ def recurrence_of(node: Node, graph: Graph) -> Recurrence:
 
 def is_grid(node: Node) -> bool:
     """Whether the node is the grid recurrence of `leadline.grid`."""
-    return node.op.startswith("leadline.grid_")
+    return node.operation.recurrence is not None and node.operation.recurrence.grid
 
 
 def grid_of(node: Node) -> tuple[Ref, dict[str, Ref]]:

@@ -6,15 +6,17 @@ a mask survives ``weight * mask``, and -inf survives ``masked_fill`` and its sof
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.domains.compact import Pool, lifted, shrunk
-from leadline.graph.ir import Meta, Node, Ref, substitute
+from leadline.graph.ir import Meta, Node, Ref
+from leadline.graph.run_node import run_node
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,24 +120,13 @@ def stand_in(meta: Meta) -> Tensor:
     return torch.zeros((1,) * len(meta.shape), dtype=meta.dtype)
 
 
-_VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default", "aten._reshape_alias.default"})
+_CPU = torch.device("cpu")
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def evaluate(node: Node, values: Callable[[Ref], Tensor], **replaced: Any) -> tuple[Tensor | None, ...]:
+def evaluate(
+    node: Node, values: Callable[[Ref], Tensor], replaced: Mapping[str, Any] = _NONE
+) -> tuple[Tensor | None, ...]:
     """Compute a node on the CPU from its arguments' values; `replaced` are arguments to exchange, by name."""
-    assert node.target is not None
-    kwargs = {key: _on_cpu(substitute(argument, values)) for key, argument in node.kwargs.items()}
-    # torch declares targets as callables; those that are traced are operators with a schema
-    names = [a.name for a in node.target._schema.arguments]  # type: ignore[attr-defined]
-    args = [
-        replaced.pop(name) if name in replaced else _on_cpu(substitute(argument, values))
-        for name, argument in zip(names, node.args, strict=False)
-    ]
-    target = torch.ops.aten.reshape.default if node.op in _VIEWS else node.target  # strides may differ from the model's
-    result = target(*args, **{**kwargs, **replaced})
-    parts = result if isinstance(result, list | tuple) else (result,)
+    parts = run_node(node, values, replaced, _CPU)
     return tuple(part if isinstance(part, Tensor) else None for part in parts)
-
-
-def _on_cpu(argument: Any) -> Any:
-    return torch.device("cpu") if isinstance(argument, torch.device) else argument

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from leadline.domains.engine import Lookup, NoRule, Transfer
+from leadline.domains.values import curve_bounds
 from leadline.domains.values.interval_arithmetic import (
     EPS,
     Interval,
@@ -22,8 +24,9 @@ from leadline.domains.values.interval_arithmetic import (
     whole,
     within,
 )
-from leadline.graph.ir import Node, Ref, substitute
-from leadline.graph.table import Kind
+from leadline.graph.ir import Node, Ref
+from leadline.graph.run_node import run_node
+from leadline.graph.table import Cell, Form, Kind, Noise, Places, Statistics, Tally
 
 Look: TypeAlias = Lookup[Interval]
 
@@ -34,62 +37,45 @@ def top(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
     return tuple(whole(meta.shape if meta else ()) for meta in node.outputs)
 
 
-def call(node: Node, look: Callable[[Ref], Any]) -> Any:
-    """Run a node's own operation on values for its references."""
-    assert node.target is not None, f"{node.op} has nothing to run"
+_CPU = torch.device("cpu")
 
-    def laid_out(ref: Ref) -> Any:
-        # `view` needs a layout that these tensors may not have by themselves.
-        value = look(ref)
-        return value.contiguous() if isinstance(value, Tensor) else value
 
-    args = [substitute(argument, laid_out) for argument in node.args]
-    return node.target(*args, **{key: substitute(value, laid_out) for key, value in node.kwargs.items()})
+def call(node: Node, values: Callable[[Ref], Tensor | None]) -> tuple[Any, ...]:
+    """Run a node's own operation on ends of intervals."""
+    return run_node(node, values, device=_CPU)
 
 
 def _creation(node: Node, look: Look) -> tuple[Interval, ...]:
     if node.refs and not all(look(ref).constant for ref in node.refs):
         raise NoRule
-    if "empty" in node.op:
+    if node.operation.unwritten:
         raise NoRule
-    return (point(call(node, lambda ref: look(ref).lo)),)
+    return (point(*call(node, lambda ref: look(ref).lo)),)
 
 
 def _ends(node: Node, look: Look) -> tuple[Interval, ...]:
     """Run an operation that keeps the order of its argument on both ends."""
     lows, highs = call(node, lambda ref: look(ref).lo), call(node, lambda ref: look(ref).hi)
-    if isinstance(lows, Tensor):
-        lows, highs = [lows], [highs]
     return tuple(Interval(lo.double(), hi.double()) for lo, hi in zip(lows, highs, strict=True))
 
 
-_MONOTONE = """
-    alias clone contiguous detach lift_fresh lift_fresh_copy positive tanh sigmoid relu relu6 elu leaky_relu selu celu
-    softplus exp expm1 erf atan sinh asinh hardtanh hardsigmoid clamp clamp_min clamp_max log_sigmoid floor ceil round
-"""
-MONOTONE = frozenset(_MONOTONE.split())
-
-# Activations with one dip: a bound on its depth. They rise to its right, and are not positive to its left.
-BUMPS = {"gelu": -0.1701, "silu": -0.2785, "mish": -0.3089, "hardswish": -0.3751}
-
-
 def _pointwise(node: Node, look: Look) -> tuple[Interval, ...]:
-    name = node.op.split(".")[1]
-    if name in ("_to_copy", "to"):
+    named, facts = node.bound(), node.operation.pointwise
+    if facts is None:
+        raise NoRule
+    same = facts.identity(named)
+    curve = facts.curve(named)
+    if same is not None:
         if not node.meta.dtype.is_floating_point:
             raise NoRule
-        return (look(node.refs[0]),)
-    if name in MONOTONE and len(node.refs) == 1:
-        (ends,) = _ends(node, look)
-        return (outward(ends.lo, ends.hi),)
-    if name in BUMPS:
-        x = look(node.refs[0])
-        top = call(node, lambda _: x.hi).nan_to_num(nan=0.0)
-        return (outward(torch.full_like(top, BUMPS[name]), top.clamp(min=0.0)),)
-    rule = _BINARY.get(name)
-    if rule is None:
+        found = _laid_out(operand(named[same], look), node)
+    elif curve is not None:
+        found = curve_bounds.image(curve, lambda x: call(node, lambda _: x)[0], look(named[facts.operands[0]]))
+    elif facts.form in _FORMS:
+        found = _FORMS[facts.form](node, *(operand(named[name], look) for name in facts.operands))
+    else:
         raise NoRule
-    return (rule(node, look),)
+    return (found, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
 
 
 def operand(argument: Any, look: Look) -> Interval:
@@ -97,76 +83,57 @@ def operand(argument: Any, look: Look) -> Interval:
     return look(argument) if isinstance(argument, Ref) else point(torch.tensor(float(argument)))
 
 
-def _add(node: Node, look: Look, sign: float = 1.0) -> Interval:
-    named = node.bound()
-    a, b = operand(named["self"], look), operand(named["other"], look)
-    scale = sign * float(named.get("alpha", 1))
+def _laid_out(x: Interval, node: Node) -> Interval:
+    return Interval(x.lo.expand(node.shape), x.hi.expand(node.shape))
+
+
+def _sum(node: Node, a: Interval, b: Interval, sign: float = 1.0) -> Interval:
+    """Return the interval of ``a + sign · alpha · b``."""
+    scale = sign * float(node.bound().get("alpha", 1))
     c, d = (scale * b.lo, scale * b.hi) if scale >= 0 else (scale * b.hi, scale * b.lo)
     return outward(a.lo + c, a.hi + d, 2 * EPS * (a.size + b.size * abs(scale)).nan_to_num(posinf=0.0))
 
 
-def _mul(node: Node, look: Look) -> Interval:
-    a, b = (operand(argument, look) for argument in node.args[:2])
-    return multiplied(a, b)
+def _choice(node: Node, _: Interval, a: Interval, b: Interval) -> Interval:
+    """Return the hull of both branches."""
+    return _laid_out(Interval(torch.minimum(a.lo, b.lo), torch.maximum(a.hi, b.hi)), node)
 
 
-def _div(node: Node, look: Look) -> Interval:
-    if node.kwargs.get("rounding_mode"):
-        raise NoRule
-    a, b = (operand(argument, look) for argument in node.args[:2])
+def _quotient(_: Node, a: Interval, b: Interval) -> Interval:
     if not bool(((b.lo > 0) | (b.hi < 0)).all()):
         raise NoRule
-    inverse = outward(1 / b.hi, 1 / b.lo)
-    return multiplied(a, inverse)
+    return multiplied(a, outward(1 / b.hi, 1 / b.lo))
 
 
-def _neg(node: Node, look: Look) -> Interval:
-    x = look(node.refs[0])
-    return Interval(-x.hi, -x.lo)
+def _extreme(pick: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node, Interval, Interval], Interval]:
+    return lambda _, a, b: Interval(pick(a.lo, b.lo), pick(a.hi, b.hi))
 
 
-def _abs(node: Node, look: Look) -> Interval:
-    x = look(node.refs[0])
-    inside = (x.lo <= 0) & (x.hi >= 0)
-    return Interval(torch.where(inside, 0.0, torch.minimum(x.lo.abs(), x.hi.abs())), x.size)
-
-
-def _wave(node: Node, look: Look) -> Interval:
-    return within(tuple(look(node.refs[0]).lo.shape), -1.0, 1.0)
-
-
-def _extreme(pick: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node, Look], Interval]:
-    def rule(node: Node, look: Look) -> Interval:
-        a, b = (operand(argument, look) for argument in node.args[:2])
-        return Interval(pick(a.lo, b.lo), pick(a.hi, b.hi))
-
-    return rule
-
-
-_BINARY: Mapping[str, Callable[[Node, Look], Interval]] = {
-    "add": _add,
-    "sub": lambda node, look: _add(node, look, -1.0),
-    "mul": _mul,
-    "div": _div,
-    "neg": _neg,
-    "abs": _abs,
-    "sin": _wave,
-    "cos": _wave,
-    "maximum": _extreme(torch.maximum),
-    "minimum": _extreme(torch.minimum),
+_FORMS: Mapping[Form, Callable[..., Interval]] = {
+    Form.SUM: _sum,
+    Form.DIFFERENCE: lambda node, a, b: _sum(node, a, b, -1.0),
+    Form.REVERSED: lambda node, a, b: _sum(node, b, a, -1.0),
+    Form.PRODUCT: lambda _, a, b: multiplied(a, b),
+    Form.QUOTIENT: _quotient,
+    Form.MAXIMUM: _extreme(torch.maximum),
+    Form.MINIMUM: _extreme(torch.minimum),
+    Form.CHOICE: _choice,
 }
 
 
 def _contraction(node: Node, look: Look) -> tuple[Interval, ...]:
-    name, args = node.op.split(".")[1], node.args
-    if name == "linear":
-        W, bias = look(args[1]), (look(args[2]) if len(args) > 2 and args[2] is not None else None)
-        return (shifted(product(look(args[0]), Interval(W.lo.T, W.hi.T)), bias),)
-    if name == "addmm" and not node.kwargs:
-        return (shifted(product(look(args[1]), look(args[2])), look(args[0])),)
-    if name in ("matmul", "mm", "bmm", "mv", "dot"):
-        return (product(look(args[0]), look(args[1])),)
-    raise NoRule
+    named, factors = node.bound(), node.operation.product
+    if factors is None or named.get("alpha", 1) != 1 or named.get("beta", 1) != 1:
+        raise NoRule
+    a, b = look(named[factors.left]), look(named[factors.right])
+    _, right, _ = factors.axes(a.lo.ndim, b.lo.ndim)
+    if right.startswith("jk"):  # the rows of a weight
+        b = Interval(b.lo.T, b.hi.T)
+    found = product(a, b)
+    if found.lo.shape != node.shape:  # summed over the batch
+        raise NoRule
+    added = named[factors.added] if factors.added else None
+    return (shifted(found, None if added is None else look(added)),)
 
 
 def _convolution(node: Node, look: Look) -> tuple[Interval, ...]:
@@ -177,11 +144,11 @@ def _convolution(node: Node, look: Look) -> tuple[Interval, ...]:
 
     def apply(x: Tensor, weight: Tensor) -> Tensor:
         values = {named["input"]: x, named["weight"]: weight}
-        result: Tensor = call(node, lambda ref: values.get(ref))
+        result: Tensor = call(node, values.get)[0]
         return result
 
     bias = named.get("bias")
-    terms = W.lo[0].numel() if "transpose" not in node.op else W.lo.numel()
+    terms = W.lo.numel() if node.operation.transposed or named.get("transposed") else W.lo[0].numel()
     found = image(apply, look(named["input"]), W.lo, terms)
     if bias is None:
         return (found,)
@@ -191,31 +158,51 @@ def _convolution(node: Node, look: Look) -> tuple[Interval, ...]:
 
 
 def _reduction(node: Node, look: Look) -> tuple[Interval, ...]:
-    name = node.op.split(".")[1]
-    if name in ("amax", "amin"):
+    tally = node.operation.tally
+    if tally in (Tally.LARGEST, Tally.LEAST) and len(node.outputs) == 1:
         return _ends(node, look)
-    if name not in ("sum", "mean"):
+    if tally not in (Tally.SUM, Tally.MEAN):
         raise NoRule
     (ends,) = _ends(node, look)
     x = look(node.refs[0])
-    slack = 2 * EPS * x.lo.numel() * call(node, lambda _: x.size)
+    slack = 2 * EPS * x.lo.numel() * call(node, lambda _: x.size)[0]
     return (outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0)),)
+
+
+def _cumulative(node: Node, look: Look) -> tuple[Interval, ...]:
+    """Follow the order of sums and extremes so far; multiply products up."""
+    tally, named = node.operation.tally, node.bound()
+    x = look(node.refs[0])
+    if tally in (Tally.LARGEST, Tally.LEAST):
+        values, places = _ends(node, look)
+        return values, whole(tuple(places.lo.shape))
+    if tally is Tally.PRODUCT:
+        return (_products(x, named["dim"]),)
+    if tally is not Tally.SUM:
+        raise NoRule
+    (ends,) = _ends(node, look)
+    slack = 2 * EPS * x.lo.numel() * call(node, lambda _: x.size)[0]
+    return (outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0)),)
+
+
+def _products(x: Interval, dim: int) -> Interval:
+    """Return the intervals of products so far."""
+    if not x.lo.ndim:
+        return x
+    steps = [Interval(lo, hi) for lo, hi in zip(x.lo.unbind(dim), x.hi.unbind(dim), strict=True)]
+    found = list(accumulate(steps, multiplied))
+    return Interval(torch.stack([part.lo for part in found], dim), torch.stack([part.hi for part in found], dim))
 
 
 # bounded whatever it is given
 def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
-    return (within(node.shape, -math.inf, 0.0) if "log" in node.op else within(node.shape, 0.0, 1.0),)
-
-
-def fixed_statistics(node: Node) -> bool:
-    """Whether a normalisation takes its statistics from buffers, not from what it normalises."""
-    return "no_training" in node.op or ("batch_norm" in node.op and node.bound().get("training") is False)
+    return (within(node.shape, -math.inf, 0.0) if node.operation.logarithm else within(node.shape, 0.0, 1.0),)
 
 
 def _normalisation(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound what is normalised by the root of the number of elements that share statistics."""
     named = node.bound()
-    if fixed_statistics(node):
+    if node.operation.frozen(named):
         mean, var = look(named["running_mean"]), look(named["running_var"])
         scale = Interval(var.lo, var.hi)
         inverse = outward(1 / torch.sqrt(scale.hi + named["eps"]), 1 / torch.sqrt(scale.lo + named["eps"]))
@@ -223,10 +210,10 @@ def _normalisation(node: Node, look: Look) -> tuple[Interval, ...]:
         x = look(named["input"])
         centred = outward(x.lo - mean.hi.reshape(column), x.hi - mean.lo.reshape(column))
         normal = multiplied(centred, Interval(inverse.lo.reshape(column), inverse.hi.reshape(column)))
-    elif "batch_norm" in node.op:
+    elif node.operation.statistics is Statistics.BATCH:
         m = math.prod(node.shape) // node.shape[1]
         normal, column = within(node.shape, -(m**0.5), m**0.5), (-1, *[1] * (len(node.shape) - 2))
-    elif node.op.startswith("aten.layer_norm"):
+    elif node.operation.statistics is Statistics.LAYER:
         m = math.prod(named["normalized_shape"])
         normal, column = within(node.shape, -(m**0.5), m**0.5), tuple(named["normalized_shape"])
     else:
@@ -251,14 +238,14 @@ def _attention(node: Node, look: Look) -> tuple[Interval, ...]:
 
 def _scan(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound states by the range of tanh and by the time that an LSTM's cell has had to grow."""
-    name = node.op.split(".")[1]
-    if name not in ("rnn_tanh", "gru", "lstm") or "input" not in node.op:
+    named, recurrence = node.bound(), node.operation.recurrence
+    if recurrence is None or recurrence.step or recurrence.grid or recurrence.cell is Cell.RELU:
         raise NoRule
-    initial = node.args[1:3] if name == "lstm" and isinstance(node.args[1], Ref) else node.args[1:2]
-    states = [look(ref) for part in initial for ref in (part if isinstance(part, tuple) else (part,))]
+    initial = named["hx"]
+    states = [look(ref) for ref in (initial if isinstance(initial, tuple) else (initial,))]
     reach = max(1.0, float(states[0].size.max()))
     found = [within(meta.shape, -reach, reach) for meta in node.outputs if meta]
-    if name == "lstm":
+    if recurrence.cell is Cell.LSTM:
         time = max(look(node.args[0]).lo.shape[:2])
         cell = float(states[1].size.max()) + time
         found[0], found[1] = (within(tuple(item.lo.shape), -1.0, 1.0) for item in found[:2])
@@ -267,7 +254,7 @@ def _scan(node: Node, look: Look) -> tuple[Interval, ...]:
 
 
 def _gather(node: Node, look: Look) -> tuple[Interval, ...]:
-    if not node.op.startswith("aten.embedding"):
+    if node.operation.places is not Places.ROWS:
         raise NoRule
     table = look(node.args[0])
     return (Interval(table.lo.amin(0).expand(node.shape).clone(), table.hi.amax(0).expand(node.shape).clone()),)
@@ -275,7 +262,7 @@ def _gather(node: Node, look: Look) -> tuple[Interval, ...]:
 
 def _random(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound dropout, which keeps an element scaled up, or replaces it by zero."""
-    if "dropout" not in node.op or "alpha" in node.op:
+    if node.operation.noise is not Noise.DROPOUT:
         raise NoRule
     named = node.bound()
     x, p = look(named["input"]), float(named["p"])
@@ -294,6 +281,7 @@ TRANSFERS: Mapping[Kind, Transfer[Interval]] = {
     Kind.CONTRACTION: _contraction,
     Kind.CONVOLUTION: _convolution,
     Kind.REDUCTION: _reduction,
+    Kind.CUMULATIVE: _cumulative,
     Kind.SOFTMAX: _softmax,
     Kind.NORMALISATION: _normalisation,
     Kind.ATTENTION: _attention,

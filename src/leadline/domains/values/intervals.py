@@ -64,5 +64,4 @@ def _constants_first(
         dtype = graph.meta(ref).dtype
         return look(ref).lo if dtype.is_floating_point else look(ref).lo.to(dtype)
 
-    results = call(node, value)
-    return tuple(point(result) for result in ([results] if isinstance(results, Tensor) else results))
+    return tuple(map(point, call(node, value)))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 import torch
 from torch import Tensor
 
-from leadline.domains import traits
 from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
 from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, settled, stand_in
@@ -15,10 +14,14 @@ from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
-from leadline.graph.table import Kind, Move
+from leadline.graph.table import Form, Kind, Move, Noise, Places, Statistics, Tally
 
 _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
 """Views after which an element is another number than before."""
+
+_ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
+_ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.ANY, Tally.COUNT})
+"""What is zero where all that is added up is."""
 
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
@@ -103,12 +106,7 @@ class _Rules:
         """Apply a rule once for each operation, literals, shapes and facts of arguments; equal facts are one object."""
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-            if (
-                node.refs
-                and all(facts(ref).empty for ref in node.refs)
-                and not traits.puts_literals(node)
-                and not traits.writes(node)
-            ):
+            if node.kind is not Kind.POINTWISE and all(facts(ref).empty for ref in node.refs) and not writes(node):
                 return nothing(node, facts)
             key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
             if key not in self.found:
@@ -142,7 +140,7 @@ class _Rules:
         """Compute a node from constants: on compact tensors where it moves or maps elements one by one."""
         if node.kind in (Kind.VIEW, Kind.GATHER):
             return carried(node, value, self.shape)
-        if node.kind is Kind.POINTWISE and not traits.per_channel(node):
+        if node.kind is Kind.POINTWISE and not _by_channel(node):
             return evaluate(node, value)
         return in_full(node, value, self.shape)
 
@@ -163,18 +161,18 @@ class _Rules:
         """Carry it out, reading no more than the shape of `self`. Memory that nobody wrote is not known."""
         named = node.bound()
         read = [ref for ref in node.refs if ref != named.get("self")]
-        if traits.uninitialised(node) or not all(facts(ref).constant for ref in read):
+        if node.operation.unwritten or not all(facts(ref).constant for ref in read):
             return nothing(node, facts)
         small: dict[str, tuple[int, ...]] = {"size": (1,) * len(named["size"])} if "size" in named else {}
         if not small and "self" not in named:
             reserve(node.shape, 8, described(node))
-        (value, *_) = evaluate(node, self.values(facts), **small)  # all elements are alike where there is a size
+        (value, *_) = evaluate(node, self.values(facts), small)  # all elements are alike where there is a size
         assert value is not None
         return (settled(Facts(value), len(node.shape), self.pool),)
 
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
-        if not traits.drops(node):
+        if node.operation.noise is not Noise.DROPOUT:
             return nothing(node, facts)
         found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
         if node.bound().get("train") is False:
@@ -187,12 +185,12 @@ class _Rules:
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
-        data = traits.data_refs(node)
+        data = data_refs(node)
         if data is None or not all(facts(ref).constant for ref in node.refs if ref not in data):
             return nothing(node, facts)
         if node.kind is Kind.VIEW and node.operation.move in _BYTES:
             return nothing(node, facts)
-        constants, literals = self.values(facts), traits.fills(node)
+        constants, literals = self.values(facts), fills(node)
 
         def along(read: Callable[[Facts], Tensor | None], replaced: Mapping[str, float]) -> tuple[Tensor | None, ...]:
             """Move one property of the data; zeros stand where it is not there."""
@@ -207,14 +205,14 @@ class _Rules:
 
         values = carried(node, constants, self.shape)
         knowns = along(lambda f: f.where_known().float(), literals)
-        kept = along(lambda _: torch.ones(()), literals) if traits.writes(node) else values
+        kept = along(lambda _: torch.ones(()), literals) if writes(node) else values
         biases: tuple[Tensor | None, ...] = (None,) * len(values)
         if any(facts(ref).bias is not None for ref in data):
             biases = along(Facts.offset, {})
         return tuple(
             UNKNOWN
             if v is None or k is None or o is None
-            else partial(v, (k > 0) | (o == 0) if traits.writes(node) else k > 0, b)
+            else partial(v, (k > 0) | (o == 0) if writes(node) else k > 0, b)
             for v, k, o, b in zip(values, knowns, kept, biases, strict=True)
         )
 
@@ -229,14 +227,14 @@ class _Rules:
         """Find zero where zeros are added up; a maximum carries the largest constant."""
         (ref,) = node.refs[:1]
         found = facts(ref)
-        if traits.adds(node) and found.value is not None:
+        if node.operation.tally in _ADDING and found.value is not None:
             zero = found.zeros()
             assert zero is not None
             literals = {"dtype": None} if "dtype" in node.bound() else {}
-            busy = evaluate(node, lambda _: lifted(~zero, len(self.shape(ref))).to(torch.float32), **literals)[0]
+            busy = evaluate(node, lambda _: lifted(~zero, len(self.shape(ref))).to(torch.float32), literals)[0]
             assert busy is not None
             return (partial(torch.zeros((), dtype=node.meta.dtype), busy == 0),)
-        if traits.largest(node) and (offset := found.offset()) is not None:
+        if node.operation.tally is Tally.LARGEST and "dim" in node.bound() and (offset := found.offset()) is not None:
             largest = evaluate(node, lambda _: lifted(offset, len(self.shape(ref))))[0]
             return (Facts(bias=largest), *(UNKNOWN,) * (len(node.outputs) - 1))
         return nothing(node, facts)
@@ -247,7 +245,7 @@ class _Rules:
         shown = unmasked(logits, dim, self.floor)
         if shown is None:
             return (UNKNOWN,)
-        if traits.logarithm(node):  # what masks a logit masks the logarithm of its weight
+        if node.operation.logarithm:  # what masks a logit masks the logarithm of its weight
             offset = logits.offset()
             assert offset is not None
             relative = offset - offset.amax(dim, keepdim=True)
@@ -258,7 +256,7 @@ class _Rules:
     def normalisation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Weight normalisation keeps zeros; what else is normalised is not known."""
         zeros = facts(node.refs[0]).zeros()
-        if traits.statistics(node) != "weight_norm" or zeros is None:
+        if node.operation.statistics is not Statistics.WEIGHT or zeros is None:
             return nothing(node, facts)
         rest = (UNKNOWN,) * (len(node.outputs) - 1)
         return (partial(torch.zeros((), dtype=node.meta.dtype), zeros), *rest)
@@ -272,6 +270,35 @@ def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
     relative = offset - offset.amax(dim, keepdim=True)
     shown = ~(relative <= floor)  # a row of -inf is nan
     return None if bool(shown.all()) else shown
+
+
+def data_refs(node: Node) -> frozenset[Ref] | None:
+    """Return the arguments whose elements an operation moves; the others say where. None: it combines elements."""
+    named = node.bound()
+    if node.kind is Kind.VIEW:
+        return frozenset(node.refs)
+    if node.operation.combines(named):
+        return None
+    names = ("weight",) if node.operation.places is Places.ROWS else ("self", "src", "source", "values", "value")
+    return frozenset(named[name] for name in names if isinstance(named.get(name), Ref))
+
+
+def writes(node: Node) -> bool:
+    """Whether a view or scatter puts literals beside the elements that it moves."""
+    return (node.kind is Kind.VIEW and node.operation.move in _ZEROS_BESIDE) or bool(fills(node))
+
+
+def fills(node: Node) -> dict[str, float]:
+    """Exchange the literal that a padding or a scatter writes by zero."""
+    named, padding = node.bound(), node.kind is Kind.VIEW and node.operation.move is Move.PAD
+    if padding:
+        return {"value": 0.0} if named.get("mode", "constant") == "constant" else {}
+    written = named.get("value") if node.kind is Kind.SCATTER else None
+    return {"value": 0.0} if isinstance(written, bool | int | float) else {}
+
+
+def _by_channel(node: Node) -> bool:
+    return node.operation.pointwise is not None and node.operation.pointwise.form is Form.SLOPED
 
 
 def _facts(values: tuple[Tensor | None, ...]) -> tuple[Facts, ...]:

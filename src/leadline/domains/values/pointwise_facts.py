@@ -1,8 +1,8 @@
-"""The pattern domain on pointwise operations: arithmetic on known values, and what zeros and infinities absorb."""
+"""Constant propagation through pointwise operations: arithmetic on known values, and what zeros and infinities absorb."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,69 +11,61 @@ from torch import Tensor
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial
 from leadline.graph.ir import Node, Ref
-
-_COPIES = frozenset(
-    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905 - words read better than strings
-)
-KEEP_ZERO = frozenset(
-    """
-    abs asin asinh atan atanh ceil celu _conj conj elu erf expm1 floor frac gelu hardswish leaky_relu log1p mish neg
-    relu relu6 round selu sgn sign silu sin sinh sqrt square tan tanh trunc
-    """.split()  # noqa: SIM905 - words read better than strings
-)
-_PRODUCTS = frozenset(["mul", "multiply", "logical_and", "bitwise_and", "__and__"])
-_SUMS = frozenset(["add", "sub", "subtract"])
+from leadline.graph.table import Form, Pointwise
 
 
 def pointwise(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]:
     """Return what is known of a pointwise operation's outputs."""
     rest = (UNKNOWN,) * (len(node.outputs) - 1)
-    if all(facts(ref).empty for ref in node.refs) and not node.op.startswith(
-        ("aten.fill", "aten.masked_fill", "aten.where")
-    ):
+    record = node.operation.pointwise
+    if record is None:
         return (UNKNOWN, *rest)
-    return (_first(node, facts, floor), *rest)
+    named = node.bound()
+    writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
+    if all(facts(ref).empty for ref in node.refs) and not writes:
+        return (UNKNOWN, *rest)
+    return (_first(node, record, {name: _operand(value, facts) for name, value in named.items()}, facts, floor), *rest)
 
 
-def _first(node: Node, facts: Lookup[Facts], floor: float) -> Facts:
-    packet = node.op.split(".")[1]
-    operands = [_operand(argument, facts) for argument in node.args]
-    if packet == "fill":
-        return _copied(operands[1], node)
-    if packet in _COPIES:
-        source = operands[-1] if packet == "copy" else operands[0]
-        return _copied(source, node)
-    if packet in ("where", "masked_fill"):
-        return _chosen(packet, operands, node)
-    if packet in ("exp", "exp2", "sigmoid"):
+def _first(node: Node, record: Pointwise, known: Mapping[str, Facts], facts: Lookup[Facts], floor: float) -> Facts:
+    named = node.bound()
+    same = record.identity(named)
+    if same is not None:
+        return _copied(known[same], node)
+    operands = [known[name] for name in record.operands]
+    if record.form is Form.CHOICE:
+        return _chosen(node, *operands)
+    if record.vanishes:
         return _exponential(operands[0], node, floor)
-    if packet in ("logical_or", "bitwise_or", "__or__"):
-        return _either(operands, _joint(operands, node), node)
-    zero, bias = _absorbed(packet, operands, node)
-    known = _joint(operands, node) | zero
-    if not bool(known.any()):
+    joint = _joint(known, node)
+    if record.form is Form.EITHER:
+        return _either(operands, joint, node)
+    zero = _broadcast([known[name].zeros() for name in record.zeros(named)])
+    bias = _bias(node, record.form, operands)
+    if not bool((joint | zero).any()):
         return Facts(bias=bias)
-    (value,) = evaluate(node, _filled(facts))[:1]
+    value = evaluate(node, _filled(facts))[0]
     assert value is not None
     value = value.to(node.meta.dtype)
-    return partial(torch.where(zero, torch.zeros_like(value), value), known, bias)
+    return partial(torch.where(zero, torch.zeros_like(value), value), joint | zero, bias)
 
 
-def _absorbed(packet: str, operands: list[Facts], node: Node) -> tuple[Tensor, Tensor | None]:
-    """Where known zeros make the result zero, and the constants within sums that the result carries."""
-    zeros = [operand.zeros() for operand in operands]
-    nowhere = torch.zeros((), dtype=torch.bool)
-    if packet in _PRODUCTS:
-        return _broadcast(zeros[:2], node), _scaled(operands[0], operands[1]) if packet.startswith("mul") else None
-    if packet in ("div", "divide", "true_divide"):
-        return _broadcast(zeros[:1], node), _scaled(operands[0], operands[1], quotient=True)
-    if packet in KEEP_ZERO:
-        return _broadcast(zeros[:1], node), None
-    if packet in _SUMS:
-        return nowhere, _summed(packet, operands, node)
-    if packet in ("maximum", "clamp", "clamp_min"):
-        return nowhere, _raised(operands)
-    return nowhere, None
+def _bias(node: Node, form: Form, operands: list[Facts]) -> Tensor | None:
+    """Return the constants within sums that the result carries."""
+    alpha = node.bound().get("alpha", 1)
+    if form is Form.PRODUCT:
+        return _scaled(*operands)
+    if form is Form.QUOTIENT:
+        return _scaled(*operands, quotient=True)
+    if form is Form.SUM:
+        return _summed(node, alpha, *operands)
+    if form is Form.DIFFERENCE:
+        return _summed(node, -alpha, *operands)
+    if form is Form.REVERSED:
+        return _summed(node, -alpha, *reversed(operands))
+    if form in (Form.MAXIMUM, Form.CLAMP):
+        return _raised(*operands[:2])
+    return None
 
 
 def _operand(argument: Any, facts: Lookup[Facts]) -> Facts:
@@ -94,7 +86,7 @@ def _filled(facts: Lookup[Facts]) -> Callable[[Ref], Tensor]:
     return value
 
 
-def _broadcast(masks: list[Tensor | None], node: Node) -> Tensor:
+def _broadcast(masks: list[Tensor | None]) -> Tensor:
     found = [mask for mask in masks if mask is not None]
     result = torch.zeros((), dtype=torch.bool)
     for mask in found:
@@ -102,11 +94,11 @@ def _broadcast(masks: list[Tensor | None], node: Node) -> Tensor:
     return result
 
 
-def _joint(operands: list[Facts], node: Node) -> Tensor:
+def _joint(known: Mapping[str, Facts], node: Node) -> Tensor:
     """Where every operand is known. Arguments that are neither tensors nor numbers do not count."""
-    result = torch.ones((), dtype=torch.bool)
-    for i, operand in enumerate(operands):
-        if operand.value is None and isinstance(node.args[i], Ref):
+    result, named = torch.ones((), dtype=torch.bool), node.bound()
+    for name, operand in known.items():
+        if operand.value is None and isinstance(named[name], Ref):
             return torch.zeros((), dtype=torch.bool)
         if operand.known is not None:
             result = result & operand.known
@@ -121,11 +113,10 @@ def _copied(source: Facts, node: Node) -> Facts:
     return Facts(shaped(source.value, node.meta.dtype), shaped(source.known), shaped(bias))
 
 
-def _chosen(packet: str, operands: list[Facts], node: Node) -> Facts:
+def _chosen(node: Node, condition: Facts, a: Facts, b: Facts) -> Facts:
     """``where(condition, a, b)``: where the condition is known, one branch; else what both agree on."""
-    condition, a, b = operands if packet == "where" else (operands[1], operands[2], operands[0])
     if condition.value is None:
-        both = _broadcast([a.zeros()], node) & _broadcast([b.zeros()], node)
+        both = _broadcast([a.zeros()]) & _broadcast([b.zeros()])
         return partial(torch.zeros((), dtype=node.meta.dtype), both)
     dtype = node.meta.dtype
     sure, yes = condition.where_known(), condition.value.bool()
@@ -136,7 +127,7 @@ def _chosen(packet: str, operands: list[Facts], node: Node) -> Facts:
         return torch.where(yes, left, right)
 
     known = sure & pick(a.where_known(), b.where_known(), torch.bool)
-    both = _broadcast([a.zeros()], node) & _broadcast([b.zeros()], node)
+    both = _broadcast([a.zeros()]) & _broadcast([b.zeros()])
     value = torch.where(sure, pick(a.value, b.value, dtype), torch.zeros((), dtype=dtype))
     offsets = a.offset(), b.offset()
     bias = None
@@ -172,11 +163,9 @@ def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None
     return torch.where(x.bias.isinf(), x.bias, scaled.clamp(min=torch.finfo(scaled.dtype).min))
 
 
-def _summed(packet: str, operands: list[Facts], node: Node) -> Tensor | None:
-    left, right = operands[0].offset(), operands[1].offset()
-    alpha = node.kwargs.get("alpha", 1)
-    if right is not None:
-        right = right * (-alpha if packet != "add" else alpha)
+def _summed(node: Node, scale: float, a: Facts, b: Facts) -> Tensor | None:
+    left, right = a.offset(), b.offset()
+    right = None if right is None else right * scale
     if left is None and right is None:
         return None
     total = torch.as_tensor((0 if left is None else left) + (0 if right is None else right))
@@ -188,14 +177,11 @@ def _summed(packet: str, operands: list[Facts], node: Node) -> Tensor | None:
     return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf)
 
 
-def _raised(operands: list[Facts]) -> Tensor | None:
+def _raised(x: Facts, level: Facts) -> Tensor | None:
     """``max(x, c)`` carries the larger of the two constants."""
-    x, *others = operands
-    if x.bias is None or not others or not others[0].constant:
+    if x.bias is None or not level.constant or level.value is None:
         return None
-    bound = others[0].value
-    assert bound is not None
-    return torch.maximum(x.bias, bound.to(x.bias))
+    return torch.maximum(x.bias, level.value.to(x.bias))
 
 
 def _either(operands: list[Facts], known: Tensor, node: Node) -> Facts:

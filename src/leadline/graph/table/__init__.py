@@ -4,12 +4,49 @@ from __future__ import annotations
 
 from functools import cache
 
+from leadline.graph.table.curve import Curve
 from leadline.graph.table.moves import VIEWS
 from leadline.graph.table.others import OTHERS
 from leadline.graph.table.pointwise import POINTWISE
-from leadline.graph.table.record import LEAVES, Kind, Move, Operation
+from leadline.graph.table.record import (
+    LEAVES,
+    Cell,
+    Form,
+    Kind,
+    Literals,
+    Move,
+    Noise,
+    Opcode,
+    Operation,
+    Places,
+    Pointwise,
+    Product,
+    Recurrence,
+    Statistics,
+    Tally,
+)
 
-__all__ = ["LEAVES", "OPERATIONS", "Kind", "Move", "Operation", "kind_of", "operation_of"]
+__all__ = [
+    "LEAVES",
+    "OPERATIONS",
+    "Cell",
+    "Curve",
+    "Form",
+    "Kind",
+    "Literals",
+    "Move",
+    "Noise",
+    "Opcode",
+    "Operation",
+    "Places",
+    "Pointwise",
+    "Product",
+    "Recurrence",
+    "Statistics",
+    "Tally",
+    "kind_of",
+    "operation_of",
+]
 
 OPERATIONS: dict[str, Operation] = {**POINTWISE, **VIEWS, **OTHERS}
 """By namespace and packet, ``"aten.silu"``; overloads that differ by their full names, ``"aten.max.other"``."""

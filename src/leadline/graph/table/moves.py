@@ -93,13 +93,14 @@ VIEWS: dict[str, Operation] = {
     **_views(Move.SHUFFLE, _axis(1), "channel_shuffle"),
     **_views(Move.PAIRS_TO_COMPLEX, _last(1), "view_as_complex"),
     **_views(Move.COMPLEX_TO_PAIRS, _nowhere, "view_as_real"),
-    **_views(Move.RETYPE, everywhere, "view.dtype"),
+    **_views(Move.RETYPE, everywhere, "view.dtype view_copy.dtype"),
+    **_views(Move.SPREAD, everywhere, "block_diag diag_embed"),
     **_views(Move.OTHER, _named("dims"), "rot90"),
     **_views(
         Move.OTHER,
         everywhere,
         """
-        atleast_1d.Sequence atleast_2d.Sequence atleast_3d.Sequence block_diag broadcast_tensors column_stack diag_embed
+        atleast_1d.Sequence atleast_2d.Sequence atleast_3d.Sequence broadcast_tensors column_stack
         hstack im2col meshgrid vstack
         """,
     ),

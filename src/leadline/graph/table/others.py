@@ -2,66 +2,219 @@
 
 from __future__ import annotations
 
-from leadline.graph.table.record import Kind, Operation
+from typing import Any
 
-_PACKETS = {
-    Kind.CREATION: """
-        arange bartlett_window blackman_window empty empty_like empty_permuted empty_strided eye fft_fftfreq
-        fft_rfftfreq full full_like hamming_window hann_window kaiser_window linspace logspace new_empty
-        new_empty_strided new_full new_ones new_zeros ones ones_like scalar_tensor tril_indices triu_indices zeros
-        zeros_like
-    """,
-    Kind.WINDOW: """
-        adaptive_avg_pool1d _adaptive_avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool3d
-        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d
-        max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices
-    """,
-    Kind.CONVOLUTION: "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution",
-    Kind.CONTRACTION: "addbmm addmm addmv baddbmm bmm dot linear matmul mm mv vdot",
-    Kind.REDUCTION: """
-        all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean median
-        min mode nanmedian nansum norm prod std std_mean sum var var_mean
-    """,
-    Kind.CUMULATIVE: "cummax cummin cumprod cumsum logcumsumexp",
-    Kind.MIXING: """
-        argsort.default _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
-        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk
-    """,
-    Kind.SOFTMAX: "softmax log_softmax _softmax _log_softmax ",
-    Kind.NORMALISATION: """
-        batch_norm _fused_rms_norm group_norm layer_norm native_batch_norm _native_batch_norm_legit
-        _native_batch_norm_legit_functional _native_batch_norm_legit_no_training native_group_norm native_layer_norm
-        rms_norm _weight_norm _weight_norm_interface
-    """,
-    Kind.ATTENTION: "scaled_dot_product_attention ",
-    Kind.SCAN: "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
-    Kind.GATHER: "embedding gather index index_select _unsafe_index",
-    Kind.SCATTER: """
-        index_add index_copy index_fill index_put masked_scatter one_hot scatter scatter_add scatter_reduce
-        _unsafe_index_put
-    """,
-    Kind.RANDOM: """
-        alpha_dropout bernoulli dropout exponential feature_dropout native_dropout normal poisson rand rand_like
-        randint randint_like randn randn_like randperm rrelu rrelu_with_noise_functional uniform
-    """,
-    Kind.EFFECT: """
-        _assert_async _assert_scalar _assert_tensor_metadata sym_constrain_range sym_constrain_range_for_size
-    """,
-    # packed sequences; indices whose shape depends on values
-    Kind.OPAQUE: "lstm.data gru.data rnn_tanh.data rnn_relu.data where.default",
+from leadline.graph.table.record import (
+    Cell,
+    Kind,
+    Literals,
+    Noise,
+    Operation,
+    Places,
+    Product,
+    Recurrence,
+    Statistics,
+    Tally,
+)
+
+_BATCH = "abcdefgh"
+
+
+def _operations(kind: Kind, names: str, space: str = "aten", **facts: Any) -> dict[str, Operation]:
+    return {f"{space}.{name}": Operation(name.partition(".")[0], kind, **facts) for name in names.split()}
+
+
+def _contraction(name: str, left: str, right: str, axes: str, added: str | None = None) -> dict[str, Operation]:
+    """Return a matrix product whose factors have fixed numbers of axes: ``"ik kj ij"``."""
+    first, second, *rest = axes.split()
+    letters = first, second, "".join(rest)
+    return _operations(Kind.CONTRACTION, name, product=Product(left, right, lambda *_: letters, added))
+
+
+def _linear(left: int, _: int) -> tuple[str, str, str]:
+    batch = _BATCH[: left - 1]
+    return f"{batch}k", "jk", f"{batch}j"
+
+
+def _matmul(left: int, right: int) -> tuple[str, str, str]:
+    """Give letters to axes, of which the first broadcast; a size of 1 keeps its letter."""
+    batch = _BATCH[: max(left, right) - 2]
+    rows, columns = "i" if left > 1 else "", "j" if right > 1 else ""
+    left_batch = batch[len(batch) - left + 2 :] if left > 2 else ""
+    right_batch = batch[len(batch) - right + 2 :] if right > 2 else ""
+    return f"{left_batch}{rows}k", f"{right_batch}k{columns}", f"{batch}{rows}{columns}"
+
+
+def _in_evaluation(literals: Literals) -> bool:
+    """Say whether a batch normalisation takes its statistics from buffers."""
+    return literals.get("training", literals.get("train")) is False
+
+
+def _accumulates(literals: Literals) -> bool:
+    return bool(literals.get("accumulate")) or isinstance(literals.get("reduce"), str)
+
+
+_CREATION = {
+    **_operations(
+        Kind.CREATION,
+        """
+        arange bartlett_window blackman_window eye fft_fftfreq fft_rfftfreq full full_like hamming_window hann_window
+        kaiser_window linspace logspace new_full new_ones new_zeros ones ones_like scalar_tensor tril_indices
+        triu_indices zeros zeros_like
+        """,
+    ),
+    **_operations(
+        Kind.CREATION,
+        "empty empty_like empty_permuted empty_strided new_empty new_empty_strided",
+        unwritten=True,
+    ),
+}
+
+_WINDOWS = {
+    name: operation
+    for axes in (1, 2, 3)
+    for name, operation in {
+        **_operations(Kind.WINDOW, f"avg_pool{axes}d", tally=Tally.MEAN, spatial=axes),
+        **_operations(
+            Kind.WINDOW, f"adaptive_avg_pool{axes}d", tally=Tally.MEAN, spatial=axes, adaptive=True
+        ),
+        **_operations(Kind.WINDOW, f"max_pool{axes}d", tally=Tally.LARGEST, spatial=axes),
+        **_operations(
+            Kind.WINDOW, f"adaptive_max_pool{axes}d", tally=Tally.LARGEST, spatial=axes, adaptive=True
+        ),
+    }.items()
+} | {
+    **_operations(Kind.WINDOW, "_adaptive_avg_pool2d", tally=Tally.MEAN, spatial=2, adaptive=True),
+    **_operations(Kind.WINDOW, "_adaptive_avg_pool3d", tally=Tally.MEAN, spatial=3, adaptive=True),
+    **_operations(Kind.WINDOW, "max_pool2d_with_indices", tally=Tally.LARGEST, spatial=2),
+    **_operations(Kind.WINDOW, "max_pool3d_with_indices", tally=Tally.LARGEST, spatial=3),
 }  # fmt: skip
 
-# what torch decomposes other transforms to, and the grid recurrence
-_ELSEWHERE = {
-    Kind.MIXING: "prims.fft_r2c.default prims.fft_c2c.default prims.fft_c2r.default",
-    Kind.SCAN: "leadline.grid_rnn.default leadline.grid_lstm.default",
+_PRODUCTS = {
+    **_operations(Kind.CONTRACTION, "linear", product=Product("input", "weight", _linear, "bias")),
+    **_operations(Kind.CONTRACTION, "matmul", product=Product("self", "other", _matmul)),
+    **_contraction("mm", "self", "mat2", "ik kj ij"),
+    **_contraction("addmm", "mat1", "mat2", "ik kj ij", "self"),
+    **_contraction("bmm", "self", "mat2", "bik bkj bij"),
+    **_contraction("baddbmm", "batch1", "batch2", "bik bkj bij", "self"),
+    **_contraction("addbmm", "batch1", "batch2", "bik bkj ij", "self"),
+    **_contraction("mv", "self", "vec", "ik k i"),
+    **_contraction("addmv", "mat", "vec", "ik k i", "self"),
+    **_contraction("dot", "self", "tensor", "k k"),
+    **_contraction("vdot", "self", "other", "k k"),
+}
+
+_REDUCTIONS = {
+    **_operations(Kind.REDUCTION, "sum", tally=Tally.SUM),
+    **_operations(Kind.REDUCTION, "prod", tally=Tally.PRODUCT),
+    **_operations(Kind.REDUCTION, "mean", tally=Tally.MEAN),
+    **_operations(Kind.REDUCTION, "amax max", tally=Tally.LARGEST),
+    **_operations(Kind.REDUCTION, "amin min", tally=Tally.LEAST),
+    **_operations(Kind.REDUCTION, "logsumexp", tally=Tally.LOG_SUM_EXP),
+    **_operations(Kind.REDUCTION, "any", tally=Tally.ANY),
+    **_operations(Kind.REDUCTION, "count_nonzero", tally=Tally.COUNT),
+    **_operations(
+        Kind.REDUCTION,
+        """
+        all aminmax argmax argmin kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
+        var_mean
+        """,
+    ),
+    **_operations(Kind.CUMULATIVE, "cumsum", tally=Tally.SUM),
+    **_operations(Kind.CUMULATIVE, "cumprod", tally=Tally.PRODUCT),
+    **_operations(Kind.CUMULATIVE, "cummax", tally=Tally.LARGEST),
+    **_operations(Kind.CUMULATIVE, "cummin", tally=Tally.LEAST),
+    **_operations(Kind.CUMULATIVE, "logcumsumexp", tally=Tally.LOG_SUM_EXP),
+}
+
+_MIXING = {
+    **_operations(
+        Kind.MIXING,
+        """
+        argsort.default _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
+        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk
+        """,
+    ),
+    # what torch decomposes other transforms to
+    **_operations(Kind.MIXING, "fft_r2c.default fft_c2c.default fft_c2r.default", "prims"),
+}
+
+_NORMALISATIONS = {
+    **_operations(Kind.SOFTMAX, "softmax _softmax"),
+    **_operations(Kind.SOFTMAX, "log_softmax _log_softmax", logarithm=True),
+    **_operations(
+        Kind.NORMALISATION,
+        "batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional",
+        statistics=Statistics.BATCH,
+        frozen=_in_evaluation,
+    ),
+    **_operations(
+        Kind.NORMALISATION,
+        "_native_batch_norm_legit_no_training",
+        statistics=Statistics.BATCH,
+        frozen=lambda _: True,
+    ),
+    **_operations(Kind.NORMALISATION, "group_norm native_group_norm", statistics=Statistics.GROUP),
+    **_operations(Kind.NORMALISATION, "layer_norm native_layer_norm", statistics=Statistics.LAYER),
+    **_operations(Kind.NORMALISATION, "rms_norm _fused_rms_norm", statistics=Statistics.SQUARES),
+    **_operations(Kind.NORMALISATION, "_weight_norm _weight_norm_interface", statistics=Statistics.WEIGHT),
+}
+
+_SCANS = {
+    **_operations(Kind.SCAN, "rnn_tanh", recurrence=Recurrence(Cell.TANH)),
+    **_operations(Kind.SCAN, "rnn_relu", recurrence=Recurrence(Cell.RELU)),
+    **_operations(Kind.SCAN, "gru", recurrence=Recurrence(Cell.GRU)),
+    **_operations(Kind.SCAN, "lstm", recurrence=Recurrence(Cell.LSTM)),
+    **_operations(Kind.SCAN, "rnn_tanh_cell", recurrence=Recurrence(Cell.TANH, step=True)),
+    **_operations(Kind.SCAN, "rnn_relu_cell", recurrence=Recurrence(Cell.RELU, step=True)),
+    **_operations(Kind.SCAN, "gru_cell", recurrence=Recurrence(Cell.GRU, step=True)),
+    **_operations(Kind.SCAN, "lstm_cell", recurrence=Recurrence(Cell.LSTM, step=True)),
+    **_operations(Kind.SCAN, "grid_rnn.default", "leadline", recurrence=Recurrence(Cell.TANH, grid=True)),
+    **_operations(Kind.SCAN, "grid_lstm.default", "leadline", recurrence=Recurrence(Cell.LSTM, grid=True)),
+    # packed sequences
+    **_operations(Kind.OPAQUE, "lstm.data gru.data rnn_tanh.data rnn_relu.data"),
+}
+
+_INDEXING = {
+    **_operations(Kind.GATHER, "embedding", places=Places.ROWS),
+    **_operations(Kind.GATHER, "index _unsafe_index", places=Places.LISTS),
+    **_operations(Kind.GATHER, "index_select", places=Places.SLICES),
+    **_operations(Kind.GATHER, "gather", places=Places.ELEMENTS),
+    **_operations(Kind.SCATTER, "index_put _unsafe_index_put", places=Places.LISTS, combines=_accumulates),
+    **_operations(Kind.SCATTER, "index_copy", places=Places.SLICES),
+    # what is written there is a literal, or one number for all
+    **_operations(Kind.SCATTER, "index_fill", places=Places.SLICES, combines=lambda _: True),
+    **_operations(Kind.SCATTER, "index_add", places=Places.SLICES, combines=lambda _: True),
+    **_operations(Kind.SCATTER, "scatter", places=Places.ELEMENTS, combines=_accumulates),
+    **_operations(Kind.SCATTER, "scatter_add scatter_reduce", places=Places.ELEMENTS, combines=lambda _: True),
+    **_operations(Kind.SCATTER, "masked_scatter", places=Places.MASK, combines=lambda _: True),
+    **_operations(Kind.SCATTER, "one_hot", places=Places.CLASSES, combines=lambda _: True),
+    # indices whose number depends on values
+    **_operations(Kind.OPAQUE, "where.default"),
+}
+
+_RANDOM = {
+    **_operations(Kind.RANDOM, "dropout native_dropout feature_dropout", noise=Noise.DROPOUT),
+    **_operations(Kind.RANDOM, "alpha_dropout", noise=Noise.ALPHA_DROPOUT),
+    **_operations(Kind.RANDOM, "rand rand_like randint randint_like randn randn_like randperm", noise=Noise.SHAPE),
+    **_operations(Kind.RANDOM, "bernoulli exponential normal poisson rrelu rrelu_with_noise_functional uniform"),
 }
 
 OTHERS: dict[str, Operation] = {
-    **{
-        f"aten.{name}": Operation(name.partition(".")[0], kind)
-        for kind, names in _PACKETS.items()
-        for name in names.split()
-    },
-    **{op: Operation(op.split(".")[1], kind) for kind, ops in _ELSEWHERE.items() for op in ops.split()},
+    **_CREATION,
+    **_WINDOWS,
+    **_operations(Kind.CONVOLUTION, "conv1d conv2d conv3d convolution"),
+    **_operations(Kind.CONVOLUTION, "conv_transpose1d conv_transpose2d conv_transpose3d", transposed=True),
+    **_PRODUCTS,
+    **_REDUCTIONS,
+    **_MIXING,
+    **_NORMALISATIONS,
+    **_operations(Kind.ATTENTION, "scaled_dot_product_attention"),
+    **_SCANS,
+    **_INDEXING,
+    **_RANDOM,
+    **_operations(
+        Kind.EFFECT,
+        "_assert_async _assert_scalar _assert_tensor_metadata sym_constrain_range sym_constrain_range_for_size",
+    ),
 }

@@ -2,25 +2,243 @@
 
 from __future__ import annotations
 
-from leadline.graph.table.record import Kind, Operation
+import math
+from collections.abc import Callable
+from dataclasses import replace
 
-_NAMES = """
-    __and__ __lshift__ __or__ __rshift__ __xor__ abs absolute acos acosh add addcdiv addcmul alias angle
-    arctan2 asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or
-    bitwise_right_shift bitwise_xor ceil celu clamp clamp_max clamp_min clip clone complex _conj conj
-    _conj_physical conj_physical contiguous copy copysign cos cosh deg2rad detach digamma div divide elu eq
-    erf erfc erfinv exp exp2 expm1 fill float_power floor floor_divide fmax fmin fmod frac ge gelu greater
-    greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 imag isclose isfinite
-    isinf isnan isneginf isposinf item le leaky_relu lerp less less_equal lgamma lift_fresh lift_fresh_copy
-    _local_scalar_dense log log10 log1p log2 log_sigmoid log_sigmoid_forward logaddexp logaddexp2
-    logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul multiply
-    mvlgamma nan_to_num ne neg _neg_view negative not_equal polar polygamma positive pow prelu rad2deg real
-    reciprocal relu relu6 remainder resolve_conj resolve_neg round rsqrt rsub selu sgn sigmoid sign signbit
-    silu sin sinc sinh softplus softshrink special_erf special_erfcx special_expit special_i0e
-    special_log_ndtr special_ndtr special_xlog1py sqrt square sub subtract tan tanh threshold to _to_copy
-    true_divide trunc type_as where xlogy max.other min.other
+import torch
+
+from leadline.graph.table import curves, opcodes
+from leadline.graph.table.curve import Curve
+from leadline.graph.table.opcodes import code
+from leadline.graph.table.record import Form, Kind, Literals, Operation, Pointwise
+
+
+def _always(name: str) -> Callable[[Literals], str]:
+    return lambda _: name
+
+
+def _zeros(*names: str) -> Callable[[Literals], tuple[str, ...]]:
+    return lambda _: names
+
+
+def _fixed(curve: Curve) -> Callable[[Literals], Curve]:
+    return lambda _: curve
+
+
+def _neutral(name: str, value: float) -> Callable[[Literals], str | None]:
+    """Say that the first argument stays as it is under one value of a literal."""
+    return lambda literals: "self" if curves.number(literals, name) == value else None
+
+
+_SELF = _zeros("self")
+_OTHER = ("self", "other")
+_SAME = Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, opcode=code("copy"))
+_CONVERTED = Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)
+_SUM = Pointwise(Form.SUM, _OTHER, _neutral("other", 0.0), opcode=code("add", alpha=1))
+_DIFFERENCE = Pointwise(Form.DIFFERENCE, _OTHER, _neutral("other", 0.0), opcode=code("sub", alpha=1))
+_PRODUCT = Pointwise(Form.PRODUCT, _OTHER, _neutral("other", 1.0), _zeros("self", "other"), opcode=code("mul"))
+_QUOTIENT = Pointwise(Form.QUOTIENT, _OTHER, _neutral("other", 1.0), _SELF, opcode=code("div", rounding_mode=None))
+_KEEPING = Pointwise(zeros=_SELF)
+_BOTH = Pointwise(Form.BOTH, _OTHER, zeros=_zeros("self", "other"))
+_EITHER = Pointwise(Form.EITHER, _OTHER)
+_NEGATIVE = Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(-1.0)), opcode=code("neg"))
+_SIZE = Pointwise(zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), bends=(0.0,), slope=torch.sign)))
+_SIGMOID = Pointwise(
+    curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.logistic)), opcode=code("sigmoid"), vanishes=True
+)
+_STEPS = Pointwise(zeros=_SELF, curve=curves.flat)
+_ERROR_FUNCTION = Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.bell)))
+_LOG_SIGMOID = Pointwise(curve=_fixed(Curve(rising=True, slope=lambda x: torch.sigmoid(-x))))
+_CLAMP = Pointwise(
+    Form.CLAMP, ("self", "min", "max"), zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max")
+)
+_MASKED = Pointwise(Form.CHOICE, ("mask", "value", "self"))
+
+_ABOVE = (0.0, math.inf)
+_COPIES = "clone contiguous lift_fresh lift_fresh_copy positive resolve_conj resolve_neg"
+_SILENT = """
+    __xor__ angle arctan2 atan2 addcdiv addcmul bitwise_not bitwise_xor complex digamma eq erfinv fmax fmin ge greater
+    greater_equal gt heaviside hypot i0 isclose isfinite isinf isnan isneginf isposinf item le lerp less less_equal
+    lgamma _local_scalar_dense logaddexp logaddexp2 logical_not logical_xor lt mvlgamma ne not_equal polygamma signbit
+    sinc special_erfcx special_i0e special_log_ndtr special_ndtr
 """
 
+_FACTS: dict[str, Pointwise] = {
+    **dict.fromkeys(_SILENT.split(), Pointwise()),
+    **dict.fromkeys(_COPIES.split(), _SAME),
+    **dict.fromkeys(["to", "_to_copy", "type_as"], _CONVERTED),
+    # traces show `detach` as `alias`
+    **dict.fromkeys(["alias", "detach"], Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, detaches=True)),
+    "copy": Pointwise(Form.COPY, ("src",), _always("src"), _zeros("src"), opcode=code("copy")),
+    "fill": Pointwise(Form.COPY, ("value",), _always("value"), _zeros("value")),
+    "add": _SUM,
+    "sub": _DIFFERENCE,
+    "subtract": _DIFFERENCE,
+    "rsub": Pointwise(Form.REVERSED, _OTHER, opcode=code("rsub", alpha=1)),
+    "mul": _PRODUCT,
+    "multiply": _PRODUCT,
+    "div": _QUOTIENT,
+    "divide": _QUOTIENT,
+    "true_divide": _QUOTIENT,
+    # rounded, whatever the mode
+    "div.Tensor_mode": _KEEPING,
+    "div.Scalar_mode": _KEEPING,
+    "divide.Tensor_mode": _KEEPING,
+    "divide.Scalar_mode": _KEEPING,
+    "floor_divide": _KEEPING,
+    "fmod": _KEEPING,
+    "remainder": _KEEPING,
+    "maximum": Pointwise(Form.MAXIMUM, _OTHER, opcode=code("maximum")),
+    "max.other": Pointwise(Form.MAXIMUM, _OTHER, opcode=code("maximum")),
+    "minimum": Pointwise(Form.MINIMUM, _OTHER, opcode=code("minimum")),
+    "min.other": Pointwise(Form.MINIMUM, _OTHER, opcode=code("minimum")),
+    "where": Pointwise(Form.CHOICE, ("condition", "self", "other")),
+    "masked_fill": _MASKED,
+    "logical_and": _BOTH,
+    "bitwise_and": _BOTH,
+    "__and__": _BOTH,
+    "logical_or": _EITHER,
+    "bitwise_or": _EITHER,
+    "__or__": _EITHER,
+    # shifts of integers, parts of complex numbers, and what else keeps zeros and has no curve here
+    "__lshift__": _KEEPING,
+    "__rshift__": _KEEPING,
+    "bitwise_left_shift": _KEEPING,
+    "bitwise_right_shift": _KEEPING,
+    "real": _KEEPING,
+    "imag": _KEEPING,
+    "conj": _KEEPING,
+    "_conj": _KEEPING,
+    "conj_physical": _KEEPING,
+    "_conj_physical": _KEEPING,
+    "copysign": _KEEPING,
+    "frac": _KEEPING,
+    "nan_to_num": _KEEPING,
+    "prelu": Pointwise(Form.SLOPED, ("self", "weight"), zeros=_SELF),
+    "special_xlog1py": _KEEPING,
+    "xlogy": _KEEPING,
+    "tan": _KEEPING,
+    "polar": Pointwise(operands=("abs", "angle"), zeros=_zeros("abs")),
+    # straight lines and steps
+    "neg": _NEGATIVE,
+    "negative": _NEGATIVE,
+    "_neg_view": _NEGATIVE,
+    "deg2rad": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(math.pi / 180))),
+    "rad2deg": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(180 / math.pi))),
+    "ceil": _STEPS,
+    "floor": _STEPS,
+    "round": _STEPS,
+    "sgn": _STEPS,
+    "sign": _STEPS,
+    "trunc": _STEPS,
+    # activations
+    "relu": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x))), opcode=code("relu")
+    ),
+    "relu6": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0, 6.0)))),
+    "leaky_relu": Pointwise(
+        identity=_neutral("negative_slope", 1.0), zeros=_SELF, curve=curves.leaky_relu, opcode=opcodes.leaky_relu
+    ),
+    "elu": Pointwise(zeros=_SELF, curve=curves.elu, opcode=opcodes.elu),
+    "celu": Pointwise(zeros=_SELF, curve=curves.celu),
+    "selu": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,)))),
+    "silu": Pointwise(zeros=_SELF, curve=_fixed(curves.SILU), opcode=code("silu")),
+    "mish": Pointwise(zeros=_SELF, curve=_fixed(curves.MISH)),
+    "gelu": Pointwise(zeros=_SELF, curve=curves.gelu, opcode=opcodes.gelu),
+    "hardswish": Pointwise(zeros=_SELF, curve=_fixed(Curve(turns=(-1.5,), bends=(-3.0, 3.0)))),
+    "hardsigmoid": Pointwise(curve=_fixed(Curve(rising=True, bends=(-3.0, 3.0)))),
+    "hardtanh": Pointwise(
+        zeros=curves.clamped_zero("min_val", "max_val", -1.0, 1.0), curve=curves.clamp("min_val", "max_val", -1.0, 1.0)
+    ),
+    "clamp": _CLAMP,
+    "clip": _CLAMP,
+    "clamp_min": replace(_CLAMP, form=Form.MAXIMUM, operands=("self", "min")),
+    "clamp_max": replace(_CLAMP, form=Form.MINIMUM, operands=("self", "max")),
+    "softplus": Pointwise(curve=curves.softplus, opcode=code("softplus", beta=1, threshold=20)),
+    "threshold": Pointwise(zeros=curves.threshold_keeps_zeros, curve=curves.threshold),
+    "hardshrink": Pointwise(zeros=_SELF, curve=curves.hardshrink),
+    "softshrink": Pointwise(zeros=_SELF, curve=curves.softshrink),
+    "sigmoid": _SIGMOID,
+    "special_expit": _SIGMOID,
+    "log_sigmoid": _LOG_SIGMOID,
+    "log_sigmoid_forward": _LOG_SIGMOID,
+    "logit": Pointwise(curve=curves.logit),
+    "tanh": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.sech2)), opcode=code("tanh")
+    ),
+    # functions
+    "abs": _SIZE,
+    "absolute": _SIZE,
+    "square": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), slope=lambda x: 2 * x)), opcode=code("square")
+    ),
+    "pow": Pointwise(
+        identity=_neutral("exponent", 1.0), zeros=curves.power_keeps_zeros, curve=curves.power, opcode=opcodes.power
+    ),
+    "pow.Scalar": Pointwise(operands=("exponent",), curve=curves.exponential),
+    "float_power": Pointwise(
+        identity=_neutral("exponent", 1.0), zeros=curves.power_keeps_zeros, curve=curves.power
+    ),
+    "float_power.Scalar": Pointwise(operands=("exponent",), curve=curves.exponential),
+    "reciprocal": Pointwise(curve=_fixed(Curve(rising=False, slope=lambda x: -x.reciprocal().square(), pole=0.0))),
+    "sqrt": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(rising=True, slope=lambda x: x.rsqrt() / 2, domain=_ABOVE)), opcode=code("sqrt")
+    ),
+    "rsqrt": Pointwise(
+        curve=_fixed(Curve(rising=False, slope=lambda x: -(x.rsqrt() / x) / 2, domain=_ABOVE)), opcode=code("rsqrt")
+    ),
+    "exp": Pointwise(curve=_fixed(Curve(rising=True, slope=torch.exp)), opcode=code("exp"), vanishes=True),
+    "exp2": Pointwise(
+        curve=_fixed(Curve(rising=True, slope=lambda x: torch.exp2(x) * math.log(2))), vanishes=True
+    ),
+    "expm1": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, slope=torch.exp))),
+    "log": Pointwise(curve=_fixed(Curve(rising=True, slope=torch.reciprocal, domain=_ABOVE)), opcode=code("log")),
+    "log2": Pointwise(
+        curve=_fixed(Curve(rising=True, slope=lambda x: (x * math.log(2)).reciprocal(), domain=_ABOVE))
+    ),
+    "log10": Pointwise(
+        curve=_fixed(Curve(rising=True, slope=lambda x: (x * math.log(10)).reciprocal(), domain=_ABOVE))
+    ),
+    "log1p": Pointwise(
+        zeros=_SELF,
+        curve=_fixed(Curve(rising=True, slope=lambda x: (1 + x).reciprocal(), domain=(-1.0, math.inf))),
+    ),
+    "erf": _ERROR_FUNCTION,
+    "special_erf": _ERROR_FUNCTION,
+    "erfc": Pointwise(curve=_fixed(Curve(rising=False, bends=(0.0,), slope=lambda x: -curves.bell(x)))),
+    "sin": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(turns=(math.pi / 2,), bends=(0.0,), slope=torch.cos, period=math.pi))
+    ),
+    "cos": Pointwise(
+        curve=_fixed(Curve(turns=(0.0,), bends=(math.pi / 2,), slope=lambda x: -torch.sin(x), period=math.pi))
+    ),
+    "sinh": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=torch.cosh))),
+    "cosh": Pointwise(curve=_fixed(Curve(turns=(0.0,), slope=torch.sinh))),
+    "asin": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.arc, domain=(-1.0, 1.0)))
+    ),
+    "acos": Pointwise(
+        curve=_fixed(Curve(rising=False, bends=(0.0,), slope=lambda x: -curves.arc(x), domain=(-1.0, 1.0)))
+    ),
+    "atan": Pointwise(
+        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: 1 / (1 + x.square())))
+    ),
+    "asinh": Pointwise(
+        zeros=_SELF,
+        curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: 1 / torch.hypot(torch.ones_like(x), x))),
+    ),
+    "acosh": Pointwise(
+        curve=_fixed(Curve(rising=True, slope=lambda x: ((x - 1) * (x + 1)).rsqrt(), domain=(1.0, math.inf)))
+    ),
+    "atanh": Pointwise(
+        zeros=_SELF,
+        curve=_fixed(
+            Curve(rising=True, bends=(0.0,), slope=lambda x: ((1 - x) * (1 + x)).reciprocal(), domain=(-1.0, 1.0))
+        ),
+    ),
+}  # fmt: skip
+
 POINTWISE: dict[str, Operation] = {
-    f"aten.{name}": Operation(name.partition(".")[0], Kind.POINTWISE) for name in _NAMES.split()
+    f"aten.{name}": Operation(name.partition(".")[0], Kind.POINTWISE, pointwise=facts) for name, facts in _FACTS.items()
 }

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from leadline.graph.table.curve import Curve
+
 Literals: TypeAlias = Mapping[str, Any]
-"""A node's arguments by the names of the operator's schema; those that are no literals are references."""
+"""A node's arguments by the names of the operator's schema; those that are tensors are references."""
 
 
 class Kind(StrEnum):
@@ -63,14 +65,164 @@ class Move(StrEnum):
     PAIRS_TO_COMPLEX = "pairs to complex"
     COMPLEX_TO_PAIRS = "complex to pairs"
     RETYPE = "retype"  # the same bytes read as numbers of another type
+    SPREAD = "spread"  # zeros beside blocks or diagonals that are put down: block_diag, diag_embed
     OTHER = "other"
+
+
+class Form(StrEnum):
+    """What a pointwise operation does with its operands a, b, c; scale is `alpha`."""
+
+    COPY = "copy"  # a, perhaps in another type
+    SUM = "sum"  # a + scale · b
+    DIFFERENCE = "difference"  # a - scale · b
+    REVERSED = "reversed difference"  # b - scale · a
+    PRODUCT = "product"
+    QUOTIENT = "quotient"
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    CLAMP = "clamp"  # the least of c and of the largest of a and b, of which one may be missing
+    CHOICE = "choice"  # b where a holds, else c
+    SLOPED = "sloped"  # a where it is above zero, else a · b, with b along the second axis
+    BOTH = "both"  # logical, or bit by bit
+    EITHER = "either"
+    FUNCTION = "function"  # something else; of one operand it may have a curve
+
+
+class Tally(StrEnum):
+    """What a reduction, or a cumulative operation so far, makes of the elements along its axes."""
+
+    SUM = "sum"
+    PRODUCT = "product"
+    MEAN = "mean"
+    LARGEST = "largest"
+    LEAST = "least"
+    LOG_SUM_EXP = "logarithm of the sum of exponentials"
+    ANY = "any"
+    COUNT = "count"  # of those that are not zero
+    OTHER = "other"
+
+
+class Statistics(StrEnum):
+    """What a normalisation divides by, and over which elements it is taken."""
+
+    BATCH = "batch"  # mean and variance of each channel, or those that buffers hold
+    GROUP = "group"  # of groups of channels
+    LAYER = "layer"  # of the last axes
+    SQUARES = "squares"  # the mean square over the last axes
+    WEIGHT = "weight"  # the norm over all axes but one
+
+
+class Cell(StrEnum):
+    """What a recurrence does in a step."""
+
+    TANH = "tanh"
+    RELU = "relu"
+    GRU = "gru"
+    LSTM = "lstm"
+
+
+class Noise(StrEnum):
+    """What a random operation does with its first argument."""
+
+    DROPOUT = "dropout"  # zeros some elements, scales the others: a zero stays zero
+    ALPHA_DROPOUT = "alpha dropout"  # puts another number in the place of some
+    SHAPE = "shape"  # reads its shape alone
+    OTHER = "other"
+
+
+class Places(StrEnum):
+    """How the index tensors of a gather or scatter say where."""
+
+    ROWS = "rows"  # of a table of weights: embedding
+    LISTS = "lists"  # one for each axis, or none: index, index_put
+    SLICES = "slices"  # one list along one axis: index_select, index_add
+    ELEMENTS = "elements"  # a place along one axis for each element: gather, scatter
+    CLASSES = "classes"  # one_hot
+    MASK = "mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """A recurrence kept whole: its cell, whether it is one step alone, and whether it runs over a grid."""
+
+    cell: Cell
+    step: bool = False
+    grid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix product: the names of its factors and of what is added, and a letter for each axis.
+
+    `axes` takes the factors' numbers of axes. A letter in both factors and not in the result is summed over; the
+    product of those with `beta` is ``beta · added + alpha · left · right``.
+    """
+
+    left: str
+    right: str
+    axes: Callable[[int, int], tuple[str, str, str]]
+    added: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opcode:
+    """An instruction of the compiled sampler, by name.
+
+    `before` names the functions that operands pass through first; where they are more than the operands there are, the
+    one operand is read as often.
+    """
+
+    name: str
+    parameter: float = 0.0
+    before: tuple[str, ...] = ()
 
 
 Acts: TypeAlias = Callable[[Literals, int], tuple[int, ...] | None]
 
 
-def everywhere(literals: Literals, ndim: int) -> None:  # noqa: ARG001 - all have one signature
+def everywhere(literals: Literals, ndim: int) -> None:
     """Say that any axis may be involved."""
+
+
+def unknown(literals: Literals) -> None:
+    """Say nothing, whatever the literals."""
+
+
+def nothing(literals: Literals) -> tuple[str, ...]:  # noqa: ARG001
+    """Name no argument, whatever the literals."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """What follows from the literals of a pointwise operation.
+
+    Attributes
+    ----------
+    form, operands
+        What is done with which arguments, in the order of `Form`; a curve is one of the first operand.
+    identity
+        The argument that the result is equal to, but for its type and the broadcasting; None: none, or not known.
+    zeros
+        The arguments of which a zero makes the result zero, whatever finite numbers the others are (a divisor not 0).
+    curve
+        The function of its first operand where everything else is a literal; None: it is none, or nothing is known.
+    opcode
+        How the compiled sampler computes it; None: not at all.
+    vanishes
+        Whether it takes minus infinity to zero, and what is far below to next to nothing.
+    detaches
+        Whether it may stop gradients.
+    """
+
+    form: Form = Form.FUNCTION
+    operands: tuple[str, ...] = ("self",)
+    identity: Callable[[Literals], str | None] = unknown
+    zeros: Callable[[Literals], tuple[str, ...]] = nothing
+    curve: Callable[[Literals], Curve | None] = unknown
+    opcode: Callable[[Literals], Opcode | None] = unknown
+    vanishes: bool = False
+    detaches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +234,55 @@ class Operation:
     packet
         Its name without namespace and overload, ``"silu"``.
     kind
-        How domains treat it.
+        How domains treat it. The attributes below are set where they make sense for it.
     move
-        For views: how elements move.
+        Views: how elements move.
     acts
-        For views: from arguments and the first tensor's number of axes to the axes of that tensor along which the
+        Views: from arguments and the first tensor's number of axes to the axes of that tensor along which the
         operation looks at places; None: it may be any. All other axes are kept, moved or repeated as a whole.
+    pointwise
+        What follows from literals.
+    product
+        Contractions: the factors.
+    transposed
+        Convolutions: whether it is always one that is transposed; `convolution` has an argument for that.
+    tally
+        Reductions, cumulative operations and pooling: what is made of the elements.
+    adaptive, spatial
+        Pooling: whether it is given the result's size, and over how many last axes it goes.
+    logarithm
+        Softmax: whether the logarithm is taken.
+    statistics
+        Normalisations: what is divided by.
+    frozen
+        Normalisations: from arguments to whether statistics are taken from buffers.
+    recurrence
+        Scans: what runs, and how.
+    noise
+        Random operations: what happens to the first argument.
+    places
+        Gathers and scatters: how index tensors say where.
+    combines
+        Scatters: from arguments to whether the result holds more than elements of its arguments, each put at a place.
+    unwritten
+        Creation: whether it is memory that nobody wrote.
     """
 
     packet: str
     kind: Kind
     move: Move = Move.OTHER
     acts: Acts = everywhere
+    pointwise: Pointwise | None = None
+    product: Product | None = None
+    transposed: bool = False
+    tally: Tally = Tally.OTHER
+    adaptive: bool = False
+    spatial: int = 0
+    logarithm: bool = False
+    statistics: Statistics | None = None
+    frozen: Callable[[Literals], bool] = lambda _: False
+    recurrence: Recurrence | None = None
+    noise: Noise = Noise.OTHER
+    places: Places | None = None
+    combines: Callable[[Literals], bool] = lambda _: False
+    unwritten: bool = False

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from leadline.domains.engine import Lookup, NoRule, Transfer
+from leadline.domains.values import curve_bounds
 from leadline.domains.values.interval_arithmetic import Interval
-from leadline.domains.values.interval_rules import call, fixed_statistics, operand
+from leadline.domains.values.interval_rules import call, operand
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Kind
+from leadline.graph.table import Curve, Form, Kind, Noise, Pointwise, Statistics, Tally
 from leadline.jacobian.bounds.grid_gains import grid_gains
 from leadline.jacobian.bounds.norms import certified_range, convolution_norm
 from leadline.jacobian.bounds.recurrent_gains import scan_gains
-from leadline.jacobian.bounds.slopes import slope_range
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,44 @@ class Rules:
         self.transfers: Mapping[Kind, Transfer[Gain]] = {kind: partial(_if_moved, rules.get(kind)) for kind in Kind}
 
     def _pointwise(self, node: Node, look: Look) -> tuple[Gain, ...]:
-        moving = [ref for ref in node.refs if look(ref).hi > 0]
-        name = node.op.split(".")[1]
-        if name in ("add", "sub"):
-            return (self._sum(node, look),)
-        if name in ("where", "masked_fill", "maximum", "minimum"):
-            # Every element is one of either argument's.
-            chosen = [self._repeated(node, argument, look).hi for argument in node.args]
-            return (rounded(0.0, math.hypot(*chosen)),)
-        if name == "mul":
-            return (self._product(node, look),)
-        if name == "div" and moving == [node.args[0]]:
-            below = operand(node.args[1], self.values.__getitem__)
-            size, least = below.size, torch.minimum(below.lo.abs(), below.hi.abs())
-            if not bool((below.lo * below.hi > 0).all()):
-                raise NoRule
-            return (self._repeated(node, moving[0], look).times(float((1 / size).min()), float((1 / least).max())),)
-        if len(node.refs) == 1:
-            slopes = slope_range(node, self.values[moving[0]])
-            if slopes is not None:
-                return (look(moving[0]).times(*slopes),)
+        named, facts = node.bound(), node.operation.pointwise
+        if facts is None:
+            raise NoRule
+        same, curve = facts.identity(named), facts.curve(named)
+        if same is not None:
+            found = self._repeated(node, named[same], look).times(0.0 if facts.detaches else 1.0, 1.0)
+        elif curve is not None:
+            found = self._curve(curve, node, named[facts.operands[0]], look)
+        else:
+            found = self._combined(node, facts, [named[name] for name in facts.operands], look)
+        return (found, *(Gain(0.0, math.inf) for _ in node.outputs[1:]))
+
+    def _curve(self, curve: Curve, node: Node, ref: Ref, look: Look) -> Gain:
+        """Return the gain of a function of one number, by its slopes."""
+        least, most = curve_bounds.slopes(curve, lambda x: call(node, lambda _: x)[0], self.values[ref])
+        return look(ref).times(float(least.min()), float(most.max())) if least.numel() else NOTHING
+
+    def _combined(self, node: Node, facts: Pointwise, operands: list[Any], look: Look) -> Gain:
+        """Return the gain of a function of several operands."""
+        if facts.form in (Form.SUM, Form.DIFFERENCE):
+            return self._sum(node, look, *operands)
+        if facts.form is Form.REVERSED:
+            return self._sum(node, look, *reversed(operands))
+        if facts.form in (Form.CHOICE, Form.MAXIMUM, Form.MINIMUM):  # every element is one of either argument's
+            return rounded(0.0, math.hypot(*(self._repeated(node, argument, look).hi for argument in operands)))
+        if facts.form is Form.PRODUCT:
+            return self._product(node, look, *operands)
+        if facts.form is Form.QUOTIENT:
+            return self._quotient(node, look, *operands)
         raise NoRule
+
+    def _quotient(self, node: Node, look: Look, a: Any, b: Any) -> Gain:
+        """Return the gain of ``a / b`` for a divisor that stands still."""
+        below = operand(b, self.values.__getitem__)
+        size, least = below.size, torch.minimum(below.lo.abs(), below.hi.abs())
+        if (isinstance(b, Ref) and look(b).hi > 0) or not bool((below.lo * below.hi > 0).all()):
+            raise NoRule
+        return self._repeated(node, a, look).times(float((1 / size).min()), float((1 / least).max()))
 
     def _repeated(self, node: Node, argument: Any, look: Look) -> Gain:
         """Return the gain of an argument after broadcasting, which repeats each element equally often."""
@@ -101,17 +118,16 @@ class Rules:
         times = math.prod(node.shape) / max(1, self.values[argument].lo.numel())
         return look(argument) if times == 1 else look(argument).times(math.sqrt(times), math.sqrt(times))
 
-    def _sum(self, node: Node, look: Look) -> Gain:
-        """Return the gain of ``a + s b``: by the triangle inequality, on either side."""
-        named = node.bound()
-        scale = abs(float(named.get("alpha", 1)))
-        a, b = self._repeated(node, named["self"], look), self._repeated(node, named["other"], look)
+    def _sum(self, node: Node, look: Look, first: Any, second: Any) -> Gain:
+        """Return the gain of ``a ± s b``: by the triangle inequality, on either side."""
+        scale = abs(float(node.bound().get("alpha", 1)))
+        a, b = self._repeated(node, first, look), self._repeated(node, second, look)
         b = b if scale == 1.0 else b.times(scale, scale)
         return rounded(max(0.0, a.lo - b.hi, b.lo - a.hi), a.hi + b.hi)
 
-    def _product(self, node: Node, look: Look) -> Gain:
+    def _product(self, node: Node, look: Look, a: Any, b: Any) -> Gain:
         """Return the gain of ``a ⊙ b``, ``sup|b| ‖da‖ + sup|a| ‖db‖``."""
-        (a, b), known = node.args[:2], self.values.__getitem__
+        known = self.values.__getitem__
         sizes = [operand(argument, known).size for argument in (a, b)]
         first, second = self._repeated(node, a, look), self._repeated(node, b, look)
         upper = first.times(0.0, float(sizes[1].max())).hi + second.times(0.0, float(sizes[0].max())).hi
@@ -138,8 +154,8 @@ class Rules:
         numbers = torch.arange(1.0, count + 1, dtype=torch.float64).reshape(self.values[ref].lo.shape)
 
         def moved(elements: Tensor) -> Tensor:
-            result = call(node, lambda other: elements if other == ref else torch.zeros_like(self.values[other].lo))
-            chosen: Tensor = result if isinstance(result, Tensor) else result[output]
+            results = call(node, lambda other: elements if other == ref else torch.zeros_like(self.values[other].lo))
+            chosen: Tensor = results[output]
             return chosen
 
         literal = moved(torch.zeros_like(numbers)) != 0  # what padding fills in
@@ -148,17 +164,18 @@ class Rules:
         return gain if least == most == 1 else gain.times(math.sqrt(least), math.sqrt(most))
 
     def _contraction(self, node: Node, look: Look) -> tuple[Gain, ...]:
-        name, args = node.op.split(".")[1], node.args
-        if name == "linear":
-            self._still(look, *args[1:])
-            x, W = args[0], self.values[args[1]].lo
-            return (_linear(look(x), W),)
-        if name == "addmm" and not node.kwargs:
-            self._still(look, args[0])
-            args = args[1:]
-        elif name not in ("matmul", "mm", "bmm", "mv", "dot"):
+        named, factors = node.bound(), node.operation.product
+        if factors is None or named.get("alpha", 1) != 1 or named.get("beta", 1) != 1:
             raise NoRule
-        a, b = args[:2]
+        a, b = named[factors.left], named[factors.right]
+        if factors.added:
+            self._still(look, named[factors.added])
+        left, right, result = factors.axes(self.values[a].lo.ndim, self.values[b].lo.ndim)
+        if right.startswith("jk"):  # the rows of a weight
+            self._still(look, b)
+            return (_linear(look(a), self.values[b].lo),)
+        if set(left + right) - {"k"} != set(result):  # summed over the batch
+            raise NoRule
         if look(b).hi == 0 and self.values[b].constant and self.values[b].lo.ndim == 2:
             return (_linear(look(a), self.values[b].lo.T),)
         if look(a).hi == 0 and self.values[a].constant and self.values[a].lo.ndim == 2 and self.values[b].lo.ndim <= 2:
@@ -178,25 +195,25 @@ class Rules:
         W = self.values[named["weight"]].lo
         dims = W.ndim - 2
         size, dilation = self.values[named["input"]].lo.shape[-dims:], named["dilation"]
-        if named.get("transposed") or "transpose" in node.op:
+        if named.get("transposed") or node.operation.transposed:
             raise NoRule
         if len(dilation) != dims:
             dilation = tuple(dilation) * dims
         return (look(named["input"]).times(0.0, convolution_norm(W, tuple(size), tuple(dilation), named["groups"])),)
 
     def _reduction(self, node: Node, look: Look) -> tuple[Gain, ...]:
-        name, ref = node.op.split(".")[1], node.refs[0]
-        if name in ("amax", "amin"):
+        tally, ref = node.operation.tally, node.refs[0]
+        if tally in (Tally.LARGEST, Tally.LEAST) and len(node.outputs) == 1:
             return (look(ref).times(0.0, 1.0),)
-        if name not in ("sum", "mean"):
+        if tally not in (Tally.SUM, Tally.MEAN):
             raise NoRule
         merged = self.values[ref].lo.numel() / max(1, math.prod(node.shape))
-        return (look(ref).times(0.0, math.sqrt(merged) if name == "sum" else 1 / math.sqrt(merged)),)
+        return (look(ref).times(0.0, math.sqrt(merged) if tally is Tally.SUM else 1 / math.sqrt(merged)),)
 
     def _softmax(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Use ``‖diag p - ppᵀ‖ ≤ ½``; the logarithm's ``I - 1pᵀ`` is an oblique projection of norm at most √n."""
         ref, dim = node.refs[0], node.bound()["dim"]
-        return (look(ref).times(0.0, math.sqrt(max(2, node.shape[dim])) if "log" in node.op else 0.5),)
+        return (look(ref).times(0.0, math.sqrt(max(2, node.shape[dim])) if node.operation.logarithm else 0.5),)
 
     def _normalisation(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Use the closed form: at most ``|γ|/s``, and ``s ≥ √ε`` where statistics come from the values."""
@@ -204,10 +221,10 @@ class Rules:
         x, weight = named["input"], named.get("weight")
         self._still(look, weight, named.get("bias"))
         sizes = self.values[weight].size if weight is not None else torch.ones(1, dtype=torch.float64)
-        if fixed_statistics(node):
+        if node.operation.frozen(named):
             factors = sizes / torch.sqrt(self.values[named["running_var"]].lo + named["eps"])
             gain = look(x).times(float(factors.min()) * (1 - 1e-15), float(factors.max()) * (1 + 1e-15))
-        elif "batch_norm" in node.op or node.op.startswith("aten.layer_norm"):
+        elif node.operation.statistics in (Statistics.BATCH, Statistics.LAYER):
             gain = look(x).times(0.0, float(sizes.max()) / math.sqrt(named["eps"]) * (1 + 1e-15))
         else:
             raise NoRule
@@ -215,18 +232,18 @@ class Rules:
 
     def _window(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Count the windows that an element can be in; a mean divides by its size."""
-        named, name = node.bound(), node.op.split(".")[1]
-        if "adaptive" in name:
+        named = node.bound()
+        if node.operation.adaptive:
             raise NoRule
         kernel, stride = named["kernel_size"], named.get("stride") or named["kernel_size"]
         overlap = math.prod(math.ceil(k / s) for k, s in zip(kernel, stride * len(kernel), strict=False))
-        scale = 1 / math.sqrt(math.prod(kernel)) if name.startswith("avg") else 1.0
+        scale = 1 / math.sqrt(math.prod(kernel)) if node.operation.tally is Tally.MEAN else 1.0
         gain = look(node.refs[0]).times(0.0, math.sqrt(overlap) * scale)
         return (gain, *(NOTHING for _ in node.outputs[1:]))
 
     def _random(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Bound dropout, which keeps an element scaled up, or loses it."""
-        if "dropout" not in node.op or "alpha" in node.op:
+        if node.operation.noise is not Noise.DROPOUT:
             raise NoRule
         named = node.bound()
         p = float(named["p"]) if named.get("train") else 0.0
@@ -248,18 +265,19 @@ class Rules:
         return (rounded(0.0, (direct + through) * (1 + 1e-14)),)
 
     def _scan(self, node: Node, look: Look) -> tuple[Gain, ...]:
-        rule = grid_gains if node.op.startswith("leadline.grid") else scan_gains
+        recurrence = node.operation.recurrence
+        rule = grid_gains if recurrence is not None and recurrence.grid else scan_gains
         return tuple(Gain(0.0, hi) for hi in rule(node, self.values, lambda ref: look(ref).hi))
 
     def _cumulative(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Use the spectrum of the triangle of ones, ``1/(2 cos(kπ/(2n+1)))``; the others take means or copies of n."""
-        name, ref = node.op.split(".")[1], node.refs[0]
-        n = self.values[ref].lo.shape[node.bound()["dim"]] if node.shape else 1
-        if name == "cumsum":
+        tally, ref, dim = node.operation.tally, node.refs[0], node.bound()["dim"]
+        n = self.values[ref].lo.shape[dim] if node.shape else 1
+        if tally is Tally.SUM:
             values = [0.5 / math.cos(k * math.pi / (2 * n + 1)) for k in (1, n)]
             return (look(ref).times(values[0] * (1 - 1e-13), values[1] * (1 + 1e-13 * n)),)
-        if name not in ("cummax", "cummin", "logcumsumexp"):
-            raise NoRule
+        if tally is Tally.PRODUCT:
+            return (look(ref).times(0.0, _largest_product(self.values[ref].size, dim)),)
         return (look(ref).times(0.0, math.sqrt(n)), *(NOTHING for _ in node.outputs[1:]))
 
 
@@ -277,6 +295,19 @@ def _linear(x: Gain, W: Tensor) -> Gain:
     """Return the gain after ``x Wᵀ``; a map to fewer dimensions may lose a perturbation."""
     lo, hi = certified_range(W)
     return x.times(lo if W.shape[0] >= W.shape[1] else 0.0, hi)
+
+
+def _largest_product(sizes: Tensor, dim: int) -> float:
+    """Return an upper bound on the norm of the Jacobian of products so far, whose factors have at most these sizes.
+
+    No entry is larger than the product of all sizes up to its row but the one of its column; nor is then the norm.
+    """
+    factors = sizes.movedim(dim, -1).flatten(0, -2).amax(0) if sizes.ndim else sizes.reshape(1)
+    if not bool(factors.isfinite().all()):
+        raise NoRule
+    others = factors.expand(len(factors), -1).clone()
+    others.fill_diagonal_(1.0)
+    return certified_range(others.cumprod(-1).triu())[1] * (1 + 1e-15 * len(factors))
 
 
 def _largest_matrix(x: Interval) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 from leadline.domains.engine import NoRule
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
+from leadline.graph.table import Cell
 from leadline.jacobian.bounds.norms import certified_range
 from leadline.jacobian.bounds.recurrent_gains import ROUNDING, power
 
@@ -32,7 +33,8 @@ def grid_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tupl
         raise NoRule
     weight_in, below, north, west, _ = (values[ref].lo for ref in weights)
     size = values[x].lo.shape[1:3]
-    step = _tanh_step if "grid_rnn" in node.op else _lstm_step
+    recurrence = node.operation.recurrence
+    step = _lstm_step if recurrence is not None and recurrence.cell is Cell.LSTM else _tanh_step
     into = gain(x)
     for W_in, N, W in zip([weight_in, *below], north, west, strict=True):
         into *= step(W_in, N, W, (size[0], size[1]))

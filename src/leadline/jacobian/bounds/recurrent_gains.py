@@ -16,6 +16,7 @@ from torch import Tensor
 from leadline.domains.engine import NoRule
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
+from leadline.graph.table import Cell
 from leadline.jacobian.bounds.norms import certified_range
 
 ROUNDING = 1e-12
@@ -24,8 +25,8 @@ ROUNDING = 1e-12
 
 def scan_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tuple[float, ...]:
     """Return upper bounds on the gains of a recurrent layer's outputs: its sequence, then its last states."""
-    name = node.op.split(".")[1]
-    if name not in ("rnn_tanh", "gru", "lstm") or "input" not in node.op:
+    recurrence = node.operation.recurrence
+    if recurrence is None or recurrence.step or recurrence.cell not in _STEPS:
         raise NoRule
     named = node.bound()
     state = named["hx"]
@@ -39,11 +40,11 @@ def scan_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tupl
     if len(weights) != per_layer * named["num_layers"]:
         raise NoRule  # projections
     time = values[named["input"]].lo.shape[1 if named["batch_first"] else 0]
-    cell = float(values[states[1]].size.max()) + time if name == "lstm" else 0.0
+    cell = float(values[states[1]].size.max()) + time if recurrence.cell is Cell.LSTM else 0.0
     into, last = gain(named["input"]), 0.0
     for layer in range(named["num_layers"]):
         parts = weights[per_layer * layer : per_layer * (layer + 1)]
-        a, b = _STEPS[name](parts, cell)
+        a, b = _STEPS[recurrence.cell](parts, cell)
         last = math.hypot(last, into * b * math.sqrt(sum(power(a, 2 * j) for j in range(time))))
         into = into * b * sum(power(a, j) for j in range(time))
     into, last = into * (1 + ROUNDING), last * (1 + ROUNDING)
@@ -86,4 +87,4 @@ def _lstm_step(parts: Sequence[Tensor], cell: float) -> tuple[float, float]:
     return certified_range(blocks)[1], math.hypot(Q_x + P_x, P_x)
 
 
-_STEPS = {"rnn_tanh": _rnn_step, "gru": _gru_step, "lstm": _lstm_step}
+_STEPS = {Cell.TANH: _rnn_step, Cell.GRU: _gru_step, Cell.LSTM: _lstm_step}

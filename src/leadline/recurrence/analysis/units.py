@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from leadline.domains.values.pointwise_facts import KEEP_ZERO
+from leadline.graph.table import Form
 from leadline.recurrence.analysis.regions import NOWHERE, Region, intersection, moved, union, whole
 from leadline.recurrence.ir import (
     Attention,
@@ -27,8 +27,7 @@ from leadline.recurrence.ir import (
     Tap,
 )
 
-_ZERO_OF_ZEROS = KEEP_ZERO | frozenset(["copy", "clone", "contiguous", "to", "_to_copy", "type_as", "concat"])
-_PRODUCTS = frozenset(["mul", "multiply"])
+_ALONE, _SUMS = (Form.FUNCTION, Form.COPY, Form.CLAMP), (Form.SUM, Form.DIFFERENCE)
 _FAR = 2**20
 
 
@@ -116,12 +115,15 @@ def _joined(equation: Pointwise, taps: list[list[Presence]], everywhere: Region)
 
 def _elementwise(equation: Pointwise, column: tuple[Presence, ...], everywhere: Region) -> Presence:
     """Return a channel of a function: a unit where an operand is one, unless a factor is zero there."""
-    unit, alive = union(p.unit for p in column), everywhere
-    computed = all(isinstance(operand, Tap) for operand in equation.operands)
-    if equation.function in _PRODUCTS:
+    unit, alive, facts = union(p.unit for p in column), everywhere, equation.facts
+    computed = len(column) == len(equation.operands)
+    if facts is not None and facts.form is Form.PRODUCT:
         for presence in column:
             alive = intersection(alive, presence.alive)
-    elif equation.function in _ZERO_OF_ZEROS or (equation.function in ("add", "sub") and computed and len(column) > 1):
+    elif facts is not None and (
+        (len(equation.operands) == 1 and facts.form in _ALONE and facts.zeros(equation.literals))
+        or (facts.form in _SUMS and computed and len(column) > 1)
+    ):
         alive = union(p.alive for p in column)
     return Presence(intersection(unit, alive), alive)
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 
 from leadline.graph import Graph, Node, Ref
 from leadline.graph.ir import Argument
-from leadline.graph.table import LEAVES
-
-_PIECES = frozenset(["unbind", "unbind_copy", "split", "split_copy", "split_with_sizes", "unsafe_split", "chunk"])
+from leadline.graph.table import LEAVES, Move
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,10 @@ class Step:
     def _piece(self, a: Ref, b: Ref) -> bool:
         """Compare two neighbouring pieces of one tensor that was taken apart."""
         node = self.graph.nodes[a.node]
-        if a.node != b.node or a.output != b.output + 1 or _name(node) not in _PIECES:
+        if a.node != b.node or a.output != b.output + 1 or node.operation.move is not Move.TAKE:
             return False
-        dim = node.bound().get("dim", 0) % len(self.graph.meta(node.refs[0]).shape)
-        kept = not _name(node).startswith("unbind")
+        rank = len(self.graph.meta(node.refs[0]).shape)
+        dim, kept = node.bound().get("dim", 0) % rank, len(self.graph.meta(a).shape) == rank
         if kept and self.graph.meta(a).shape[dim] != 1:
             return False
         self.moving[a] = Moving(node.refs[0], dim, a.output, kept)
@@ -128,18 +126,15 @@ def _alike(a: Argument, b: Argument) -> bool:
     return type(a) is type(b) and (isinstance(a, Ref) or bool(a == b))
 
 
-def _name(node: Node) -> str:
-    return node.op.split(".")[1]
-
-
 def _moved(node: Node, given: Mapping[str, Argument], taken: Mapping[str, Argument]) -> Moving | None:
     """Return the read of a position that an iteration makes one further than the one before, if it is one."""
-    name = _name(node)
-    if name in ("select", "select_copy"):
+    if node.operation.move is not Move.TAKE:
+        return None
+    if "index" in given:  # select
         first, before, kept = given["index"], taken["index"], False
-    elif name in ("slice", "slice_copy") and given["step"] == 1 and given["end"] == (given["start"] or 0) + 1:
+    elif "end" in given and given["step"] == 1 and given["end"] == (given["start"] or 0) + 1:  # slice
         first, before, kept = given["start"] or 0, taken["start"] or 0, True
-    elif name in ("narrow", "narrow_copy") and given["length"] == 1:
+    elif given.get("length") == 1:  # narrow
         first, before, kept = given["start"], taken["start"], True
     else:
         return None

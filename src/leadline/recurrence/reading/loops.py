@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from leadline.graph import Graph, Node, Ref
-from leadline.graph.table import LEAVES
+from leadline.graph.table import Form, Move
 from leadline.recurrence.reading.iterations import Moving, Step
 
 SHORTEST = 3
 """How many iterations there must be: two pairs, one of which begins with the states that were given."""
-
-_JOINTS = frozenset(["stack", "cat", "concat", "concatenate"])
 
 
 @dataclass(frozen=True)
@@ -100,20 +98,22 @@ def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]
     Joints are stacks, concatenations, and the last of the writes ``out[:, t] = result`` that fill a tensor from its
     first position to its last.
     """
-    if joint.kind not in LEAVES and joint.op.split(".")[1] in _JOINTS:
+    if joint.operation.move in (Move.STACK, Move.JOIN):
         return joint.refs, frozenset()
     results: list[Ref] = []
     helpers: set[int] = set()
     node = joint
-    while node.op.startswith("aten.select_scatter"):
+    while node.operation.move is Move.WRITE and "index" in node.bound():
         given, size = node.bound(), len(results)
         length = graph.meta(given["self"]).shape[given["dim"]]
         if given["dim"] != joint.bound()["dim"] or given["index"] != length - 1 - size:
             break
         written = graph.nodes[given["src"].node]
-        if written.op == "aten.copy.default" and graph.meta(written.bound()["src"]) == written.meta:
+        facts = written.operation.pointwise
+        source = written.bound().get("src") if facts is not None and facts.form is Form.COPY else None
+        if source is not None and graph.meta(source) == written.meta:
             helpers |= {written.index, written.refs[0].node}
-            results.append(written.bound()["src"])
+            results.append(source)
         else:
             results.append(given["src"])
         if given["index"] == 0:

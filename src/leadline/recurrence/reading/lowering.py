@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import NotUniform
-from leadline.graph import Graph, Node
+from leadline.graph import Graph, Node, Ref
 from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
 
@@ -76,7 +76,7 @@ class Lowering:
         assert node is not None, "a variable needs a node that it comes from"
         if self.in_loop and isinstance(equation, Contraction):
             equation = replace(equation, apart=True)
-        base = name or node.op.split(".")[1]
+        base = name or node.packet
         result = whole(dims, f"{base}_{len(self.variables)}", self.rank, sizes)
         margin = tuple(mine - n for mine, n in zip(sizes, self.sizes, strict=True))
         self.variables.append(Variable(result.variable, result.channels.size, equation, margin, node.place))
@@ -166,13 +166,9 @@ def arguments(node: Node) -> dict[str, Any]:
     return {name: bound[name] for name in names}
 
 
-def invoked(node: Node, given: Mapping[str, Any]) -> Any:
-    """Call a node's operator with arguments by name, in the order of its schema."""
-    schema = getattr(node.target, "_schema", None)
-    keywords = {a.name for a in schema.arguments if a.kwarg_only} if schema is not None else set()
-    assert node.target is not None, "a leaf computes nothing"
-    plain = [value for name, value in given.items() if name not in keywords]
-    return node.target(*plain, **{name: value for name, value in given.items() if name in keywords})
+def no_tensor(ref: Ref) -> Any:
+    """Refuse to give a value for a reference that is not replaced."""
+    raise Misfit(f"it reads a list of tensors, %{ref.node} among them")
 
 
 def refuse(node: Node, why: str) -> NotUniform:

@@ -24,7 +24,8 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if not isinstance(weight, Fixed) or not isinstance(read, Field):
         raise Misfit("its kernel is computed")
     stride, dilation = (_each(args.get(name, 1), spatial) for name in ("stride", "dilation"))
-    if any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1) or args.get("transposed"):
+    transposed = node.operation.transposed or args.get("transposed")
+    if transposed or any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1):
         raise Misfit("a stride changes the grid")
     if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or any(f.role != FEATURE for f in read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
@@ -88,15 +89,29 @@ def _bias(bias: Any) -> Tensor | None:
     return bias.tensor
 
 
-def linear(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def contraction(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read a matrix product by the axes of its factors."""
+    factors, named = node.operation.product, node.bound()
+    assert factors is not None
+    ranks = [len(low.graph.meta(named[name]).shape) for name in (factors.left, factors.right)]
+    left, right, result = factors.axes(*ranks)
+    if min(ranks) < 2 or ("b" in left and "b" not in result):
+        raise Misfit("a product with a vector, or one that sums over samples")
+    if right.startswith("jk"):
+        return _linear(low, args)
+    if "beta" not in args:
+        return _matmul(low, node, args[factors.left], args[factors.right])
+    return _baddbmm(low, node, args) if left.startswith("b") else _addmm(low, args)
+
+
+def _linear(low: Lowering, args: dict[str, Any]) -> Value:
     """Read ``x Wᵀ + b`` as a tap at offset 0."""
     weight = _fixed(args["weight"])
     return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
 
 
-def matmul(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Read a product with a fixed matrix on either side, or of queries and keys: matmul, mm, bmm."""
-    left, right = args["self"], args["other"] if "other" in args else args["mat2"]
+def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
+    """Read a product with a fixed matrix on either side, or of queries and keys."""
     if isinstance(left, Field) and isinstance(right, Fixed):
         return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
     if isinstance(left, Fixed) and isinstance(right, Field):
@@ -122,7 +137,7 @@ def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Fiel
     return replace(total, dims=total.dims[:-1])
 
 
-def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def _baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read ``β · fixed + α · queries · keys``."""
     added, query, key = args["self"], args["batch1"], args["batch2"]
     if not (isinstance(added, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
@@ -131,7 +146,7 @@ def baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return products(query, key, node, args.get("alpha", 1), added.tensor * beta if beta else None)
 
 
-def addmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def _addmm(low: Lowering, args: dict[str, Any]) -> Value:
     """Read ``b + x W``."""
     right = _fixed(args["mat2"])
     bias = _bias(args["self"])

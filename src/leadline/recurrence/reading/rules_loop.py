@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from leadline.graph import Node, Ref
+from leadline.graph.table import Move
 from leadline.recurrence.ir import Pointwise, Table, Variable
 from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, canonical, taken
 from leadline.recurrence.reading.iterations import Moving
@@ -145,7 +146,7 @@ def _joined(read: Any, joint: Node, axis: int | None, length: int) -> Field:
     if not isinstance(read, Field) or axis is None:
         raise Elsewhere
     dim = joint.bound().get("dim", 0) % len(joint.shape)
-    new = not joint.op.split(".")[1].startswith("c")  # a concatenation joins along a dimension that is there
+    new = joint.operation.move is not Move.JOIN  # a concatenation joins along a dimension that is there
     if not new and read.dims[dim]:
         raise Misfit("a loop joins pieces that are longer than one position")
     return canonical(replace(read, dims=(*read.dims[:dim], (Factor(axis, length),), *read.dims[dim + (not new) :])))

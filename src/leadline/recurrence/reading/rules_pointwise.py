@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.graph import Node, Ref
-from leadline.graph.ir import substitute
+from leadline.graph import Node
+from leadline.graph.run_node import run_node
+from leadline.graph.table import Form, Tally
 from leadline.recurrence.ir import Lookup, Operand, Pointwise, Reduction, Tap
 from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, spread, taken
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, invoked
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, no_tensor
 
 
 def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -25,21 +27,32 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     dims = _widened(dims, node.shape)
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}
-    bound = arguments(node)
 
     def call(*tensors: Tensor) -> Tensor:
-        given = {n: tensors[place[n]] if n in place else substitute(v, _no_tensor) for n, v in bound.items()}
-        result: Tensor = invoked(node, given)
+        result: Tensor = run_node(node, no_tensor, {name: tensors[i] for name, i in place.items()})[0]
         return result
 
-    literals = {name: value for name, value in bound.items() if name not in place and value is not None}
-    return low.emit(Pointwise(node.op.split(".")[1], operands, call, literals), dims, reads[0].sizes)
+    literals = {name: value for name, value in arguments(node).items() if name not in place and value is not None}
+    made = low.emit(Pointwise(node.packet, operands, call, literals), dims, reads[0].sizes)
+    return _with_others(made, node, "what is kept for the backward pass")
 
 
-def converted(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Change the type of numbers, if it is another one."""
-    read = args["self"]
-    return read if low.graph.meta(node.refs[0]).dtype == node.meta.dtype else pointwise(low, node, args)
+def _with_others(first: Field, node: Node, why: str) -> Value:
+    """Return a node's outputs where only the first is read."""
+    return (first, *(Unread(why) for _ in node.outputs[1:]))
+
+
+def function(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Apply an elementwise function, unless it leaves one of its arguments as it is."""
+    facts = node.operation.pointwise
+    same = None if facts is None else facts.identity(args)
+    if same is not None and isinstance(read := args[same], Field):
+        source = low.graph.meta(node.bound()[same])
+        if read.shape == node.shape and source.dtype == node.meta.dtype:
+            return read
+    if facts is not None and facts.form is Form.SLOPED:
+        return sloped(low, node, args)
+    return pointwise(low, node, args)
 
 
 def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -58,10 +71,6 @@ def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return low.emit(Pointwise("sub", (above, scaled), torch.sub), read.dims, read.sizes)
 
 
-def _no_tensor(ref: Ref) -> Any:
-    raise Misfit(f"it reads a list of tensors, %{ref.node} among them")
-
-
 def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
     """Let fixed operands widen dimensions of size 1 to features."""
     dims = ((),) * (len(shape) - len(dims)) + dims
@@ -78,7 +87,7 @@ def created(low: Lowering, node: Node) -> Fixed:
     """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
     metas = {ref: low.graph.meta(ref) for ref in node.refs}
     like = {ref: torch.zeros(meta.shape, dtype=meta.dtype) for ref, meta in metas.items()}
-    made = invoked(node, {name: substitute(value, like.__getitem__) for name, value in arguments(node).items()})
+    (made,) = run_node(node, like.__getitem__)
     return Fixed(made, made)
 
 
@@ -123,21 +132,18 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     extra = [value for name, value in args.items() if isinstance(value, Field) and value is not read]
     if extra:
         raise Misfit("its parameters are computed")
-    bound = arguments(node)
     fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
     own = "self" if "self" in args else "input"
-    plain = {name: _later(name, value) for name, value in bound.items() if name != own and name not in fixed}
+    later = {"dim": _later(args["dim"])} if "dim" in args else {}
 
     def call(x: Tensor) -> Tensor:
-        given = {name: x if name == own else fixed.get(name, plain.get(name)) for name in bound}
-        result = invoked(node, given)
-        first: Tensor = result[0] if isinstance(result, list | tuple) else result
+        first: Tensor = run_node(node, no_tensor, {own: x, **fixed, **later})[0]
         return first.reshape(len(x), -1)
 
     literals = {name: value for name, value in args.items() if isinstance(value, int | float | bool | tuple)}
-    equation = Reduction(node.op.split(".")[1], low.tap(read), sizes, call, tuple(along), literals, fixed)
+    equation = Reduction(node.packet, low.tap(read), sizes, call, tuple(along), literals, fixed)
     out = canonical(low.emit(equation, _reduced(read, along, node.shape), read.sizes))
-    return (out, *(Unread("statistics of a normalisation") for _ in node.outputs[1:])) if len(node.outputs) > 1 else out
+    return _with_others(out, node, "statistics of a normalisation")
 
 
 def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
@@ -152,13 +158,11 @@ def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
     return [d % rank for d in (dim if isinstance(dim, tuple) else (dim,))]
 
 
-def _later(name: str, value: Any) -> Any:
+def _later(dim: int | tuple[int, ...]) -> int | tuple[int, ...]:
     """Move dimensions one back: a dimension of points stands first."""
-    if name == "dim" and isinstance(value, tuple):
-        return [d + 1 if d >= 0 else d for d in value]
-    if name == "dim":
-        return value + 1 if value >= 0 else value
-    return substitute(value, _no_tensor)
+    if isinstance(dim, tuple):
+        return tuple(d + 1 if d >= 0 else d for d in dim)
+    return dim + 1 if dim >= 0 else dim
 
 
 def _reduced(read: Field, along: list[int], shape: tuple[int, ...]) -> Dims:
@@ -185,18 +189,29 @@ def batch_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     operands = [low.constant(t, read.dims, read.sizes) for t in fixed]
     call = Pointwise("affine", (low.tap(read), *operands), lambda x, a, b: x * a + b)
     out = low.emit(call, read.dims, read.sizes, "batch_norm")
-    return (out, *(Unread("statistics of a normalisation") for _ in node.outputs[1:])) if len(node.outputs) > 1 else out
+    return _with_others(out, node, "statistics of a normalisation")
+
+
+# What joins a new element to those so far, and what that leaves as it is.
+_JOINED: dict[Tally, tuple[str, Callable[..., Tensor], float]] = {
+    Tally.SUM: ("add", torch.add, 0.0),
+    Tally.PRODUCT: ("mul", torch.mul, 1.0),
+    Tally.LARGEST: ("maximum", torch.maximum, -math.inf),
+    Tally.LEAST: ("minimum", torch.minimum, math.inf),
+    Tally.LOG_SUM_EXP: ("logaddexp", torch.logaddexp, -math.inf),
+}
 
 
 def cumulative(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Sum along a position axis: the sum so far, plus what is new."""
+    """Join along a position axis what is new to what there was so far."""
     read: Field = args["self"]
     factors = read.dims[args["dim"] % len(read.dims)]
     if len(factors) != 1 or factors[0].role < 0:
         return reduce(low, node, args)
     step = tuple(int(a == factors[0].role) for a in range(low.rank))
+    function, call, neutral = _JOINED[node.operation.tally]
     new = low.tap(read)
-    own = low.emit(Pointwise("add", (new,), lambda x: x), read.dims, read.sizes, "cumsum")
-    past = low.tap(own, np.arange(own.channels.size), step)
-    low.replace(own, Pointwise("add", (new, past), torch.add))
-    return own
+    own = low.emit(Pointwise(function, (new,), lambda x: x), read.dims, read.sizes)
+    past = replace(low.tap(own, np.arange(own.channels.size), step), fill=neutral)
+    low.replace(own, Pointwise(function, (new, past), call))
+    return _with_others(own, node, "where the extremes stand")

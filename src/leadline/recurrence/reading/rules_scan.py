@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph import Node
+from leadline.graph.table import Cell
 from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
 from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value
@@ -57,7 +58,7 @@ class Cells:
     def apply(self, function: str, *operands: Field | Operand) -> Field:
         """Return an elementwise function of readings."""
         taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
-        call = _FUNCTIONS[function]
+        call = _call(function)
         width = max(len(tap.channels) for tap in taps if isinstance(tap, Tap))
         return self.low.emit(Pointwise(function, taps, call), self.dims(width), self.read.sizes, function)
 
@@ -68,25 +69,33 @@ class Cells:
     def close(self, state: Field, function: str, *operands: Field | Operand) -> None:
         """Give a state its equation and put it last, after what it reads."""
         taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
-        self.low.close(state, Pointwise(function, taps, _FUNCTIONS[function]))
+        self.low.close(state, Pointwise(function, taps, _call(function)))
 
 
-_FUNCTIONS: dict[str, Any] = {
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "sigmoid": torch.sigmoid,
-    "add": torch.add,
-    "mul": torch.mul,
+_COMPOSED: dict[str, Callable[..., Tensor]] = {
     "muladd": lambda a, b, c, d: a * b + c * d,
     "blend": lambda z, n, h: n + z * (h - n),
     "addmul": lambda a, r, b: a + r * b,
 }
 
 
+def _call(function: str) -> Callable[..., Tensor]:
+    call: Callable[..., Tensor] = _COMPOSED.get(function) or getattr(torch, function)
+    return call
+
+
 def part(read: Field, start: int, stop: int) -> Field:
     """Return some features of a reading whose last dimension is its only one with features."""
     dims = (*read.dims[:-1], (Factor(FEATURE, stop - start),))
     return Field(dims, read.variable, read.channels[..., start:stop], read.shift, read.sizes, read.fill)
+
+
+def scan(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read a recurrence that is kept whole: layers, one step, or a grid."""
+    recurrence = node.operation.recurrence
+    assert recurrence is not None
+    rule = grid if recurrence.grid else cell if recurrence.step else recurrent
+    return rule(low, node, args)
 
 
 def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -100,13 +109,13 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if len(read.dims) != 3 or len(time) != 1 or time[0].role < 0 or any(f.role != FEATURE for f in read.dims[2]):
         raise Misfit("it does not run along a position axis")
     step = tuple(int(a == time[0].role) for a in range(low.rank))
-    kind = node.op.split(".")[1]
+    kind = _cell(node)
     _refuse_given_states(args["hx"])
     per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
         mine = tensors[layer * per : (layer + 1) * per]
-        if len(mine) != per or (kind == "lstm" and len(tensors) != per * args["num_layers"]):
+        if len(mine) != per or (kind is Cell.LSTM and len(tensors) != per * args["num_layers"]):
             raise Misfit("a projected recurrence")
         w_in, w_own = mine[:2]
         b_in, b_own = mine[2:] if per == 4 else (None, None)
@@ -153,18 +162,24 @@ def _lstm(
     return ("muladd", part(i_f, k, 2 * k), cell, part(i_f, 0, k), g), o
 
 
-_CELLS: dict[str, Callable[..., Last]] = {
-    "rnn_tanh": partial(_simple, "tanh"),
-    "rnn_relu": partial(_simple, "relu"),
-    "gru": _gru,
+_CELLS: dict[Cell, Callable[..., Last]] = {
+    Cell.TANH: partial(_simple, "tanh"),
+    Cell.RELU: partial(_simple, "relu"),
+    Cell.GRU: _gru,
 }
 
 
-def _layer(kind: str, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
+def _cell(node: Node) -> Cell:
+    recurrence = node.operation.recurrence
+    assert recurrence is not None
+    return recurrence.cell
+
+
+def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
     """Emit one layer that reads its own states `step` earlier."""
     k = weights[1].shape[1]
     h = c.state(k, "h")
-    if kind != "lstm":
+    if kind is not Cell.LSTM:
         c.close(h, *_CELLS[kind](c, x, c.past(h, step), *weights))
         return h
     cell = c.state(k, "c")
@@ -176,13 +191,13 @@ def _layer(kind: str, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
 
 def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read one step of `nn.RNNCell`, `nn.GRUCell` or `nn.LSTMCell`; the loop around it makes its states recur."""
-    read, kind = args["input"], node.op.split(".")[1].removesuffix("_cell")
+    read, kind = args["input"], _cell(node)
     if not isinstance(read, Field) or any(f.role != FEATURE for f in read.dims[-1]):
         raise Misfit("a cell reads something else than features")
     c = Cells(low, read, initial=False)
-    states = [c.given(state) for state in (args["hx"] if kind == "lstm" else [args["hx"]])]
+    states = [c.given(state) for state in (args["hx"] if kind is Cell.LSTM else [args["hx"]])]
     weights: list[Any] = [args[name] and args[name].tensor for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
-    if kind != "lstm":
+    if kind is not Cell.LSTM:
         return c.apply(*_CELLS[kind](c, read, *states, *weights))
     hidden, carried = states
     last, o = _lstm(c, read, hidden, carried, *weights)
@@ -195,7 +210,7 @@ def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     read: Field = args["x"]
     if [dim[0].role for dim in read.dims[1:3]] != [0, 1] or low.rank != 2:
         raise Misfit("the grid recurrence does not run along the two position axes")
-    layered = _grid_lstm if "lstm" in node.op else _grid_tanh
+    layered = _grid_lstm if _cell(node) is Cell.LSTM else _grid_tanh
     below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
     for layer in range(len(north)):
         w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.graph import Node
-from leadline.recurrence.reading.field import PRIMES, Field, Misfit, permuted, regroup
+from leadline.graph import Kind, Node
+from leadline.graph.table import Form, Move, Noise, Operation
+from leadline.recurrence.reading.field import Field, Misfit, permuted, regroup
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.rules_attention import FORBIDDEN, attend
+from leadline.recurrence.reading.rules_views import order_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ def scored(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
     Misfit
         If it is none that attention is made of.
     """
-    rule = _RULES.get(node.op.split(".")[1])
+    rule = _rule(node.operation)
     if rule is None:
         raise Misfit("scores of attention go through something else than scaling, masks and a softmax")
     return rule(low, node, args)
@@ -91,7 +93,10 @@ def _kept(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Leave them as they are: copies, changes of type, dropout in evaluation mode."""
     if args.get("train"):
         raise Misfit("dropout within attention is random; call model.eval() first")
-    scores: Scores = args["self"] if "self" in args else args["input"]
+    facts = node.operation.pointwise
+    scores = args["input"] if facts is None else args[facts.operands[0]]
+    if not isinstance(scores, Scores):
+        raise Misfit("something else is put in the place of its scores")
     return scores
 
 
@@ -99,8 +104,8 @@ def _scaled(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Multiply or divide by one number."""
     pair = [args["self"], args["other"]]
     scores, other = _one(pair)
-    divides = "div" in node.op
-    if isinstance(other, Field) or scores.normalised or (divides and other is pair[0]) or args.get("rounding_mode"):
+    divides = _form(node.operation) is Form.QUOTIENT
+    if isinstance(other, Field) or scores.normalised or (divides and other is pair[0]):
         raise Misfit("its scores are multiplied by something else than one number")
     tensor = other.tensor if isinstance(other, Fixed) else torch.as_tensor(other)
     if tensor.numel() != 1:
@@ -113,7 +118,7 @@ def _shifted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Add or subtract a fixed tensor: a mask of large negative numbers, or a bias."""
     pair = [args["self"], args["other"]]
     scores, other = _one(pair)
-    subtracts = "sub" in node.op
+    subtracts = _form(node.operation) is Form.DIFFERENCE
     from_other = subtracts and other is pair[0]
     if scores.normalised or isinstance(other, Field) or args.get("alpha", 1) != 1 or from_other:
         raise Misfit("something that is computed is added to its scores")
@@ -171,10 +176,7 @@ def _reshaped(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 def _permuted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Move the dimensions of positions; the others keep their order."""
     scores: Scores = args["self"]
-    rest = [value for name, value in args.items() if name != "self"]
-    rank = len(scores.shape)
-    probe = node.target(torch.empty(PRIMES[:rank], device="meta"), *rest)  # type: ignore[misc]
-    order = [PRIMES.index(size) for size in probe.shape]
+    order = order_of(node, len(scores.shape))
     others = [axis for axis in order if axis not in (scores.rows, scores.columns) and scores.shape[axis] > 1]
     if others != sorted(others):
         raise Misfit("heads or samples of its scores are put into another order")
@@ -190,7 +192,11 @@ def _sliced(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 
 def _weighted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Field:
     """Multiply scores by values, which makes the attention."""
-    scores, value = args["self"], args["other"] if "other" in args else args["mat2"]
+    factors = node.operation.product
+    assert factors is not None
+    if factors.added:
+        raise Misfit("something is added to a product of its scores")
+    scores, value = args[factors.left], args[factors.right]
     if not (isinstance(scores, Scores) and scores.normalised and isinstance(value, Field)):
         raise Misfit("products of queries and keys meet no values after a softmax")
     rank = len(scores.shape)
@@ -203,19 +209,26 @@ def _weighted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Field:
 
 Rule = Callable[[Lowering, Node, Mapping[str, Any]], Value]
 
-_RULES: Mapping[str, Rule] = {
-    name: rule
-    for rule, names in {
-        _kept: """to _to_copy type_as clone contiguous alias detach lift_fresh dropout native_dropout_eval
-                  feature_dropout""",
-        _scaled: "mul div multiply divide true_divide",
-        _shifted: "add sub subtract",
-        _masked: "masked_fill where",
-        _normalised: "softmax _softmax",
-        _reshaped: "view reshape _unsafe_view unsqueeze squeeze flatten unflatten",
-        _permuted: "permute transpose movedim mT",
-        _sliced: "slice narrow",
-        _weighted: "matmul bmm",
-    }.items()
-    for name in names.split()
+_BY_FORM: Mapping[Form | None, Rule] = {
+    Form.COPY: _kept,
+    Form.PRODUCT: _scaled,
+    Form.QUOTIENT: _scaled,
+    Form.SUM: _shifted,
+    Form.DIFFERENCE: _shifted,
+    Form.CHOICE: _masked,
 }
+_BY_MOVE: Mapping[Move, Rule] = {Move.RESHAPE: _reshaped, Move.PERMUTE: _permuted, Move.TAKE: _sliced}
+
+
+def _form(operation: Operation) -> Form | None:
+    return None if operation.pointwise is None else operation.pointwise.form
+
+
+def _rule(operation: Operation) -> Rule | None:
+    if operation.kind is Kind.VIEW:
+        return _BY_MOVE.get(operation.move)
+    if operation.kind is Kind.SOFTMAX and not operation.logarithm:
+        return _normalised
+    if operation.kind is Kind.CONTRACTION:
+        return _weighted
+    return _kept if operation.noise is Noise.DROPOUT else _BY_FORM.get(_form(operation))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from leadline.graph import Node
+from leadline.graph.run_node import run_node
 from leadline.recurrence.ir import Pointwise
 from leadline.recurrence.reading.field import (
     FEATURE,
@@ -23,7 +24,7 @@ from leadline.recurrence.reading.field import (
     shifted,
     taken,
 )
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, no_tensor
 
 if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels
@@ -41,30 +42,33 @@ def reshape(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 def permute(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Reorder dimensions; the operator itself says how, on a tensor whose sizes are told apart."""
-    rank = len(args["self"].dims)
-    rest = [value for name, value in args.items() if name != "self"]
-    probe = node.target(torch.empty(PRIMES[:rank], device="meta"), *rest)  # type: ignore[misc]
-    return permuted(args["self"], [PRIMES.index(size) for size in probe.shape])
+    return permuted(args["self"], order_of(node, len(args["self"].dims)))
+
+
+def order_of(node: Node, rank: int) -> list[int]:
+    """Return which axis stands where after a permutation."""
+    probe = torch.empty(PRIMES[:rank], device="meta")
+    return [PRIMES.index(size) for size in run_node(node, lambda _: probe)[0].shape]
 
 
 def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Keep some indices of one dimension: slice, select, split, chunk; the operator itself says which, on a ruler."""
-    read: Field = args["self"]
+    read = args["self"]
+    if not isinstance(read, Field):
+        raise Misfit("values are picked by computed indices")
     dim = args.get("dim", 0) % len(read.dims)
-    rest = {name: value for name, value in args.items() if name != "self"} | {"dim": 0}
-    parts = node.target(torch.arange(read.shape[dim]), **rest)  # type: ignore[misc]
-    if isinstance(parts, torch.Tensor):
-        start = int(args.get("start") or 0)  # where it would start tells an empty slice, to be padded, from another
-        nowhere = max(0, min(read.shape[dim], start + read.shape[dim] * (start < 0)))
-        return taken(read, dim, parts.tolist(), nowhere)
-    return tuple(taken(read, dim, part.tolist()) for part in parts)
+    fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
+    parts = run_node(node, no_tensor, {"self": torch.arange(read.shape[dim]), "dim": 0, **fixed})
+    start = int(args.get("start") or 0)  # where it would start tells an empty slice, to be padded, from another
+    nowhere = max(0, min(read.shape[dim], start + read.shape[dim] * (start < 0)))
+    return tuple(taken(read, dim, part.tolist(), nowhere) for part in parts)
 
 
 def flip(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Reverse channels; positions have one order only."""
     read: Field = args["self"]
-    for dim in args["dims"]:
-        read = taken(read, dim % len(read.dims), list(reversed(range(read.shape[dim]))))
+    for dim in node.operation.acts(args, len(read.dims)) or ():
+        read = taken(read, dim, list(reversed(range(read.shape[dim]))))
     return read
 
 

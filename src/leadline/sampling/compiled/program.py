@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import UsageError
+from leadline.graph.table import Kind, Opcode, Statistics, Tally
 from leadline.recurrence.ir import (
     Attention,
     Constant,
@@ -51,21 +52,6 @@ if TYPE_CHECKING:
 
 LINE = 64  # bytes
 CHUNK = 256  # inputs of one product: its part of the weights should fit the nearest cache
-
-_FUNCTIONS = {
-    "copy": Op.COPY, "clone": Op.COPY, "add": Op.ADD, "sub": Op.SUB, "rsub": Op.RSUB, "mul": Op.MUL, "div": Op.DIV,
-    "affine": Op.AFFINE, "tanh": Op.TANH, "sigmoid": Op.SIGMOID, "relu": Op.RELU, "gelu": Op.GELU, "silu": Op.SILU,
-    "exp": Op.EXP, "neg": Op.NEG, "muladd": Op.MULADD, "blend": Op.BLEND, "addmul": Op.ADDMUL, "leaky_relu": Op.LEAKY,
-    "elu": Op.ELU, "square": Op.SQUARE, "concat": Op.CONCAT, "sqrt": Op.SQRT, "rsqrt": Op.RSQRT, "log": Op.LOG,
-    "softplus": Op.SOFTPLUS, "maximum": Op.MAXIMUM, "minimum": Op.MINIMUM,
-}  # fmt: skip
-_POWERS = {2: Op.SQUARE, 3: Op.MUL, 0.5: Op.SQRT, -0.5: Op.RSQRT}  # a cube is a number times its square
-_BINARY = frozenset({Op.ADD, Op.SUB, Op.RSUB, Op.MUL, Op.DIV})
-# Arguments that leave these functions as they are.
-_NEUTRAL: dict[str, Any] = {
-    "alpha": 1, "approximate": "none", "memory_format": None, "scale": 1, "input_scale": 1, "inplace": False,
-    "beta": 1, "threshold": 20,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +199,7 @@ class _Builder:
             self.grouped(variable, equation, bias)
             return
         product = FusedContraction.of(equation)
-        addends, function = product.addends, _FUNCTIONS[product.function]
+        addends, function = product.addends, Op[product.function.upper()]
         panels = self.padded(variable.channels) // self.line
         chunks = list(_chunks(equation))
         for n, (taps, weights) in enumerate(chunks):
@@ -242,30 +228,22 @@ class _Builder:
             whole = replace(tap, channels=np.arange(len(tap.channels)))
             self.emit(Op.SELECT, variable, (whole,), 0, 0, len(self.index) - len(tap.channels))
             return
-        op = _FUNCTIONS.get(equation.function)
-        literals = {k: v for k, v in equation.literals.items() if not (k in _NEUTRAL and _NEUTRAL[k] == v)}
-        operands = list(equation.operands)
-        parameter = 0.0
-        before = tuple(_FUNCTIONS[f] for f in equation.before) if isinstance(equation, FusedPointwise) else ()
-        if equation.function == "pow" and len(operands) == 1 and literals.get("exponent") in _POWERS:
-            op = _POWERS[literals.pop("exponent")]
-            operands, before = (operands * 2, (Op.COPY, Op.SQUARE)) if op is Op.MUL else (operands, before)
-        elif op in _BINARY and len(operands) == 1:
-            name = "other" if "other" in literals else "self"
-            value = literals.pop(name, None)
-            if isinstance(value, int | float):
-                constant = Constant(torch.full((variable.channels,), float(value), dtype=torch.float64))
-                operands.insert(1 if name == "other" else 0, constant)
-        elif op is Op.GELU and literals.pop("approximate", None) == "tanh":
-            op = Op.GELU_TANH
-        elif op is Op.LEAKY:
-            parameter = float(literals.pop("negative_slope", 0.01))
-        elif op is Op.ELU:
-            parameter = float(literals.pop("alpha", 1.0))
-        if op is None or literals:
-            raise self.missing(variable, equation.function + (f" with {', '.join(literals)}" if literals else ""))
-        place = self.number(np.array([parameter]))
-        self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=before)
+        opcode, operands = _opcode(equation), list(equation.operands)
+        before = list(equation.before) if isinstance(equation, FusedPointwise) else ["copy"] * len(operands)
+        names = () if equation.facts is None else equation.facts.operands
+        for place, name in enumerate(names if len(names) > 1 else ()):
+            if isinstance(value := equation.literals.get(name), int | float):
+                constant = torch.full((variable.channels,), float(value), dtype=torch.float64)
+                operands.insert(place, Constant(constant))
+                before.insert(place, "copy")
+        if opcode is not None and opcode.before and len(operands) == 1:
+            operands, before = operands * len(opcode.before), list(opcode.before)
+        op = None if opcode is None else Op[opcode.name.upper()]
+        if opcode is None or op is None or (op >= Op.COPY and (op >= Op.ADD) is (len(operands) == 1)):
+            what = ", ".join(f"{name}={value}" for name, value in equation.literals.items())
+            raise self.missing(variable, equation.function + (f" with {what}" if what else ""))
+        place, inner = self.number(np.array([opcode.parameter])), tuple(Op[name.upper()] for name in before)
+        self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=inner)
 
     def lookup(self, variable: Variable, equation: Lookup) -> None:
         """Rows are copied."""
@@ -275,7 +253,8 @@ class _Builder:
     def reduction(self, variable: Variable, equation: Reduction) -> None:
         """Read the shape as (outer, length, inner), the middle one being reduced."""
         shape, literals, along = equation.shape, equation.literals, sorted(equation.along)
-        if equation.function == "layer_norm":
+        operation = equation.operation
+        if operation.statistics is Statistics.LAYER:
             length = int(np.prod(literals["normalized_shape"]))
             scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
             weight = self.number(torch.ones(length) if scale is None else scale)
@@ -283,14 +262,14 @@ class _Builder:
             eps = self.number(np.array([literals["eps"]]))
             self.emit(Op.LAYER_NORM, variable, (equation.tap,), weight, bias, 0, length, eps)
             return
-        if equation.function not in ("sum", "mean", "softmax", "_softmax") or along != list(
-            range(along[0], along[0] + len(along))
-        ):
+        softmax = operation.kind is Kind.SOFTMAX and not operation.logarithm
+        sums = operation.kind is Kind.REDUCTION and operation.tally in (Tally.SUM, Tally.MEAN)
+        if not (softmax or sums) or along != list(range(along[0], along[0] + len(along))):
             raise self.missing(variable, equation.function)
         outer, inner = int(np.prod(shape[: along[0]])), int(np.prod(shape[along[-1] + 1 :]))
         length = int(np.prod([shape[d] for d in along]))
-        if equation.function in ("sum", "mean"):
-            factor = self.number(np.array([1.0 / length if equation.function == "mean" else 1.0]))
+        if sums:
+            factor = self.number(np.array([1.0 / length if operation.tally is Tally.MEAN else 1.0]))
             self.emit(Op.SUM, variable, (equation.tap,), factor, 0, outer, length, inner)
         elif inner == 1:
             self.emit(Op.SOFTMAX, variable, (equation.tap,), 0, 0, 0, length)
@@ -339,6 +318,14 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
         builder.state,
         (int(code[:, COUNT].max(initial=1)), plan.width, builder.widest),
     )
+
+
+def _opcode(equation: Pointwise) -> Opcode | None:
+    """Return the instruction of a function: what the table says, or one that only systems have, by its name."""
+    if equation.facts is not None:
+        return equation.facts.opcode(equation.literals)
+    name = equation.function
+    return Opcode(name) if name.upper() in Op.__members__ else None
 
 
 def _chunks(equation: Contraction) -> Iterator[tuple[list[Tap], list[Tensor]]]:

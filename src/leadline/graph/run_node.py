@@ -1,0 +1,59 @@
+"""Compute what one node gives, from values for what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from leadline.graph.ir import Node, Ref, substitute
+from leadline.graph.table import Move
+
+
+def run_node(
+    node: Node,
+    values: Callable[[Ref], Any],
+    replaced: Mapping[str, Any] = MappingProxyType({}),
+    device: torch.device | None = None,
+) -> tuple[Any, ...]:
+    """Run a node's operation, and return its outputs.
+
+    Values need not be laid out in memory as the model's are.
+
+    Parameters
+    ----------
+    node
+        No leaf.
+    values
+        From references to values, tensors of any shapes that the operation takes.
+    replaced
+        Arguments to exchange, by the names of the operator's schema.
+    device
+        Where the values are, if not where the model is: literal devices are exchanged.
+
+    Examples
+    --------
+    >>> from leadline.graph import trace
+    >>> node = trace(torch.nn.LeakyReLU(0.5), torch.zeros(2)).nodes[-1]
+    >>> run_node(node, lambda ref: torch.tensor([-2.0, 2.0]))
+    (tensor([-1.,  2.]),)
+    >>> run_node(node, lambda ref: torch.tensor([-2.0, 2.0]), {"negative_slope": 1.0})
+    (tensor([-2.,  2.]),)
+    """
+    assert node.target is not None, f"{node.op} has nothing to run"
+    # torch declares targets as callables; those that are traced are operators with a schema
+    names = [a.name for a in node.target._schema.arguments]  # type: ignore[attr-defined]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs, **replaced}
+    target: Callable[..., Any] = node.target
+    if node.operation.move is Move.RESHAPE and "size" in given:
+        target = torch.ops.aten.reshape.default
+        given = {"self": given["self"], "shape": given["size"]}
+    call = {name: _placed(substitute(argument, values), device) for name, argument in given.items()}
+    result = target(**call)
+    return tuple(result) if isinstance(result, list | tuple) else (result,)
+
+
+def _placed(argument: Any, device: torch.device | None) -> Any:
+    return device if device is not None and isinstance(argument, torch.device) else argument
