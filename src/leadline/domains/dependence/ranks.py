@@ -24,7 +24,7 @@ _EXACT = 1 << 24  # float32 holds integers up to here
 
 @dataclass(frozen=True)
 class Latest:
-    """What one walk found: for each element of the output the latest rank that it may depend on, -1 for none; compact."""
+    """What one walk found: for each element of the output the latest rank that it may see, -1 for none; compact."""
 
     ranks: Int[Tensor, "..."]
     links: Mapping[Ref, Links]

@@ -78,7 +78,7 @@ def _edges(
     shape: tuple[int, ...],
     read: Bool[Tensor, "*rows gates"],
 ) -> int:
-    """Count weights ``[gates, features]`` into gates that are read, for every row; without `x` all they read are units."""
+    """Count the weights into gates that are read, for every row; without `x` all that they read are units."""
     letters = "abc"[: len(rows)]
     sizes = {**dict(zip(letters, rows, strict=True)), "g": shape[0], "f": shape[1]}
 

@@ -1,4 +1,4 @@
-"""Constant propagation through pointwise operations: arithmetic on known values, and what zeros and infinities absorb."""
+"""Constant propagation through pointwise operations: arithmetic on what is known, and what zeros absorb."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def _bias(node: Node, form: Form, operands: list[Facts]) -> Tensor | None:
     if form is Form.QUOTIENT:
         return _scaled(*operands, quotient=True)
     if form is Form.SUM:
-        return _summed(node, alpha, *operands)
+        return _summed(alpha, *operands)
     if form is Form.DIFFERENCE:
-        return _summed(node, -alpha, *operands)
+        return _summed(-alpha, *operands)
     if form is Form.REVERSED:
-        return _summed(node, -alpha, *reversed(operands))
+        return _summed(-alpha, *reversed(operands))
     if form in (Form.MAXIMUM, Form.CLAMP):
         return _raised(*operands[:2])
     return None
@@ -163,7 +163,7 @@ def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None
     return torch.where(x.bias.isinf(), x.bias, scaled.clamp(min=torch.finfo(scaled.dtype).min))
 
 
-def _summed(node: Node, scale: float, a: Facts, b: Facts) -> Tensor | None:
+def _summed(scale: float, a: Facts, b: Facts) -> Tensor | None:
     left, right = a.offset(), b.offset()
     right = None if right is None else right * scale
     if left is None and right is None:
