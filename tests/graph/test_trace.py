@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 
 from leadline.errors import TraceError
 from leadline.graph import Kind, run, trace
-from leadline.graph.ops import KINDS, kind_of
+from leadline.graph.table import OPERATIONS, kind_of
 from leadline.graph.user_code import shortened
 
 
@@ -175,7 +175,7 @@ def test_what_forward_does_not_take_or_give_is_said() -> None:
 
 
 def test_the_table_knows_real_operations() -> None:
-    for name in KINDS:
+    for name in OPERATIONS:
         space, packet, *_ = name.split(".")
         if space == "aten":
             assert hasattr(torch.ops.aten, packet), name

@@ -17,7 +17,7 @@ from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
-from leadline.graph.ops import LEAVES
+from leadline.graph.table import LEAVES
 from leadline.results import Coverage, Place, Status
 
 

@@ -8,7 +8,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 from leadline.errors import ModelError, UnknownOp, UsageError
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.ops import LEAVES, Kind
+from leadline.graph.table import LEAVES, Kind
 from leadline.results import Coverage, Gap
 
 V = TypeVar("V")

@@ -2,9 +2,9 @@
 
 from leadline.graph.ir import Graph, Meta, Node, Ref
 from leadline.graph.layout import Layout, resolve
-from leadline.graph.ops import Kind, kind_of
 from leadline.graph.reading import Reading
 from leadline.graph.replay import run
+from leadline.graph.table import Kind, kind_of
 from leadline.graph.trace import trace
 
 __all__ = ["Graph", "Kind", "Layout", "Meta", "Node", "Reading", "Ref", "kind_of", "resolve", "run", "trace"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from leadline.graph.ops import Kind
+from leadline.graph.table import LEAVES, Kind, Operation, operation_of
 from leadline.results import Place
 
 
@@ -73,9 +74,31 @@ class Node:
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
 
     @property
+    def packet(self) -> str:
+        """The operation's name without namespace and overload, ``"add"``; for leaves, the kind."""
+        return self.op if self.kind in LEAVES else self.op.split(".")[1]
+
+    @property
+    def operation(self) -> Operation:
+        """What the table says of the operation."""
+        return operation_of(self.op)
+
+    @cached_property
     def refs(self) -> tuple[Ref, ...]:
         """Every reference among the arguments, in order."""
         return tuple(_refs((*self.args, *self.kwargs.values())))
+
+    @cached_property
+    def sources(self) -> tuple[Ref, ...]:
+        """The references among the arguments, each once."""
+        return tuple(dict.fromkeys(self.refs))
+
+    @cached_property
+    def skeleton(self) -> Hashable:
+        """What it does, whatever its place in the graph: operation, literals, and numbers for references."""
+        numbers = {ref: i for i, ref in enumerate(self.sources)}
+        keywords = tuple((key, _numbered(value, numbers)) for key, value in self.kwargs.items())
+        return self.op, _numbered(self.args, numbers), keywords, self.outputs
 
     @property
     def meta(self) -> Meta:
@@ -91,6 +114,10 @@ class Node:
 
     def bound(self) -> dict[str, Argument]:
         """Arguments by the names of the operator's schema, defaults filled in."""
+        return dict(self._bound)
+
+    @cached_property
+    def _bound(self) -> dict[str, Argument]:
         schema = getattr(self.target, "_schema", None)
         if schema is None:
             return {**{str(i): value for i, value in enumerate(self.args)}, **self.kwargs}
@@ -110,6 +137,15 @@ def _refs(argument: Argument) -> Iterator[Ref]:
     elif isinstance(argument, tuple):
         for part in argument:
             yield from _refs(part)
+
+
+def _numbered(argument: Argument, numbers: Mapping[Ref, int]) -> Hashable:
+    """Replace references by their numbers; a literal stands with its type, since True and 1 are equal."""
+    if isinstance(argument, Ref):
+        return "%", numbers[argument]
+    if isinstance(argument, tuple):
+        return tuple(_numbered(part, numbers) for part in argument)
+    return type(argument), argument
 
 
 def substitute(argument: Argument, values: Callable[[Ref], Any]) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from leadline.errors import TraceError
 from leadline.graph.call import Call
 from leadline.graph.ir import Graph, Ref, substitute
-from leadline.graph.ops import LEAVES, Kind
+from leadline.graph.table import LEAVES, Kind
 
 _SEED = 20  # any; dropout draws the same noise in both runs
 

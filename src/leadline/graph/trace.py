@@ -21,8 +21,8 @@ from leadline.errors import TraceError
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
-from leadline.graph.ops import KINDS, Kind, kind_of
 from leadline.graph.replay import check_replay
+from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -30,7 +30,7 @@ from leadline.results import Place
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 
-    Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.ops` does not know
+    Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.table` does not know
     are decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state
     and global flags are left as they were.
 
@@ -122,7 +122,7 @@ def _export(call: Call) -> ExportedProgram:
         if _is_functional(program):
             return program
         table = torch.export.default_decompositions()
-        for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in KINDS}:
+        for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
             for overload in _overloads(packet):
                 if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
                     table.pop(overload)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import RULES, Rule, transfers
 from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
 from leadline.graph.ir import Node
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 
 COSTS: Mapping[Kind, int] = {Kind.CONTRACTION: 1, Kind.CONVOLUTION: 1, Kind.ATTENTION: 1, Kind.SCAN: 1}
 """Steps for one sum of products: a fused attention has two, one after the other, a recurrence one for each step."""

@@ -14,8 +14,8 @@ from leadline.domains.dependence.rules import transfers
 from leadline.domains.engine import OnUnknown, walk
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
-from leadline.graph.ops import Kind
 from leadline.graph.reading import Reading
+from leadline.graph.table import Kind
 from leadline.results import Coverage
 
 _EXACT = 1 << 24  # float32 holds integers up to here

@@ -13,7 +13,7 @@ from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.windows import convolution, window
 from leadline.domains.engine import Lookup, Transfer
 from leadline.graph.ir import Node, Ref
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 
 Rule: TypeAlias = Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]
 

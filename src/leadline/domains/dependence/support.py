@@ -13,7 +13,7 @@ from leadline.domains.dependence.rules import RULES, Rule, transfers
 from leadline.domains.engine import Lookup, NoRule, OnUnknown, Transfer, unknown
 from leadline.domains.values.facts import Facts
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.ops import LEAVES, Kind
+from leadline.graph.table import LEAVES, Kind
 from leadline.results import Coverage, Gap
 
 

@@ -17,7 +17,7 @@ from leadline.domains.dependence.rules import transfers
 from leadline.domains.dependence.support import transposed
 from leadline.domains.engine import NoRule
 from leadline.graph.ir import Ref
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 from leadline.results import Place
 
 _ATTEMPTS = 6

@@ -23,7 +23,7 @@ from leadline.domains.values.interval_arithmetic import (
     within,
 )
 from leadline.graph.ir import Node, Ref, substitute
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 
 Look: TypeAlias = Lookup[Interval]
 

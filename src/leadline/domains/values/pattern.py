@@ -11,8 +11,8 @@ from leadline.domains.engine import Lookup, Transfer, walk
 from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, stand_in
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.ops import Kind
 from leadline.graph.reading import Reading
+from leadline.graph.table import Kind
 
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""

@@ -20,7 +20,7 @@ from leadline.domains.values.interval_arithmetic import Interval
 from leadline.domains.values.interval_rules import call, fixed_statistics, operand
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
-from leadline.graph.ops import Kind
+from leadline.graph.table import Kind
 from leadline.jacobian.bounds.grid_gains import grid_gains
 from leadline.jacobian.bounds.norms import certified_range, convolution_norm
 from leadline.jacobian.bounds.recurrent_gains import scan_gains

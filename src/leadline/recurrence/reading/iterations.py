@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from leadline.graph import Graph, Node, Ref
 from leadline.graph.ir import Argument
-from leadline.graph.ops import LEAVES
+from leadline.graph.table import LEAVES
 
 _PIECES = frozenset(["unbind", "unbind_copy", "split", "split_copy", "split_with_sizes", "unsafe_split", "chunk"])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from leadline.graph import Graph, Node, Ref
-from leadline.graph.ops import LEAVES
+from leadline.graph.table import LEAVES
 from leadline.recurrence.reading.iterations import Moving, Step
 
 SHORTEST = 3
