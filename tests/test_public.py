@@ -21,6 +21,8 @@ RESERVED = {
     "spectrum",
     "bound",
     "lyapunov",
+    "generation",
+    "read",
 }
 
 

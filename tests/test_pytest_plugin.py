@@ -28,6 +28,12 @@ USES = """
         conv = nn.Conv1d(1, 1, 3, padding=1)
         assert_context(conv, torch.zeros(1, 1, 5), output=2, layout="b c t -> b v t", sees=3)
         assert callable(assert_gradient_stable)
+
+    def test_a_reading(assert_causal, assert_span):
+        import leadline
+        reading = leadline.read(Attention(), torch.randn(2, 5, 3), layout="b t c -> b t v")
+        assert_causal(reading)
+        assert_span(reading, steps=2)
 """
 
 
@@ -39,11 +45,11 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 def test_fixtures_assert_and_show_the_witness(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(USES)
     result = run(pytester)
-    result.assert_outcomes(passed=2, failed=1)
+    result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["*Conv1d is not causal: leak, lag -1: output?b=*depends on input*"])
-    result.stdout.no_fnmatch_line("*result = causality(*")  # the traceback ends in the user's test
+    result.stdout.no_fnmatch_line("*causality_of(*")  # the traceback ends in the user's test
     strict = run(pytester, "--leadline-grade", "structural")
-    strict.assert_outcomes(passed=1, failed=2)
+    strict.assert_outcomes(passed=1, failed=3)
     strict.stdout.fnmatch_lines(["*Attention is not causal: finite-mask, lag 0*"])
 
 

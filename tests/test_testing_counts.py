@@ -1,12 +1,16 @@
-"""What the counting assertions say when they fail."""
+"""What the counting assertions say when they fail, on a model or on a reading."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from helpers.calls import counted
 from torch import nn
 
-from leadline.testing import assert_connections, assert_span
+import leadline
+from leadline.errors import UsageError
+from leadline.graph.trace import trace_call
+from leadline.testing import assert_causal, assert_connections, assert_context, assert_span
 
 
 def test_a_wrong_span_shows_the_path() -> None:
@@ -33,3 +37,23 @@ def test_wrong_counts_show_the_modules() -> None:
         assert_connections(model, x, connections=96)
     with pytest.raises(AssertionError, match="96 macs, not 1"):
         assert_connections(model, x, macs=1)
+
+
+def test_assertions_on_a_reading_read_the_model_once() -> None:
+    conv, x = nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 5)
+    reading = leadline.read(conv, x, layout="b c t -> b v t")
+    with counted(trace_call) as calls:
+        assert_span(reading, steps=1)
+        assert_connections(reading, connections=13, macs=15)
+        assert_context(reading, output=0, sees=2)
+        with pytest.raises(
+            AssertionError, match=r"(?s)does not see \[\[4\]\]; \[0\] is seen\n  through the model itself"
+        ):
+            assert_context(reading, output=1, sees=torch.tensor([False, True, True, False, True]))
+        with pytest.raises(AssertionError, match="Conv1d is not causal: leak, lag -1"):
+            assert_causal(reading)
+    assert calls == {"reading.trace_call": 1}
+    with pytest.raises(UsageError, match="a reading holds its inputs and its axes already"):
+        assert_span(reading, x)
+    with pytest.raises(UsageError, match="a reading holds its inputs and its axes already"):
+        assert_causal(reading, layout="b c t -> b v t")

@@ -1,0 +1,53 @@
+"""Counts how often functions of leadline and forward passes of a model run, whoever calls them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from torch import nn
+from torch._subclasses import FakeTensor
+from torch.utils._pytree import tree_leaves
+
+
+@contextmanager
+def counted(*functions: Callable[..., Any]) -> Iterator[Counter[str]]:
+    """Count the calls of functions, by ``module.function`` of the module that calls each by its name."""
+    calls: Counter[str] = Counter()
+
+    def counting(key: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[key] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "leadline"]:
+            for name, value in list(vars(module).items()):
+                if any(value is function for function in functions):
+                    key = f"{module.__name__.rpartition('.')[2]}.{name}"
+                    patch.setattr(module, name, counting(key, value))
+        yield calls
+
+
+@contextmanager
+def forward_passes(model: nn.Module) -> Iterator[list[bool]]:
+    """List the calls of a model on tensors with values, each with whether gradients were recorded."""
+    import torch
+
+    passes: list[bool] = []
+
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+        if not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs))):
+            passes.append(torch.is_grad_enabled())
+
+    handle = model.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield passes
+    finally:
+        handle.remove()
