@@ -21,8 +21,8 @@ from leadline.audit.trained import draw
 from leadline.key_values import literals
 from leadline.report.exports import write_samples
 from leadline.training import load_run
+from leadline.training.jobs import prepare
 from leadline.training.markov import fit_markov
-from leadline.training.orders import prepare
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"

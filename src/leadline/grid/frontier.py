@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.grid.columns import Columns, Place
+from leadline.grid.columns import Columns, FrontSlice
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Frontier:
             plan.batch,
         )
 
-    def links(self, place: Place, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
+    def links(self, place: FrontSlice, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the slots in which a front's cells are read by later ones, each beside the part of their carry."""
         yield place.rows_of(self.north, self.batch), carry
         yield place.rows_of(self.west), carry

@@ -36,7 +36,7 @@ def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) 
     pre, frontier, scaled = gates if cell.kept else carry, Frontier.before(cell.states, k, plan, x), cell.scale(weights)
     _drive(pre.flatten(1, 2), plan, x, scaled)
     multiply, (flat, mixing, outputs) = _product(pre.flatten(1, 2), scaled.mixing(), frontier.outputs)
-    fronts = zip(plan.places, *(plan.fronts(table) for table in (pre, flat, carry)), strict=True)
+    fronts = zip(plan.slices, *(plan.fronts(table) for table in (pre, flat, carry)), strict=True)
     for place, front, product, moved in fronts:
         multiply(product, place.layers_of(mixing), place.rows_of(outputs), out=product)
         cell.advance(front, place.rows_of(frontier.states), moved)
@@ -66,7 +66,7 @@ def adjoint(
     plan.clear(through)
     frontier = Frontier.before(cell.states, weights.units, plan, x)
     multiply, (flat, mixing, outputs) = _product(delta.flatten(1, 2), weights.mixing().mT, frontier.outputs)
-    fronts = zip(plan.places, *(plan.fronts(table) for table in (gates, through, grad, delta, flat)), strict=True)
+    fronts = zip(plan.slices, *(plan.fronts(table) for table in (gates, through, grad, delta, flat)), strict=True)
     for place, known, passing, arrived, front, product in reversed(list(fronts)):
         for slot, part in frontier.links(place, arrived):
             part.add_(slot)

@@ -36,11 +36,11 @@ class Neighbours:
         return torch.cat(sides, -1).flatten(1, 2)
 
 
-Step = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]
+FrontStep = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]
 
 
 def sweep(
-    step: Step, tables: tuple[Tensor, ...], width: int, *, keep: int | None = None, reverse: bool = False
+    step: FrontStep, tables: tuple[Tensor, ...], width: int, *, keep: int | None = None, reverse: bool = False
 ) -> Float[Tensor, "l h w b m"]:
     """Apply `step` to every front and return what each cell carries to its neighbours.
 

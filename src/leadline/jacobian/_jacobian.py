@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.user_code import hint_of_empty, running
-from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
+from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
@@ -196,7 +196,7 @@ class Jacobian(Operator):
 
     def _by_linearize(self) -> Block:
         """Trace the linearised function once; a product then costs about one forward pass."""
-        with plain_kernels(), quiet():
+        with plain_kernels(), without_torch_warnings():
             _, pushed = torch.func.linearize(self._evaluate, *self._point)
         return lambda rows: batched(lambda row: pushed(*self._unpacked(row)), rows).flatten(1)
 
@@ -204,7 +204,7 @@ class Jacobian(Operator):
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with plain_kernels(), quiet():
+            with plain_kernels(), without_torch_warnings():
                 tangents = tuple(self._unpacked(row))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
             return pushed.flatten()
@@ -253,7 +253,7 @@ def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
         ]
         return torch.cat(flat, dim=-1)
 
-    with quiet():
+    with without_torch_warnings():
         if not _is_cheaper_one_by_one(rows):
             try:
                 return back(rows.reshape(-1, *end.shape), batched=True)
@@ -269,7 +269,7 @@ def _is_cheaper_one_by_one(rows: Tensor) -> bool:
 
 def batched(push: Block, rows: Tensor) -> Tensor:
     """Apply a linear function to each row, all at once where the operations allow it and it pays."""
-    with quiet():
+    with without_torch_warnings():
         if not _is_cheaper_one_by_one(rows):
             try:
                 together: Tensor = torch.vmap(push, randomness="same")(rows)

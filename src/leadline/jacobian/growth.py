@@ -107,8 +107,8 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     # Ties (one stage, or residuals beneath the resolution) go to the simpler law, in the order of the table.
     kind = min(criterion, key=lambda k: criterion[k])
     value, error, _ = fits[kind]
-    reach = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
-    return GrowthLaw(kind, value, (value - reach, value + reach), criterion)
+    half_width = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
+    return GrowthLaw(kind, value, (value - half_width, value + half_width), criterion)
 
 
 def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64] | None) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ def plain_kernels() -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_torch_warnings() -> Iterator[None]:
     """Silence the warnings that torch's own transforms raise about torch; the user's still come through."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=DeprecationWarning)

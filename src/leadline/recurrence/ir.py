@@ -135,7 +135,7 @@ class Pointwise:
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup:
+class Embedding:
     """A row of a table of shape (classes, channels), chosen by a tap on an integer variable."""
 
     tap: Tap
@@ -212,7 +212,7 @@ class Attention:
         return (1, True, 0) if tap is self.value else (2, tap is self.key, 1)
 
 
-Equation: TypeAlias = Input | Contraction | Pointwise | Lookup | Reduction | Attention
+Equation: TypeAlias = Input | Contraction | Pointwise | Embedding | Reduction | Attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,5 +338,5 @@ def _tensors(equation: Any) -> Iterator[Tensor]:
             yield equation.bias
     elif isinstance(equation, Pointwise):
         yield from (operand.values for operand in equation.operands if not isinstance(operand, Tap))
-    elif isinstance(equation, Lookup):
+    elif isinstance(equation, Embedding):
         yield equation.rows

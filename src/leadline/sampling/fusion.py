@@ -16,8 +16,8 @@ from torch import Tensor
 from leadline.recurrence.ir import (
     Attention,
     Contraction,
+    Embedding,
     Equation,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -203,7 +203,7 @@ def _with_taps(equation: Equation, change: Callable[[Tap], Tap]) -> Equation:
     if isinstance(equation, Pointwise):
         operands = (change(operand) if isinstance(operand, Tap) else operand for operand in equation.operands)
         return replace(equation, operands=tuple(operands))
-    if isinstance(equation, Lookup | Reduction):
+    if isinstance(equation, Embedding | Reduction):
         return replace(equation, tap=change(equation.tap))
     if isinstance(equation, Attention):
         query, key, value = map(change, equation.taps)

@@ -14,9 +14,9 @@ from leadline.recurrence.ir import (
     Attention,
     Constant,
     Contraction,
+    Embedding,
     Equation,
     Input,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -110,7 +110,7 @@ class TorchMachine:
             return self._contract(equation, points)
         if isinstance(equation, Pointwise):
             return equation.call(*(self._operand(operand, points) for operand in equation.operands))
-        if isinstance(equation, Lookup):
+        if isinstance(equation, Embedding):
             rows = equation.rows[self._tap(equation.tap, points).long()]
             return rows.flatten(-2)
         if isinstance(equation, Reduction):

@@ -218,9 +218,9 @@ def _start(
         raise UsageError(f"given has shape {tuple(given.shape)}; {n} samples need {(n, *shape)} or {(1, *shape)}")
     if mask is not None and mask.shape not in (shape, given.shape, (n, *shape)):
         raise UsageError(f"mask has shape {tuple(mask.shape)}; it needs {shape}, or {(n, *shape)}")
-    reach = given.shape[1]
-    symbols[:, :reach] = given.cpu()
-    kept[:, :reach] = True if mask is None else mask.cpu()
+    end = given.shape[1]
+    symbols[:, :end] = given.cpu()
+    kept[:, :end] = True if mask is None else mask.cpu()
     symbols *= kept
     if symbols.min() < 0 or symbols.max() >= levels:
         raise UsageError(f"given holds symbols outside 0 to {levels - 1}")

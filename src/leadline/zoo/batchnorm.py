@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from leadline.zoo.settings import Positive, factory
 from leadline.zoo.specimen import Specimen
 
+Placement = Literal["plain", "branch", "before", "after"]
+
 
 @dataclass(frozen=True)
 class BatchNormConfig:
@@ -23,7 +25,7 @@ class BatchNormConfig:
 
     layers: Positive = 16
     width: Positive = 64
-    placement: Literal["plain", "branch", "before", "after"] = "branch"
+    placement: Placement = "branch"
 
 
 class Layer(nn.Module):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import T, convolutions, same_depth, same_law
+from leadline.claims.grids import T, same_depth, same_law
 from leadline.claims.pictures import Lines
 from leadline.claims.proof import exhausted
 from leadline.domains import context, count, span
 from leadline.recurrence.analysis.connections import connections, count_at, in_region
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
 from leadline.recurrence.analysis.receptive_field import seen_from
+from leadline.recurrence.examples import convolutions
 from leadline.recurrence.ir import System
 from leadline.zoo import build
 

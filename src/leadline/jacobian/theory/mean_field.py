@@ -17,8 +17,6 @@ from scipy.special import digamma, expit, gammaln
 from leadline.errors import UsageError
 from leadline.jacobian.theory.quadrature import Activation, correlated_mean, derivative_mean, normal_mean
 
-Placement = Literal["plain", "branch", "sum"]
-
 
 @dataclass(frozen=True)
 class FixedPoint:
@@ -202,7 +200,9 @@ def _relu_growth(B: int) -> float:
     return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
-def residual_growth(phi: Activation, placement: Placement, depth: int, weight_variance: float = 2.0) -> float:
+def residual_growth(
+    phi: Activation, norm: Literal["plain", "branch", "sum"], depth: int, weight_variance: float = 2.0
+) -> float:
     """Return the growth of the squared gradient norm over `depth` residual layers with ``f(x) = W φ(x)``.
 
     ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
@@ -216,9 +216,9 @@ def residual_growth(phi: Activation, placement: Placement, depth: int, weight_va
     (22.1, 1.189)
     """
     gain = weight_variance * derivative_mean(phi)
-    if placement == "plain":
+    if norm == "plain":
         return float((1 + gain) ** depth)
-    if placement == "sum":
+    if norm == "sum":
         return float(((1 + gain) / (1 + weight_variance * _variance(phi))) ** depth)
     c = batchnorm_growth(phi)
     return math.exp(float(gammaln(depth + 1 + c) - gammaln(depth + 1) - gammaln(1 + c)))

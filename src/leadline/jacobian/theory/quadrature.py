@@ -13,7 +13,7 @@ from torch import Tensor
 Activation = Callable[[Tensor], Tensor]
 """An elementwise torch function; its derivative is taken by autograd."""
 
-REACH = 12.0
+CUT_OFF = 12.0
 """Beyond so many standard deviations a normal variable carries less than 1e-32."""
 
 
@@ -30,9 +30,9 @@ def normal_rule(nodes: int = 200) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"
     0.5
     """
     x, w = np.polynomial.legendre.leggauss(nodes)
-    right = REACH * (x + 1) / 2
+    right = CUT_OFF * (x + 1) / 2
     z = np.concatenate([-right[::-1], right])
-    weights = np.concatenate([w[::-1], w]) * REACH / 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    weights = np.concatenate([w[::-1], w]) * CUT_OFF / 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     return torch.from_numpy(z), torch.from_numpy(weights)
 
 

@@ -14,26 +14,9 @@ from fractions import Fraction
 import numpy as np
 from scipy.optimize import linprog
 
-from leadline.recurrence.ir import Offset
+from leadline.recurrence.ir import Edge
 
 _LARGEST_DENOMINATOR = 64
-
-
-@dataclass(frozen=True)
-class Step:
-    """A dependence with a cost: `reader` at p follows `source` at p - offset by at least `cost`.
-
-    A `growing` one holds for every point before that too (one axis only); a potential with a slope that is not negative
-    respects it once it respects its last point. It holds from the place `first` on along the first axis; potentials
-    respect it everywhere.
-    """
-
-    reader: str
-    source: str
-    offset: Offset
-    cost: int
-    growing: bool = False
-    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +34,11 @@ class Potential:
     slope: tuple[Fraction, ...]
     level: Mapping[str, Fraction]
 
-    def respects(self, steps: Iterable[Step]) -> bool:
-        """Whether it grows by at least the cost along every step, in exact arithmetic."""
+    def respects(self, steps: Iterable[Edge]) -> bool:
+        """Whether it grows by at least the cost along every step, in exact arithmetic.
+
+        Of a growing edge the last point is enough, since no slope is negative.
+        """
         return all(
             sum(a * d for a, d in zip(self.slope, step.offset, strict=True))
             + self.level[step.reader]
@@ -63,7 +49,7 @@ class Potential:
 
 
 def smallest_potential(
-    steps: Sequence[Step], floors: Mapping[str, int | None], weights: Sequence[float], *, integer: bool = False
+    steps: Sequence[Edge], floors: Mapping[str, int | None], weights: Sequence[float], *, integer: bool = False
 ) -> Potential | None:
     """Find the potential with the smallest ``weights · slope + mean excess``; None where none exists.
 
@@ -86,7 +72,7 @@ def smallest_potential(
 
     Examples
     --------
-    >>> potential = smallest_potential([Step("h", "h", (1,), 1)], {"h": 1}, [10.0])
+    >>> potential = smallest_potential([Edge("h", "h", (1,), 1)], {"h": 1}, [10.0])
     >>> potential.slope, potential.level
     ((Fraction(1, 1),), {'h': Fraction(1, 1)})
     """

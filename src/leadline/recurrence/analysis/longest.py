@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from leadline.errors import ModelError
-from leadline.recurrence.analysis.affine import Step
-from leadline.recurrence.ir import Offset, System
+from leadline.recurrence.ir import Edge, Offset, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 Point: TypeAlias = tuple[str, Offset]
 
 _UNREACHED = -(2**40)
-_ENDLESS = (2**40,) * 8
 
 
 def overlap(
@@ -46,7 +43,7 @@ def overlap(
 class Longest:
     """The longest path that ends at each point of each variable, on one grid."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Edge, ...]
     lengths: Lengths
 
     @property
@@ -80,7 +77,7 @@ class Longest:
         return None
 
 
-def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
+def _origins(step: Edge, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
     """Return the points within the source's range that one step reads from `place`, nearest first."""
     origin = tuple(p - d for p, d in zip(place, step.offset, strict=True))
     if place[0] < step.first:
@@ -90,7 +87,7 @@ def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
     return [origin] if all(0 <= p < n for p, n in zip(origin, shape, strict=False)) else []
 
 
-def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _window(step: Edge, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     mine, theirs = overlap(reader, source, step.offset)
     start, late = mine[0].start, max(0, step.first - mine[0].start)
     return (
@@ -101,7 +98,7 @@ def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[t
 
 def longest_paths(
     system: System,
-    steps: Sequence[Step],
+    steps: Sequence[Edge],
     sizes: Sequence[int],
     *,
     start: Point | None = None,
@@ -148,14 +145,3 @@ def longest_paths(
         if not changed:
             return Longest(tuple(steps), lengths)
     raise ModelError("the equations depend on themselves without advancing: no order of evaluation exists")
-
-
-def is_path(steps: Sequence[Step], points: Sequence[Point]) -> bool:
-    """Whether each point is read by the next through one of the steps."""
-    return all(
-        any(
-            step.reader == after[0] and step.source == before[0] and before[1] in _origins(step, after[1], _ENDLESS)
-            for step in steps
-        )
-        for before, after in pairwise(points)
-    )

@@ -17,9 +17,9 @@ from leadline.recurrence.analysis.regions import NOWHERE, Region, intersection, 
 from leadline.recurrence.ir import (
     Attention,
     Contraction,
+    Embedding,
     Equation,
     Input,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -91,7 +91,7 @@ def _present(equation: Equation, taps: list[list[Presence]], everywhere: Region,
     if isinstance(equation, Contraction | Attention):
         multiplies = any(presence.unit for tap in taps for presence in tap)
         return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
-    if isinstance(equation, Lookup):
+    if isinstance(equation, Embedding):
         return [Presence(p.unit, everywhere) for p in taps[0] for _ in range(equation.rows.shape[1])]
     if isinstance(equation, Reduction):
         groups = _groups(equation, channels)
@@ -184,7 +184,7 @@ def _read_by(equation: Equation, used: Sequence[Region]) -> list[tuple[Tap, Sequ
         heads = [union(part) for part in _parts(used, equation.heads)]
         query = [head for head in heads for _ in range(len(equation.query.channels) // len(heads))]
         return [(equation.query, query), (equation.key, _all_of(query)), (equation.value, _all_of(used))]
-    if isinstance(equation, Lookup):
+    if isinstance(equation, Embedding):
         return [(equation.tap, [union(part) for part in _parts(used, len(equation.tap.channels))])]
     if isinstance(equation, Reduction):
         readers: list[list[Region]] = [[] for _ in equation.tap.channels]

@@ -19,8 +19,8 @@ from leadline.recurrence.ir import (
     Attention,
     Constant,
     Contraction,
+    Embedding,
     Input,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -126,7 +126,7 @@ class _Builder:
             FusedContraction: self.contraction,
             Pointwise: self.pointwise,
             FusedPointwise: self.pointwise,
-            Lookup: self.lookup,
+            Embedding: self.lookup,
             Reduction: self.reduction,
             Attention: self.attention,
         }
@@ -267,7 +267,7 @@ class _Builder:
         place = self.number(np.array([parameter]))
         self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=before)
 
-    def lookup(self, variable: Variable, equation: Lookup) -> None:
+    def lookup(self, variable: Variable, equation: Embedding) -> None:
         """Rows are copied."""
         rows = self.number(equation.rows)
         self.emit(Op.LOOKUP, variable, (equation.tap,), rows, 0, equation.rows.shape[1], len(equation.rows))

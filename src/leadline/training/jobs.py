@@ -21,7 +21,7 @@ from leadline.zoo.settings import settings_of
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingJob:
     """Everything that `leadline.training.train` needs but a folder."""
 
     model: str
@@ -31,7 +31,7 @@ class Order:
     lag: int
 
     def train(self, path: Path, *, resume: bool = False, console: Console | None = None) -> RunResult:
-        """Carry the order out in a run folder."""
+        """Train in a run folder."""
         return train(
             self.model,
             self.settings,
@@ -52,7 +52,7 @@ def prepare(
     recipe: str | None = None,
     training: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Order:
+) -> TrainingJob:
     """Combine a recipe with what was asked for on top of it.
 
     Parameters
@@ -82,7 +82,7 @@ def prepare(
     config = TrainConfig.from_dict({**base, **changes})
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
     _refuse_other_kinds(model, chosen, dataset)
-    return Order(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
+    return TrainingJob(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
 
 
 def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:
