@@ -79,8 +79,3 @@ def searched(
         return Outcome(statement, True, Grounds.SEARCHED, f"{tries} found no case against it; nearest: {excess:.3g}")
     case = Counterexample(statement, {"excess": excess} | values(at), arrays(**at))
     return Outcome(statement, False, Grounds.SEARCHED, f"{tries} found a case against it, excess {excess:.4g}", case)
-
-
-def decided(proof: Outcome | None, search: Callable[[], Outcome]) -> Outcome:
-    """Return the proof where there is one, else what the search finds."""
-    return search() if proof is None else proof

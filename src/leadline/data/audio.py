@@ -46,16 +46,6 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
     return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
 
 
-def write_wav(path: Path, classes: Integer[Tensor, "t"], rate: int, levels: int = 256) -> None:
-    """Write mu-law classes as 16-bit mono PCM."""
-    pcm = np.round(inverse_mu_law(classes, levels) * 32767).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(pcm.tobytes())
-
-
 def read_wav(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
     """Read one PCM wav (8, 16, 24 or 32 bits), channels averaged, as a signal in [-1, 1] and its rate.
 

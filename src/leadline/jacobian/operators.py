@@ -98,21 +98,6 @@ class Dense(Operator):
         return self.matrix
 
 
-class Identity(Operator):
-    """The identity on n-dimensional space."""
-
-    def __init__(self, n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> None:
-        self.shape, self.dtype, self.device = (n, n), dtype, device or torch.device("cpu")
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Return ``V``."""
-        return V
-
-    def rmatmat(self, U: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Return ``U``."""
-        return U
-
-
 class Adjoint(Operator):
     """The transpose of an operator."""
 
