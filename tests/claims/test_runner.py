@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from leadline.claims import CLAIMS, Counterexample, Verdict, run_claims, save_counterexamples, to_json
+from leadline.document import Curve, GridMap, Table
 from leadline.errors import UsageError
 from leadline.report.claims_document import claims_document
-from leadline.report.document import Curve, GridMap, Table
 from leadline.report.terminal import show
 
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Picture
+from leadline.document import Block
 from leadline.results import Bound, Estimate, Status
 
 M = TypeVar("M")
@@ -134,7 +134,13 @@ class Evidence:
     instead: tuple[Outcome, ...] = ()
     aside: tuple[Outcome, ...] = ()
     quantities: tuple[Quantity, ...] = ()
-    picture: Picture | None = None
+    picture: Block | None = None
+
+    @property
+    def outcomes(self) -> tuple[tuple[str, Outcome], ...]:
+        """All outcomes, each with its role: ``"claimed"``, ``"instead"`` or ``"aside"``."""
+        roles = {"claimed": self.claimed, "instead": self.instead, "aside": self.aside}
+        return tuple((role, outcome) for role, outcomes in roles.items() for outcome in outcomes)
 
     @property
     def verdict(self) -> Verdict:

@@ -8,7 +8,7 @@ import sympy
 
 from leadline.claims.claim import Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.recurrence.analysis.connections import connections, count_at
 from leadline.recurrence.analysis.depth import Depth, symbol
 from leadline.recurrence.examples import product
@@ -56,7 +56,7 @@ def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]
     return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))
 
 
-def per_point(systems: Mapping[str, System], without_borders: str, limit: float) -> Lines:
+def per_point(systems: Mapping[str, System], without_borders: str, limit: float) -> Curve:
     """Draw how many connections a point of a square grid has, at width 1, beside their number without borders."""
     sides = range(1, 29)
     series = []
@@ -65,7 +65,7 @@ def per_point(systems: Mapping[str, System], without_borders: str, limit: float)
         series.append((name, tuple(count_at(law, system, {"h": n, "w": n}) / n**2 for n in sides)))
     series.append((without_borders, (limit,) * len(sides)))
     caption = "Connections of one layer for each point of a square: borders cut some"
-    return Lines(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
+    return Curve(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
 
 
 def _at_eight(label: str, claimed: sympy.Expr, found: sympy.Expr) -> dict[str, int | float | str]:

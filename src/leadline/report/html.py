@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leadline.report.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
+from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
 from leadline.report.figures import curve_svg, data_uri, front_map_svg, grid_map_svg, pictures_png, wave_bytes
 
 

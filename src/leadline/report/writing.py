@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from leadline.document import Document
 from leadline.report import html as html_page
-from leadline.report.document import Document
 from leadline.report.encode import to_json
 from leadline.report.terminal import show
 from leadline.training.files import write_atomically

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, Quantity, exact, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import H, T, W, grid_density, same_depth
-from leadline.claims.pictures import Rows
+from leadline.document import Table
 from leadline.recurrence.analysis.depth import Depth, generation_depth, training_depth
 from leadline.recurrence.analysis.receptive_field import seen_from
 from leadline.recurrence.analysis.window import live_windows
@@ -111,7 +111,7 @@ def _blind(of: Discussion) -> Outcome:
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"never seen from {place} of {size}: {evidence}", case)
 
 
-def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Rows:
+def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Table:
     names = tuple(networks)
     last = {name: tuple(n - 1 for n in (64,) * len(system.axes)) for name, system in networks.items()}
     seen = {
@@ -124,7 +124,7 @@ def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dic
         ("positions seen, of 64 or 64 × 64", *(str(seen[name]) for name in names)),
         ("vectors kept, first layer", *(str(live_windows(networks[name])["h1"]) for name in names)),
     )
-    return Rows(("", *names), rows, "The discussion, from the taps")
+    return Table(("", *names), rows, "The discussion, from the taps")
 
 
 def _models() -> dict[str, Specimen]:

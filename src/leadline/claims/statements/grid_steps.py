@@ -10,8 +10,8 @@ import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, grid_density, same_depth
-from leadline.claims.pictures import Map
 from leadline.claims.proof import exhausted
+from leadline.document import GridMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
 from leadline.recurrence.analysis.feedback import generation_edges, training_edges
@@ -109,12 +109,12 @@ def _implemented(of: GridSteps) -> Outcome:
     )
 
 
-def _picture(of: GridSteps) -> Map:
+def _picture(of: GridSteps) -> GridMap:
     """Draw the fronts of training on a small grid."""
     fronts = training_schedule(grid_recurrence(1, taps=of.taps), (6, 8)).fronts
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(fronts.max()) + 1))
-    return Map(np.asarray(fronts, np.int64), legend, "Cells of one layer that are computed together")
+    return GridMap(np.asarray(fronts, np.int64), legend, "Cells of one layer that are computed together")
 
 
 CLAIM = Claim(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.jacobian._gradient import gradient
 from leadline.jacobian._lyapunov import averaged, exponents_through, lyapunov
 from leadline.jacobian._spectrum import spectrum
@@ -202,10 +202,10 @@ def _lstm() -> Iterator[Outcome]:
         yield Outcome(statement, holds, Grounds.MEASURED, f"{values[0]:.4f} … {values[-1]:g}", case)
 
 
-def _picture(found: tuple[Estimate, ...]) -> Lines:
+def _picture(found: tuple[Estimate, ...]) -> Curve:
     theory = gaussian_product_exponents(len(found))
     series = (("measured", tuple(e.value for e in found)), ("Newman", tuple(theory)))
-    return Lines(tuple(map(float, range(1, len(found) + 1))), series, "i", "λ_i", "Exponents of Gaussian products")
+    return Curve(tuple(map(float, range(1, len(found) + 1))), series, "i", "λ_i", "Exponents of Gaussian products")
 
 
 CLAIM = Claim(

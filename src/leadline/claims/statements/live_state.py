@@ -10,8 +10,8 @@ import torch
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import H, T, W, grid_density, same_law
-from leadline.claims.pictures import Lines
 from leadline.claims.proof import exhausted
+from leadline.document import Curve
 from leadline.domains import memory
 from leadline.recurrence.analysis.schedule import training_schedule
 from leadline.recurrence.analysis.window import live_windows, state
@@ -125,14 +125,14 @@ def _saved_pixels(batch: int, height: int, width: int, layers: int) -> int:
     return memory(stack.model, *stack.inputs).saved
 
 
-def _picture(grid: sympy.Expr, pixel: sympy.Expr, of: LiveState) -> Lines:
+def _picture(grid: sympy.Expr, pixel: sympy.Expr, of: LiveState) -> Curve:
     widths = tuple(range(4, 65, 4))
     series = (
         ("MDRNN, raster order", tuple(float(grid.subs(W, w)) for w in widths)),
         (f"PixelCNN, radius {of.radius}", tuple(float(pixel.subs(W, w)) for w in widths)),
         ("PixelCNN without a cache", tuple(float(w * w) for w in widths)),
     )
-    return Lines(
+    return Curve(
         tuple(map(float, widths)), series, "side of a square image", "vectors a layer", "What generation keeps", True
     )
 

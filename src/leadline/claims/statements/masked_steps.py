@@ -8,8 +8,8 @@ import numpy as np
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, same_depth
-from leadline.claims.pictures import Map
 from leadline.claims.proof import exhausted
+from leadline.document import GridMap
 from leadline.domains import generation, span
 from leadline.recurrence._system import system
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
@@ -119,12 +119,12 @@ def _gated(of: MaskedSteps, effort: Effort) -> Outcome:
     )
 
 
-def _picture(of: MaskedSteps) -> Map:
+def _picture(of: MaskedSteps) -> GridMap:
     schedule = generation_schedule(_stack(of, 3), sizes=(6, 8))
     digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     front = np.asarray(schedule.fronts, np.int64)
     legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(front.max()) + 1))
-    return Map(front, legend, "Pixels that can be drawn at once")
+    return GridMap(front, legend, "Pixels that can be drawn at once")
 
 
 CLAIM = Claim(

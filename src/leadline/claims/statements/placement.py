@@ -12,7 +12,7 @@ from torch import Tensor
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.jacobian.growth import GrowthLaw, fit_law
 from leadline.jacobian.theory.mean_field import batchnorm_growth, residual_growth
 from leadline.results import Estimate
@@ -148,10 +148,10 @@ def _exponential(place: Placement, factor: float, law: GrowthLaw) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, f"the best law is {law.kind}, factor {found:.4f}", case)
 
 
-def _picture(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]]) -> Lines:
+def _picture(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]]) -> Curve:
     depth = tuple(float(d) for d in range(of.layers + 1))
     series = tuple((_NAMES[p], tuple(np.exp(rows.mean(axis=0))[::-1].tolist())) for p, rows in logs.items())
-    return Lines(depth, series, "layers back", "gradient norm", "Growth of gradients by placement of BN", log_y=True)
+    return Curve(depth, series, "layers back", "gradient norm", "Growth of gradients by placement of BN", log_y=True)
 
 
 CLAIM = Claim(

@@ -7,7 +7,6 @@ import torch
 
 from leadline.claims.algebra import eye, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, measured
-from leadline.claims.pictures import Lines
 from leadline.claims.statements import gates
 from leadline.claims.statements.residual_spectrum import (
     ResidualSpectrum,
@@ -18,6 +17,7 @@ from leadline.claims.statements.residual_spectrum import (
     symmetric_bound,
     weyl_bound,
 )
+from leadline.document import Curve
 from leadline.jacobian.theory.residual import attaining, weyl_lower
 
 
@@ -45,7 +45,7 @@ def settle(of: ResidualSpectrum, effort: Effort) -> Evidence:
     )
 
 
-def _picture(of: ResidualSpectrum) -> Lines:
+def _picture(of: ResidualSpectrum) -> Curve:
     """Draw what the paper claims, what is certain, and what is the case for the A that attains the least."""
     values = torch.logspace(np.log10(of.largest), np.log10(of.smallest), 16, dtype=torch.float64)
     found = singular_values(eye(16) + attaining(values))
@@ -54,7 +54,7 @@ def _picture(of: ResidualSpectrum) -> Lines:
         ("Weyl's bound", tuple(weyl_lower(values).tolist())),
         ("σ_i(I+A), worst A", tuple(found.tolist())),
     )
-    return Lines(tuple(range(1, 17)), series, "i", "singular value", "Singular values of a residual layer's Jacobian")
+    return Curve(tuple(range(1, 17)), series, "i", "singular value", "Singular values of a residual layer's Jacobian")
 
 
 CLAIM = Claim(

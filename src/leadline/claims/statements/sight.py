@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import grid_density
-from leadline.claims.pictures import Map
 from leadline.claims.proof import exhausted
+from leadline.document import GridMap
 from leadline.domains import context
 from leadline.recurrence.analysis.receptive_field import seen_from
 from leadline.recurrence.examples import NORTH_AND_WEST, masked
@@ -157,7 +157,7 @@ def _real(of: Sight) -> Outcome:
     return Outcome(statement, True, Grounds.EXHAUSTIVE, "dependence maps of two pixels of each, equal pixel by pixel")
 
 
-def _picture(of: Sight) -> Map:
+def _picture(of: Sight) -> GridMap:
     """Two maps side by side: the pixel, what it sees, what it will see with more layers, what it never sees."""
     place = of.asked
     maps = [
@@ -174,7 +174,7 @@ def _picture(of: Sight) -> Map:
         (" ", " "),
     )
     caption = "What one pixel sees: PixelCNN of 2 layers (left), MDRNN (right)"
-    return Map(np.concatenate([maps[0], gap, maps[1]], axis=1), legend, caption)
+    return GridMap(np.concatenate([maps[0], gap, maps[1]], axis=1), legend, caption)
 
 
 def _classes(of: Sight, place: Pixel, system: System, deeper: System) -> NDArray[np.int64]:

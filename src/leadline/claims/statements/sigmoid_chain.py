@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
 from leadline.claims.scalar_chain import bounded, chain, gradients, rational, steepest
+from leadline.document import Curve
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ def _thin(layers: int) -> Outcome:
     return Outcome(statement, area <= 1, Grounds.MEASURED, evidence, case)
 
 
-def _picture(of: SigmoidChain, bound: float) -> Lines:
+def _picture(of: SigmoidChain, bound: float) -> Curve:
     x = np.linspace(-3, 4, 141)
     slopes = _slopes(of.weight, of.layers, x)
     series = (("|f'(x)|", tuple(slopes.tolist())), ("bound", (bound,) * len(x)))
     caption = f"Gradient of {of.layers} sigmoid layers of weight {of.weight:g} and biases {-of.weight / 2:g}"
-    return Lines(tuple(x.tolist()), series, "x", "|f'(x)|", caption, log_y=True)
+    return Curve(tuple(x.tolist()), series, "x", "|f'(x)|", caption, log_y=True)
 
 
 CLAIM = Claim(

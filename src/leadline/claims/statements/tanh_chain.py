@@ -13,8 +13,8 @@ from scipy.optimize import brentq
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
 from leadline.claims.scalar_chain import DERIVATIVES, bounded, chain, gradients, rational, steepest
+from leadline.document import Curve
 from leadline.results import Estimate
 
 
@@ -142,7 +142,7 @@ def _exponential(of: TanhChain, rate: float) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 
-def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Lines:
+def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Curve:
     n = np.unique(np.geomspace(1, 300, 60).astype(int))
     x, biased = 1.0, np.empty(300)
     for i in range(300):
@@ -152,7 +152,7 @@ def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Lines:
         ("no bias", tuple(np.exp(logs[n - 1]).tolist())),
         (f"bias {of.bias:g}", tuple(np.exp(np.cumsum(biased)[n - 1]).tolist())),
     )
-    return Lines(
+    return Curve(
         tuple(n.tolist()), series, "layers", "f'", "How a tanh chain of weight 1 forgets its input", log_y=True
     )
 
