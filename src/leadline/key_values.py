@@ -15,10 +15,7 @@ _KINDS = {int: "an integer", float: "a number", str: "text", bool: "true or fals
 def literals(words: Iterable[str]) -> dict[str, Any]:
     """Read ``key=value`` words: Python literals where the values are some, else text.
 
-    Raises
-    ------
-    UsageError
-        A word without ``=``, a key that is no name, or one given twice.
+    Raises `UsageError` for a word without ``=``, a key that is no name, or one given twice.
 
     Examples
     --------
@@ -42,10 +39,7 @@ def literals(words: Iterable[str]) -> dict[str, Any]:
 def require(what: str, hint: Any, value: Any) -> None:
     """Refuse a value that is not of an annotation's plain types; an integer may stand for a number.
 
-    Raises
-    ------
-    UsageError
-        If it is of another type; the message begins with `what`.
+    Raises `UsageError` if it is of another type; the message begins with `what`.
 
     Examples
     --------

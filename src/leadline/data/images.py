@@ -77,10 +77,7 @@ def fashion_mnist(
 def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
     """Four files in MNIST's naming; the last 1/12 of the training images becomes the validation part.
 
-    Raises
-    ------
-    DataError
-        If a file is missing or corrupt, or images and labels differ in number.
+    Raises `DataError` if a file is missing or corrupt, or images and labels differ in number.
     """
     train, train_labels = _idx_pair(directory, "train")
     test, test_labels = _idx_pair(directory, "t10k")
@@ -104,10 +101,7 @@ def image_folder(
 ) -> Dataset:
     """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
 
-    Raises
-    ------
-    DataError
-        If a file is no picture, or sizes differ while `size` is not given; the message names the file.
+    Raises `DataError` if a file is no picture, or sizes differ while `size` is not given; the message names the file.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     pictures = list(_read_pictures(paths, size))

@@ -41,14 +41,8 @@ class Tape:
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
     """Run the model once, keeping what crosses each boundary between stages, made differentiable.
 
-    Gradients start from what `run` returns, unless the stages are shared.
-
-    Raises
-    ------
-    NotDifferentiable
-        If a stage has no elements to differentiate.
-    Diverged
-        If an activation is not finite; the first such stage is named.
+    Gradients start from what `run` returns, unless the stages are shared. Raises `NotDifferentiable` if a stage has no
+    elements to differentiate; `Diverged` if an activation is not finite; the first such stage is named.
     """
     crossing: dict[int, list[Tensor]] = {}
 

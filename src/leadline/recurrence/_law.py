@@ -240,10 +240,7 @@ class _Architecture:
     def _from_on(self, what: str, values: list[int], wanted: int) -> sympy.Expr:
         """Fit the smallest sizes at which a formula holds; what they are at the smallest points may be an exception.
 
-        Raises
-        ------
-        NotUniform
-            If nothing fits, or not at the fresh sizes.
+        Raises `NotUniform` if nothing fits, or not at the fresh sizes.
         """
         with suppress(NotUniform):
             return self._fitted("", values, wanted)
@@ -263,10 +260,7 @@ class _Architecture:
     ) -> sympy.Expr:
         """Fit each coefficient of the grid's sizes over the other sizes, and compare at the fresh ones.
 
-        Raises
-        ------
-        NotUniform
-            If nothing fits, or not at the fresh sizes.
+        Raises `NotUniform` if nothing fits, or not at the fresh sizes.
         """
         grid = [symbol(axis) for axis in self.axes]
         polys = [sympy.Poly(value, *grid) for value in values]

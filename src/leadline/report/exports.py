@@ -37,12 +37,8 @@ def samples_of(run: Run, *, seed: int) -> tuple[Block, ...]:
 def write_samples(drawn: Drawn, path: Path) -> None:
     """Write all samples to one file; its suffix says how.
 
-    Raises
-    ------
-    UsageError
-        If the suffix is unknown, or does not suit the samples.
-    StorageError
-        If the disk refuses; a file that stood there is intact.
+    Raises `UsageError` if the suffix is unknown, or does not suit the samples; `StorageError` if the disk refuses; a
+    file that stood there is intact.
     """
     write_atomically(path, _content(drawn, path.suffix.lower()))
 

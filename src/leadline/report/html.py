@@ -12,13 +12,7 @@ from leadline.report.figures import curve_svg, data_uri, front_map_svg, grid_map
 
 
 def render(document: Document) -> str:
-    """Return `document` as HTML.
-
-    Raises
-    ------
-    UsageError
-        If the document holds figures and matplotlib is not installed.
-    """
+    """Return `document` as HTML; raises `UsageError` if the document holds figures and matplotlib is not installed."""
     environment = Environment(loader=PackageLoader("leadline.report"), autoescape=True, trim_blocks=True)
     template = environment.get_template("document.html.jinja")
     sections = [(section.heading, [_view(block) for block in section.blocks]) for section in document.sections]

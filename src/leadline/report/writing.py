@@ -19,12 +19,8 @@ from leadline.training.files import write_atomically
 def publish(describe: Callable[[], Document], result: Any, *, json: Path | None, html: Path | None) -> None:
     """Print a result, and write it as JSON and HTML where asked.
 
-    With JSON on standard output nothing else is printed there.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses; files that stood there are intact.
+    With JSON on standard output nothing else is printed there. Raises `StorageError` if the disk refuses; files that
+    stood there are intact.
     """
     to_stdout = json is not None and str(json) == "-"
     document = describe() if html is not None or not to_stdout else None

@@ -175,13 +175,7 @@ class _evaluating:  # noqa: N801 - a context manager, used like a function
 
 
 def _expanded(tensor: Tensor, n: int) -> Tensor:
-    """Repeat conditioning for n samples, if it is for one.
-
-    Raises
-    ------
-    UsageError
-        If it is for another number of samples.
-    """
+    """Repeat conditioning for n samples, if it is for one; raises `UsageError` if it is for another number of samples."""
     if len(tensor) not in (1, n):
         raise UsageError(
             f"the conditioning is for {len(tensor)} samples where {n} are drawn; give it for {n}, or for 1"

@@ -43,6 +43,8 @@ def plan(
 ) -> Plan:
     """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit.
 
+    Raises `UsageError` if not even one step fits.
+
     Parameters
     ----------
     minutes
@@ -55,11 +57,6 @@ def plan(
         How many validations the final scores take.
     spent
         Seconds of the budget that are gone already.
-
-    Raises
-    ------
-    UsageError
-        If not even one step fits.
     """
     begin, budget = time.perf_counter(), 60 * minutes
     step()  # the first one allocates and warms caches: not representative

@@ -43,24 +43,12 @@ class RunFolder:
         return (self.path / "run.json").exists()
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and write `run.json`.
-
-        Raises
-        ------
-        StorageError
-            If the disk refuses.
-        """
+        """Make the folder and write `run.json`; raises `StorageError` if the disk refuses."""
         make_directory(self.path)
         self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
 
     def description(self) -> dict[str, Any]:
-        """Read `run.json`.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder is not a run of ours, or of another version.
-        """
+        """Read `run.json`; raises `CheckpointError` if the folder is not a run of ours, or of another version."""
         record = self._read("run.json")
         if record.get("format") != FORMAT:
             raise CheckpointError(f"{self.path / 'run.json'} does not describe a run of leadline's")

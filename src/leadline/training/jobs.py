@@ -55,6 +55,8 @@ def prepare(
 ) -> TrainingJob:
     """Combine a recipe with what was asked for on top of it.
 
+    Raises `UsageError` if a name or setting is unknown, or nothing says how long to train.
+
     Parameters
     ----------
     model, settings
@@ -65,11 +67,6 @@ def prepare(
         Name of a recipe for this model and data; None: the default one, if there is any.
     training
         Settings of `TrainConfig`; a length given here replaces the recipe's.
-
-    Raises
-    ------
-    UsageError
-        If a name or setting is unknown, or nothing says how long to train.
     """
     asked = parse_settings(model, settings)
     found = find_recipe(model, data_name, recipe)

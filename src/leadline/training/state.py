@@ -92,10 +92,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Go back to what a checkpoint holds, random states included.
 
-        Raises
-        ------
-        CheckpointError
-            If the checkpoint belongs to another model.
+        Raises `CheckpointError` if the checkpoint belongs to another model.
         """
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
@@ -123,13 +120,7 @@ def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict, whole.
-
-    Raises
-    ------
-    CheckpointError
-        If names or shapes differ.
-    """
+    """Load a state dict, whole; raises `CheckpointError` if names or shapes differ."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -76,12 +76,8 @@ def factory(make: Callable[[Any, int], Specimen]) -> Factory:
     """Turn ``make(config, batch)`` into a factory that takes settings by name.
 
     The factory checks every setting, draws the weights and example inputs from its `seed` (default 0) and leaves the
-    global random state as it was; `batch` (default 2) is the number of example inputs.
-
-    Raises
-    ------
-    UsageError
-        By the factory: an unknown setting, or a value of the wrong type or outside its range.
+    global random state as it was; `batch` (default 2) is the number of example inputs. It raises
+    `UsageError` for an unknown setting, or a value of the wrong type or outside its range.
     """
     config_class = get_type_hints(make)["config"]
 

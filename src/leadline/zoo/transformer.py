@@ -115,10 +115,7 @@ class Transformer(nn.Module):
     def forward(self, x: Int[Tensor, "b t"]) -> Float[Tensor, "b t v"]:
         """Return the logits at all positions of sequences `x`.
 
-        Raises
-        ------
-        UsageError
-            The sequence is longer than the table of positions.
+        Raises `UsageError` if the sequence is longer than the table of positions.
         """
         length = x.shape[1]
         if length > self.config.length:

@@ -57,10 +57,7 @@ def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 
 
     Source: Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, Deep information propagation (2017).
 
-    Raises
-    ------
-    UsageError
-        If the variance grows without bound.
+    Raises `UsageError` if the variance grows without bound.
 
     Examples
     --------
@@ -152,6 +149,8 @@ def largest_squared_value(depth: int) -> float:
 def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
     """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
 
+    Raises `UsageError` if a batch is given for another activation.
+
     Parameters
     ----------
     phi
@@ -159,11 +158,6 @@ def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
     batch
         Its size is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and for
         ReLU. None: infinite.
-
-    Raises
-    ------
-    UsageError
-        If a batch is given for another activation.
 
     Source: Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
 

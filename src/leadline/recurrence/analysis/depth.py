@@ -75,12 +75,8 @@ def symbol(axis: str) -> sympy.Symbol:
 def training_depth(system: System) -> Depth:
     """Return the steps of a forward pass that must follow one another, the inputs all given.
 
-    Chains begin at inputs: what rests on padding and other constants only is there from the start.
-
-    Raises
-    ------
-    NotUniform
-        If no affine potential bounds them.
+    Chains begin at inputs: what rests on padding and other constants only is there from the start. Raises `NotUniform`
+    if no affine potential bounds them.
 
     Examples
     --------

@@ -28,6 +28,8 @@ def size(name: str) -> sympy.Symbol:
 def fit(points: Sequence[Sizes], values: Sequence[Value]) -> sympy.Expr:
     """Return the shortest combination of products of powers that is exact at all points.
 
+    Raises `NotUniform` if no combination does.
+
     Parameters
     ----------
     points
@@ -35,11 +37,6 @@ def fit(points: Sequence[Sizes], values: Sequence[Value]) -> sympy.Expr:
         values; compare it at a fresh point.
     values
         What the formula must give there; may hold other symbols.
-
-    Raises
-    ------
-    NotUniform
-        If no combination does.
 
     Examples
     --------

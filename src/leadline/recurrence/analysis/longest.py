@@ -106,6 +106,8 @@ def longest_paths(
 ) -> Longest:
     """Compute the longest path to every point: from anywhere, from some variables only, or from one point.
 
+    Raises `ModelError` if the steps contain a cycle: no order of evaluation exists.
+
     Parameters
     ----------
     system
@@ -118,11 +120,6 @@ def longest_paths(
         Variable and point where every path begins, or the variables at any of whose points one does, with the length
         that it then has; points that no such path reaches get a very negative length. None: paths begin anywhere, with
         the cost of their first point.
-
-    Raises
-    ------
-    ModelError
-        If the steps contain a cycle: no order of evaluation exists.
     """
     shapes = {v.name: v.range(sizes) for v in system.variables}
     if start is None and begins is None:

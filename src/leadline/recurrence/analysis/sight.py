@@ -21,12 +21,8 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
     """Return the most positions that an output of the last row sees, and the smallest sizes from which that holds.
 
     The formula is linear in each size, as where a context is finite or grows by a row at a time. It is read off a grid
-    wider than all taps together, which no path without recurrences leaves, and verified at grids twice as wide.
-
-    Raises
-    ------
-    NotUniform
-        If it is not multilinear, as with recurrences that skip positions.
+    wider than all taps together, which no path without recurrences leaves, and verified at grids twice as wide. Raises
+    `NotUniform` if it is not multilinear, as with recurrences that skip positions.
 
     Examples
     --------

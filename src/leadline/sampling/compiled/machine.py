@@ -56,10 +56,7 @@ _NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.z
 class NumbaMachine:
     """Runs a plan on the CPU in one thread; all rings stand in one array.
 
-    Raises
-    ------
-    UsageError
-        If the model works in another type than float32 or float64, or a function has no instruction.
+    Raises `UsageError` if the model works in another type than float32 or float64, or a function has no instruction.
     """
 
     def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
@@ -145,12 +142,8 @@ class NumbaMachine:
     ) -> None:
         """Run fronts, with what is drawn, or given and found, at the points of a grid.
 
-        Raises
-        ------
-        Diverged
-            If a logit that is to be drawn from is not finite.
-        UsageError
-            If a positional table ends, or a class has no embedding.
+        Raises `Diverged` if a logit that is to be drawn from is not finite; `UsageError` if a positional table ends, or
+        a class has no embedding.
         """
         nothing = self._memory[:0]
         lag, top_k, *arrays = drawing

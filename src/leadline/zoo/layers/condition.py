@@ -12,6 +12,8 @@ from leadline.errors import UsageError
 class Condition(nn.Module):
     """Add a learned vector per label, and one per pixel, to a feature map.
 
+    `forward` raises `UsageError` if a label is missing or superfluous, or the image is not of the table's size.
+
     Parameters
     ----------
     channels
@@ -20,11 +22,6 @@ class Condition(nn.Module):
         How many labels there are; 0: none.
     size
         Height and width of the table of pixel vectors; None: no table, so that any size will do.
-
-    Raises
-    ------
-    UsageError
-        In `forward`: a label is missing or superfluous, or the image is not of the table's size.
 
     Examples
     --------

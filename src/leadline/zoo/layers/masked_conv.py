@@ -41,6 +41,8 @@ class CroppedConv2d(nn.Conv2d):
 class MaskedConv2d(nn.Module):
     """A k × k convolution that sees the rows above and the pixels to the left; mask B sees the pixel itself, too.
 
+    Raises `ValueError` if the kernel is even, or sees nothing at all.
+
     Parameters
     ----------
     inputs, outputs
@@ -51,11 +53,6 @@ class MaskedConv2d(nn.Module):
         ``"A"`` without, ``"B"`` with the pixel itself.
     bias
         Whether a bias is added.
-
-    Raises
-    ------
-    ValueError
-        If the kernel is even, or sees nothing at all.
 
     Examples
     --------
