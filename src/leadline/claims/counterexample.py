@@ -62,7 +62,7 @@ class Counterexample:
         Raises
         ------
         DataError
-            If the file holds none.
+            If the file does not hold one.
         """
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -49,7 +49,7 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
 def read_wav(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
     """Read one PCM wav (8, 16, 24 or 32 bits), channels averaged, as a signal in [-1, 1] and its rate.
 
-    Raises `DataError` if the file is no PCM wav, empty, cut short or silent; the message names it.
+    Raises `DataError` if the file is not a PCM wav, or is empty, cut short or silent; the message names it.
     """
     try:
         with wave.open(str(path), "rb") as file:

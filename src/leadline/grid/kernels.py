@@ -109,6 +109,6 @@ def _drive(pre: Float[Tensor, "d gk n"], plan: Columns, x: Float[Tensor, "b h w 
 
 
 def _product(*tables: Tensor) -> tuple[Callable[..., Tensor], Iterator[Tensor]]:
-    """Return the product of all layers of a front, and tables as it takes them; a single layer's is no batched one."""
+    """Return the product of all layers of a front, and tables as it takes them; a single layer's is not batched."""
     multiply = torch.addmm if len(tables[0]) == 1 else torch.baddbmm
     return multiply, (table.squeeze(0) for table in tables)

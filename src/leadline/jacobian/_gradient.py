@@ -127,7 +127,7 @@ def gradient(
     Diverged
         If an activation is not finite, or the gradient.
     UsageError
-        If no output bears the name given, or the loss is no scalar.
+        If no output bears the name given, or the loss is not a scalar.
     ModelError
         If the model or the loss raises.
 

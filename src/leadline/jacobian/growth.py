@@ -83,7 +83,7 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     first
         The number of the first of them, from 1.
     resolution
-        Rounding error of one increment: smaller residuals are no evidence.
+        Rounding error of one increment: smaller residuals tell nothing.
 
     Examples
     --------

@@ -139,7 +139,7 @@ def law(
     Raises
     ------
     NotUniform
-        If the model is no system of recurrence equations, no formula fits exactly, or it fails at the fresh sizes.
+        If the model is not a system of recurrence equations, no formula fits exactly, or it fails at the fresh sizes.
     UsageError
         If a size is given no values.
 

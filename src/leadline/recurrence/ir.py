@@ -89,9 +89,9 @@ class Contraction:
     alive
         For each tap, which of its weights are not zero by construction; nothing: all.
     masked
-        Reads whose weights are all zero by construction: no taps, but what they read is not superfluous.
+        Reads whose weights are all zero by construction: not taps, but what they read is still needed.
     cost
-        Sequential steps; 0 for a product that stands for no product of the model, and has no connections.
+        Sequential steps; 0 for a product that the model does not compute, which has no connections.
     apart
         Whether the model computes every point by itself, in a loop: where nothing is left to sum there is then no unit.
     """
@@ -119,7 +119,7 @@ class Pointwise:
     call
         Maps tensors of shape (..., channels) to one of that shape.
     literals
-        Arguments that are no tensors, by the name in the operator's schema.
+        Arguments that are not tensors, by the name in the operator's schema.
     """
 
     function: str
@@ -279,7 +279,8 @@ class System:
         for variable in self.variables:
             bad = [tap.source for tap in variable.equation.taps if tap.source not in self.named]
             if bad or any(len(tap.offset) != rank for tap in variable.equation.taps) or len(variable.margin) != rank:
-                raise ValueError(f"{variable.name} reads {bad or 'through offsets of another rank'}: no such system")
+                problem = f"reads {bad}, which do not exist" if bad else "has offsets or margins of another rank"
+                raise ValueError(f"{variable.name} {problem}")
 
     @cached_property
     def named(self) -> Mapping[str, Variable]:

@@ -43,7 +43,7 @@ class Session:
     def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, steps: int) -> Session:
         """Make optimiser and average for a fresh model and a run of `steps`.
 
-        Raises `UsageError` if the model is no density model, or model, data and config do not go together.
+        Raises `UsageError` if the model is not a density model, or model, data and config do not go together.
         """
         from accelerate import Accelerator
 

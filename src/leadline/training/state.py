@@ -79,7 +79,7 @@ class TrainingState:
         return named
 
     def record(self) -> dict[str, Any]:
-        """Return everything that is no tensor, as JSON can hold it."""
+        """Return everything that is not a tensor, as JSON can hold it."""
         return {
             "step": self.step,
             "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,

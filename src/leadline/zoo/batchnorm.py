@@ -20,7 +20,7 @@ class BatchNormConfig:
     """`layers` layers of `width` units with batch normalisation at `placement`.
 
     ``"plain"``: BN(f(x)); ``"branch"``: x + BN(f(x)); ``"before"``: x + f(BN(x)); ``"after"``: BN(x + f(x)). Weights
-    are drawn after He: normal with variance 2/width; there are no biases but BN's own.
+    are drawn after He: normal with variance 2/width; the only biases are those of BN.
     """
 
     layers: Positive = 16

@@ -67,7 +67,7 @@ def smallest_potential(
     Returns
     -------
     Potential or None
-        Verified against every step in exact arithmetic. None if the steps admit none (a cycle with a cost that does
+        Verified against every step in exact arithmetic. None if the edges admit no potential (a cycle with a cost that does
         not advance), or if rounding to fractions failed.
 
     Examples

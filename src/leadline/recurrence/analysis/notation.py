@@ -56,7 +56,7 @@ def _power(exponent: sympy.Expr) -> str:
 
 
 def _sum(expression: sympy.Expr) -> str:
-    """Write a sum term by term: the terms with most letters first, but none with a minus if that can be."""
+    """Write a sum term by term: the terms with most letters first, but not one with a minus if that can be."""
     terms = sorted(sympy.Add.make_args(expression), key=lambda term: (-_degree(term), str(term)))
     first = next((t for t in terms if not t.could_extract_minus_sign()), terms[0])
     text = ""

@@ -84,6 +84,6 @@ def points(box: Box, axes: tuple[str, ...]) -> sympy.Expr:
 
 
 def length(start: int, end: int, axis: str) -> sympy.Expr:
-    """Return how many points stand between a start and an end along one axis, never fewer than none."""
+    """Return how many points stand between a start and an end along one axis, at least 0."""
     extent = symbol(axis) + end - start
     return extent if end - start > -1 else sympy.Max(0, extent)

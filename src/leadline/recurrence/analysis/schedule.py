@@ -103,7 +103,7 @@ def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Sch
     Raises
     ------
     NotUniform
-        If there is none.
+        If no linear schedule exists.
     """
     own = [replace(s, cost=int(any(s.offset))) for s in training_edges(system)]
     recurrent = recurrent_variables(system)

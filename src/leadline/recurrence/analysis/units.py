@@ -2,7 +2,7 @@
 
 The definitions are those of `leadline.domains.dependence.units`, for every size of the grid at once: inputs are units,
 and so is every element of a sum of products that multiplies a unit; elsewhere an element is a unit when it depends on
-one. Padding and other constants are none. Reading asks only where elements go, whatever masks hold.
+one. Padding and other constants are not units. Reading asks only where elements go, whatever masks hold.
 """
 
 from __future__ import annotations
