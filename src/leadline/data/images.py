@@ -101,7 +101,7 @@ def image_folder(
 ) -> Dataset:
     """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
 
-    Raises `DataError` if a file is not a picture, or sizes differ while `size` is not given; the message names the file.
+    Raises `DataError`, with the file's name, if it is not a picture, or if sizes differ while `size` is not given.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     pictures = list(_read_pictures(paths, size))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -159,23 +160,20 @@ class _Axes:
         return result.permute([given.index(axis) for axis in order]).flatten(1, len(self.layout.positions)).cpu()
 
 
-class _evaluating:  # noqa: N801 - a context manager, used like a function
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and back into the mode it was in."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._modes = [(module, module.training) for module in model.modules()]
-        self._model = model
-
-    def __enter__(self) -> None:
-        self._model.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, training in self._modes:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
             module.training = training
 
 
 def _expanded(tensor: Tensor, n: int) -> Tensor:
-    """Repeat conditioning for n samples, if it is for one; raises `UsageError` if it is for another number of samples."""
+    """Repeat conditioning for n samples, if it is for one; raises `UsageError` if it is for another number."""
     if len(tensor) not in (1, n):
         raise UsageError(
             f"the conditioning is for {len(tensor)} samples where {n} are drawn; give it for {n}, or for 1"

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.zoo.layers.stack import Stack
 from leadline.zoo.settings import Positive, factory
 from leadline.zoo.specimen import Specimen
 
@@ -58,7 +59,7 @@ class Layer(nn.Module):
         return y
 
 
-class BatchNormNet(nn.Module):
+class BatchNormNet(Stack):
     """Normalised layers, one after another; in train mode the examples of a batch depend on each other.
 
     Examples
@@ -69,25 +70,13 @@ class BatchNormNet(nn.Module):
     True
     """
 
-    def __init__(self, config: BatchNormConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+    config: BatchNormConfig
 
-    def forward(self, x: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __init__(self, config: BatchNormConfig) -> None:
+        super().__init__(config, (Layer(config) for _ in range(config.layers)))
 
 
 @factory
 def batchnorm(config: BatchNormConfig, batch: int) -> Specimen:
-    """Build a normalised stack; settings are the fields of `BatchNormConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> batchnorm(placement="after", batch=128).inputs[0].shape
-    torch.Size([128, 64])
-    """
+    """Build a normalised stack; settings are the fields of `BatchNormConfig`, `batch` and `seed`."""
     return Specimen(BatchNormNet(config), (torch.randn(batch, config.width),), "b k -> b m")

@@ -115,12 +115,6 @@ class GatedPixelCNN(nn.Module):
 
 @factory
 def gated_pixelcnn(config: GatedPixelCNNConfig, batch: int) -> Specimen:
-    """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> gated_pixelcnn(layers=2).layout
-    'b h w -> b h w v'
-    """
+    """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`."""
     size = (config.height, config.width)
     return density_specimen(GatedPixelCNN(config), config.classes, config.labels, (batch, *size), "h w")

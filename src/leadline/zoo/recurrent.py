@@ -151,35 +151,17 @@ def _specimen(cell: CellName, config: RecurrentConfig, batch: int) -> Specimen:
 
 @factory
 def rnn(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build a vanilla tanh RNN; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> rnn(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build a vanilla tanh RNN; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("rnn", config, batch)
 
 
 @factory
 def gru(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build a GRU; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> gru(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build a GRU; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("gru", config, batch)
 
 
 @factory
 def lstm(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build an LSTM; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> lstm(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build an LSTM; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("lstm", config, batch)

@@ -151,7 +151,7 @@ def _kind(hint: Any) -> type:
 
 
 def _read(hint: Any, text: str) -> Any:
-    """Turn text into a value of the annotation's type; text that cannot be read stays text, which `_check` then refuses."""
+    """Turn text into a value of the annotation's type; what cannot be read stays text, which `_check` refuses."""
     kind = _kind(hint)
     if kind is bool:
         return _BOOLEANS.get(text.lower(), text)

@@ -130,12 +130,6 @@ class Transformer(nn.Module):
 
 @factory
 def transformer(config: TransformerConfig, batch: int) -> Specimen:
-    """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> transformer(layers=1, length=20).layout
-    'b t -> b t v'
-    """
+    """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`."""
     shape = (batch, config.length)
     return density_specimen(Transformer(config), config.classes, 0, shape, "t", config.lag)

@@ -67,8 +67,8 @@ def smallest_potential(
     Returns
     -------
     Potential or None
-        Verified against every step in exact arithmetic. None if the edges admit no potential (a cycle with a cost that does
-        not advance), or if rounding to fractions failed.
+        Verified against every edge in exact arithmetic. None if the edges admit no potential (a cycle with a cost that
+        does not advance), or if rounding to fractions failed.
 
     Examples
     --------
