@@ -47,25 +47,10 @@ class Grounds(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A statement that was put to the test.
+    """A statement that was put to the test: whether it held, and on what grounds.
 
-    Attributes
-    ----------
-    statement
-        What was tested.
-    holds
-        Whether it held.
-    grounds
-        How that is known.
-    evidence
-        What was done: the argument, the sizes, the number of tries, the figures.
-    counterexample
-        A case in which the statement fails; None where it holds.
-
-    Raises
-    ------
-    ValueError
-        If a statement that holds comes with a counterexample.
+    The evidence is what was done: the argument, the sizes, the number of tries, the figures. The counterexample is a
+    case in which the statement fails; where it holds there is none, or a `ValueError`.
     """
 
     statement: str
@@ -174,21 +159,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Finding:
-    """A settled claim.
-
-    Attributes
-    ----------
-    id, title, statement, paper
-        Those of the claim.
-    evidence
-        All outcomes, figures and the picture.
-    mathematics
-        What the statement was tested on.
-    effort
-        Sizes and seed.
-    seconds
-        Wall time.
-    """
+    """A settled claim: its words, all evidence, the mathematics and the effort behind it, and the wall time."""
 
     id: str
     title: str

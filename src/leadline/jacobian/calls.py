@@ -29,16 +29,10 @@ def node_of(tensor: Tensor) -> Node:
 
 @dataclass
 class Call:
-    """One call of a module.
+    """The call number `nth` (from 0) of a module, which began within the calls `enclosing` (indices, outermost first).
 
-    Attributes
-    ----------
-    path, module, nth
-        The module, its path, and how many times it had been called before.
-    enclosing
-        Indices of the calls that were running when this one began, outermost first.
-    inputs, outputs
-        Nodes of the differentiable tensors that went in (by leaf position in ``(args, kwargs)``) and came out.
+    `inputs` and `outputs` are the nodes of the differentiable tensors that went in (by leaf position in ``(args,
+    kwargs)``) and came out.
     """
 
     path: str

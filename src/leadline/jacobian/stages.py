@@ -27,20 +27,12 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of a model.
+    """The stages of a model: ``(path, nth call)`` of each, in order.
 
-    Attributes
-    ----------
-    calls
-        ``(path, nth call)`` of each stage, in order; empty for time steps and for the whole model as one stage.
-    carried
-        Leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made.
-    recurrent
-        Path of the recurrent layer whose time steps are the stages, if they are.
-    source
-        The call whose output is the first floating activation, where the whole model is one stage that takes integers.
-    shared
-        Whether stages share a module, so that depth is time.
+    There are no `calls` where the stages are the time steps of the layer at `recurrent`, or the whole model as one
+    stage; where that takes integers, `source` is the call whose output is its first floating activation. `carried` are
+    the leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made; `shared` says that stages
+    share a module, so that depth is time.
     """
 
     calls: tuple[tuple[str, int], ...] = ()
@@ -61,12 +53,8 @@ class Chain:
 def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     """Find the stages of a model by one recorded forward pass.
 
-    Parameters
-    ----------
-    model
-        Its floating parameters must require gradients, and so must the floating inputs that `run` gives it.
-    run
-        Calls the model and returns the output that gradients start from.
+    `run` calls the model and returns the output that gradients start from; the floating parameters and inputs must
+    require gradients.
 
     Examples
     --------

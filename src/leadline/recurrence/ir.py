@@ -27,18 +27,10 @@ Offset: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """A read of ``source[p - offset]``.
+    """A read of ``source[p - offset]``: how far back along every axis, and which channels, in the order that is wanted.
 
-    Attributes
-    ----------
-    source, offset
-        The variable that is read, and how far back along every axis.
-    channels
-        Which channels of the source, in the order in which the equation wants them.
-    fill
-        What is read beyond the range of the source.
-    initial
-        Whether that is the initial state of a recurrence: a unit, which padding is not.
+    Beyond the range of the source it reads `fill`; where that is the initial state of a recurrence (`initial`), what is
+    read there is a unit, which padding is not.
     """
 
     source: str
@@ -110,16 +102,9 @@ class Contraction:
 class Pointwise:
     """One function of operands that have the same channels.
 
-    Attributes
-    ----------
-    function
-        The function's ATen name, ``"tanh"``, without namespace and overload.
-    operands
-        In the order in which `call` takes them.
-    call
-        Maps tensors of shape (..., channels) to one of that shape.
-    literals
-        Arguments that are not tensors, by the name in the operator's schema.
+    `function` is its ATen name, ``"tanh"``, without namespace and overload; `call` maps tensors of shape (...,
+    channels), in the order of `operands`, to one of that shape; `literals` are the arguments that are not tensors, by
+    their names in the operator's schema.
     """
 
     function: str
@@ -176,18 +161,9 @@ class Reduction:
 class Attention:
     """Softmax attention of a point to itself and to all before it: a tap that grows with the grid (one axis only).
 
-    Attributes
-    ----------
-    query, key, value
-        Taps whose channels are (heads, features) flattened.
-    heads
-        Number of heads.
-    scale
-        Factor on the products of queries and keys.
-    window
-        How many of the latest keys are seen, the point's own included; None: all.
-    masked
-        Whether the window was read off a mask, which says nothing about longer sequences.
+    The channels of `query`, `key` and `value` are (heads, features) flattened; `scale` multiplies the products of
+    queries and keys. Of the keys the latest `window` are seen, the point's own included, or all; `masked` says that the
+    window was read off a mask, which says nothing about longer sequences.
     """
 
     query: Tap
@@ -253,18 +229,9 @@ class Edge:
 class System:
     """A system of uniform recurrence equations.
 
-    Attributes
-    ----------
-    axes
-        Names of the grid's axes, slowest first in the order of generation.
-    sizes
-        The sizes it was derived at.
-    variables
-        In an order in which the values of one point can be computed.
-    inputs, output
-        The variables that come from outside, and the one that is asked for.
-    shape
-        How the output's channels are laid out.
+    `axes` stand slowest first in the order of generation, and `sizes` are those that the system was derived at.
+    Variables are in an order in which the values of one point can be computed; `inputs` are those that come from
+    outside, `output` is the one that is asked for, its channels laid out as `shape`.
     """
 
     axes: tuple[str, ...]

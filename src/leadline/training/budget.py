@@ -41,22 +41,10 @@ class Plan:
 def plan(
     minutes: float, *, step: Callable[[], None], validate: Callable[[], float], final: float, spent: float = 0.0
 ) -> Plan:
-    """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit.
+    """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit into `minutes`.
 
-    Raises `UsageError` if not even one step fits.
-
-    Parameters
-    ----------
-    minutes
-        The whole budget.
-    step
-        Takes one training step.
-    validate
-        Returns the seconds that a validation takes.
-    final
-        How many validations the final scores take.
-    spent
-        Seconds of the budget that are gone already.
+    `step` takes one training step, `validate` returns the seconds that a validation takes; the final scores take as
+    long as `final` validations, and `spent` seconds are gone already. Raises `UsageError` if not even one step fits.
     """
     begin, budget = time.perf_counter(), 60 * minutes
     step()  # the first one allocates and warms caches: not representative

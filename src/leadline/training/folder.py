@@ -101,22 +101,10 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """How a run ended: steps done and planned, wall time over all resumptions, trainable parameters, and two scores.
 
-    Attributes
-    ----------
-    path
-        The run folder.
-    steps, planned
-        Training steps done and planned; fewer were done if the time ran out on a machine that became slower.
-    seconds
-        Wall time over all resumptions.
-    parameters
-        Trainable numbers in the model.
-    best_step
-        The step whose averaged weights were kept: lowest validation score.
-    validation, test
-        Scores of those weights.
+    Fewer steps than planned were done if the time ran out on a machine that became slower. The scores are those of the
+    averaged weights of `best_step`, which had the lowest validation score.
     """
 
     path: Path

@@ -53,20 +53,11 @@ def prepare(
     training: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> TrainingJob:
-    """Combine a recipe with what was asked for on top of it.
+    """Combine a recipe (None: the default one, if there is any) with what was asked for on top of it.
 
-    Raises `UsageError` if a name or setting is unknown, or nothing says how long to train.
-
-    Parameters
-    ----------
-    model, settings
-        A zoo name and ``key=value`` words.
-    data_name, options
-        What `leadline.data.load` takes.
-    recipe
-        Name of a recipe for this model and data; None: the default one, if there is any.
-    training
-        Settings of `TrainConfig`; a length given here replaces the recipe's.
+    `settings` are the model's as ``key=value`` words, `training` those of `TrainConfig` (a length given here replaces
+    the recipe's), `options` those of `leadline.data.load`. Raises `UsageError` if a name or setting is unknown, or
+    nothing says how long to train.
     """
     asked = parse_settings(model, settings)
     found = find_recipe(model, data_name, recipe)

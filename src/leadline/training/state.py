@@ -21,21 +21,10 @@ from leadline.errors import CheckpointError
 class TrainingState:
     """All that a checkpoint holds; `tensors` and `record` write it down, `restore` reads it back.
 
-    Attributes
-    ----------
-    model, averaged
-        The weights being trained, and a second module that carries their exponential moving average.
-    optimizer
-        AdamW or any optimiser whose state is tensors.
-    step
-        How many steps are done; the position in the data follows from it.
-    best
-        The averaged weights of the best validation so far; `best_bits` and `best_step` are its value (bits per
-        dimension) and its step.
-    validated
-        The step of the last validation.
-    seconds
-        Wall time spent, over all resumptions.
+    `averaged` is a second module that carries the moving average of the weights of `model`; `best` are the averaged
+    weights of the best validation so far, with its value in bits per dimension and its step. `step` counts the steps
+    done, which gives the position in the data; `validated` is that of the last validation, `seconds` the wall time over
+    all resumptions.
     """
 
     model: nn.Module

@@ -17,16 +17,9 @@ from leadline.results import Bound, Status
 
 @dataclass(frozen=True)
 class GruStep:
-    """``∂h'/∂h = D_z + E`` at one state.
+    """``∂h'/∂h = D_z + E`` at one state: the update gate z, and E, everything but the direct path.
 
-    Attributes
-    ----------
-    z
-        The update gate.
-    E
-        Everything but the direct path.
-    bound
-        ``min z (1 - ‖D_z⁻¹ E‖) ≤ σ ≤ max z + ‖E‖``, the lower side at least 0.
+    ``min z (1 - ‖D_z⁻¹ E‖) ≤ σ ≤ max z + ‖E‖`` is the `bound`, the lower side at least 0.
     """
 
     z: Float[Tensor, "k"]
@@ -86,12 +79,8 @@ def gru_bound(cell: nn.GRUCell) -> Bound:
 class LstmStep:
     """``J_(h,c) = [[I, D_s], [0, I]] · [[Q, 0], [P, D_f]]`` of one step at one state.
 
-    Attributes
-    ----------
-    f, s
-        The forget gate, and ``s = o (1 - tanh² c')``.
-    P, Q
-        Derivatives through the gates: of c' and of h' (at fixed c') by h.
+    f is the forget gate, and ``s = o (1 - tanh² c')``; P and Q are derivatives through the gates: of c' and of h' (at
+    fixed c') by h.
     """
 
     f: Float[Tensor, "k"]

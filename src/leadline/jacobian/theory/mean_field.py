@@ -22,18 +22,9 @@ from leadline.jacobian.theory.quadrature import Activation, correlated_mean, der
 class FixedPoint:
     """Where a wide random network settles with depth.
 
-    Attributes
-    ----------
-    q
-        Variance of the pre-activations, q*.
-    chi
-        ``χ₁ = σ_w² E φ'²``: growth of the squared gradient norm per layer. Below 1 ordered, above 1 chaotic.
-    c
-        Correlation that two inputs approach; 1 in the ordered phase.
-    chi_c
-        The slope of the correlation map there.
-    depth_scale
-        Layers over which correlations settle by a factor e, ``-1/ln χ_c``.
+    `q` is the variance of the pre-activations, q*; ``chi = σ_w² E φ'²`` the growth of the squared gradient norm per
+    layer: below 1 ordered, above 1 chaotic. Two inputs approach the correlation `c`, 1 in the ordered phase, where the
+    slope of the correlation map is `chi_c`.
     """
 
     q: float
@@ -48,7 +39,7 @@ class FixedPoint:
 
     @property
     def depth_scale(self) -> float:
-        """``-1/ln χ_c``; infinite at criticality."""
+        """Layers over which correlations settle by a factor e, ``-1/ln χ_c``; infinite at criticality."""
         return math.inf if self.chi_c >= 1 else -1 / math.log(self.chi_c)
 
 
@@ -149,17 +140,9 @@ def largest_squared_value(depth: int) -> float:
 def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
     """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
 
-    Raises `UsageError` if a batch is given for another activation.
-
-    Parameters
-    ----------
-    phi
-        The activation.
-    batch
-        Its size is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and for
-        ReLU. None: infinite.
-
-    Source: Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
+    The size of a batch is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and
+    for ReLU. Raises `UsageError` if a batch is given for another activation. Source: Yang, Pennington, Rao,
+    Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
 
     Examples
     --------

@@ -21,15 +21,7 @@ _LARGEST_DENOMINATOR = 64
 
 @dataclass(frozen=True)
 class Potential:
-    """``slope · p + level[v]``, exact fractions.
-
-    Attributes
-    ----------
-    slope
-        One coefficient for each axis, none negative.
-    level
-        One constant for each variable.
-    """
+    """``slope · p + level[v]``: exact fractions, one for each axis, at least 0, and one for each variable."""
 
     slope: tuple[Fraction, ...]
     level: Mapping[str, Fraction]
@@ -51,24 +43,12 @@ class Potential:
 def smallest_potential(
     steps: Sequence[Edge], floors: Mapping[str, int | None], weights: Sequence[float], *, integer: bool = False
 ) -> Potential | None:
-    """Find the potential with the smallest ``weights · slope + mean excess``; None where none exists.
+    """Find the potential with the smallest ``weights · slope + mean excess``; None where no potential exists.
 
-    Parameters
-    ----------
-    steps
-        The dependences.
-    floors
-        The smallest level of each variable; None: no floor.
-    weights
-        How much each slope counts, usually the sizes of the grid.
-    integer
-        Ask for whole slopes and levels, as schedules need.
-
-    Returns
-    -------
-    Potential or None
-        Verified against every edge in exact arithmetic. None if the edges admit no potential (a cycle with a cost that
-        does not advance), or if rounding to fractions failed.
+    Levels are at least the `floors` (None: no floor); `weights` are usually the sizes of the grid; `integer` asks for
+    whole slopes and levels, as schedules need. The result is verified against every edge in exact arithmetic. It is
+    None if the edges admit no potential (a cycle with a cost that does not advance), or if rounding to fractions
+    failed.
 
     Examples
     --------

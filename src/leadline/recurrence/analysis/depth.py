@@ -37,16 +37,9 @@ class PathFamily:
 class Depth:
     """The number of sequential steps as a function of the grid's sizes.
 
-    Attributes
-    ----------
-    upper, lower
-        Expressions in the symbols of the axes; `lower` is None if no family was found.
-    status
-        `proved` if both are the same, else `bound`.
-    region
-        The smallest size of each axis for which `lower` holds (`upper` always does).
-    potential, family
-        The two proofs.
+    `upper` holds at all sizes, `lower` (None if no family was found) from those of `region` on; both are expressions in
+    the symbols of the axes, and `status` is `proved` where they are the same. `potential` and `family` are the two
+    proofs.
     """
 
     upper: sympy.Expr

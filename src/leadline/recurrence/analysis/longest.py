@@ -104,22 +104,11 @@ def longest_paths(
     start: Point | None = None,
     begins: Mapping[str, int] | None = None,
 ) -> Longest:
-    """Compute the longest path to every point: from anywhere, from some variables only, or from one point.
+    """Compute the longest path to every point, on a grid of given sizes; the cost of an input is 0.
 
-    Raises `ModelError` if the steps contain a cycle: no order of evaluation exists.
-
-    Parameters
-    ----------
-    system
-        Whose variables and ranges are meant.
-    steps
-        The dependences with their costs; an input's cost is 0.
-    sizes
-        Sizes of the grid.
-    start, begins
-        Variable and point where every path begins, or the variables at any of whose points one does, with the length
-        that it then has; points that no such path reaches get a very negative length. None: paths begin anywhere, with
-        the cost of their first point.
+    Paths begin anywhere, with the cost of their first point; or at the one point `start`; or at any point of the
+    variables in `begins`, with the length given there. Points that no such path reaches get a very negative length.
+    Raises `ModelError` if the edges contain a cycle: no order of evaluation exists.
     """
     shapes = {v.name: v.range(sizes) for v in system.variables}
     if start is None and begins is None:

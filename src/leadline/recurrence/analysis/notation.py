@@ -84,19 +84,11 @@ def _term(term: sympy.Expr) -> str:
 
 
 def growth(expression: sympy.Expr, region: Mapping[str, sympy.Expr] | None = None) -> str | None:
-    """Write how fast a formula grows as all its sizes grow: the terms that no other term outgrows.
+    """Write how fast a formula grows as all its sizes grow: the terms that no other term outgrows, as ``Θ(…)``.
 
-    Parameters
-    ----------
-    expression
-        A sum of products of powers of sizes and of ``2**size``.
-    region
-        Smallest sizes; what they say of powers of two (``T ≥ 2**(d-1)``) is made use of.
-
-    Returns
-    -------
-    str or None
-        ``Θ(…)``; ``O(…)`` where terms of the highest order have different signs; None for other expressions.
+    It is ``O(…)`` where terms of the highest order have different signs, and None unless the formula is a sum of
+    products of powers of sizes and of ``2**size``. What the `region` of smallest sizes says of powers of two is made
+    use of.
 
     Examples
     --------

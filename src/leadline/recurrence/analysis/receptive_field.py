@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def seen_from(system: System, point: Offset, sizes: Sequence[int] | None = None) -> dict[str, NDArray[np.bool_]]:
-    """Return, for each input, which of its points the output at `point` depends on.
-
-    Parameters
-    ----------
-    system
-        The equations.
-    point
-        A point of the output.
-    sizes
-        Sizes of the grid; None: those that the system was derived at.
+    """Return, for each input, which of its points the output at `point` depends on, on a grid of `sizes`.
 
     Examples
     --------
