@@ -95,6 +95,6 @@ def _steeper(model: Chain, limit: sympy.Rational) -> Search:
     return Search(draw, excess)
 
 
-def chain(activation: Activation, weight: float, layers: int, bias: float = 0.0) -> Chain:
+def chain(activation: Activation, weight: float, layers: int) -> Chain:
     """Build the zoo's chain in double precision."""
-    return Chain(ChainConfig(layers=layers, activation=activation, weight=weight, bias=bias)).double()
+    return Chain(ChainConfig(layers=layers, activation=activation, weight=weight)).double()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +98,10 @@ def wav_folder(
             raise DataError(
                 f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them"
             )
-    depth = _depth(levels)
-    clips = [mu_law(signal, depth).to(torch.uint8) for signal, _ in read]
-    parts = [Split(tuple(clips[i] for i in part)) for part in divide(len(clips), seed, directory)]
+    parts = divide(len(read), seed, directory)
     given = options if options is not None else {"levels": levels, "seed": seed, "limit": limit}
-    return Dataset(
-        name=name or str(directory),
-        kind="audio",
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        levels=depth,
-        licence=licence,
-        division=f"8 : 1 : 1 by file, shuffled with seed {seed}",
-        rate=read[0][1],
-        options={key: value for key, value in given.items() if value is not None},
-    )
+    signals = [signal for signal, _ in read]
+    return _dataset(name or str(directory), signals, parts, "file", licence, read[0][1], given)
 
 
 def speech(
@@ -152,35 +140,43 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
     """
     if length < 2:
         raise UsageError(f"a tone has at least 2 samples, got length={length}")
-    rng = np.random.default_rng(seed)
-    depth = _depth(levels)
-    made = []
+    rng, made = np.random.default_rng(seed), []
     for _ in range(clips):
         t = np.arange(int(rng.integers(length // 2, length + 1)))
         pitch, loudness, phase = rng.uniform(100, 1000), rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
         signal = loudness * np.sin(2 * np.pi * pitch / 8000 * t + phase) + rng.normal(0, 0.01, len(t))
-        made.append(mu_law(signal.clip(-1, 1), depth).to(torch.uint8))
-    parts = [Split(tuple(made[i] for i in part)) for part in divide(clips, seed, Path("tones"))]
+        made.append(signal.clip(-1, 1))
     given = {"clips": clips, "length": length, "levels": levels, "seed": seed}
+    return _dataset("tones", made, divide(clips, seed, Path("tones")), "clip", "synthetic", 8000, given)
+
+
+def _dataset(
+    name: str,
+    signals: Sequence[Float[np.ndarray, "_"]],
+    parts: Iterable[Sequence[int]],
+    unit: str,
+    licence: str,
+    rate: int,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Compand signals, and divide them into train, validation and test."""
+    levels = 256 if options["levels"] is None else options["levels"]
+    if not 2 <= levels <= 256:
+        raise UsageError(f"audio has 2 to 256 mu-law levels, got {levels}")
+    clips = [mu_law(signal, levels).to(torch.uint8) for signal in signals]
+    train, validation, test = (Split(tuple(clips[i] for i in part)) for part in parts)
     return Dataset(
-        name="tones",
+        name=name,
         kind="audio",
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        levels=depth,
-        licence="synthetic",
-        division=f"8 : 1 : 1 by clip, shuffled with seed {seed}",
-        rate=8000,
-        options={key: value for key, value in given.items() if value is not None},
+        train=train,
+        validation=validation,
+        test=test,
+        levels=levels,
+        licence=licence,
+        division=f"8 : 1 : 1 by {unit}, shuffled with seed {options['seed']}",
+        rate=rate,
+        options={key: value for key, value in options.items() if value is not None},
     )
-
-
-def _depth(levels: int | None) -> int:
-    depth = 256 if levels is None else levels
-    if not 2 <= depth <= 256:
-        raise UsageError(f"audio has 2 to 256 mu-law levels, got {depth}")
-    return depth
 
 
 def _pcm(raw: bytes, width: int) -> Float[np.ndarray, "n"]:

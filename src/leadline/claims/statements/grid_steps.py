@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, grid_density, same_depth
 from leadline.claims.proof import exhausted
-from leadline.document import GridMap
+from leadline.document import FrontMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
 from leadline.recurrence.analysis.feedback import generation_edges, training_edges
@@ -109,12 +108,10 @@ def _implemented(of: GridSteps) -> Outcome:
     )
 
 
-def _picture(of: GridSteps) -> GridMap:
+def _picture(of: GridSteps) -> FrontMap:
     """Draw the fronts of training on a small grid."""
     fronts = training_schedule(grid_recurrence(1, taps=of.taps), (6, 8)).fronts
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(fronts.max()) + 1))
-    return GridMap(np.asarray(fronts, np.int64), legend, "Cells of one layer that are computed together")
+    return FrontMap(fronts, "When the cells of one layer are computed: those of a front together")
 
 
 CLAIM = Claim(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, same_depth
 from leadline.claims.proof import exhausted
-from leadline.document import GridMap
+from leadline.document import FrontMap
 from leadline.domains import generation, span
 from leadline.recurrence._system import system
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
@@ -119,12 +117,9 @@ def _gated(of: MaskedSteps, effort: Effort) -> Outcome:
     )
 
 
-def _picture(of: MaskedSteps) -> GridMap:
-    schedule = generation_schedule(_stack(of, 3), sizes=(6, 8))
-    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    front = np.asarray(schedule.fronts, np.int64)
-    legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(front.max()) + 1))
-    return GridMap(front, legend, "Pixels that can be drawn at once")
+def _picture(of: MaskedSteps) -> FrontMap:
+    fronts = generation_schedule(_stack(of, 3), sizes=(6, 8)).fronts
+    return FrontMap(fronts, "When pixels can be drawn: those of a front at once")
 
 
 CLAIM = Claim(

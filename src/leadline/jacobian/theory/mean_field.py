@@ -88,10 +88,8 @@ def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias
     return c
 
 
-def critical_point(
-    phi: Activation, bias_variance: float, between: tuple[float, float] = (1.0, 4.0)
-) -> tuple[float, float]:
-    """Return the weight variance at which ``χ₁ = 1``, and q* there.
+def critical_point(phi: Activation, bias_variance: float) -> tuple[float, float]:
+    """Return the weight variance between 1 and 4 at which ``χ₁ = 1``, and q* there.
 
     Examples
     --------
@@ -104,7 +102,7 @@ def critical_point(
         q = _settled_variance(phi, weight_variance, bias_variance)
         return weight_variance * derivative_mean(phi, q) - 1
 
-    root = float(brentq(excess, *between, xtol=1e-10))
+    root = float(brentq(excess, 1.0, 4.0, xtol=1e-10))
     return root, _settled_variance(phi, root, bias_variance)
 
 

@@ -21,13 +21,12 @@ from leadline.results import Status
 class PathFamily:
     """Paths for every size from `base` on: a path on the base grid, into which loops are inserted.
 
-    A loop leads from `pivot` to the same variable one point further along an axis; inserting it as often as the grid
-    has grown along that axis, and shifting the rest of the path with it, stays within the grown grid.
+    A loop leads from a point of the path to the same variable one point further along an axis; inserting it as often
+    as the grid has grown along that axis, and shifting the rest of the path with it, stays within the grown grid.
     """
 
     base: tuple[int, ...]
     path: tuple[Point, ...]
-    pivot: Point
     loops: tuple[tuple[Point, ...], ...]
     length: int
     gains: tuple[int, ...]
@@ -169,7 +168,7 @@ def _family(
     for pivot in pivots:
         loops = [_loop(system, steps, base, pivot, axis, gain) for axis, gain in enumerate(gains)]
         if all(loop is not None for loop in loops):
-            return PathFamily(base, tuple(path), pivot, tuple(loop or () for loop in loops), longest.total, gains)
+            return PathFamily(base, tuple(path), tuple(loop or () for loop in loops), longest.total, gains)
     return None
 
 
