@@ -40,10 +40,6 @@ def require(what: str, hint: Any, value: Any) -> None:
     """Refuse a value that is not of an annotation's plain types; an integer may stand for a number.
 
     Raises `UsageError` if it is of another type; the message begins with `what`.
-
-    Examples
-    --------
-    >>> require("the size", int | None, 3)
     """
     kinds = get_args(hint) or (hint,)
     if type(value) not in kinds and not (type(value) is int and float in kinds):

@@ -102,11 +102,7 @@ class Categorical:
         return (logits / (temperature or 1.0)).softmax(dim=-1)
 
     def draw(
-        self,
-        logits: Float[Tensor, "*p v"],
-        u: Float[Tensor, "*p"],
-        temperature: float = 1.0,
-        top_k: int | None = None,
+        self, logits: Float[Tensor, "*p v"], u: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None
     ) -> Int[Tensor, "*p"]:
         """Return ``min {c : F(c) > u}``, F being the cumulative distribution and `u` uniform on [0, 1).
 

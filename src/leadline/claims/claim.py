@@ -79,13 +79,7 @@ class Quantity:
 
 
 def exact(name: str, value: int | float | str) -> Quantity:
-    """Name a number that is proved.
-
-    Examples
-    --------
-    >>> print(exact("connections", 48))
-    48 (proved)
-    """
+    """Name a number that is proved."""
     return Quantity(name, value, Status.PROVED)
 
 

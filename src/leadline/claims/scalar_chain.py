@@ -38,13 +38,7 @@ def steepest(activation: Activation) -> sympy.Rational:
 
 
 def rational(number: float) -> sympy.Rational:
-    """Return a decimal as the fraction it is written as.
-
-    Examples
-    --------
-    >>> rational(0.1)
-    1/10
-    """
+    """Return a decimal as the fraction it is written as."""
     return sympy.Rational(repr(number))
 
 

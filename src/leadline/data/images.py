@@ -82,11 +82,7 @@ def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[
     train, train_labels = _idx_pair(directory, "train")
     test, test_labels = _idx_pair(directory, "t10k")
     cut = len(train) - len(train) // 12
-    parts = [
-        Split(train[:cut], train_labels[:cut]),
-        Split(train[cut:], train_labels[cut:]),
-        Split(test, test_labels),
-    ]
+    parts = [Split(train[:cut], train_labels[:cut]), Split(train[cut:], train_labels[cut:]), Split(test, test_labels)]
     division = f"first {cut} training images, last {len(train) - cut}, and the {len(test)} test images, in file order"
     return _images(name, parts, depth=256, licence=licence, division=division, options=options)
 
@@ -94,7 +90,7 @@ def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[
 def image_folder(
     directory: Path,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: int | None = None,
     levels: int | None = None,
     binarise: str | None = None,
     seed: int = 0,
@@ -130,12 +126,11 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], I
     return images, labels.long()
 
 
-def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) -> Iterable[Integer[Tensor, "h w"]]:
+def _read_pictures(paths: Iterable[Path], size: int | None) -> Iterable[Integer[Tensor, "h w"]]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise DataError("reading pictures needs Pillow; run: pip install pillow") from error
-    height, width = (size, size) if isinstance(size, int) else size or (0, 0)
     for path in paths:
         try:
             with Image.open(path) as file:
@@ -143,18 +138,12 @@ def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) ->
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a picture: {error}") from error
         if size is not None:
-            picture = picture.resize((width, height), Image.Resampling.BOX)
+            picture = picture.resize((size, size), Image.Resampling.BOX)
         yield torch.from_numpy(np.asarray(picture).astype(np.uint8))
 
 
 def _images(
-    name: str,
-    parts: list[Split],
-    *,
-    depth: int,
-    licence: str,
-    division: str,
-    options: Mapping[str, Any],
+    name: str, parts: list[Split], *, depth: int, licence: str, division: str, options: Mapping[str, Any]
 ) -> Dataset:
     """Reduce or binarise three parts of grey levels 0 to depth - 1."""
     levels, binarise, seed = options["levels"], options["binarise"], options["seed"]

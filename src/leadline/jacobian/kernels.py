@@ -17,14 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Choose the kernels that have derivatives in every mode; the flags are restored on leaving.
-
-    Examples
-    --------
-    >>> with plain_kernels():
-    ...     torch.backends.mkldnn.enabled
-    False
-    """
+    """Choose the kernels that have derivatives in every mode; the flags are restored on leaving."""
     onednn, fast_path = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     torch.backends.mha.set_fastpath_enabled(False)

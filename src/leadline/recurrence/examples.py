@@ -17,11 +17,6 @@ def layered(axes: str, sizes: tuple[int, ...], layers: Iterable[dict[Offset, boo
     """Stack contractions of `k` channels on an input, over axes such as ``"h w"``.
 
     Each layer maps the offsets that it reads to whether it reads them of its own variable (True) or of the last one.
-
-    Examples
-    --------
-    >>> layered("t", (8,), [{(0,): False, (1,): False}]).output
-    'h1'
     """
     names = tuple(axes.split())
     flat = (0,) * len(names)

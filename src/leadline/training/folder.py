@@ -22,6 +22,7 @@ from leadline.zoo import Specimen, build
 
 FORMAT = "leadline-run"
 VERSION = 1
+_PLAIN = ("steps", "planned", "seconds", "parameters", "best_step")
 Builder = Callable[..., Specimen]
 """Builds a specimen from a model's name and settings, as `leadline.zoo.build` does."""
 
@@ -118,16 +119,14 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as `result.json` holds it."""
-        names = ("steps", "planned", "seconds", "parameters", "best_step")
-        plain = {name: getattr(self, name) for name in names}
+        plain = {name: getattr(self, name) for name in _PLAIN}
         return {**plain, "validation": self.validation.as_dict(), "test": self.test.as_dict()}
 
     @classmethod
     def from_dict(cls, path: Path, record: Mapping[str, Any]) -> RunResult:
         """Return the result that `as_dict` described; raises `CheckpointError` if it does not describe one."""
-        names = ("steps", "planned", "seconds", "parameters", "best_step")
         try:
-            plain: dict[str, Any] = {name: record[name] for name in names}
+            plain: dict[str, Any] = {name: record[name] for name in _PLAIN}
             scores: dict[str, Any] = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path / 'result.json'} is damaged: it lacks or misreads {error}") from error

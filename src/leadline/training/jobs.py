@@ -33,14 +33,7 @@ class TrainingJob:
     def train(self, path: Path, *, resume: bool = False, console: Console | None = None) -> RunResult:
         """Train in a run folder."""
         return train(
-            self.model,
-            self.settings,
-            self.dataset,
-            self.config,
-            path,
-            resume=resume,
-            lag=self.lag,
-            console=console,
+            self.model, self.settings, self.dataset, self.config, path, resume=resume, lag=self.lag, console=console
         )
 
 

@@ -9,13 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Reporter:
-    """Show steps and scores on a console; None: show nothing.
-
-    Examples
-    --------
-    >>> with Reporter(None, steps=10) as reporter:
-    ...     reporter.step(1)
-    """
+    """Show steps and scores on a console; None: show nothing."""
 
     def __init__(self, console: Console | None, steps: int, done: int = 0) -> None:
         self._console = console

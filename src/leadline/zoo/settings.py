@@ -43,13 +43,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Odd:
-    """Odd integers from `lo` on.
-
-    Examples
-    --------
-    >>> 4 in Odd(3), 5 in Odd(3)
-    (False, True)
-    """
+    """Odd integers from `lo` on."""
 
     lo: int
 
@@ -116,19 +110,7 @@ def check_settings(model: str, hints: Mapping[str, Any], settings: Mapping[str, 
 
 
 def parse_settings(model: str, make: Factory, words: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` words as settings of a factory, by the types of its config.
-
-    Raises
-    ------
-    UsageError
-        A word without ``=``, an unknown or repeated setting, or a value that is not of the setting's type and range.
-
-    Examples
-    --------
-    >>> from leadline.zoo.chain import chain
-    >>> parse_settings("chain", chain, ["layers=5", "activation=tanh"])
-    {'layers': 5, 'activation': 'tanh'}
-    """
+    """Read ``key=value`` words as settings of a factory; see `leadline.zoo.parse_settings`."""
     hints, settings = settings_of(make), dict[str, Any]()
     for word in words:
         name, equals, text = word.partition("=")

@@ -32,10 +32,7 @@ def settle(of: SigmoidChain, effort: Effort) -> Evidence:
         claimed=(bounded("sigmoid", of.weight, of.layers, sympy.Rational(1, 4), effort),),
         instead=(bounded("sigmoid", of.weight, of.layers, largest, effort), _attained(of, bound)),
         aside=(_thin(of.layers),),
-        quantities=(
-            exact("supremum of |f'|", bound),
-            computed("|f'(1/2)| at weight 8, biases -4", at_8),
-        ),
+        quantities=(exact("supremum of |f'|", bound), computed("|f'(1/2)| at weight 8, biases -4", at_8)),
         picture=_picture(of, bound),
     )
 

@@ -59,13 +59,8 @@ def gru_step(cell: nn.GRUCell, x: Float[Tensor, "i"], h: Float[Tensor, "k"]) -> 
 def gru_bound(cell: nn.GRUCell) -> Bound:
     """Bound the singular values of one step for every input and every state in ``[-1, 1]^k``.
 
-    Upper: ``1 + ½‖W_hz‖ + ‖W_hn‖ + ¼ Q ‖W_hr‖`` with ``Q = max_i(‖W_hn,i‖₁ + |b_hn,i|)``. No unconditional
-    positive lower bound exists.
-
-    Examples
-    --------
-    >>> gru_bound(nn.GRUCell(2, 3)).lo
-    0.0
+    Upper: ``1 + ½‖W_hz‖ + ‖W_hn‖ + ¼ Q ‖W_hr‖`` with ``Q = max_i(‖W_hn,i‖₁ + |b_hn,i|)``. No unconditional positive
+    lower bound exists.
     """
     with torch.no_grad():
         W_r, W_z, W_n = cell.weight_hh.chunk(3)

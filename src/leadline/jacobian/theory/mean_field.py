@@ -125,13 +125,7 @@ def squared_value_variance(
 
 
 def largest_squared_value(depth: int) -> float:
-    """Return the largest squared singular value of a product of `depth` wide Gaussian matrices of variance 1/n.
-
-    Examples
-    --------
-    >>> largest_squared_value(1)
-    4.0
-    """
+    """Return the largest squared singular value of a product of `depth` wide Gaussian matrices of variance 1/n."""
     return float((depth + 1.0) ** (depth + 1) / depth**depth)
 
 
@@ -239,13 +233,7 @@ def rnn_exponent(phi: Activation, gain: float) -> float:
 
 
 def lstm_forget_exponent(forget_bias: float) -> float:
-    """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``.
-
-    Examples
-    --------
-    >>> round(lstm_forget_exponent(1.0), 4)
-    -0.3133
-    """
+    """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``."""
     return math.log(float(expit(forget_bias)))
 
 

@@ -15,13 +15,7 @@ Value = sympy.Expr | int
 
 
 def size(name: str) -> sympy.Symbol:
-    """Return the symbol of a size.
-
-    Examples
-    --------
-    >>> size("d") == sympy.Symbol("d", integer=True, positive=True)
-    True
-    """
+    """Return the symbol of a size."""
     return sympy.Symbol(name, integer=True, positive=True)
 
 

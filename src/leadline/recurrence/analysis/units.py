@@ -50,14 +50,7 @@ def extent(system: System, name: str) -> Region:
 
 
 def units(system: System) -> Presences:
-    """Return for each channel of each variable where it is a unit: the least that the equations allow.
-
-    Examples
-    --------
-    >>> from leadline.recurrence.examples import masked
-    >>> units(masked(layers=1))["x"][0].unit
-    frozenset({((0, 0), (0, 0))})
-    """
+    """Return for each channel of each variable where it is a unit: the least that the equations allow."""
     found: dict[str, list[Presence]] = {v.name: [Presence(NOWHERE, NOWHERE)] * v.channels for v in system.variables}
     changed = True
     while changed:
