@@ -169,10 +169,8 @@ def _relu_growth(B: int) -> float:
     return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
-def residual_growth(
-    phi: Activation, norm: Literal["plain", "branch", "sum"], depth: int, weight_variance: float = 2.0
-) -> float:
-    """Return the growth of the squared gradient norm over `depth` residual layers with ``f(x) = W φ(x)``.
+def residual_growth(phi: Activation, norm: Literal["plain", "branch", "sum"], depth: int) -> float:
+    """Return the growth of the squared gradient norm over `depth` residual layers ``f(x) = W φ(x)``, ``σ_w² = 2``.
 
     ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
     ``c = E φ'²/Var φ``, because the stream's variance grows by 1 a layer. ``"sum"``, ``BN(x + f(x))``: exponential.
@@ -184,11 +182,11 @@ def residual_growth(
     >>> round(residual_growth(torch.relu, "branch", 80) ** 0.5, 1), round(residual_growth(torch.relu, "sum", 1), 3)
     (22.1, 1.189)
     """
-    gain = weight_variance * derivative_mean(phi)
+    gain = 2.0 * derivative_mean(phi)
     if norm == "plain":
         return float((1 + gain) ** depth)
     if norm == "sum":
-        return float(((1 + gain) / (1 + weight_variance * _variance(phi))) ** depth)
+        return float(((1 + gain) / (1 + 2.0 * _variance(phi))) ** depth)
     c = batchnorm_growth(phi)
     return math.exp(float(gammaln(depth + 1 + c) - gammaln(depth + 1) - gammaln(1 + c)))
 

@@ -108,7 +108,6 @@ def longest_paths(
 
     Paths begin anywhere, with the cost of their first point; or at the one point `start`; or at any point of the
     variables in `begins`, with the length given there. Points that no such path reaches get a very negative length.
-    Raises `ModelError` if the edges contain a cycle: no order of evaluation exists.
     """
     shapes = {v.name: v.range(sizes) for v in system.variables}
     if start is None and begins is None:
@@ -116,9 +115,18 @@ def longest_paths(
     lengths = {name: np.full(shape, (begins or {}).get(name, _UNREACHED), np.int64) for name, shape in shapes.items()}
     if start is not None:
         lengths[start[0]][start[1]] = 0
-    windows = [(step, *_window(step, shapes[step.reader], shapes[step.source])) for step in steps]
-    changed = set(shapes)
-    for _ in range(2 + sum(int(np.prod(shape)) for shape in shapes.values())):
+    relax(steps, lengths)
+    return Longest(tuple(steps), lengths)
+
+
+def relax(steps: Sequence[Edge], lengths: Lengths) -> None:
+    """Raise every point, in place, to the value of what it reads plus the edge's cost, until nothing changes.
+
+    Raises `ModelError` if the edges contain a cycle with a cost: no order of evaluation exists.
+    """
+    windows = [(step, *_window(step, lengths[step.reader].shape, lengths[step.source].shape)) for step in steps]
+    changed = set(lengths)
+    for _ in range(2 + sum(values.size for values in lengths.values())):
         previous, changed = changed, set()
         for step, mine, theirs in windows:
             if step.source in previous or step.source in changed:
@@ -129,5 +137,5 @@ def longest_paths(
                     np.maximum(target, candidate, out=target)
                     changed.add(step.reader)
         if not changed:
-            return Longest(tuple(steps), lengths)
+            return
     raise ModelError("the equations depend on themselves without advancing: no order of evaluation exists")

@@ -108,7 +108,10 @@ def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Sch
     own = [replace(s, cost=int(any(s.offset))) for s in training_edges(system)]
     recurrent = recurrent_variables(system)
     steps = [s if s.reader in recurrent and s.source in recurrent else replace(s, cost=0) for s in own]
-    return _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
+    schedule = _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
+    if schedule is None:
+        raise NotUniform("no linear schedule exists for these equations")
+    return schedule
 
 
 def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
@@ -131,7 +134,7 @@ def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | Non
     sizes = tuple(system.sizes if sizes is None else sizes)
     steps, schedule = drawing_edges(system, lag), None
     if len(sizes) > 1:  # a long thin row may make raster order the shorter one: compare
-        schedule = _scheduled_or_none(system, sizes, steps)
+        schedule = _scheduled(system, sizes, steps)
         if schedule is not None and schedule.delay[system.output] > -lag:
             schedule = None
     ordered = raster(system, lag, sizes)
@@ -207,14 +210,7 @@ def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> d
     raise NotUniform("a recurrence in these equations does not advance along the order of generation")
 
 
-def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) -> Schedule:
-    schedule = _scheduled_or_none(system, sizes, steps)
-    if schedule is None:
-        raise NotUniform("no linear schedule exists for these equations")
-    return schedule
-
-
-def _scheduled_or_none(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) -> Schedule | None:
+def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) -> Schedule | None:
     floors = dict.fromkeys(system.named, None)
     potential = smallest_potential(steps, floors, [float(max(1, n - 1)) for n in sizes], integer=True)
     if potential is None:
