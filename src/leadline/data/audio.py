@@ -81,14 +81,8 @@ def wav_folder(
 ) -> Dataset:
     """Read a folder of wavs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
-    Parameters
-    ----------
-    levels
-        Mu-law classes, 256 unless given.
-    limit
-        Read this many files at most (the first in sorted order).
-    leave_out
-        Names of subfolders to leave out.
+    There are 256 mu-law classes unless `levels` says otherwise. At most `limit` files are read, the first in sorted
+    order, and none in subfolders whose names are in `leave_out`.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() == ".wav")
     paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][:limit]

@@ -37,21 +37,12 @@ class FrontSlice:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Where the fronts of a stack of grids stand in its tables.
+    """Where the fronts of a stack of grids stand in its tables; `slices` in the order in which they run.
 
-    Attributes
-    ----------
-    slices
-        In the order in which the fronts run.
-    cells, inside
-        For each layer and column its cell (raster index, 0 where there is none), and whether there is one.
-    columns
-        For each layer and cell its column.
-    north, west
-        For each column those of its neighbours; one past the last where there is none. What lies below stands in the
-        column of the western neighbour, a layer down.
-
-    The arrays are numpy's, since a layout is kept: tensors made while a model is traced would be fake ever after.
+    `cells` holds for each layer and column its cell (raster index, 0 where there is none) and `inside` whether there is
+    one; `columns` for each layer and cell its column. `north` and `west` are for each column those of its neighbours,
+    or one past the last; what lies below stands in the column of the western neighbour, a layer down. The arrays are
+    numpy's, since a layout is kept: tensors made while a model is traced would be fake from then on.
     """
 
     grid: tuple[int, int, int]

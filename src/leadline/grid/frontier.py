@@ -19,14 +19,10 @@ class Frontier:
     reached last (north), and the one that row i of the layer below reached last. Slots of neighbours outside the grid
     are never written and stay 0. The adjoint runs the same links the other way.
 
-    Attributes
-    ----------
-    outputs
-        ``[layers, sides · units, (rows + 1) · batch]``, the sides being north, west and, with several layers, below.
-    states
-        ``[layers, further states · sides, units, (rows + 1) · batch]``, the sides of one state after another.
-    north, west, below
-        The slots of one side: of the outputs, then of each further state; of below only the outputs are read.
+    `outputs` are ``[layers, sides · units, (rows + 1) · batch]``, the sides being north, west and, with several layers,
+    below; `states` ``[layers, further states · sides, units, (rows + 1) · batch]``, the sides of one state after
+    another. `north`, `west` and `below` are the slots of one side: of the outputs, then of each further state (below:
+    of the outputs only).
     """
 
     outputs: Float[Tensor, "d sk n"]

@@ -32,18 +32,24 @@ _ADJOINT = (
 )
 
 
-def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
-    """Register the recurrence of `cell` and its adjoint as custom ops and return the function of which they are parts.
-
-    Its outputs are those of a `kernels.Run`, of which only the first is for users; the gates have no derivative: where
-    one is to be differentiated further, everything follows from the carries.
-    """
+def _registered(name: str, cell: type[Cell]) -> tuple[Any, Any]:
+    """Register the recurrence of `cell` and its adjoint as custom ops."""
     op = torch.library.custom_op(f"leadline::{name}", _forward(cell), mutates_args=(), schema=_SCHEMA)
     op.register_fake(_forward_shapes(cell))
     op.register_vmap(lambda info, in_dims, *inputs: _batched(op, info.batch_size, in_dims, inputs))
     adjoint_op = torch.library.custom_op(f"leadline::{name}_adjoint", _adjoint(cell), mutates_args=(), schema=_ADJOINT)
     adjoint_op.register_fake(lambda *given: tuple(torch.empty_like(value) for value in given[:6]))
     adjoint_op.register_vmap(lambda info, in_dims, *given: _one_by_one(adjoint_op, info.batch_size, in_dims, given))
+    return op, adjoint_op
+
+
+def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
+    """Return the function of which the recurrence and its adjoint are parts.
+
+    Its outputs are those of a `kernels.Run`, of which only the first is for users; the gates have no derivative: where
+    one is to be differentiated further, everything follows from the carries.
+    """
+    op, adjoint_op = _registered(name, cell)
 
     class Grid(torch.autograd.Function):
         @staticmethod

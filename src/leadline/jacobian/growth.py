@@ -76,14 +76,8 @@ def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estima
 def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:
     """Choose the law of growth by the Bayesian information criterion.
 
-    Parameters
-    ----------
-    increments
-        Growth of the log gradient norm through stages ``first, first + 1, …``, counted from the input.
-    first
-        The number of the first of them, from 1.
-    resolution
-        Rounding error of one increment: smaller residuals tell nothing.
+    The increments are the growth of the log gradient norm through stages ``first, first + 1, …``, counted from the
+    input (from 1). Residuals below the `resolution`, the rounding error of one increment, tell nothing.
 
     Examples
     --------

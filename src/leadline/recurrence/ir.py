@@ -70,22 +70,11 @@ class Input:
 class Contraction:
     """``bias + Σ_taps weight · tap``, in groups like those of a convolution.
 
-    Attributes
-    ----------
-    taps, weights
-        One weight of shape (channels out, channels in / groups) for each tap.
-    bias
-        Shape (channels out,), or None.
-    groups
-        Output channels and the channels of each tap fall into this many consecutive groups.
-    alive
-        For each tap, which of its weights are not zero by construction; nothing: all.
-    masked
-        Reads whose weights are all zero by construction: not taps, but what they read is still needed.
-    cost
-        Sequential steps; 0 for a product that the model does not compute, which has no connections.
-    apart
-        Whether the model computes every point by itself, in a loop: where nothing is left to sum there is then no unit.
+    Each tap has a weight of shape (channels out, channels in / groups), and `alive` says which of its numbers are not
+    zero by construction (nothing: all). Reads whose weights are all zero by construction are `masked`: not taps, but
+    what they read is still needed. The `cost` in sequential steps is 0 for a product that the model does not compute,
+    which has no connections. Where the model computes every point by itself, in a loop (`apart`), there is no unit
+    where nothing is left to sum.
     """
 
     taps: tuple[Tap, ...]

@@ -135,22 +135,11 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model, read back from its folder.
+    """A trained model, read back from its folder: its name and settings, as it was built, and how it was trained.
 
-    Attributes
-    ----------
-    name, settings
-        The model, as it was built.
-    specimen
-        The model with the best averaged weights, in evaluation mode, and how to read its axes.
-    lag
-        1 for a density model, 0 for a model of the next symbol.
-    config
-        How it was trained.
-    data
-        The data set's description: name, options, kind, levels, shape, rate, binarisation.
-    result
-        Scores, or None while the run is unfinished.
+    `specimen` holds the model with the best averaged weights, in evaluation mode. `lag` is 1 for a density model, 0 for
+    a model of the next symbol. `data` describes the data set: name, options, kind, levels, shape, rate, binarisation.
+    The result is None while the run is unfinished.
     """
 
     path: Path
