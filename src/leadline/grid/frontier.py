@@ -17,7 +17,7 @@ class Frontier:
 
     The neighbours of the cell in row i are the cell that its own row reached last (west), the one that row i - 1
     reached last (north), and the one that row i of the layer below reached last. Slots of neighbours outside the grid
-    are never written and stay 0. The adjoint runs the same links the other way.
+    are never written and stay 0. The adjoint runs the other way.
 
     `outputs` are ``[layers, sides · units, (rows + 1) · batch]``, the sides being north, west and, with several layers,
     below; `states` ``[layers, further states · sides, units, (rows + 1) · batch]``, the sides of one state after
@@ -47,7 +47,7 @@ class Frontier:
             plan.batch,
         )
 
-    def links(self, place: FrontSlice, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
+    def readers(self, place: FrontSlice, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the slots in which a front's cells are read by later ones, each beside the part of their carry."""
         yield place.rows_of(self.north, self.batch), carry
         yield place.rows_of(self.west), carry

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
-from leadline.jacobian.operators import Operator
+from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
 LINEARISE_FROM = 16
@@ -32,9 +32,6 @@ FEW, LARGE = 4, 2**14
 Batching saves calls, and reads weights once; over large activations, which no longer fit the caches together, it costs
 more than that.
 """
-
-Block = Callable[[Tensor], Tensor]
-"""Takes a block of rows, one vector each, to a block of rows."""
 
 
 def jacobian(

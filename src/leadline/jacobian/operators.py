@@ -17,6 +17,7 @@ from torch import Tensor
 from leadline.errors import UsageError
 
 Block = Callable[[Tensor], Tensor]
+"""Takes a block of vectors to a block of vectors."""
 
 
 class Operator(ABC):

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import digamma, expit, gammaln
 
 from leadline.errors import UsageError
-from leadline.jacobian.theory.quadrature import Activation, correlated_mean, derivative_mean, normal_mean
+from leadline.jacobian.theory.quadrature import Elementwise, correlated_mean, derivative_mean, normal_mean
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FixedPoint:
         return math.inf if self.chi_c >= 1 else -1 / math.log(self.chi_c)
 
 
-def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 0.0) -> FixedPoint:
+def fixed_point(phi: Elementwise, weight_variance: float, bias_variance: float = 0.0) -> FixedPoint:
     """Return the fixed point of a network ``x ↦ W φ(x) + b``.
 
     Source: Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, Deep information propagation (2017).
@@ -64,7 +64,7 @@ def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 
     return FixedPoint(q, chi, c, chi_c)
 
 
-def _settled_variance(phi: Activation, weight_variance: float, bias_variance: float) -> float:
+def _settled_variance(phi: Elementwise, weight_variance: float, bias_variance: float) -> float:
     """Iterate the variance map to its fixed point."""
     q = 1.0
     for _ in range(10_000):
@@ -77,7 +77,7 @@ def _settled_variance(phi: Activation, weight_variance: float, bias_variance: fl
     return q
 
 
-def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias_variance: float) -> float:
+def _settled_correlation(phi: Elementwise, q: float, weight_variance: float, bias_variance: float) -> float:
     """Iterate the correlation map, from near independence, to its fixed point below 1."""
     c = 0.5
     for _ in range(2000):
@@ -88,7 +88,7 @@ def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias
     return c
 
 
-def critical_point(phi: Activation, bias_variance: float) -> tuple[float, float]:
+def critical_point(phi: Elementwise, bias_variance: float) -> tuple[float, float]:
     """Return the weight variance between 1 and 4 at which ``χ₁ = 1``, and q* there.
 
     Examples
@@ -107,7 +107,7 @@ def critical_point(phi: Activation, bias_variance: float) -> tuple[float, float]
 
 
 def squared_value_variance(
-    phi: Activation, weight_variance: float, q: float, depth: int, *, orthogonal: bool = False
+    phi: Elementwise, weight_variance: float, q: float, depth: int, *, orthogonal: bool = False
 ) -> float:
     """Return the variance of the squared singular values of a deep Jacobian at the fixed point q.
 
@@ -129,7 +129,7 @@ def largest_squared_value(depth: int) -> float:
     return float((depth + 1.0) ** (depth + 1) / depth**depth)
 
 
-def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
+def batchnorm_growth(phi: Elementwise, batch: int | None = None) -> float:
     """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
 
     The size of a batch is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and
@@ -169,7 +169,7 @@ def _relu_growth(B: int) -> float:
     return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
-def residual_growth(phi: Activation, norm: Literal["plain", "branch", "sum"], depth: int) -> float:
+def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "sum"], depth: int) -> float:
     """Return the growth of the squared gradient norm over `depth` residual layers ``f(x) = W φ(x)``, ``σ_w² = 2``.
 
     ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
@@ -215,7 +215,7 @@ def residual_product_exponents(variance: float) -> tuple[float, float]:
     return 0.5 * math.log1p(variance), 0.5 * math.log1p(-variance) if variance < 1 else -math.inf
 
 
-def rnn_exponent(phi: Activation, gain: float) -> float:
+def rnn_exponent(phi: Elementwise, gain: float) -> float:
     """Return the largest Lyapunov exponent of ``x ↦ g W φ(x)`` with W of variance 1/n, n → ∞, for an odd φ.
 
     Successive states decorrelate, so each step multiplies squared perturbations by ``χ₁ = g² E φ'²``.
@@ -235,6 +235,6 @@ def lstm_forget_exponent(forget_bias: float) -> float:
     return math.log(float(expit(forget_bias)))
 
 
-def _variance(phi: Activation) -> float:
+def _variance(phi: Elementwise) -> float:
     """Return ``Var φ(z)`` for a standard normal z."""
     return normal_mean(lambda u: phi(u) ** 2) - normal_mean(phi) ** 2

@@ -100,7 +100,7 @@ def growth(expression: sympy.Expr, region: Mapping[str, sympy.Expr] | None = Non
     known = [term for term in terms if term is not None]
     if len(known) < len(terms):
         return None
-    linked = _links(region or {})
+    linked = _linked_sizes(region or {})
     rest = [(sign, term) for sign, term in known]
     for (_, a), (_, b) in combinations(known, 2):
         for low, high in ((a, b), (b, a)):
@@ -126,7 +126,7 @@ def _exponents(term: sympy.Expr) -> tuple[int, Exponents] | None:
     return (1 if coefficient > 0 else -1), found
 
 
-def _links(region: Mapping[str, sympy.Expr]) -> dict[sympy.Expr, sympy.Symbol]:
+def _linked_sizes(region: Mapping[str, sympy.Expr]) -> dict[sympy.Expr, sympy.Symbol]:
     """Return for powers of two the size that is at least as large, up to a factor."""
     linked = {}
     parts = [(name, part) for name, least in region.items() for part in sympy.Max.make_args(least)]
