@@ -16,13 +16,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from helpers.markov import fit_markov
+
 from leadline import data
 from leadline.audit.trained import draw
 from leadline.key_values import literals
 from leadline.report.exports import write_samples
 from leadline.training import load_run
-from leadline.training.markov import fit_markov
-from leadline.training.orders import prepare
+from leadline.training.jobs import prepare
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"

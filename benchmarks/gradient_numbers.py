@@ -18,7 +18,7 @@ import measurements as measured
 import torch
 from torch.nn.functional import gelu, silu
 
-from leadline.jacobian import mean_field
+from leadline.jacobian.theory import mean_field
 from leadline.jacobian.theory.normalisation import batchnorm_jacobian, batchnorm_singular_values
 from leadline.results import Estimate
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from leadline.grid import grid_lstm, grid_rnn, reference
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from helpers import grid_reference as reference
+
+from leadline.grid import grid_lstm, grid_rnn
 
 RESULTS = Path(__file__).parent / "results" / "grid.json"
 BATCH, SIZE, WIDTH, ROUNDS = 16, 28, 32, 7

@@ -146,7 +146,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
     """Train a density model of the zoo, in a run folder that can be resumed bit for bit."""
-    from leadline.training.orders import prepare
+    from leadline.training.jobs import prepare
 
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}

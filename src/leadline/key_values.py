@@ -15,10 +15,7 @@ _KINDS = {int: "an integer", float: "a number", str: "text", bool: "true or fals
 def literals(words: Iterable[str]) -> dict[str, Any]:
     """Read ``key=value`` words: Python literals where the values are some, else text.
 
-    Raises
-    ------
-    UsageError
-        A word without ``=``, a key that is no name, or one given twice.
+    Raises `UsageError` for a word without ``=``, a key that is not a name, or one given twice.
 
     Examples
     --------
@@ -29,7 +26,7 @@ def literals(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
-            raise UsageError(f"{word!r} is no setting; write key=value")
+            raise UsageError(f"{word!r} is not a setting; write key=value")
         if key in found:
             raise UsageError(f"{key} is set twice; give it once")
         try:
@@ -42,14 +39,7 @@ def literals(words: Iterable[str]) -> dict[str, Any]:
 def require(what: str, hint: Any, value: Any) -> None:
     """Refuse a value that is not of an annotation's plain types; an integer may stand for a number.
 
-    Raises
-    ------
-    UsageError
-        If it is of another type; the message begins with `what`.
-
-    Examples
-    --------
-    >>> require("the size", int | None, 3)
+    Raises `UsageError` if it is of another type; the message begins with `what`.
     """
     kinds = get_args(hint) or (hint,)
     if type(value) not in kinds and not (type(value) is int and float in kinds):

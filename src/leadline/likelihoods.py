@@ -102,11 +102,7 @@ class Categorical:
         return (logits / (temperature or 1.0)).softmax(dim=-1)
 
     def draw(
-        self,
-        logits: Float[Tensor, "*p v"],
-        u: Float[Tensor, "*p"],
-        temperature: float = 1.0,
-        top_k: int | None = None,
+        self, logits: Float[Tensor, "*p v"], u: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None
     ) -> Int[Tensor, "*p"]:
         """Return ``min {c : F(c) > u}``, F being the cumulative distribution and `u` uniform on [0, 1).
 
@@ -190,11 +186,16 @@ def likelihood(name: str, levels: int) -> Likelihood:
     return Bernoulli()
 
 
-def _check(logits: Float[Tensor, "..."], temperature: float, top_k: int | None) -> None:
+def check_drawing(temperature: float, top_k: int | None) -> None:
+    """Refuse, by a `UsageError`, what no symbol can be drawn with."""
     if not temperature >= 0:
         raise UsageError(f"the temperature must be at least 0, got {temperature}")
     if top_k is not None and top_k < 1:
         raise UsageError(f"top_k must be at least 1, got {top_k}")
+
+
+def _check(logits: Float[Tensor, "..."], temperature: float, top_k: int | None) -> None:
+    check_drawing(temperature, top_k)
     finite: Bool[Tensor, ...] = torch.isfinite(logits)
     if not finite.all():
         place = tuple((~finite).nonzero()[0].tolist())

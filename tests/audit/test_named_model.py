@@ -57,7 +57,7 @@ def test_a_module_path_works_too() -> None:
         ("{file}:nothing", [], ModelError, "returned int; a factory returns the model and its example inputs"),
         ("{file}:tokns", [], UsageError, "no function 'tokns'; did you mean 'tokens'"),
         ("{file}:constant", [], UsageError, "no function 'constant'"),
-        ("{file}:tokens", ["length"], UsageError, "'length' is no setting; write key=value"),
+        ("{file}:tokens", ["length"], UsageError, "'length' is not a setting; write key=value"),
         ("{file}:tokens", ["depth=3"], UsageError, "has no setting 'depth'; known: 'length'"),
         ("absent.py:f", [], UsageError, r"there is no file absent\.py"),
         ("no.such.module:f", [], UsageError, "no module 'no.such.module'"),

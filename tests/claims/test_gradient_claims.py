@@ -15,7 +15,7 @@ from leadline.claims.statements.gates import carried, closed_forms, no_floor, st
 from leadline.claims.statements.known_numbers import KnownNumbers
 from leadline.claims.statements.matrix_rnn import MatrixRNN, jacobian
 from leadline.claims.statements.normalisation import Normalisation
-from leadline.claims.statements.placement import Placement
+from leadline.claims.statements.placement import PlacedNorms
 from leadline.claims.statements.residual_depth import ResidualDepth
 from leadline.claims.statements.residual_spectrum import (
     ResidualSpectrum,
@@ -116,7 +116,7 @@ SMALL = {"layers": 30, "width": 64, "batch": 64}
 
 
 def test_the_better_placement_is_measured_and_not_assumed() -> None:
-    paper, reverse = CLAIMS["A7"].run(Placement(**SMALL)), CLAIMS["A7"].run(Placement("branch", "after", **SMALL))
+    paper, reverse = CLAIMS["A7"].run(PlacedNorms(**SMALL)), CLAIMS["A7"].run(PlacedNorms("branch", "after", **SMALL))
     assert not paper.evidence.claimed[0].holds
     assert reverse.verdict is Verdict.MEASURED
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leadline.claims import CLAIMS, Verdict
-from leadline.claims.grids import NORTH_AND_WEST, grid_density, mask, pixel_stack
+from leadline.claims.grids import grid_density
 from leadline.claims.statements.dilated_stack import DilatedStack
 from leadline.claims.statements.discussion import Discussion
 from leadline.claims.statements.grid_count import GridCount
@@ -19,6 +19,7 @@ from leadline.claims.statements.masked_count import MaskedCount
 from leadline.claims.statements.masked_steps import MaskedSteps, fronts
 from leadline.claims.statements.sight import Sight
 from leadline.recurrence.analysis.receptive_field import seen_from
+from leadline.recurrence.examples import NORTH_AND_WEST, mask, masked
 
 NORTH_EAST = (*NORTH_AND_WEST, (1, -1))
 
@@ -94,7 +95,7 @@ def test_longest_paths_equal_a_recursion_over_cells(H: int, W: int, d: int) -> N
 def test_fronts_equal_a_greedy_drawing(reach: int) -> None:
     """Draw every pixel as soon as all that it sees is drawn."""
     H, W = 3, 5
-    stack, at = pixel_stack(1, first=reach), {}
+    stack, at = masked(1, radius=reach), {}
     for i, j in product(range(H), range(W)):
         seen = seen_from(stack, (i, j), (H, W))["x"]
         at[i, j] = 1 + max((at[p] for p in at if seen[p]), default=0)

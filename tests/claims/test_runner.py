@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from leadline.claims import CLAIMS, Counterexample, Verdict, run_claims, save_counterexamples, to_json
+from leadline.document import Curve, FrontMap, GridMap, Table
 from leadline.errors import UsageError
 from leadline.report.claims_document import claims_document
-from leadline.report.document import Curve, GridMap, Table
 from leadline.report.terminal import show
 
 
@@ -62,7 +62,7 @@ def test_the_document_has_a_verdict_and_a_figure_for_each(findings: tuple) -> No
     assert isinstance(table, Table)
     assert [row[2] for row in table.rows] == [finding.verdict.value for finding in findings]
     for section in document.sections[1:]:
-        assert any(isinstance(block, Curve | GridMap | Table) for block in section.blocks[3:])
+        assert any(isinstance(block, Curve | FrontMap | GridMap | Table) for block in section.blocks[3:])
     console = Console(file=io.StringIO(), width=120)
     show(document, console)
     assert "corrected" in console.file.getvalue()

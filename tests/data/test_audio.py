@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.data import load
-from leadline.data.audio import SPEECH_DIRECTORY, inverse_mu_law, mu_law, read_wav, write_wav
+from leadline.data.audio import SPEECH_DIRECTORY, inverse_mu_law, mu_law, read_wav
 from leadline.errors import DataError
 
 
@@ -59,9 +59,7 @@ def test_wavs_of_every_width_hold_the_same_signal(tmp_path: Path, width: int, ch
 
 def test_written_classes_are_read_back(tmp_path: Path) -> None:
     classes = torch.arange(256)
-    write_wav(tmp_path / "a.wav", classes, rate=8000)
-    signal, rate = read_wav(tmp_path / "a.wav")
-    assert rate == 8000
+    signal, _ = read_wav(wav(tmp_path / "a.wav", inverse_mu_law(classes)))
     assert (mu_law(signal) - classes).abs().max() <= 1  # 16 bits cannot tell the innermost classes apart
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from helpers import grid_reference as reference
 from hypothesis import strategies as st
 from torch import Tensor
 
-from leadline.grid import grid_lstm, grid_rnn, reference
+from leadline.grid import grid_lstm, grid_rnn
 
 NAMES = ("x", "weight_in", "weight_below", "weight_north", "weight_west", "bias")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.errors import UsageError
-from leadline.jacobian.operators import Adjoint, Dense, Identity, Scaled
+from leadline.jacobian.operators import Adjoint, Dense, scaled
 
 
 @given(seed=st.integers(0, 10**6), m=st.integers(1, 6), n=st.integers(1, 6), k=st.integers(1, 4))
@@ -17,7 +17,7 @@ def test_operators_compose_as_matrices_do(seed, m, n, k):
         torch.randn(n, m, dtype=torch.float64),
         torch.randn(m, m).double(),
     )
-    operator = (Dense(A) @ Dense(B)) + Scaled(-2.0, Dense(C)) - Identity(m)
+    operator = (Dense(A) @ Dense(B)) + scaled(-2.0, Dense(C)) - Dense(torch.eye(m, dtype=torch.float64))
     matrix = A @ B - 2 * C - torch.eye(m, dtype=torch.float64)
     V = torch.randn(m, k, dtype=torch.float64)
     torch.testing.assert_close(operator @ V, matrix @ V)

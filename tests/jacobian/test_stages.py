@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.jacobian.calls import Flow, node_of, recorded
+from leadline.jacobian.calls import GradientFlow, node_of, recorded
 from leadline.jacobian.kernels import kept
 from leadline.jacobian.stages import find_stages
 
@@ -132,7 +132,7 @@ def test_flow_follows_autograd_through_functions_between_calls():
         a = model[0](x)
         b = model[1](x)
         c = model[2](torch.sin(a).flip(0))
-    flow = Flow(calls)
+    flow = GradientFlow(calls)
     assert flow.depends(node_of(c), 0)
     assert not flow.depends(node_of(c), 1)
     assert flow.depends(node_of(a + b), 1)

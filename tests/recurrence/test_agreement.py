@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import grid_reference as reference
 from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from helpers.element_graph import brute_force
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,6 @@ from torch.nn import functional
 import leadline
 from leadline.graph import Reading
 from leadline.graph.layout import LayoutLike
-from leadline.grid import reference
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, count_at
 from leadline.recurrence.analysis.depth import training_chains

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.errors import ModelError, NotCausal, NotUniform
-from leadline.recurrence.analysis.affine import Step, smallest_potential
+from leadline.recurrence.analysis.affine import smallest_potential
 from leadline.recurrence.analysis.connections import connections, count_at, in_region, region
 from leadline.recurrence.analysis.depth import generation_depth, symbol, training_chains, training_depth
-from leadline.recurrence.analysis.feedback import generation_steps_of, training_steps_of
-from leadline.recurrence.analysis.longest import is_path, longest_paths
+from leadline.recurrence.analysis.feedback import generation_edges, training_edges
+from leadline.recurrence.analysis.longest import Point, longest_paths
 from leadline.recurrence.analysis.receptive_field import find_leak, seen_from
 from leadline.recurrence.analysis.schedule import Schedule, generation_schedule, raster, training_schedule
 from leadline.recurrence.analysis.window import live_windows, state
 from leadline.recurrence.examples import dilated, grid_recurrence, layered, masked
-from leadline.recurrence.ir import System
+from leadline.recurrence.ir import Edge, Offset, System
 from leadline.results import Status
 
 H, W, T = symbol("h"), symbol("w"), symbol("t")
+
+
+def is_path(edges: Sequence[Edge], points: Sequence[Point]) -> bool:
+    """Whether each point is read by the next through one of the edges."""
+
+    def reads(edge: Edge, place: Offset, source: Offset) -> bool:
+        last = tuple(p - d for p, d in zip(place, edge.offset, strict=True))
+        return place[0] >= edge.first and (source == last or (edge.growing and source < last))
+
+    return all(
+        any(edge.reader == name and edge.source == before[0] and reads(edge, place, before[1]) for edge in edges)
+        for before, (name, place) in pairwise(points)
+    )
 
 
 @st.composite
@@ -101,7 +115,7 @@ def test_connections_are_exact_at_every_size(layers: tuple[Any, ...]) -> None:
 @settings(max_examples=40, deadline=None)
 def test_longest_paths_equal_depth_first_search(layers: tuple[Any, ...]) -> None:
     system = layered(*layers)
-    for steps in (training_steps_of(system), generation_steps_of(system)):
+    for steps in (training_edges(system), generation_edges(system)):
         longest = longest_paths(system, steps, system.sizes)
         assert longest.total == brute_longest(system, steps, system.sizes)
         assert is_path(steps, longest.path(longest.last()))
@@ -114,7 +128,7 @@ def test_depth_is_sound_and_its_proof_holds(layers: tuple[Any, ...]) -> None:
     chains, _ = training_chains(system)
     for depth, steps, begins in (
         (training_depth(system), chains, {"x": 0}),
-        (generation_depth(system), generation_steps_of(system), None),
+        (generation_depth(system), generation_edges(system), None),
     ):
         assert depth.potential.respects(steps)
         for extra in (0, 3):
@@ -207,7 +221,7 @@ def test_a_row_end_is_not_uniform() -> None:
 
 
 def test_a_cycle_that_does_not_advance_has_no_potential_and_no_order() -> None:
-    steps = [Step("a", "a", (0,), 1)]
+    steps = [Edge("a", "a", (0,), 1)]
     assert smallest_potential(steps, {"a": 1}, [4.0]) is None
     with pytest.raises(ModelError, match="no order of evaluation"):
-        longest_paths(layered("t", (3,), [{(0,): True}]), [Step("h1", "h1", (0,), 1)], (3,))
+        longest_paths(layered("t", (3,), [{(0,): True}]), [Edge("h1", "h1", (0,), 1)], (3,))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from rich.console import Console
 
+from leadline.document import Curve, Document, FrontMap, GridMap, Pictures, Section, Table, Text, Wave
 from leadline.report import html, terminal
-from leadline.report.document import Curve, Document, FrontMap, GridMap, Pictures, Section, Table, Text, Wave
 from leadline.report.figures import contact_sheet, wave_bytes
 
 CURVE = Curve((0.0, 1.0, 2.0), (("norm", (1.0, 0.1, 0.01)),), "stage", "norm", "gradient norms", log_y=True)

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers.markov import STRENGTHS, Markov, fit_markov
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Dataset, Split, load
 from leadline.errors import UsageError
-from leadline.training.markov import STRENGTHS, Markov, fit_markov
 
 CLIPS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=4)
 

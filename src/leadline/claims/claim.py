@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Picture
+from leadline.document import Block
 from leadline.results import Bound, Estimate, Status
 
 M = TypeVar("M")
@@ -47,25 +47,10 @@ class Grounds(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A statement that was put to the test.
+    """A statement that was put to the test: whether it held, and on what grounds.
 
-    Attributes
-    ----------
-    statement
-        What was tested.
-    holds
-        Whether it held.
-    grounds
-        How that is known.
-    evidence
-        What was done: the argument, the sizes, the number of tries, the figures.
-    counterexample
-        A case in which the statement fails; None where it holds.
-
-    Raises
-    ------
-    ValueError
-        If a statement that holds comes with a counterexample.
+    The evidence is what was done: the argument, the sizes, the number of tries, the figures. The counterexample is a
+    case in which the statement fails; where it holds there is none, or a `ValueError`.
     """
 
     statement: str
@@ -94,13 +79,7 @@ class Quantity:
 
 
 def exact(name: str, value: int | float | str) -> Quantity:
-    """Name a number that is proved.
-
-    Examples
-    --------
-    >>> print(exact("connections", 48))
-    48 (proved)
-    """
+    """Name a number that is proved."""
     return Quantity(name, value, Status.PROVED)
 
 
@@ -134,7 +113,13 @@ class Evidence:
     instead: tuple[Outcome, ...] = ()
     aside: tuple[Outcome, ...] = ()
     quantities: tuple[Quantity, ...] = ()
-    picture: Picture | None = None
+    picture: Block | None = None
+
+    @property
+    def outcomes(self) -> tuple[tuple[str, Outcome], ...]:
+        """All outcomes, each with its role: ``"claimed"``, ``"instead"`` or ``"aside"``."""
+        roles = {"claimed": self.claimed, "instead": self.instead, "aside": self.aside}
+        return tuple((role, outcome) for role, outcomes in roles.items() for outcome in outcomes)
 
     @property
     def verdict(self) -> Verdict:
@@ -168,21 +153,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Finding:
-    """A settled claim.
-
-    Attributes
-    ----------
-    id, title, statement, paper
-        Those of the claim.
-    evidence
-        All outcomes, figures and the picture.
-    mathematics
-        What the statement was tested on.
-    effort
-        Sizes and seed.
-    seconds
-        Wall time.
-    """
+    """A settled claim: its words, all evidence, the mathematics and the effort behind it, and the wall time."""
 
     id: str
     title: str

@@ -62,7 +62,7 @@ class Counterexample:
         Raises
         ------
         DataError
-            If the file holds none.
+            If the file does not hold one.
         """
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
@@ -71,12 +71,5 @@ class Counterexample:
 
 
 def arrays(**tensors: Tensor) -> dict[str, NDArray[Any]]:
-    """Return tensors as arrays, detached.
-
-    Examples
-    --------
-    >>> import torch
-    >>> arrays(x=torch.zeros(2))["x"].tolist()
-    [0.0, 0.0]
-    """
+    """Return tensors as arrays, detached."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}

@@ -4,71 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import sympy
-import torch
 
 from leadline.claims.claim import Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.recurrence.analysis.connections import connections, count_at
 from leadline.recurrence.analysis.depth import Depth, symbol
-from leadline.recurrence.examples import layered
-from leadline.recurrence.ir import Contraction, Input, Offset, System, Tap, Variable
+from leadline.recurrence.examples import product
+from leadline.recurrence.ir import Input, Offset, System, Variable
 from leadline.results import Status
 
 H, W, T = symbol("h"), symbol("w"), symbol("t")
 
-NORTH_AND_WEST: tuple[Offset, ...] = ((1, 0), (0, 1))
-"""What a cell of an MDRNN reads of its own layer: offsets (rows up, columns left)."""
 
-
-def mask(radius: int, *, centre: bool, dilation: int = 1) -> tuple[Offset, ...]:
-    """Return the offsets that a masked convolution sees; those to the right are negative.
-
-    Examples
-    --------
-    >>> mask(1, centre=False)
-    ((0, 1), (1, -1), (1, 0), (1, 1))
-    """
-    span = range(-radius, radius + 1)
-    seen = [(i, j) for i in range(radius + 1) for j in span if (i, j) > (0, 0) or (centre and (i, j) == (0, 0))]
-    return tuple((i * dilation, j * dilation) for i, j in seen)
-
-
-def convolutions(layers: Iterable[tuple[Offset, ...]], axes: str = "h w", k: int = 1) -> System:
-    """Stack convolutions, given the offsets that each layer sees."""
-    return layered(axes, (8,) * len(axes.split()), [dict.fromkeys(offsets, False) for offsets in layers], k)
-
-
-def pixel_stack(layers: int, first: int = 1, k: int = 1, dilation: int = 1) -> System:
-    """Stack a masked convolution of radius `first` without its centre, and 3 × 3 ones with it."""
-    rest = [mask(1, centre=True, dilation=dilation)] * (layers - 1)
-    return convolutions([mask(first, centre=False, dilation=dilation), *rest], k=k)
-
-
-def grid_recurrence(taps: tuple[Offset, ...], layers: int, k: int = 1) -> System:
-    """Stack recurrences that read the layer below at their own cell, and their own layer at `taps`."""
-    return layered("h w", (8, 8), [{(0, 0): False} | dict.fromkeys(taps, True)] * layers, k)
-
-
-def grid_density(taps: tuple[Offset, ...], layers: int, k: int = 1) -> System:
-    """Feed such recurrences with earlier pixels only, those at `taps`, so that each pixel can be drawn from them."""
+def grid_density(taps: tuple[Offset, ...], layers: int) -> System:
+    """Feed an MDRNN with earlier pixels only, those at `taps`, so that each pixel can be drawn from them."""
     flat = (0, 0)
     variables = [
-        Variable("x", k, Input(), flat),
-        Variable("earlier", k, _product([("x", t) for t in taps], k, 0), flat),
+        Variable("x", 1, Input(), flat),
+        Variable("earlier", 1, product([("x", tap) for tap in taps], 1, cost=0), flat),
     ]
     for depth in range(1, layers + 1):
         reads = [(variables[-1].name, flat), *((f"h{depth}", tap) for tap in taps)]
-        variables.append(Variable(f"h{depth}", k, _product(reads, k, 1), flat))
-    return System(("h", "w"), (8, 8), tuple(variables), ("x",), variables[-1].name, (k,))
-
-
-def _product(reads: list[tuple[str, Offset]], k: int, cost: int) -> Contraction:
-    taps = tuple(Tap(source, offset, np.arange(k)) for source, offset in reads)
-    weights = tuple(torch.full((k, k), 0.5 / (k * len(taps))) for _ in taps)
-    return Contraction(taps, weights, cost=cost)
+        variables.append(Variable(f"h{depth}", 1, product(reads, 1), flat))
+    return System(("h", "w"), (8, 8), tuple(variables), ("x",), variables[-1].name, (1,))
 
 
 def same_depth(statement: str, cases: Iterable[tuple[str, Depth, sympy.Expr]]) -> Outcome:
@@ -96,7 +56,7 @@ def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]
     return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))
 
 
-def per_point(systems: Mapping[str, System], without_borders: str, limit: float) -> Lines:
+def per_point(systems: Mapping[str, System], without_borders: str, limit: float) -> Curve:
     """Draw how many connections a point of a square grid has, at width 1, beside their number without borders."""
     sides = range(1, 29)
     series = []
@@ -105,7 +65,7 @@ def per_point(systems: Mapping[str, System], without_borders: str, limit: float)
         series.append((name, tuple(count_at(law, system, {"h": n, "w": n}) / n**2 for n in sides)))
     series.append((without_borders, (limit,) * len(sides)))
     caption = "Connections of one layer for each point of a square: borders cut some"
-    return Lines(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
+    return Curve(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
 
 
 def _at_eight(label: str, claimed: sympy.Expr, found: sympy.Expr) -> dict[str, int | float | str]:

@@ -35,7 +35,7 @@ def exhausted(
         said, is_so = claimed(**case), true(**case)
         if said != is_so:
             where = ", ".join(f"{name} = {value}" for name, value in case.items())
-            evidence = f"at {where} it says {said}, but {is_so} is the case"
+            evidence = f"at {where} it says {said}, but it is {is_so}"
             values = dict(case) | {"claimed": said, "true": is_so}
             return Outcome(statement, False, Grounds.EXHAUSTIVE, evidence, Counterexample(statement, values))
     named = ", ".join(f"{n} = {low}" if low == high else f"{n} = {low} … {high}" for n, (low, high) in ranges.items())

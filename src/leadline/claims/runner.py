@@ -112,18 +112,11 @@ def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Pat
     make_directory(folder)
     paths = []
     for finding in findings:
-        cases = [o.counterexample for _, o in _outcomes(finding) if o.counterexample is not None]
+        cases = [o.counterexample for _, o in finding.evidence.outcomes if o.counterexample is not None]
         for number, case in enumerate(cases, start=1):
             paths.append(folder / f"{finding.id}-{number}.json")
             case.save(paths[-1])
     return tuple(paths)
-
-
-def _outcomes(finding: Finding) -> list[tuple[str, Outcome]]:
-    """Return all outcomes with their roles."""
-    evidence = finding.evidence
-    roles = {"claimed": evidence.claimed, "instead": evidence.instead, "aside": evidence.aside}
-    return [(role, outcome) for role, outcomes in roles.items() for outcome in outcomes]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -133,7 +126,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "verdict": finding.verdict.value,
         "statement": finding.statement,
         "paper": finding.paper,
-        "tests": [{"role": role} | _outcome(outcome) for role, outcome in _outcomes(finding)],
+        "tests": [{"role": role} | _outcome(outcome) for role, outcome in finding.evidence.outcomes],
         "figures": [_quantity(quantity) for quantity in finding.evidence.quantities],
         # each claim has a dataclass of its own, which mypy knows as an object
         "mathematics": asdict(finding.mathematics),  # type: ignore[call-overload]

@@ -38,13 +38,7 @@ def steepest(activation: Activation) -> sympy.Rational:
 
 
 def rational(number: float) -> sympy.Rational:
-    """Return a decimal as the fraction it is written as.
-
-    Examples
-    --------
-    >>> rational(0.1)
-    1/10
-    """
+    """Return a decimal as the fraction it is written as."""
     return sympy.Rational(repr(number))
 
 
@@ -95,6 +89,6 @@ def _steeper(model: Chain, limit: sympy.Rational) -> Search:
     return Search(draw, excess)
 
 
-def chain(activation: Activation, weight: float, layers: int, bias: float = 0.0) -> Chain:
+def chain(activation: Activation, weight: float, layers: int) -> Chain:
     """Build the zoo's chain in double precision."""
-    return Chain(ChainConfig(layers=layers, activation=activation, weight=weight, bias=bias)).double()
+    return Chain(ChainConfig(layers=layers, activation=activation, weight=weight)).double()

@@ -23,16 +23,9 @@ Point = dict[str, Tensor]
 class Search:
     """How to look for a case in which a statement fails.
 
-    Attributes
-    ----------
-    draw
-        Draws random starts: named tensors with the starts as first axis.
-    excess
-        By how much the statement is violated at each start: differentiable, positive where it fails.
-    tolerance
-        Excesses up to this are rounding.
-    starts, steps, rate
-        Of the ascent (Adam).
+    `draw` draws random starts: named tensors with the starts as first axis. `excess` says by how much the statement is
+    violated at each: differentiable, positive where it fails, and rounding up to `tolerance`. The ascent (Adam) takes
+    `steps` steps of `rate`.
     """
 
     draw: Callable[[torch.Generator, int], Point]
@@ -79,8 +72,3 @@ def searched(
         return Outcome(statement, True, Grounds.SEARCHED, f"{tries} found no case against it; nearest: {excess:.3g}")
     case = Counterexample(statement, {"excess": excess} | values(at), arrays(**at))
     return Outcome(statement, False, Grounds.SEARCHED, f"{tries} found a case against it, excess {excess:.4g}", case)
-
-
-def decided(proof: Outcome | None, search: Callable[[], Outcome]) -> Outcome:
-    """Return the proof where there is one, else what the search finds."""
-    return search() if proof is None else proof

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,10 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
     return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
 
 
-def write_wav(path: Path, classes: Integer[Tensor, "t"], rate: int, levels: int = 256) -> None:
-    """Write mu-law classes as 16-bit mono PCM."""
-    pcm = np.round(inverse_mu_law(classes, levels) * 32767).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(pcm.tobytes())
-
-
 def read_wav(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
     """Read one PCM wav (8, 16, 24 or 32 bits), channels averaged, as a signal in [-1, 1] and its rate.
 
-    Raises
-    ------
-    DataError
-        If the file is no PCM wav, empty, cut short or silent; the message names it.
+    Raises `DataError` if the file is not a PCM wav, or is empty, cut short or silent; the message names it.
     """
     try:
         with wave.open(str(path), "rb") as file:
@@ -94,14 +81,8 @@ def wav_folder(
 ) -> Dataset:
     """Read a folder of wavs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
-    Parameters
-    ----------
-    levels
-        Mu-law classes, 256 unless given.
-    limit
-        Read this many files at most (the first in sorted order).
-    leave_out
-        Names of subfolders to leave out.
+    There are 256 mu-law classes unless `levels` says otherwise. At most `limit` files are read, the first in sorted
+    order, and none in subfolders whose names are in `leave_out`.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() == ".wav")
     paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][:limit]
@@ -111,22 +92,10 @@ def wav_folder(
             raise DataError(
                 f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them"
             )
-    depth = _depth(levels)
-    clips = [mu_law(signal, depth).to(torch.uint8) for signal, _ in read]
-    parts = [Split(tuple(clips[i] for i in part)) for part in divide(len(clips), seed, directory)]
+    parts = divide(len(read), seed, directory)
     given = options if options is not None else {"levels": levels, "seed": seed, "limit": limit}
-    return Dataset(
-        name=name or str(directory),
-        kind="audio",
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        levels=depth,
-        licence=licence,
-        division=f"8 : 1 : 1 by file, shuffled with seed {seed}",
-        rate=read[0][1],
-        options={key: value for key, value in given.items() if value is not None},
-    )
+    signals = [signal for signal, _ in read]
+    return _dataset(name or str(directory), signals, parts, "file", licence, read[0][1], given)
 
 
 def speech(
@@ -165,35 +134,43 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
     """
     if length < 2:
         raise UsageError(f"a tone has at least 2 samples, got length={length}")
-    rng = np.random.default_rng(seed)
-    depth = _depth(levels)
-    made = []
+    rng, made = np.random.default_rng(seed), []
     for _ in range(clips):
         t = np.arange(int(rng.integers(length // 2, length + 1)))
         pitch, loudness, phase = rng.uniform(100, 1000), rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
         signal = loudness * np.sin(2 * np.pi * pitch / 8000 * t + phase) + rng.normal(0, 0.01, len(t))
-        made.append(mu_law(signal.clip(-1, 1), depth).to(torch.uint8))
-    parts = [Split(tuple(made[i] for i in part)) for part in divide(clips, seed, Path("tones"))]
+        made.append(signal.clip(-1, 1))
     given = {"clips": clips, "length": length, "levels": levels, "seed": seed}
+    return _dataset("tones", made, divide(clips, seed, Path("tones")), "clip", "synthetic", 8000, given)
+
+
+def _dataset(
+    name: str,
+    signals: Sequence[Float[np.ndarray, "_"]],
+    parts: Iterable[Sequence[int]],
+    unit: str,
+    licence: str,
+    rate: int,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Compand signals, and divide them into train, validation and test."""
+    levels = 256 if options["levels"] is None else options["levels"]
+    if not 2 <= levels <= 256:
+        raise UsageError(f"audio has 2 to 256 mu-law levels, got {levels}")
+    clips = [mu_law(signal, levels).to(torch.uint8) for signal in signals]
+    train, validation, test = (Split(tuple(clips[i] for i in part)) for part in parts)
     return Dataset(
-        name="tones",
+        name=name,
         kind="audio",
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        levels=depth,
-        licence="synthetic",
-        division=f"8 : 1 : 1 by clip, shuffled with seed {seed}",
-        rate=8000,
-        options={key: value for key, value in given.items() if value is not None},
+        train=train,
+        validation=validation,
+        test=test,
+        levels=levels,
+        licence=licence,
+        division=f"8 : 1 : 1 by {unit}, shuffled with seed {options['seed']}",
+        rate=rate,
+        options={key: value for key, value in options.items() if value is not None},
     )
-
-
-def _depth(levels: int | None) -> int:
-    depth = 256 if levels is None else levels
-    if not 2 <= depth <= 256:
-        raise UsageError(f"audio has 2 to 256 mu-law levels, got {depth}")
-    return depth
 
 
 def _pcm(raw: bytes, width: int) -> Float[np.ndarray, "n"]:

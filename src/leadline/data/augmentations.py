@@ -52,13 +52,7 @@ class Turn:
     def __call__(
         self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
     ) -> Integer[Tensor, "b h w"]:
-        """Return the turned images.
-
-        Raises
-        ------
-        UsageError
-            If the images are not square.
-        """
+        """Return the turned images; raises `UsageError` if the images are not square."""
         b, height, width = x.shape
         if height != width:
             raise UsageError(f"only square images can be turned, these are {height} × {width}; leave turn out")

@@ -56,7 +56,7 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     if sounds:
         return _call(_wavs, name_or_path, options)
     if pictures:
-        return _call(_pictures, name_or_path, options)
+        return _call(image_folder, name_or_path, options)
     if any(directory.glob("*-idx3-ubyte.gz")):
         return _call(_idx, name_or_path, options)
     raise DataError(f"{directory} holds no wavs, no pictures and no IDX.gz files")
@@ -80,17 +80,6 @@ def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any])
 
 def _wavs(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
     return wav_folder(directory, levels=levels, seed=seed, limit=limit)
-
-
-def _pictures(
-    directory: Path,
-    *,
-    size: int | None = None,
-    levels: int | None = None,
-    binarise: str | None = None,
-    seed: int = 0,
-) -> Dataset:
-    return image_folder(directory, size=size, levels=levels, binarise=binarise, seed=seed)
 
 
 def _idx(directory: Path, *, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:

@@ -12,10 +12,7 @@ from leadline.errors import DataError
 def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:
     """Shuffle 0 to n - 1 with `seed` and divide them 8 : 1 : 1, at least one each.
 
-    Raises
-    ------
-    DataError
-        If there are fewer than three files in `source`.
+    Raises `DataError` if there are fewer than three files in `source`.
 
     Examples
     --------

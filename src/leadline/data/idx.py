@@ -19,10 +19,8 @@ _UNSIGNED_BYTE = 0x08
 def read_idx(path: Path) -> UInt8[Tensor, "..."]:
     """Read one IDX.gz file of unsigned bytes, of any number of axes.
 
-    Raises
-    ------
-    DataError
-        If the file is no gzip, no IDX of bytes, or shorter or longer than its header says; the message names it.
+    Raises `DataError`, with the file's name, if it is not a gzip or not an IDX of bytes, or shorter or longer than its
+    header says.
     """
     try:
         raw = gzip.decompress(path.read_bytes())

@@ -77,19 +77,12 @@ def fashion_mnist(
 def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
     """Four files in MNIST's naming; the last 1/12 of the training images becomes the validation part.
 
-    Raises
-    ------
-    DataError
-        If a file is missing or corrupt, or images and labels differ in number.
+    Raises `DataError` if a file is missing or corrupt, or images and labels differ in number.
     """
     train, train_labels = _idx_pair(directory, "train")
     test, test_labels = _idx_pair(directory, "t10k")
     cut = len(train) - len(train) // 12
-    parts = [
-        Split(train[:cut], train_labels[:cut]),
-        Split(train[cut:], train_labels[cut:]),
-        Split(test, test_labels),
-    ]
+    parts = [Split(train[:cut], train_labels[:cut]), Split(train[cut:], train_labels[cut:]), Split(test, test_labels)]
     division = f"first {cut} training images, last {len(train) - cut}, and the {len(test)} test images, in file order"
     return _images(name, parts, depth=256, licence=licence, division=division, options=options)
 
@@ -97,17 +90,14 @@ def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[
 def image_folder(
     directory: Path,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: int | None = None,
     levels: int | None = None,
     binarise: str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
 
-    Raises
-    ------
-    DataError
-        If a file is no picture, or sizes differ while `size` is not given; the message names the file.
+    Raises `DataError`, with the file's name, if it is not a picture, or if sizes differ while `size` is not given.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     pictures = list(_read_pictures(paths, size))
@@ -136,12 +126,11 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], I
     return images, labels.long()
 
 
-def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) -> Iterable[Integer[Tensor, "h w"]]:
+def _read_pictures(paths: Iterable[Path], size: int | None) -> Iterable[Integer[Tensor, "h w"]]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise DataError("reading pictures needs Pillow; run: pip install pillow") from error
-    height, width = (size, size) if isinstance(size, int) else size or (0, 0)
     for path in paths:
         try:
             with Image.open(path) as file:
@@ -149,18 +138,12 @@ def _read_pictures(paths: Iterable[Path], size: int | tuple[int, int] | None) ->
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a picture: {error}") from error
         if size is not None:
-            picture = picture.resize((width, height), Image.Resampling.BOX)
+            picture = picture.resize((size, size), Image.Resampling.BOX)
         yield torch.from_numpy(np.asarray(picture).astype(np.uint8))
 
 
 def _images(
-    name: str,
-    parts: list[Split],
-    *,
-    depth: int,
-    licence: str,
-    division: str,
-    options: Mapping[str, Any],
+    name: str, parts: list[Split], *, depth: int, licence: str, division: str, options: Mapping[str, Any]
 ) -> Dataset:
     """Reduce or binarise three parts of grey levels 0 to depth - 1."""
     levels, binarise, seed = options["levels"], options["binarise"], options["seed"]

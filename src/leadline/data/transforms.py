@@ -30,13 +30,7 @@ def reduce_levels(x: Integer[Tensor, "..."], old: int, new: int) -> Integer[Tens
 
 @dataclass(frozen=True)
 class Binarise:
-    """Draw each pixel as a bit that is 1 with probability value / (levels - 1).
-
-    Examples
-    --------
-    >>> Binarise(levels=17)(torch.tensor([[0, 16]]), torch.Generator())
-    tensor([[0, 1]])
-    """
+    """Draw each pixel as a bit that is 1 with probability value / (levels - 1)."""
 
     levels: int
 

@@ -185,7 +185,8 @@ def _by_position(reading: Reading) -> tuple[Int[Tensor, "..."], dict[str, Int[Te
 
 
 def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
-    gaps = (own - found)[(found >= 0).expand(torch.broadcast_shapes(own.shape, found.shape))]
+    own, found = torch.broadcast_tensors(own, found)  # type: ignore[no-untyped-call] # torch leaves it without types
+    gaps = (own - found)[found >= 0]
     return int(gaps.min()) if gaps.numel() else None
 
 

@@ -187,7 +187,7 @@ class Pool:
 
     def one(self, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """Return the tensor of this content that came first."""
-        content = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).numpy()
+        content = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).numpy().data
         key = x.dtype, tuple(x.shape), blake2b(content, digest_size=16).digest()
         return self._tensors.setdefault(key, x)
 

@@ -49,9 +49,7 @@ class Cell(ABC):
     @staticmethod
     @abstractmethod
     def slopes(
-        gates: Float[Tensor, "d g k n"],
-        carry: Float[Tensor, "d s k n"],
-        near: Float[Tensor, "d s k 2 n"],
+        gates: Float[Tensor, "d g k n"], carry: Float[Tensor, "d s k n"], near: Float[Tensor, "d s k 2 n"]
     ) -> tuple[Float[Tensor, "d g k n"], Float[Tensor, "d t k n"]]:
         """Return the slopes of all cells: by pre-activation, of whatever state it moves; and of h by further states.
 

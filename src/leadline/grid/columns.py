@@ -19,7 +19,7 @@ from leadline.grid.fronts import Front, Schedule
 
 
 @dataclass(frozen=True)
-class Place:
+class FrontSlice:
     """One front: its layers (None: all of them), its first row · batch, and its rows · batch."""
 
     layers: slice | None
@@ -37,26 +37,17 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The places of all fronts of a stack of grids.
+    """Where the fronts of a stack of grids stand in its tables; `slices` in the order in which they run.
 
-    Attributes
-    ----------
-    places
-        In the order in which the fronts run.
-    cells, inside
-        For each layer and column its cell (raster index, 0 where there is none), and whether there is one.
-    columns
-        For each layer and cell its column.
-    north, west
-        For each column those of its neighbours; one past the last where there is none. What lies below stands in the
-        column of the western neighbour, a layer down.
-
-    The arrays are numpy's, since a layout is kept: tensors made while a model is traced would be fake ever after.
+    `cells` holds for each layer and column its cell (raster index, 0 where there is none) and `inside` whether there is
+    one; `columns` for each layer and cell its column. `north` and `west` are for each column those of its neighbours,
+    or one past the last; what lies below stands in the column of the western neighbour, a layer down. The arrays are
+    numpy's, since a layout is kept: tensors made while a model is traced would be fake from then on.
     """
 
     grid: tuple[int, int, int]
     batch: int
-    places: tuple[Place, ...]
+    slices: tuple[FrontSlice, ...]
     cells: Int[np.ndarray, "d c"]
     inside: Bool[np.ndarray, "d c"]
     columns: Int[np.ndarray, "d hw"]
@@ -91,7 +82,7 @@ class Columns:
         return Columns(
             (layers, height, width),
             batch,
-            tuple(_place(front, layers, batch) for front in fronts),
+            tuple(_slice(front, layers, batch) for front in fronts),
             cells,
             inside,
             columns,
@@ -101,8 +92,8 @@ class Columns:
 
     def fronts(self, table: Float[Tensor, "*v n"]) -> list[Float[Tensor, "*w _"]]:
         """Cut a table into its fronts."""
-        pieces = torch.split(table, [place.length for place in self.places], -1)
-        return [place.layers_of(piece) for piece, place in zip(pieces, self.places, strict=True)]
+        pieces = torch.split(table, [part.length for part in self.slices], -1)
+        return [part.layers_of(piece) for piece, part in zip(pieces, self.slices, strict=True)]
 
     def gather(self, grid: Float[Tensor, "b h w m"], layer: int) -> Float[Tensor, "n m"]:
         """Lay out the cells of one layer, features last; outside the grid some cell's."""
@@ -154,6 +145,6 @@ def _index(places: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(places).to(like.device)
 
 
-def _place(front: Front, layers: int, batch: int) -> Place:
+def _slice(front: Front, layers: int, batch: int) -> FrontSlice:
     depth, rows = front.shape
-    return Place(None if depth == layers else front.layers, front.rows.start * batch, rows * batch)
+    return FrontSlice(None if depth == layers else front.layers, front.rows.start * batch, rows * batch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.grid.columns import Columns, Place
+from leadline.grid.columns import Columns, FrontSlice
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,12 @@ class Frontier:
 
     The neighbours of the cell in row i are the cell that its own row reached last (west), the one that row i - 1
     reached last (north), and the one that row i of the layer below reached last. Slots of neighbours outside the grid
-    are never written and stay 0. The adjoint runs the same links the other way.
+    are never written and stay 0. The adjoint runs the other way.
 
-    Attributes
-    ----------
-    outputs
-        ``[layers, sides · units, (rows + 1) · batch]``, the sides being north, west and, with several layers, below.
-    states
-        ``[layers, further states · sides, units, (rows + 1) · batch]``, the sides of one state after another.
-    north, west, below
-        The slots of one side: of the outputs, then of each further state; of below only the outputs are read.
+    `outputs` are ``[layers, sides · units, (rows + 1) · batch]``, the sides being north, west and, with several layers,
+    below; `states` ``[layers, further states · sides, units, (rows + 1) · batch]``, the sides of one state after
+    another. `north`, `west` and `below` are the slots of one side: of the outputs, then of each further state (below:
+    of the outputs only).
     """
 
     outputs: Float[Tensor, "d sk n"]
@@ -51,7 +47,7 @@ class Frontier:
             plan.batch,
         )
 
-    def links(self, place: Place, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
+    def readers(self, place: FrontSlice, carry: Float[Tensor, "l s k n"]) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the slots in which a front's cells are read by later ones, each beside the part of their carry."""
         yield place.rows_of(self.north, self.batch), carry
         yield place.rows_of(self.west), carry

@@ -39,14 +39,8 @@ class Front:
 class Schedule:
     """The fronts of a stack of grids, and where each cell stands when the fronts are laid one after another.
 
-    Attributes
-    ----------
-    fronts
-        In the order in which they run.
-    cells
-        For each packed slot its cell (layer-major raster index), or the number of cells where the slot is outside.
-    slots
-        For each cell its packed slot.
+    `cells` holds for each packed slot its cell (layer-major raster index), or the number of cells where the slot is
+    outside; `slots` for each cell its packed slot.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from leadline.grid.frontier import Frontier
 from leadline.grid.weights import Weights
 
 
-class Run(NamedTuple):
+class Swept(NamedTuple):
     """The last layer's outputs, all carries, and the gates that the adjoint reads again."""
 
     out: Float[Tensor, "b h w k"]
@@ -28,7 +28,7 @@ class Run(NamedTuple):
     gates: Float[Tensor, "d g k n"]
 
 
-def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) -> Run:
+def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) -> Swept:
     """Run the recurrence."""
     plan, k, last = layout(x, weights), weights.units, weights.layers - 1
     carry, gates = (x.new_empty(weights.layers, n, k, plan.length) for n in (cell.states, cell.kept))
@@ -36,20 +36,20 @@ def forward(cell: type[Cell], x: Float[Tensor, "b h w k_in"], weights: Weights) 
     pre, frontier, scaled = gates if cell.kept else carry, Frontier.before(cell.states, k, plan, x), cell.scale(weights)
     _drive(pre.flatten(1, 2), plan, x, scaled)
     multiply, (flat, mixing, outputs) = _product(pre.flatten(1, 2), scaled.mixing(), frontier.outputs)
-    fronts = zip(plan.places, *(plan.fronts(table) for table in (pre, flat, carry)), strict=True)
+    fronts = zip(plan.slices, *(plan.fronts(table) for table in (pre, flat, carry)), strict=True)
     for place, front, product, moved in fronts:
         multiply(product, place.layers_of(mixing), place.rows_of(outputs), out=product)
         cell.advance(front, place.rows_of(frontier.states), moved)
-        for slot, part in frontier.links(place, moved):
+        for slot, part in frontier.readers(place, moved):
             slot.copy_(part)
-    return Run(plan.restore(carry[last, 0].T, last), carry, gates)
+    return Swept(plan.restore(carry[last, 0].T, last), carry, gates)
 
 
 def adjoint(
     cell: type[Cell],
     x: Float[Tensor, "b h w k_in"],
     weights: Weights,
-    run: Run,
+    run: Swept,
     g_carry: Float[Tensor, "d s k n"] | None,
 ) -> tuple[Float[Tensor, "b h w k_in"], Weights]:
     """Return the gradient of the input and the weights; `run.out` is the outputs' gradient, `g_carry` the carries'."""
@@ -66,9 +66,9 @@ def adjoint(
     plan.clear(through)
     frontier = Frontier.before(cell.states, weights.units, plan, x)
     multiply, (flat, mixing, outputs) = _product(delta.flatten(1, 2), weights.mixing().mT, frontier.outputs)
-    fronts = zip(plan.places, *(plan.fronts(table) for table in (gates, through, grad, delta, flat)), strict=True)
+    fronts = zip(plan.slices, *(plan.fronts(table) for table in (gates, through, grad, delta, flat)), strict=True)
     for place, known, passing, arrived, front, product in reversed(list(fronts)):
-        for slot, part in frontier.links(place, arrived):
+        for slot, part in frontier.readers(place, arrived):
             part.add_(slot)
         cell.retreat(known, passing, arrived, front, place.rows_of(frontier.states))
         moved = place.rows_of(outputs)
@@ -109,6 +109,6 @@ def _drive(pre: Float[Tensor, "d gk n"], plan: Columns, x: Float[Tensor, "b h w 
 
 
 def _product(*tables: Tensor) -> tuple[Callable[..., Tensor], Iterator[Tensor]]:
-    """Return the product of all layers of a front, and tables as it takes them; a single layer's is no batched one."""
+    """Return the product of all layers of a front, and tables as it takes them; a single layer's is not batched."""
     multiply = torch.addmm if len(tables[0]) == 1 else torch.baddbmm
     return multiply, (table.squeeze(0) for table in tables)

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from leadline.errors import LayoutError
 from leadline.grid.cells import Cell, LSTMCell, TanhCell
 from leadline.grid.columns import Columns
-from leadline.grid.kernels import Run, adjoint, forward, layout
+from leadline.grid.kernels import Swept, adjoint, forward, layout
 from leadline.grid.wavefront import Linearised
 from leadline.grid.weights import Weights
 
@@ -32,18 +32,24 @@ _ADJOINT = (
 )
 
 
-def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
-    """Register the recurrence of `cell` and its adjoint as custom ops and return the function of which they are parts.
-
-    Its outputs are those of a `kernels.Run`, of which only the first is for users; the gates have no derivative: where
-    one is to be differentiated further, everything follows from the carries.
-    """
+def _registered(name: str, cell: type[Cell]) -> tuple[Any, Any]:
+    """Register the recurrence of `cell` and its adjoint as custom ops."""
     op = torch.library.custom_op(f"leadline::{name}", _forward(cell), mutates_args=(), schema=_SCHEMA)
     op.register_fake(_forward_shapes(cell))
     op.register_vmap(lambda info, in_dims, *inputs: _batched(op, info.batch_size, in_dims, inputs))
     adjoint_op = torch.library.custom_op(f"leadline::{name}_adjoint", _adjoint(cell), mutates_args=(), schema=_ADJOINT)
     adjoint_op.register_fake(lambda *given: tuple(torch.empty_like(value) for value in given[:6]))
     adjoint_op.register_vmap(lambda info, in_dims, *given: _one_by_one(adjoint_op, info.batch_size, in_dims, given))
+    return op, adjoint_op
+
+
+def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
+    """Return the function of which the recurrence and its adjoint are parts.
+
+    Its outputs are the fields of `kernels.Swept`; only the first is for users. The gates have no derivative: where
+    one is to be differentiated further, everything follows from the carries.
+    """
+    op, adjoint_op = _registered(name, cell)
 
     class Grid(torch.autograd.Function):
         @staticmethod
@@ -103,7 +109,7 @@ def _adjoint(cell: type[Cell]) -> Callable[..., tuple[Tensor, ...]]:
         *weights, carry, gates, g_out, g_carry = given
         known = Weights(*weights)
         g = x.new_zeros(*x.shape[:3], known.units) if g_out is None else g_out
-        g_x, g_weights = adjoint(cell, x, known, Run(g, carry, gates), g_carry)
+        g_x, g_weights = adjoint(cell, x, known, Swept(g, carry, gates), g_carry)
         return g_x, *g_weights
 
     return run

@@ -36,27 +36,18 @@ class Neighbours:
         return torch.cat(sides, -1).flatten(1, 2)
 
 
-Step = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]
+FrontStep = Callable[[Front, Neighbours, tuple[Tensor, ...]], Tensor]
 
 
 def sweep(
-    step: Step, tables: tuple[Tensor, ...], width: int, *, keep: int | None = None, reverse: bool = False
+    step: FrontStep, tables: tuple[Tensor, ...], width: int, *, keep: int | None = None, reverse: bool = False
 ) -> Float[Tensor, "l h w b m"]:
-    """Apply `step` to every front and return what each cell carries to its neighbours.
+    """Apply `step` to every front and return what each cell carries to its neighbours, the first `keep` features of it.
 
-    Parameters
-    ----------
-    step
-        Called with a front, its neighbours' carries and its part of each table; returns the front's carry,
-        ``[layers, rows, b, width]``.
-    tables
-        What the cells read besides their neighbours, each ``[layers, h, w, b, any]``.
-    width
-        Number of features that a cell carries.
-    keep
-        Return only so many of them, the first ones.
-    reverse
-        Run from the last layer's south-east corner back; "north" is then south, "west" east and "below" above.
+    `step` is called with a front, its neighbours' carries (`width` features of each cell) and its part of each table,
+    which are what the cells read besides, ``[layers, h, w, b, any]``; it returns the front's carry, ``[layers, rows, b,
+    width]``. In `reverse` it runs from the last layer's south-east corner back; "north" is then south, "west" east and
+    "below" above.
     """
     layers, height, columns, batch, _ = tables[0].shape
     schedule = Schedule.of(layers, height, columns)

@@ -24,7 +24,7 @@ from leadline.jacobian.sources import scalar, starting_point, with_gradients
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate
 
-Kind = Literal["vanishing", "exploding", "stable", "unknown"]
+GradientKind = Literal["vanishing", "exploding", "stable", "unknown"]
 
 SLOW = 0.01
 """Exponential rates below one per cent a stage are called stable: float16 would need more than a thousand stages."""
@@ -84,7 +84,7 @@ class GradientDepth:
     stages: tuple[Stage, ...]
     rate: Estimate
     law: GrowthLaw
-    kind: Kind
+    kind: GradientKind
     verdict: str
     underflow_depth: dict[str, int | None]
     method: str
@@ -128,7 +128,7 @@ def gradient(
     Diverged
         If an activation is not finite, or the gradient.
     UsageError
-        If no output bears the name given, or the loss is no scalar.
+        If no output bears the name given, or the loss is not a scalar.
     ModelError
         If the model or the loss raises.
 
@@ -263,7 +263,7 @@ def _judged(
     return GradientDepth(stages, rate, law, kind, verdict, depths, method, mode, dtype, seed)
 
 
-def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> Kind:
+def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> GradientKind:
     """Name the direction of growth where the interval has one; where it has none, say whether that means stable."""
     low, high = law.interval
     if math.isinf(high - low):
@@ -271,12 +271,12 @@ def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> Kind:
     slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
     if law.kind != "stable" and not slow and not low <= 0 <= high:
         return "exploding" if law.parameter > 0 else "vanishing"
-    reach = float(stats.t.ppf(0.975, rate.n - 1)) * rate.sem
-    return "stable" if abs(rate.value) + reach < UNDECIDED else "unknown"
+    half_width = float(stats.t.ppf(0.975, rate.n - 1)) * rate.sem
+    return "stable" if abs(rate.value) + half_width < UNDECIDED else "unknown"
 
 
 def _in_words(
-    kind: Kind,
+    kind: GradientKind,
     law: GrowthLaw,
     rate: Estimate,
     stages: list[Stage],
@@ -300,6 +300,6 @@ def _in_words(
         if alone
         else "in all stages alike"
     )
-    reach = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
-    lost = f"; lost at depth: {reach}" if reach else ""
+    limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
+    lost = f"; lost at depth: {limits}" if limits else ""
     return f"{kind}{manner}: the gradient changes by {per_stage}, {where}{lost}"

@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.user_code import hint_of_empty, running
-from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
-from leadline.jacobian.operators import Operator
+from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
+from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
 LINEARISE_FROM = 16
@@ -32,9 +32,6 @@ FEW, LARGE = 4, 2**14
 Batching saves calls, and reads weights once; over large activations, which no longer fit the caches together, it costs
 more than that.
 """
-
-Block = Callable[[Tensor], Tensor]
-"""Takes a block of rows, one vector each, to a block of rows."""
 
 
 def jacobian(
@@ -196,7 +193,7 @@ class Jacobian(Operator):
 
     def _by_linearize(self) -> Block:
         """Trace the linearised function once; a product then costs about one forward pass."""
-        with plain_kernels(), quiet():
+        with plain_kernels(), without_torch_warnings():
             _, pushed = torch.func.linearize(self._evaluate, *self._point)
         return lambda rows: batched(lambda row: pushed(*self._unpacked(row)), rows).flatten(1)
 
@@ -204,7 +201,7 @@ class Jacobian(Operator):
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with plain_kernels(), quiet():
+            with plain_kernels(), without_torch_warnings():
                 tangents = tuple(self._unpacked(row))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
             return pushed.flatten()
@@ -253,7 +250,7 @@ def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
         ]
         return torch.cat(flat, dim=-1)
 
-    with quiet():
+    with without_torch_warnings():
         if not _is_cheaper_one_by_one(rows):
             try:
                 return back(rows.reshape(-1, *end.shape), batched=True)
@@ -269,7 +266,7 @@ def _is_cheaper_one_by_one(rows: Tensor) -> bool:
 
 def batched(push: Block, rows: Tensor) -> Tensor:
     """Apply a linear function to each row, all at once where the operations allow it and it pays."""
-    with quiet():
+    with without_torch_warnings():
         if not _is_cheaper_one_by_one(rows):
             try:
                 together: Tensor = torch.vmap(push, randomness="same")(rows)

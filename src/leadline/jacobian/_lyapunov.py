@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotDifferentiable, UsageError
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
-from leadline.jacobian.kernels import plain_kernels, quiet
+from leadline.jacobian.kernels import plain_kernels, without_torch_warnings
 from leadline.results import Estimate
 
 BLOCKS = 20
@@ -223,5 +223,5 @@ def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tens
         pushed: Tensor = torch.func.jvp(lambda state: flow(state, *x), (at,), (v,))[1]
         return pushed
 
-    with torch.no_grad(), plain_kernels(), quiet():
+    with torch.no_grad(), plain_kernels(), without_torch_warnings():
         return batched(push, V.T.to(at.dtype)).T.to(V.dtype)

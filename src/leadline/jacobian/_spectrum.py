@@ -14,7 +14,7 @@ from leadline.errors import UsageError
 from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.golub_kahan import largest
-from leadline.jacobian.operators import Cast, Operator
+from leadline.jacobian.operators import Operator, cast
 from leadline.results import Estimate, Status
 
 DENSE_BELOW = 256
@@ -101,7 +101,7 @@ def spectrum(
     inputs = (x,) if isinstance(x, Tensor) else tuple(x)
     of = f if isinstance(f, Operator) else jacobian(f, *inputs, products=16 * k, output=output, seed=seed)
     eps = torch.finfo(of.dtype).eps
-    A = Cast(of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
+    A = cast(of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
     generator = torch.Generator().manual_seed(seed)
     if min(A.shape) <= max(DENSE_BELOW, 4 * k):
         return _exact(A, k, probes, seed, eps)

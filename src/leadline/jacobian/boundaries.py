@@ -32,12 +32,7 @@ def visited(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[None]:
 
 
 def _hooks(
-    module: nn.Module,
-    path: str,
-    counts: dict[str, int],
-    stages: dict[tuple[str, int], int],
-    chain: Chain,
-    visit: Visit,
+    module: nn.Module, path: str, counts: dict[str, int], stages: dict[tuple[str, int], int], chain: Chain, visit: Visit
 ) -> Iterator[Any]:
     """Register the hooks of one module of a chain: before each of its calls that is a stage, and after the last."""
 

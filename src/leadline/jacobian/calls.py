@@ -28,17 +28,11 @@ def node_of(tensor: Tensor) -> Node:
 
 
 @dataclass
-class Call:
-    """One call of a module.
+class ModuleCall:
+    """The call number `nth` (from 0) of a module, which began within the calls `enclosing` (indices, outermost first).
 
-    Attributes
-    ----------
-    path, module, nth
-        The module, its path, and how many times it had been called before.
-    enclosing
-        Indices of the calls that were running when this one began, outermost first.
-    inputs, outputs
-        Nodes of the differentiable tensors that went in (by leaf position in ``(args, kwargs)``) and came out.
+    `inputs` and `outputs` are the nodes of the differentiable tensors that went in (by leaf position in ``(args,
+    kwargs)``) and came out.
     """
 
     path: str
@@ -55,9 +49,9 @@ class Call:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[list[Call]]:
+def recorded(model: nn.Module) -> Iterator[list[ModuleCall]]:
     """Record every call of `model` and its submodules, in order of entry, while the context is open."""
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
     running: list[int] = []
     counts: dict[str, int] = {}
     handles = []
@@ -66,7 +60,7 @@ def recorded(model: nn.Module) -> Iterator[list[Call]]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             nth = counts[path] = counts.get(path, -1) + 1
             nodes = {i: node_of(t) for i, t in differentiable((args, kwargs)).items()}
-            calls.append(Call(path, module, nth, tuple(running), nodes))
+            calls.append(ModuleCall(path, module, nth, tuple(running), nodes))
             running.append(len(calls) - 1)
 
         return hook
@@ -84,10 +78,10 @@ def recorded(model: nn.Module) -> Iterator[list[Call]]:
             handle.remove()
 
 
-class Flow:
+class GradientFlow:
     """Which calls' outputs the nodes of autograd's graph depend on; one linear pass over the graph."""
 
-    def __init__(self, calls: Sequence[Call]) -> None:
+    def __init__(self, calls: Sequence[ModuleCall]) -> None:
         self._own: dict[Node, int] = {}
         for i, call in enumerate(calls):
             for node in call.outputs.values():

@@ -26,8 +26,8 @@ class Density:
 
     Examples
     --------
-    >>> from leadline.jacobian.operators import Identity
-    >>> spread = density(Identity(100), steps=3, probes=4, generator=torch.Generator().manual_seed(0))
+    >>> from leadline.jacobian.operators import Dense
+    >>> spread = density(Dense(torch.eye(100)), steps=3, probes=4, generator=torch.Generator().manual_seed(0))
     >>> spread.below(0.9).value, spread.below(1.1).value
     (0.0, 1.0)
     """
@@ -38,14 +38,7 @@ class Density:
 
     def below(self, value: float) -> Estimate:
         """Estimate the fraction of singular values at or below `value`."""
-        return self._mean((self.nodes <= value).to(self.weights))
-
-    def moment(self, power: float) -> Estimate:
-        """Estimate the mean of ``σ^power``."""
-        return self._mean(self.nodes**power)
-
-    def _mean(self, function: Float[Tensor, "probes steps"]) -> Estimate:
-        sums = (self.weights * function).sum(dim=1)
+        sums = (self.weights * (self.nodes <= value)).sum(dim=1)
         n = len(sums)
         sem = float(sums.std()) / math.sqrt(n) if n > 1 else math.inf
         return Estimate(float(sums.mean()), sem, n, self.seed)

@@ -30,18 +30,11 @@ NEARLY_LOST = 0.1
 
 @dataclass(frozen=True)
 class Ritz:
-    """Singular values of the projected operator, largest first.
+    """Singular values of the projected operator, largest first: lower estimates of the operator's own.
 
-    Attributes
-    ----------
-    values
-        Lower estimates of the operator's largest singular values.
-    residuals
-        Of each: some singular value of the operator lies this near.
-    products
-        Columns multiplied by the operator and by its transpose, together.
-    probes
-        Squared norms of what the operator makes of the start, orthonormal columns in random directions.
+    Some singular value of the operator lies within its residual of each. `products` counts the columns multiplied by
+    the operator and its transpose, and `probes` are the squared norms of what it makes of the start, orthonormal
+    columns in random directions.
     """
 
     values: Float[Tensor, "j"]

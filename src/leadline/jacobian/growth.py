@@ -76,14 +76,8 @@ def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estima
 def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:
     """Choose the law of growth by the Bayesian information criterion.
 
-    Parameters
-    ----------
-    increments
-        Growth of the log gradient norm through stages ``first, first + 1, …``, counted from the input.
-    first
-        The number of the first of them, from 1.
-    resolution
-        Rounding error of one increment: smaller residuals are no evidence.
+    The increments are the growth of the log gradient norm through stages ``first, first + 1, …``, counted from the
+    input (from 1). Residuals below the `resolution`, the rounding error of one increment, tell nothing.
 
     Examples
     --------
@@ -107,8 +101,8 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     # Ties (one stage, or residuals beneath the resolution) go to the simpler law, in the order of the table.
     kind = min(criterion, key=lambda k: criterion[k])
     value, error, _ = fits[kind]
-    reach = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
-    return GrowthLaw(kind, value, (value - reach, value + reach), criterion)
+    half_width = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
+    return GrowthLaw(kind, value, (value - half_width, value + half_width), criterion)
 
 
 def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64] | None) -> tuple[float, float, float]:

@@ -17,14 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Choose the kernels that have derivatives in every mode; the flags are restored on leaving.
-
-    Examples
-    --------
-    >>> with plain_kernels():
-    ...     torch.backends.mkldnn.enabled
-    False
-    """
+    """Choose the kernels that have derivatives in every mode; the flags are restored on leaving."""
     onednn, fast_path = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     torch.backends.mha.set_fastpath_enabled(False)
@@ -37,7 +30,7 @@ def plain_kernels() -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_torch_warnings() -> Iterator[None]:
     """Silence the warnings that torch's own transforms raise about torch; the user's still come through."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch.jit.script` is deprecated", category=DeprecationWarning)

@@ -7,6 +7,7 @@ much faster than k times one. Operators add, multiply and transpose without bein
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import overload
 
 import torch
@@ -14,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.errors import UsageError
+
+Block = Callable[[Tensor], Tensor]
+"""Takes a block of vectors to a block of vectors."""
 
 
 class Operator(ABC):
@@ -29,7 +33,7 @@ class Operator(ABC):
     Examples
     --------
     >>> A = Dense(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    >>> ((A @ A.T) - Scaled(1.0, A)).dense()
+    >>> ((A @ A.T) - scaled(1.0, A)).dense()
     tensor([[ 4.,  9.],
             [ 8., 21.]])
     """
@@ -58,16 +62,25 @@ class Operator(ABC):
     def __matmul__(self, other: Tensor | Operator) -> Tensor | Operator:
         """Multiply with an operator, a block ``(n, k)`` or a vector ``(n,)``."""
         if isinstance(other, Operator):
-            return Product(self, other)
+            if self.shape[1] != other.shape[0]:
+                raise UsageError(f"no product of {self.shape} with {other.shape}: the inner sizes differ")
+            shape = self.shape[0], other.shape[1]
+            return Composed(
+                shape, self, lambda V: self.matmat(other.matmat(V)), lambda U: other.rmatmat(self.rmatmat(U))
+            )
         if other.ndim == 1:
             return self.matmat(other.unsqueeze(1)).squeeze(1)
         return self.matmat(other)
 
     def __add__(self, other: Operator) -> Operator:
-        return Sum(self, other)
+        if self.shape != other.shape:
+            raise UsageError(f"no sum of {self.shape} and {other.shape}: the shapes differ")
+        return Composed(
+            self.shape, self, lambda V: self.matmat(V) + other.matmat(V), lambda U: self.rmatmat(U) + other.rmatmat(U)
+        )
 
     def __sub__(self, other: Operator) -> Operator:
-        return Sum(self, Scaled(-1.0, other))
+        return self + scaled(-1.0, other)
 
     def dense(self) -> Float[Tensor, "m n"]:
         """Form the matrix, from its columns or its rows, whichever are fewer."""
@@ -98,21 +111,6 @@ class Dense(Operator):
         return self.matrix
 
 
-class Identity(Operator):
-    """The identity on n-dimensional space."""
-
-    def __init__(self, n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> None:
-        self.shape, self.dtype, self.device = (n, n), dtype, device or torch.device("cpu")
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Return ``V``."""
-        return V
-
-    def rmatmat(self, U: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Return ``U``."""
-        return U
-
-
 class Adjoint(Operator):
     """The transpose of an operator."""
 
@@ -134,76 +132,37 @@ class Adjoint(Operator):
         return self.of
 
 
-class Scaled(Operator):
-    """``factor · A``."""
+class Composed(Operator):
+    """An operator made of others: how it multiplies a block, and how its transpose does."""
 
-    def __init__(self, factor: float, of: Operator) -> None:
-        self.factor, self.of = factor, of
-        self.shape, self.dtype, self.device = of.shape, of.dtype, of.device
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """Return ``factor · A V``."""
-        return self.factor * self.of.matmat(V)
-
-    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
-        """Return ``factor · Aᵀ U``."""
-        return self.factor * self.of.rmatmat(U)
-
-
-class Cast(Operator):
-    """The same matrix with its products taken in its own number format, for blocks of another.
-
-    Examples
-    --------
-    >>> A = Cast(Dense(torch.ones(2, 2, dtype=torch.bfloat16)), torch.float32)
-    >>> A @ torch.ones(2)
-    tensor([2., 2.])
-    """
-
-    def __init__(self, of: Operator, dtype: torch.dtype) -> None:
-        self.of, self.dtype = of, dtype
-        self.shape, self.device = of.shape, of.device
+    def __init__(self, shape: tuple[int, int], like: Operator, matmat: Block, rmatmat: Block) -> None:
+        self.shape, self.dtype, self.device = shape, like.dtype, like.device
+        self._matmat, self._rmatmat = matmat, rmatmat
 
     def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
         """Return ``A V``."""
-        return self.of.matmat(V.to(self.of.dtype)).to(self.dtype)
+        return self._matmat(V)
 
     def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """Return ``Aᵀ U``."""
-        return self.of.rmatmat(U.to(self.of.dtype)).to(self.dtype)
+        return self._rmatmat(U)
 
 
-class Product(Operator):
-    """``A B``: the chain rule, first B and then A."""
-
-    def __init__(self, left: Operator, right: Operator) -> None:
-        if left.shape[1] != right.shape[0]:
-            raise UsageError(f"no product of {left.shape} with {right.shape}: the inner sizes differ")
-        self.left, self.right = left, right
-        self.shape, self.dtype, self.device = (left.shape[0], right.shape[1]), left.dtype, left.device
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """Return ``A (B V)``."""
-        return self.left.matmat(self.right.matmat(V))
-
-    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
-        """Return ``Bᵀ (Aᵀ U)``."""
-        return self.right.rmatmat(self.left.rmatmat(U))
+def scaled(factor: float, A: Operator) -> Operator:
+    """Return ``factor · A``."""
+    return Composed(A.shape, A, lambda V: factor * A.matmat(V), lambda U: factor * A.rmatmat(U))
 
 
-class Sum(Operator):
-    """``A + B``: branches that meet, such as a residual connection."""
+def cast(A: Operator, dtype: torch.dtype) -> Operator:
+    """Return the same matrix for blocks of another number format, its products taken in its own.
 
-    def __init__(self, left: Operator, right: Operator) -> None:
-        if left.shape != right.shape:
-            raise UsageError(f"no sum of {left.shape} and {right.shape}: the shapes differ")
-        self.left, self.right = left, right
-        self.shape, self.dtype, self.device = left.shape, left.dtype, left.device
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """Return ``A V + B V``."""
-        return self.left.matmat(V) + self.right.matmat(V)
-
-    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
-        """Return ``Aᵀ U + Bᵀ U``."""
-        return self.left.rmatmat(U) + self.right.rmatmat(U)
+    Examples
+    --------
+    >>> A = cast(Dense(torch.ones(2, 2, dtype=torch.bfloat16)), torch.float32)
+    >>> A @ torch.ones(2)
+    tensor([2., 2.])
+    """
+    own = A.dtype
+    found = Composed(A.shape, A, lambda V: A.matmat(V.to(own)).to(dtype), lambda U: A.rmatmat(U.to(own)).to(dtype))
+    found.dtype = dtype
+    return found

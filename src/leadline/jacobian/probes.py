@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.jacobian.boundaries import visited
-from leadline.jacobian.kernels import plain_kernels, quiet, same_noise
+from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.stages import Chain
 
 # Typed here because torch leaves them untyped.
@@ -41,14 +41,8 @@ class Tape:
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
     """Run the model once, keeping what crosses each boundary between stages, made differentiable.
 
-    Gradients start from what `run` returns, unless the stages are shared.
-
-    Raises
-    ------
-    NotDifferentiable
-        If a stage has no elements to differentiate.
-    Diverged
-        If an activation is not finite; the first such stage is named.
+    Gradients start from what `run` returns, unless the stages are shared. Raises `NotDifferentiable` if a stage has no
+    elements to differentiate; `Diverged` if an activation is not finite; the first such stage is named.
     """
     crossing: dict[int, list[Tensor]] = {}
 
@@ -133,7 +127,7 @@ def _by_forward_mode(
             squares[boundary] = _squares([tensors], [unpack_dual(t).tangent for t in tensors])[0]
         return tensors
 
-    with torch.no_grad(), plain_kernels(), quiet(), forward_ad.dual_level():
+    with torch.no_grad(), plain_kernels(), without_torch_warnings(), forward_ad.dual_level():
         with visited(model, chain, carried), same_noise(seed):
             run()
         return torch.stack([squares[i] for i in sorted(squares)])

@@ -17,14 +17,8 @@ from leadline.jacobian.calls import differentiable
 def starting_point(output: Any, name: str | None = None) -> Tensor:
     """Return the output that gradients start from: the one called `name`, or the first that is differentiable.
 
-    Raises
-    ------
-    UsageError
-        If no output bears that name.
-    NotDifferentiable
-        If the output is of integers, detached or empty.
-    Diverged
-        If it is not finite.
+    Raises `UsageError` if no output bears that name; `NotDifferentiable` if the output is of integers, detached or
+    empty; `Diverged` if it is not finite.
 
     Examples
     --------
@@ -44,12 +38,7 @@ def starting_point(output: Any, name: str | None = None) -> Tensor:
 def scalar(loss: Any) -> Tensor:
     """Return a loss, if a gradient can start from it.
 
-    Raises
-    ------
-    UsageError
-        If it is no tensor of one number.
-    NotDifferentiable, Diverged
-        As `starting_point`.
+    Raises `UsageError` if it is not a tensor of one number, and the errors of `starting_point`.
     """
     if not isinstance(loss, Tensor) or loss.ndim:
         kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

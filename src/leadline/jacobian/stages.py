@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from leadline.jacobian.calls import Call, Flow, is_cut, node_of, recorded
+from leadline.jacobian.calls import GradientFlow, ModuleCall, is_cut, node_of, recorded
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Modules that only hold others: transparent, their elements are the candidates."""
@@ -27,20 +27,12 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of a model.
+    """The stages of a model: ``(path, nth call)`` of each, in order.
 
-    Attributes
-    ----------
-    calls
-        ``(path, nth call)`` of each stage, in order; empty for time steps and for the whole model as one stage.
-    carried
-        Leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made.
-    recurrent
-        Path of the recurrent layer whose time steps are the stages, if they are.
-    source
-        The call whose output is the first floating activation, where the whole model is one stage that takes integers.
-    shared
-        Whether stages share a module, so that depth is time.
+    There are no `calls` where the stages are the time steps of the layer at `recurrent`, or the whole model as one
+    stage; where that takes integers, `source` is the call whose output is its first floating activation. `carried` are
+    the leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made; `shared` says that stages
+    share a module, so that depth is time.
     """
 
     calls: tuple[tuple[str, int], ...] = ()
@@ -61,12 +53,8 @@ class Chain:
 def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     """Find the stages of a model by one recorded forward pass.
 
-    Parameters
-    ----------
-    model
-        Its floating parameters must require gradients, and so must the floating inputs that `run` gives it.
-    run
-        Calls the model and returns the output that gradients start from.
+    `run` calls the model and returns the output that gradients start from; the floating parameters and inputs must
+    require gradients.
 
     Examples
     --------
@@ -82,7 +70,7 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     recurrent = [call for call in calls if isinstance(call.module, nn.RNNBase) and not call.module.bidirectional]
     if recurrent:
         return Chain(recurrent=recurrent[0].path, shared=True)
-    flow, end = Flow(calls), node_of(output)
+    flow, end = GradientFlow(calls), node_of(output)
     used = [i for i in range(len(calls)) if flow.depends(end, i)]
     best = _best_blocks(calls, _blocks(calls, used, flow), flow, end) or _longest(calls, _layers(calls, used), flow)
     if len(best) < 2:
@@ -96,7 +84,7 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     )
 
 
-def _blocks(calls: Sequence[Call], used: Sequence[int], flow: Flow) -> list[list[int]]:
+def _blocks(calls: Sequence[ModuleCall], used: Sequence[int], flow: GradientFlow) -> list[list[int]]:
     """Return the longest chain of each class of blocks, leaving out calls inside a call of the same class."""
     groups: dict[type, list[int]] = {}
     for i in used:
@@ -109,7 +97,7 @@ def _blocks(calls: Sequence[Call], used: Sequence[int], flow: Flow) -> list[list
     return [chain for chain in chains if len(chain) > 1]
 
 
-def _layers(calls: Sequence[Call], used: Sequence[int]) -> list[int]:
+def _layers(calls: Sequence[ModuleCall], used: Sequence[int]) -> list[int]:
     """Return the calls of layers that hold a matrix and take something that has a gradient."""
 
     def holds_matrix(module: nn.Module) -> bool:
@@ -119,12 +107,12 @@ def _layers(calls: Sequence[Call], used: Sequence[int]) -> list[int]:
     return [i for i in used if calls[i].inputs and holds_matrix(calls[i].module)]
 
 
-def _carried(calls: Sequence[Call], before: int, after: int, flow: Flow) -> tuple[int, ...]:
+def _carried(calls: Sequence[ModuleCall], before: int, after: int, flow: GradientFlow) -> tuple[int, ...]:
     """Return the input positions of one call that depend on the outputs of another."""
     return tuple(i for i, node in calls[after].inputs.items() if flow.depends(node, before))
 
 
-def _longest(calls: Sequence[Call], group: Sequence[int], flow: Flow) -> list[int]:
+def _longest(calls: Sequence[ModuleCall], group: Sequence[int], flow: GradientFlow) -> list[int]:
     """Return the longest chain of calls within a group; parallel ones (heads, experts, projections) drop out."""
     length: dict[int, int] = {}
     longest_so_far: list[int] = []
@@ -146,7 +134,7 @@ def _longest(calls: Sequence[Call], group: Sequence[int], flow: Flow) -> list[in
     return chain[::-1]
 
 
-def _best_blocks(calls: Sequence[Call], chains: Sequence[list[int]], flow: Flow, end: Any) -> list[int]:
+def _best_blocks(calls: Sequence[ModuleCall], chains: Sequence[list[int]], flow: GradientFlow, end: Any) -> list[int]:
     """Choose among chains of blocks by the rules 2 and 3 above."""
 
     def outermost(chain: list[int]) -> int:
@@ -159,7 +147,7 @@ def _best_blocks(calls: Sequence[Call], chains: Sequence[list[int]], flow: Flow,
     return max(long, key=outermost) if long else max(chains, key=len, default=[])
 
 
-def _all_cuts(calls: Sequence[Call], chain: Sequence[int], flow: Flow, end: Any) -> bool:
+def _all_cuts(calls: Sequence[ModuleCall], chain: Sequence[int], flow: GradientFlow, end: Any) -> bool:
     """Whether every path of the gradient passes through what each stage hands to the next."""
     boundaries = [
         [calls[after].inputs[i] for i in _carried(calls, before, after, flow)] for before, after in pairwise(chain)

@@ -21,11 +21,8 @@ def unrolled(layer: nn.RNNBase, visit: Visit) -> Iterator[None]:
     """Make a recurrent layer step through time, with `visit` called on the state before each step and after the last.
 
     The results are those of the fused layer up to rounding, for any number of layers, projections and both layouts.
-
-    Raises
-    ------
-    NotDifferentiable
-        For packed sequences, whose steps have different batch sizes, and for bidirectional layers.
+    Raises `NotDifferentiable` for packed sequences, whose steps have different batch sizes, and for bidirectional
+    layers.
 
     Examples
     --------

@@ -139,7 +139,7 @@ def law(
     Raises
     ------
     NotUniform
-        If the model is no system of recurrence equations, no formula fits exactly, or it fails at the fresh sizes.
+        If the model is not a system of recurrence equations, no formula fits exactly, or it fails at the fresh sizes.
     UsageError
         If a size is given no values.
 
@@ -152,29 +152,29 @@ def law(
     >>> print(found.connections, found.connections.growth)
     T·k² Θ(T·k²)
     """
-    family = _Family(
+    found = _Architecture(
         build,
         {"layout": layout, "order": order, "output": output},
         {name: tuple(values) for name, values in sizes.items()},
     )
     return Laws(
-        family.law("connections", _connections),
-        family.law("steps of training", lambda s: _of_depth(training_depth(s))),
-        None if family.lag is None else family.law("steps of generation", family.generation),
-        family.law("the context", most_seen),
-        None if family.lag is None else family.law("the state", lambda s: (state(s), Status.PROVED, window_region(s))),
+        found.law("connections", _connections),
+        found.law("steps of training", lambda s: _of_depth(training_depth(s))),
+        None if found.lag is None else found.law("steps of generation", found.generation),
+        found.law("the context", most_seen),
+        None if found.lag is None else found.law("the state", lambda s: (state(s), Status.PROVED, window_region(s))),
     )
 
 
-Reading = tuple[sympy.Expr, Status, Mapping[str, int]]
+Formula = tuple[sympy.Expr, Status, Mapping[str, int]]
 
 
-def _connections(s: System) -> Reading:
+def _connections(s: System) -> Formula:
     found = connections(s)
     return in_region(found), Status.PROVED, region_of(found, s)
 
 
-def _of_depth(depth: Depth) -> Reading:
+def _of_depth(depth: Depth) -> Formula:
     """Take the upper bound, which holds everywhere, and where it is known to be attained."""
     return depth.upper, depth.status, depth.region if depth.status is Status.PROVED else {}
 
@@ -185,7 +185,7 @@ def _lag(s: System) -> int | None:
     return next((lag for lag in lags if find_leak(s, lag) is None), None)
 
 
-class _Family:
+class _Architecture:
     """The systems of an architecture at the sizes asked for, each derived once."""
 
     def __init__(
@@ -213,8 +213,8 @@ class _Family:
             self._systems[key] = system(made.eval(), *args, **self.read_as, **named)
         return self._systems[key]
 
-    def generation(self, s: System) -> Reading:
-        """Read the steps of generation, if the model generates at these sizes as it does at the first ones.
+    def generation(self, s: System) -> Formula:
+        """Return the steps of generation, if the model generates at these sizes as it does at the first ones.
 
         Raises
         ------
@@ -225,10 +225,10 @@ class _Family:
             raise NotUniform(f"the model generates at a lag of {self.lag} at some sizes and of {_lag(s)} at others")
         return _of_depth(generation_depth(s, self.lag))
 
-    def law(self, what: str, reading: Callable[[System], Reading]) -> Law:
+    def law(self, what: str, formula: Callable[[System], Formula]) -> Law:
         """Fit formula and region over the free sizes, and check both at fresh ones."""
-        rows = [reading(self.system(point)) for point in self.points]
-        wanted, status, where = reading(self.system(self.fresh))
+        rows = [formula(self.system(point)) for point in self.points]
+        wanted, status, where = formula(self.system(self.fresh))
         total = self._fitted(what, [row[0] for row in rows], wanted)
         region = {
             str(symbol(axis)): self._from_on(what, [row[2].get(axis, 1) for row in rows], where.get(axis, 1))
@@ -240,10 +240,7 @@ class _Family:
     def _from_on(self, what: str, values: list[int], wanted: int) -> sympy.Expr:
         """Fit the smallest sizes at which a formula holds; what they are at the smallest points may be an exception.
 
-        Raises
-        ------
-        NotUniform
-            If nothing fits, or not at the fresh sizes.
+        Raises `NotUniform` if nothing fits, or not at the fresh sizes.
         """
         with suppress(NotUniform):
             return self._fitted("", values, wanted)
@@ -263,10 +260,7 @@ class _Family:
     ) -> sympy.Expr:
         """Fit each coefficient of the grid's sizes over the other sizes, and compare at the fresh ones.
 
-        Raises
-        ------
-        NotUniform
-            If nothing fits, or not at the fresh sizes.
+        Raises `NotUniform` if nothing fits, or not at the fresh sizes.
         """
         grid = [symbol(axis) for axis in self.axes]
         polys = [sympy.Poly(value, *grid) for value in values]

@@ -29,18 +29,10 @@ Offset: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """A read of ``source[p - offset]``.
+    """A read of ``source[p - offset]``: how far back along every axis, and which channels, in the order that is wanted.
 
-    Attributes
-    ----------
-    source, offset
-        The variable that is read, and how far back along every axis.
-    channels
-        Which channels of the source, in the order in which the equation wants them.
-    fill
-        What is read beyond the range of the source.
-    initial
-        Whether that is the initial state of a recurrence: a unit, which padding is not.
+    Beyond the range of the source it reads `fill`; where that is the initial state of a recurrence (`initial`), what is
+    read there is a unit, which padding is not.
     """
 
     source: str
@@ -80,22 +72,11 @@ class Input:
 class Contraction:
     """``bias + Σ_taps weight · tap``, in groups like those of a convolution.
 
-    Attributes
-    ----------
-    taps, weights
-        One weight of shape (channels out, channels in / groups) for each tap.
-    bias
-        Shape (channels out,), or None.
-    groups
-        Output channels and the channels of each tap fall into this many consecutive groups.
-    alive
-        For each tap, which of its weights are not zero by construction; nothing: all.
-    masked
-        Reads whose weights are all zero by construction: no taps, but what they read is not superfluous.
-    cost
-        Sequential steps; 0 for a product that stands for no product of the model, and has no connections.
-    apart
-        Whether the model computes every point by itself, in a loop: where nothing is left to sum there is then no unit.
+    Each tap has a weight of shape (channels out, channels in / groups), and `alive` says which of its numbers are not
+    zero by construction (nothing: all). Reads whose weights are all zero by construction are `masked`: not taps, but
+    what they read is still needed. The `cost` in sequential steps is 0 for a product that the model does not compute,
+    which has no connections. Where the model computes every point by itself, in a loop (`apart`), there is no unit
+    where nothing is left to sum.
     """
 
     taps: tuple[Tap, ...]
@@ -112,16 +93,9 @@ class Contraction:
 class Pointwise:
     """One function of operands that have the same channels.
 
-    Attributes
-    ----------
-    function
-        The function's ATen name, ``"tanh"``, without namespace and overload; or one of a system's own.
-    operands
-        In the order in which `call` takes them.
-    call
-        Maps tensors of shape (..., channels) to one of that shape.
-    literals
-        Arguments that are no tensors, by the name in the operator's schema.
+    `function` is its ATen name, ``"tanh"``, without namespace and overload; `call` maps tensors of shape (...,
+    channels), in the order of `operands`, to one of that shape; `literals` are the arguments that are not tensors, by
+    their names in the operator's schema.
     """
 
     function: str
@@ -142,7 +116,7 @@ class Pointwise:
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup:
+class Embedding:
     """A row of a table of shape (classes, channels), chosen by a tap on an integer variable."""
 
     tap: Tap
@@ -188,18 +162,9 @@ class Reduction:
 class Attention:
     """Softmax attention of a point to itself and to all before it: a tap that grows with the grid (one axis only).
 
-    Attributes
-    ----------
-    query, key, value
-        Taps whose channels are (heads, features) flattened.
-    heads
-        Number of heads.
-    scale
-        Factor on the products of queries and keys.
-    window
-        How many of the latest keys are seen, the point's own included; None: all.
-    masked
-        Whether the window was read off a mask, which says nothing about longer sequences.
+    The channels of `query`, `key` and `value` are (heads, features) flattened; `scale` multiplies the products of
+    queries and keys. Of the keys the latest `window` are seen, the point's own included, or all; `masked` says that the
+    window was read off a mask, which says nothing about longer sequences.
     """
 
     query: Tap
@@ -224,7 +189,7 @@ class Attention:
         return (1, True, 0) if tap is self.value else (2, tap is self.key, 1)
 
 
-Equation: TypeAlias = Input | Contraction | Pointwise | Lookup | Reduction | Attention
+Equation: TypeAlias = Input | Contraction | Pointwise | Embedding | Reduction | Attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,18 +230,9 @@ class Edge:
 class System:
     """A system of uniform recurrence equations.
 
-    Attributes
-    ----------
-    axes
-        Names of the grid's axes, slowest first in the order of generation.
-    sizes
-        The sizes it was derived at.
-    variables
-        In an order in which the values of one point can be computed.
-    inputs, output
-        The variables that come from outside, and the one that is asked for.
-    shape
-        How the output's channels are laid out.
+    `axes` stand slowest first in the order of generation, and `sizes` are those that the system was derived at.
+    Variables are in an order in which the values of one point can be computed; `inputs` are those that come from
+    outside, `output` is the one that is asked for, its channels laid out as `shape`.
     """
 
     axes: tuple[str, ...]
@@ -291,7 +247,8 @@ class System:
         for variable in self.variables:
             bad = [tap.source for tap in variable.equation.taps if tap.source not in self.named]
             if bad or any(len(tap.offset) != rank for tap in variable.equation.taps) or len(variable.margin) != rank:
-                raise ValueError(f"{variable.name} reads {bad or 'through offsets of another rank'}: no such system")
+                problem = f"reads {bad}, which do not exist" if bad else "has offsets or margins of another rank"
+                raise ValueError(f"{variable.name} {problem}")
 
     @cached_property
     def named(self) -> Mapping[str, Variable]:
@@ -350,5 +307,5 @@ def _tensors(equation: Any) -> Iterator[Tensor]:
             yield equation.bias
     elif isinstance(equation, Pointwise):
         yield from (operand.values for operand in equation.operands if not isinstance(operand, Tap))
-    elif isinstance(equation, Lookup):
+    elif isinstance(equation, Embedding):
         yield equation.rows

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from leadline.audit._check import Audit, Unavailable
+from leadline.document import Block, Curve, Document, FrontMap, Section, Table, Text
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
 from leadline.domains._count import Count
@@ -16,7 +17,6 @@ from leadline.domains._span import Span
 from leadline.jacobian import GradientDepth
 from leadline.recurrence.analysis.fronts import Wavefront, Wavefronts
 from leadline.report.context_map import context_map
-from leadline.report.document import Block, Curve, Document, FrontMap, Section, Table, Text
 from leadline.report.numbers import bound, shape, size, whole
 from leadline.training import Run
 

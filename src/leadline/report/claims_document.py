@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leadline.claims.claim import Finding, Outcome
-from leadline.claims.pictures import Lines, Map, Picture, Rows
-from leadline.report.document import Block, Curve, Document, GridMap, Section, Table, Text
+from leadline.document import Block, Document, Section, Table, Text
 
 
 def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Document:
@@ -49,27 +48,15 @@ def _section(finding: Finding) -> Section:
         rows = tuple((quantity.name, str(quantity)) for quantity in finding.evidence.quantities)
         blocks.append(Table(("figure", "value"), rows))
     if finding.evidence.picture is not None:
-        blocks.append(_drawn(finding.evidence.picture))
+        blocks.append(finding.evidence.picture)
     return Section(f"{finding.id} {finding.title}", tuple(blocks))
 
 
 def _tests(finding: Finding) -> Table:
-    evidence = finding.evidence
-    roles = {"claimed": evidence.claimed, "instead": evidence.instead, "aside": evidence.aside}
-    rows = tuple(_row(role, outcome) for role, outcomes in roles.items() for outcome in outcomes)
+    rows = tuple(_row(role, outcome) for role, outcome in finding.evidence.outcomes)
     return Table(("role", "statement", "holds", "grounds", "evidence"), rows)
 
 
 def _row(role: str, outcome: Outcome) -> tuple[str, ...]:
     holds = "yes" if outcome.holds else "no, counterexample kept" if outcome.counterexample else "no"
     return role, outcome.statement, holds, outcome.grounds.value, outcome.evidence
-
-
-def _drawn(picture: Picture) -> Block:
-    match picture:
-        case Lines():
-            return Curve(picture.x, picture.series, picture.x_label, picture.y_label, picture.caption, picture.log_y)
-        case Map():
-            return GridMap(picture.cells, picture.legend, picture.caption)
-        case Rows():
-            return Table(picture.head, picture.rows, picture.caption)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from leadline.document import GridMap
 from leadline.domains._context import Context
-from leadline.report.document import GridMap
 
 _LEGEND = (
     ("·", "not earlier, not seen"),

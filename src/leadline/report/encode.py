@@ -19,12 +19,8 @@ def encode(result: Any) -> Any:
     """Turn a result into what JSON can hold.
 
     Dataclasses become objects of their fields, enums their values, tensors and arrays nested lists, infinities and NaN
-    the strings ``"inf"``, ``"-inf"`` and ``"nan"`` (JSON has no such numbers).
-
-    Raises
-    ------
-    TypeError
-        If a value has no JSON form.
+    the strings ``"inf"``, ``"-inf"`` and ``"nan"`` (JSON has no such numbers). Raises `TypeError` if a value has no
+    JSON form.
 
     Examples
     --------

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from leadline.audit.trained import Drawn, draw
+from leadline.document import Block, Pictures, Wave
 from leadline.errors import UsageError
-from leadline.report.document import Block, Pictures, Wave
 from leadline.report.figures import pictures_png, wave_bytes
 from leadline.training import Run
 from leadline.training.files import write_atomically
@@ -37,12 +37,8 @@ def samples_of(run: Run, *, seed: int) -> tuple[Block, ...]:
 def write_samples(drawn: Drawn, path: Path) -> None:
     """Write all samples to one file; its suffix says how.
 
-    Raises
-    ------
-    UsageError
-        If the suffix is unknown, or does not suit the samples.
-    StorageError
-        If the disk refuses; a file that stood there is intact.
+    Raises `UsageError` if the suffix is unknown, or does not suit the samples; `StorageError` if the disk refuses; a
+    file that stood there is intact.
     """
     write_atomically(path, _content(drawn, path.suffix.lower()))
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from leadline.document import Curve, FrontMap, GridMap, Pictures, Wave
 from leadline.errors import UsageError
-from leadline.report.document import Curve, FrontMap, GridMap, Pictures, Wave
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

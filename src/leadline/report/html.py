@@ -7,18 +7,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leadline.report.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
+from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
 from leadline.report.figures import curve_svg, data_uri, front_map_svg, grid_map_svg, pictures_png, wave_bytes
 
 
 def render(document: Document) -> str:
-    """Return `document` as HTML.
-
-    Raises
-    ------
-    UsageError
-        If the document holds figures and matplotlib is not installed.
-    """
+    """Return `document` as HTML; raises `UsageError` if the document holds figures and matplotlib is not installed."""
     environment = Environment(loader=PackageLoader("leadline.report"), autoescape=True, trim_blocks=True)
     template = environment.get_template("document.html.jinja")
     sections = [(section.heading, [_view(block) for block in section.blocks]) for section in document.sections]

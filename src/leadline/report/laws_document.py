@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from leadline.audit.architecture import Family
+from leadline.document import Document, Section, Table, Text
 from leadline.recurrence import Law, Laws
-from leadline.report.document import Document, Section, Table, Text
 
 _NAMES = {
     "connections": "connections",

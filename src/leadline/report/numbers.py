@@ -33,13 +33,7 @@ def size(count: int) -> str:
 
 
 def shape(sizes: tuple[int, ...]) -> str:
-    """Return a shape with its axes multiplied.
-
-    Examples
-    --------
-    >>> shape((2, 28, 28)), shape(())
-    ('2 × 28 × 28', 'scalar')
-    """
+    """Return a shape with its axes multiplied."""
     return " × ".join(map(str, sizes)) or "scalar"
 
 

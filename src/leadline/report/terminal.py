@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from leadline.report.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Table, Text, Wave
+from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Table, Text, Wave
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"

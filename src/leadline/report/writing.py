@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from leadline.document import Document
 from leadline.report import html as html_page
-from leadline.report.document import Document
 from leadline.report.encode import to_json
 from leadline.report.terminal import show
 from leadline.training.files import write_atomically
@@ -19,12 +19,8 @@ from leadline.training.files import write_atomically
 def publish(describe: Callable[[], Document], result: Any, *, json: Path | None, html: Path | None) -> None:
     """Print a result, and write it as JSON and HTML where asked.
 
-    With JSON on standard output nothing else is printed there.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses; files that stood there are intact.
+    With JSON on standard output nothing else is printed there. Raises `StorageError` if the disk refuses; files that
+    stood there are intact.
     """
     to_stdout = json is not None and str(json) == "-"
     document = describe() if html is not None or not to_stdout else None

@@ -20,7 +20,7 @@ from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
 from leadline.sampling.source import Source
-from leadline.sampling.weights import Weights
+from leadline.sampling.weights import WeightsSnapshot
 
 Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]
@@ -106,7 +106,7 @@ class Stream:
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
-        self._weights = Weights(source.reading.model)
+        self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
         self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
         self._live: tuple[Machine, Plan, int] | None = None

@@ -17,8 +17,8 @@ from leadline.graph.table import Form, Kind, Opcode, Tally
 from leadline.recurrence.ir import (
     Attention,
     Contraction,
+    Embedding,
     Equation,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -213,7 +213,7 @@ def _with_taps(equation: Equation, change: Callable[[Tap], Tap]) -> Equation:
     if isinstance(equation, Pointwise):
         operands = (change(operand) if isinstance(operand, Tap) else operand for operand in equation.operands)
         return replace(equation, operands=tuple(operands))
-    if isinstance(equation, Lookup | Reduction):
+    if isinstance(equation, Embedding | Reduction):
         return replace(equation, tap=change(equation.tap))
     if isinstance(equation, Attention):
         query, key, value = map(change, equation.taps)

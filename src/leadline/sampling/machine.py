@@ -10,19 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.errors import UsageError
-from leadline.recurrence.ir import (
-    Attention,
-    Constant,
-    Contraction,
-    Equation,
-    Input,
-    Lookup,
-    Operand,
-    Pointwise,
-    Reduction,
-    Table,
-    Tap,
-)
+from leadline.recurrence import ir
 from leadline.sampling.plan import Plan
 
 if TYPE_CHECKING:
@@ -61,8 +49,8 @@ class TorchMachine:
         }
         self._channels = {id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps}
 
-    def _dtype(self, equation: Equation) -> torch.dtype:
-        return torch.int64 if isinstance(equation, Input) and equation.integer else self.dtype
+    def _dtype(self, equation: ir.Equation) -> torch.dtype:
+        return torch.int64 if isinstance(equation, ir.Input) and equation.integer else self.dtype
 
     @property
     def state_bytes(self) -> int:
@@ -72,7 +60,7 @@ class TorchMachine:
     def write(self, name: str, points: Points, values: Tensor) -> None:
         """Store values of shape (points, batch, channels)."""
         ring = self._rings[name]
-        outside = isinstance(self.plan.system[name].equation, Input) and values.is_floating_point()
+        outside = isinstance(self.plan.system[name].equation, ir.Input) and values.is_floating_point()
         if ring.dtype != values.dtype and not outside:
             ring = self._rings[name] = ring.to(values.dtype)  # integers, or a precision that the model changes to
         ring[torch.from_numpy(self.plan.slot(name, points))] = values.to(ring.dtype)
@@ -100,37 +88,37 @@ class TorchMachine:
     def run(self, front: int) -> None:
         """Compute every variable's points of this front, in the order of the variables."""
         for variable in self.plan.system.variables:
-            if not isinstance(variable.equation, Input):
+            if not isinstance(variable.equation, ir.Input):
                 points = self.plan.points(variable.name, front)
                 if len(points):
                     self.write(variable.name, points, self._value(variable.equation, points))
 
-    def _value(self, equation: Equation, points: Points) -> Tensor:
-        if isinstance(equation, Contraction):
+    def _value(self, equation: ir.Equation, points: Points) -> Tensor:
+        if isinstance(equation, ir.Contraction):
             return self._contract(equation, points)
-        if isinstance(equation, Pointwise):
+        if isinstance(equation, ir.Pointwise):
             return equation.call(*(self._operand(operand, points) for operand in equation.operands))
-        if isinstance(equation, Lookup):
+        if isinstance(equation, ir.Embedding):
             rows = equation.rows[self._tap(equation.tap, points).long()]
             return rows.flatten(-2)
-        if isinstance(equation, Reduction):
+        if isinstance(equation, ir.Reduction):
             value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
             return equation.call(value).reshape(len(points), self.batch, -1)
-        assert isinstance(equation, Attention), f"no rule for {type(equation).__name__}"
+        assert isinstance(equation, ir.Attention), f"no rule for {type(equation).__name__}"
         return self._attend(equation, points)
 
-    def _operand(self, operand: Operand, points: Points) -> Tensor:
-        if isinstance(operand, Tap):
+    def _operand(self, operand: ir.Operand, points: Points) -> Tensor:
+        if isinstance(operand, ir.Tap):
             return self._tap(operand, points)
-        if isinstance(operand, Constant):
+        if isinstance(operand, ir.Constant):
             return operand.values.expand(len(points), self.batch, -1)
-        assert isinstance(operand, Table)
+        assert isinstance(operand, ir.Table)
         if points[:, 0].max() >= operand.values.shape[0]:
             raise UsageError(f"a table that the model adds by position ends after {operand.values.shape[0]} positions")
         index = tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))
         return operand.values[index].unsqueeze(1).expand(-1, self.batch, -1)
 
-    def _tap(self, tap: Tap, points: Points) -> Tensor:
+    def _tap(self, tap: ir.Tap, points: Points) -> Tensor:
         """Read a tap: (points, batch, channels of the tap), its fill beyond the source's range."""
         origin = points - np.array(tap.offset)
         inside = ((origin >= 0) & (origin < np.array(self.plan.ranges[tap.source]))).all(axis=1)
@@ -139,7 +127,7 @@ class TorchMachine:
             values[torch.from_numpy(~inside)] = tap.fill
         return values
 
-    def _contract(self, equation: Contraction, points: Points) -> Tensor:
+    def _contract(self, equation: ir.Contraction, points: Points) -> Tensor:
         rows = len(points), self.batch
         out = len(equation.weights[0]) if equation.weights else len(equation.bias if equation.bias is not None else ())
         total: Tensor | float = 0.0 if equation.bias is None else equation.bias.expand(*rows, out)
@@ -153,7 +141,7 @@ class TorchMachine:
                 total = total + (matrix * grouped).sum(-1).reshape(*rows, out)
         return total if isinstance(total, Tensor) else torch.zeros(*rows, out, dtype=self.dtype)
 
-    def _attend(self, equation: Attention, points: Points) -> Float[Tensor, "p b c"]:
+    def _attend(self, equation: ir.Attention, points: Points) -> Float[Tensor, "p b c"]:
         (place,) = points[:, 0].tolist()
         first = 0 if equation.window is None else max(0, place - equation.window + 1)
         past = np.arange(first, place + 1)[:, None]

@@ -161,13 +161,7 @@ class _Axes:
 
 
 def _expanded(tensor: Tensor, n: int) -> Tensor:
-    """Repeat conditioning for n samples, if it is for one.
-
-    Raises
-    ------
-    UsageError
-        If it is for another number of samples.
-    """
+    """Repeat conditioning for n samples, if it is for one; raises `UsageError` if it is for another number."""
     if len(tensor) not in (1, n):
         raise UsageError(
             f"the conditioning is for {len(tensor)} samples where {n} are drawn; give it for {n}, or for 1"
@@ -204,9 +198,9 @@ def _start(
         raise UsageError(f"given has shape {tuple(given.shape)}; {n} samples need {(n, *shape)} or {(1, *shape)}")
     if mask is not None and mask.shape not in (shape, given.shape, (n, *shape)):
         raise UsageError(f"mask has shape {tuple(mask.shape)}; it needs {shape}, or {(n, *shape)}")
-    reach = given.shape[1]
-    symbols[:, :reach] = given.cpu()
-    kept[:, :reach] = True if mask is None else mask.cpu()
+    end = given.shape[1]
+    symbols[:, :end] = given.cpu()
+    kept[:, :end] = True if mask is None else mask.cpu()
     symbols *= kept
     if symbols.min() < 0 or symbols.max() >= levels:
         raise UsageError(f"given holds symbols outside 0 to {levels - 1}")

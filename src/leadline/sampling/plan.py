@@ -25,14 +25,8 @@ ENDLESS = 2**40
 class Plan:
     """A schedule, and a ring of slots for each variable, long enough for its last reader.
 
-    Attributes
-    ----------
-    schedule
-        When every point is computed.
-    capacity
-        How many points variables that attention reads can hold: they grow with the sequence.
-    endless
-        Whether the only axis goes on past its traced size.
+    Variables that attention reads grow with the sequence, up to `capacity` points. An `endless` plan goes on past the
+    traced size of its only axis.
     """
 
     schedule: Schedule

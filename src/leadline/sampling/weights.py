@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Weights:
+class WeightsSnapshot:
     """What a model's parameters and buffers were when this was made.
 
     Every call of a stream asks, so that nothing is walked or gathered: an unchanged model still has the same objects in
@@ -15,7 +15,7 @@ class Weights:
     Examples
     --------
     >>> model = nn.Linear(2, 1)
-    >>> weights = Weights(model)
+    >>> weights = WeightsSnapshot(model)
     >>> weights.unchanged()
     True
     >>> model.weight.data.zero_()

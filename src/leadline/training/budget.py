@@ -19,7 +19,7 @@ VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Plan:
+class Budget:
     """How long a run is: its steps, how often it validates, and the seconds it leaves aside for the final scores."""
 
     steps: int
@@ -27,39 +27,24 @@ class Plan:
     reserve: float = 0.0
 
     @classmethod
-    def of_steps(cls, steps: int) -> Plan:
+    def of_steps(cls, steps: int) -> Budget:
         """Return the plan of a run of a given number of steps.
 
         Examples
         --------
-        >>> Plan.of_steps(1000)
-        Plan(steps=1000, validate_every=50, reserve=0.0)
+        >>> Budget.of_steps(1000)
+        Budget(steps=1000, validate_every=50, reserve=0.0)
         """
         return cls(steps, -(-steps // VALIDATIONS))
 
 
 def plan(
     minutes: float, *, step: Callable[[], None], validate: Callable[[], float], final: float, spent: float = 0.0
-) -> Plan:
-    """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit.
+) -> Budget:
+    """Measure steps and a validation on a throw-away copy of the model, and count the steps that fit into `minutes`.
 
-    Parameters
-    ----------
-    minutes
-        The whole budget.
-    step
-        Takes one training step.
-    validate
-        Returns the seconds that a validation takes.
-    final
-        How many validations the final scores take.
-    spent
-        Seconds of the budget that are gone already.
-
-    Raises
-    ------
-    UsageError
-        If not even one step fits.
+    `step` takes one training step, `validate` returns the seconds that a validation takes; the final scores take as
+    long as `final` validations, and `spent` seconds are gone already. Raises `UsageError` if not even one step fits.
     """
     begin, budget = time.perf_counter(), 60 * minutes
     step()  # the first one allocates and warms caches: not representative
@@ -80,4 +65,4 @@ def plan(
             "give more minutes, fewer validation_examples, or a smaller model"
         )
     steps = int(left / once)
-    return Plan(steps, -(-steps // validations), reserve)
+    return Budget(steps, -(-steps // validations), reserve)

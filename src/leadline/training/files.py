@@ -11,10 +11,7 @@ from leadline.errors import StorageError
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file by `data`: written beside it, flushed to the disk, then renamed over it.
 
-    Raises
-    ------
-    StorageError
-        If the disk refuses; what was at `path` is intact.
+    Raises `StorageError` if the disk refuses; what was at `path` is intact.
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
@@ -34,13 +31,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those it lies in, if they are missing.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses.
-    """
+    """Make a directory and those it lies in, if they are missing; raises `StorageError` if the disk refuses."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,13 +39,7 @@ def make_directory(path: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line of text.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses.
-    """
+    """Append one line of text; raises `StorageError` if the disk refuses."""
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(line + "\n")

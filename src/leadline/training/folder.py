@@ -22,6 +22,7 @@ from leadline.zoo import Specimen, build
 
 FORMAT = "leadline-run"
 VERSION = 1
+_PLAIN = ("steps", "planned", "seconds", "parameters", "best_step")
 Builder = Callable[..., Specimen]
 """Builds a specimen from a model's name and settings, as `leadline.zoo.build` does."""
 
@@ -43,24 +44,12 @@ class RunFolder:
         return (self.path / "run.json").exists()
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and write `run.json`.
-
-        Raises
-        ------
-        StorageError
-            If the disk refuses.
-        """
+        """Make the folder and write `run.json`; raises `StorageError` if the disk refuses."""
         make_directory(self.path)
         self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
 
     def description(self) -> dict[str, Any]:
-        """Read `run.json`.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder is not a run of ours, or of another version.
-        """
+        """Read `run.json`; raises `CheckpointError` if the folder is not a run of ours, or of another version."""
         record = self._read("run.json")
         if record.get("format") != FORMAT:
             raise CheckpointError(f"{self.path / 'run.json'} does not describe a run of leadline's")
@@ -113,22 +102,10 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """How a run ended: steps done and planned, wall time over all resumptions, trainable parameters, and two scores.
 
-    Attributes
-    ----------
-    path
-        The run folder.
-    steps, planned
-        Training steps done and planned; fewer were done if the time ran out on a machine that became slower.
-    seconds
-        Wall time over all resumptions.
-    parameters
-        Trainable numbers in the model.
-    best_step
-        The step whose averaged weights were kept: lowest validation score.
-    validation, test
-        Scores of those weights.
+    Fewer steps than planned were done if the time ran out on a machine that became slower. The scores are those of the
+    averaged weights of `best_step`, which had the lowest validation score.
     """
 
     path: Path
@@ -142,16 +119,14 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as `result.json` holds it."""
-        names = ("steps", "planned", "seconds", "parameters", "best_step")
-        plain = {name: getattr(self, name) for name in names}
+        plain = {name: getattr(self, name) for name in _PLAIN}
         return {**plain, "validation": self.validation.as_dict(), "test": self.test.as_dict()}
 
     @classmethod
     def from_dict(cls, path: Path, record: Mapping[str, Any]) -> RunResult:
         """Return the result that `as_dict` described; raises `CheckpointError` if it does not describe one."""
-        names = ("steps", "planned", "seconds", "parameters", "best_step")
         try:
-            plain: dict[str, Any] = {name: record[name] for name in names}
+            plain: dict[str, Any] = {name: record[name] for name in _PLAIN}
             scores: dict[str, Any] = {name: Score.from_dict(record[name]) for name in ("validation", "test")}
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path / 'result.json'} is damaged: it lacks or misreads {error}") from error
@@ -160,22 +135,11 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model, read back from its folder.
+    """A trained model, read back from its folder: its name and settings, as it was built, and how it was trained.
 
-    Attributes
-    ----------
-    name, settings
-        The model, as it was built.
-    specimen
-        The model with the best averaged weights, in evaluation mode, and how to read its axes.
-    lag
-        1 for a density model, 0 for a model of the next symbol.
-    config
-        How it was trained.
-    data
-        The data set's description: name, options, kind, levels, shape, rate, binarisation.
-    result
-        Scores, or None while the run is unfinished.
+    `specimen` holds the model with the best averaged weights, in evaluation mode. `lag` is 1 for a density model, 0 for
+    a model of the next symbol. `data` describes the data set: name, options, kind, levels, shape, rate, binarisation.
+    The result is None while the run is unfinished.
     """
 
     path: Path

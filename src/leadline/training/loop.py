@@ -16,7 +16,7 @@ from rich.console import Console
 
 from leadline.data import Dataset
 from leadline.errors import Diverged, UsageError
-from leadline.training.budget import Plan, plan
+from leadline.training.budget import Budget, plan
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.folder import Builder, RunFolder, RunResult
@@ -88,7 +88,7 @@ def train(
         if record is None:
             record = {**request, "plan": dataclasses.asdict(_plan(specimen, dataset, config, lag, clock))}
             folder.begin(record)
-        planned = Plan(**record["plan"])
+        planned = Budget(**record["plan"])
         session = Session.open(specimen, dataset, config, lag, planned.steps)
         seed_everything(config.seed)
         if folder.checkpoint.exists():
@@ -103,7 +103,7 @@ def train(
             raise Diverged(f"{error}; stopped after {session.state.step} steps, {_kept(folder)}") from error
 
 
-def _run(session: Session, folder: RunFolder, planned: Plan, clock: float, reporter: Reporter) -> None:
+def _run(session: Session, folder: RunFolder, planned: Budget, clock: float, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
     every = config.validate_every or planned.validate_every
@@ -149,7 +149,7 @@ def _validate(session: Session, folder: RunFolder, clock: float, reporter: Repor
     reporter.validation(state.step, train, bits.bits_per_dim, best)
 
 
-def _finish(session: Session, folder: RunFolder, planned: Plan, clock: float) -> RunResult:
+def _finish(session: Session, folder: RunFolder, planned: Budget, clock: float) -> RunResult:
     """Score the best averaged weights on all of validation and test, and write the result."""
     state, best = session.state, session.best()
     validation = session.score(session.dataset.validation, "validation", model=best)
@@ -191,11 +191,11 @@ def _difference(name: str, held: Any, asked: Any) -> str:
     return f"its {name} is {held}, not {asked}"
 
 
-def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> Plan:
+def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> Budget:
     """Turn the budget into steps; the calibration runs on a copy of the model."""
     if config.minutes is None:
         assert config.steps is not None  # the config has one of them
-        return Plan.of_steps(config.steps)
+        return Budget.of_steps(config.steps)
     copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
     rehearsal = Session.open(copied, dataset, config, lag, steps=1000)
     examples = min(config.validation_examples or len(dataset.validation), len(dataset.validation))
@@ -216,5 +216,5 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
     return (
         fitting
         if config.steps is None or fitting.steps < config.steps
-        else Plan(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)
+        else Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)
     )

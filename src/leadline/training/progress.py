@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Reporter:
-    """Show steps and scores on a console; None: show nothing.
-
-    Examples
-    --------
-    >>> with Reporter(None, steps=10) as reporter:
-    ...     reporter.step(1)
-    """
+    """Show steps and scores on a console; None: show nothing."""
 
     def __init__(self, console: Console | None, steps: int, done: int = 0) -> None:
         self._console = console
@@ -47,8 +39,6 @@ class Reporter:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()

@@ -75,12 +75,7 @@ RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
 def find_recipe(model: str, data: str, name: str | None = None) -> Recipe:
     """Return the recipe called `name` for a model and a data set.
 
-    Without a name: the default one, or an empty one where there is none.
-
-    Raises
-    ------
-    UsageError
-        If there is no recipe of that name.
+    Without a name: the default one, or an empty one if there is no default. Raises `UsageError` for an unknown name.
 
     Examples
     --------

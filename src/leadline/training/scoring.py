@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,24 +68,17 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """Return the score as JSON can hold it."""
         mean = self.nats_per_example
-        return {
-            "part": self.part,
+        derived = {
             "bits_per_dim": self.bits_per_dim,
             "nats_per_example": mean.value,
             "sem": mean.sem if math.isfinite(mean.sem) else None,
-            "nats": self.nats,
-            "squares": self.squares,
-            "examples": self.examples,
-            "symbols": self.symbols,
-            "unscored": self.unscored,
-            "binarisation": self.binarisation,
         }
+        return derived | dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Score:
         """Return the score that `as_dict` described."""
-        names = ("nats", "symbols", "examples", "squares", "part", "binarisation", "unscored")
-        return cls(**{name: record[name] for name in names})
+        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
     def __str__(self) -> str:
         mean = self.nats_per_example

@@ -43,10 +43,7 @@ class Session:
     def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, steps: int) -> Session:
         """Make optimiser and average for a fresh model and a run of `steps`.
 
-        Raises
-        ------
-        UsageError
-            If the model is no density model, or model, data and config do not go together.
+        Raises `UsageError` if the model is not a density model, or model, data and config do not go together.
         """
         from accelerate import Accelerator
 
@@ -89,10 +86,7 @@ class Session:
     def step(self) -> None:
         """Take the next optimiser step and update the average.
 
-        Raises
-        ------
-        Diverged
-            If the loss or the gradient's norm is not finite; the weights are then as before.
+        Raises `Diverged` if the loss or the gradient's norm is not finite; the weights are then as before.
         """
         state, config = self.state, self.config
         for group in state.optimizer.param_groups:

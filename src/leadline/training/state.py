@@ -21,21 +21,10 @@ from leadline.errors import CheckpointError
 class TrainingState:
     """All that a checkpoint holds; `tensors` and `record` write it down, `restore` reads it back.
 
-    Attributes
-    ----------
-    model, averaged
-        The weights being trained, and a second module that carries their exponential moving average.
-    optimizer
-        AdamW or any optimiser whose state is tensors.
-    step
-        How many steps are done; the position in the data follows from it.
-    best
-        The averaged weights of the best validation so far; `best_bits` and `best_step` are its value (bits per
-        dimension) and its step.
-    validated
-        The step of the last validation.
-    seconds
-        Wall time spent, over all resumptions.
+    `averaged` is a second module that carries the moving average of the weights of `model`; `best` are the averaged
+    weights of the best validation so far, with its value in bits per dimension and its step. `step` counts the steps
+    done, which gives the position in the data; `validated` is that of the last validation, `seconds` the wall time over
+    all resumptions.
     """
 
     model: nn.Module
@@ -79,7 +68,7 @@ class TrainingState:
         return named
 
     def record(self) -> dict[str, Any]:
-        """Return everything that is no tensor, as JSON can hold it."""
+        """Return everything that is not a tensor, as JSON can hold it."""
         return {
             "step": self.step,
             "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,
@@ -92,10 +81,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Go back to what a checkpoint holds, random states included.
 
-        Raises
-        ------
-        CheckpointError
-            If the checkpoint belongs to another model.
+        Raises `CheckpointError` if the checkpoint belongs to another model.
         """
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
@@ -123,13 +109,7 @@ def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict, whole.
-
-    Raises
-    ------
-    CheckpointError
-        If names or shapes differ.
-    """
+    """Load a state dict, whole; raises `CheckpointError` if names or shapes differ."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.zoo.layers.stack import Stack
 from leadline.zoo.settings import Positive, factory
 from leadline.zoo.specimen import Specimen
+
+Placement = Literal["plain", "branch", "before", "after"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,12 @@ class BatchNormConfig:
     """`layers` layers of `width` units with batch normalisation at `placement`.
 
     ``"plain"``: BN(f(x)); ``"branch"``: x + BN(f(x)); ``"before"``: x + f(BN(x)); ``"after"``: BN(x + f(x)). Weights
-    are drawn after He: normal with variance 2/width; there are no biases but BN's own.
+    are drawn after He: normal with variance 2/width; the only biases are those of BN.
     """
 
     layers: Positive = 16
     width: Positive = 64
-    placement: Literal["plain", "branch", "before", "after"] = "branch"
+    placement: Placement = "branch"
 
 
 class Layer(nn.Module):
@@ -56,7 +59,7 @@ class Layer(nn.Module):
         return y
 
 
-class BatchNormNet(nn.Module):
+class BatchNormNet(Stack):
     """Normalised layers, one after another; in train mode the examples of a batch depend on each other.
 
     Examples
@@ -67,25 +70,13 @@ class BatchNormNet(nn.Module):
     True
     """
 
-    def __init__(self, config: BatchNormConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+    config: BatchNormConfig
 
-    def forward(self, x: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __init__(self, config: BatchNormConfig) -> None:
+        super().__init__(config, (Layer(config) for _ in range(config.layers)))
 
 
 @factory
 def batchnorm(config: BatchNormConfig, batch: int) -> Specimen:
-    """Build a normalised stack; settings are the fields of `BatchNormConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> batchnorm(placement="after", batch=128).inputs[0].shape
-    torch.Size([128, 64])
-    """
+    """Build a normalised stack; settings are the fields of `BatchNormConfig`, `batch` and `seed`."""
     return Specimen(BatchNormNet(config), (torch.randn(batch, config.width),), "b k -> b m")

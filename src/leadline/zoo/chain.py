@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.activations import ACTIVATIONS
+from leadline.zoo.layers.stack import Stack
 from leadline.zoo.settings import Activation, Positive, factory
 from leadline.zoo.specimen import Specimen
 
@@ -39,7 +40,7 @@ class Layer(nn.Module):
         return y
 
 
-class Chain(nn.Module):
+class Chain(Stack):
     """Scalar layers, one after another.
 
     Examples
@@ -53,25 +54,13 @@ class Chain(nn.Module):
     True
     """
 
-    def __init__(self, config: ChainConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+    config: ChainConfig
 
-    def forward(self, x: Float[Tensor, "b 1"]) -> Float[Tensor, "b 1"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __init__(self, config: ChainConfig) -> None:
+        super().__init__(config, (Layer(config) for _ in range(config.layers)))
 
 
 @factory
 def chain(config: ChainConfig, batch: int) -> Specimen:
-    """Build a chain of scalar layers; settings are the fields of `ChainConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> chain(layers=3, activation="tanh").layout
-    'b k -> b m'
-    """
+    """Build a chain of scalar layers; settings are the fields of `ChainConfig`, `batch` and `seed`."""
     return Specimen(Chain(config), (torch.randn(batch, 1),), "b k -> b m")

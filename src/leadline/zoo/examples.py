@@ -11,18 +11,11 @@ from leadline.zoo.specimen import Specimen
 def density_specimen(
     model: nn.Module, classes: int, labels: int, shape: tuple[int, ...], axes: str, lag: int = 1
 ) -> Specimen:
-    """Wrap a model that gives logits over `classes` at every position.
+    """Wrap a model that gives logits over `classes` at every position of integers of `shape`, batch first.
 
-    Parameters
-    ----------
-    model
-        Takes integers of `shape` (batch first), and integer labels per batch element if there are `labels`.
-    classes, labels
-        How many of each; 0 labels: the model is not conditional.
-    shape, axes
-        The shape of the input, and its axes after the batch: ``"h w"``.
-    lag
-        1: the logits are of the position's own class, so the model is a density; 0: of the next one.
+    `axes` names the axes of the shape after the batch: ``"h w"``. A conditional model takes one of as many `labels` for
+    each batch element. With a `lag` of 1 the logits are of the position's own class, so the model is a density; with 0
+    of the next one.
     """
     x = torch.randint(classes, shape)
     likelihood = "categorical" if lag == 1 else None

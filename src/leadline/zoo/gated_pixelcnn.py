@@ -60,12 +60,12 @@ class Layer(nn.Module):
         super().__init__()
         k, kernel = config.channels, config.first_kernel if first else config.kernel
         radius = kernel // 2
-        reach = radius if first else radius + 1
+        seen = radius if first else radius + 1
         size = (config.height, config.width) if config.positions and first else None
         self.first = first
         inputs = config.embedding if first else k
-        self.above = CroppedConv2d(inputs, 2 * k, (reach, kernel), padding=radius)
-        self.left = CroppedConv2d(inputs, 2 * k, (1, reach), padding=(0, radius))
+        self.above = CroppedConv2d(inputs, 2 * k, (seen, kernel), padding=radius)
+        self.left = CroppedConv2d(inputs, 2 * k, (1, seen), padding=(0, radius))
         self.link = nn.Conv2d(2 * k, 2 * k, 1)
         self.condition = Condition(2 * k, config.labels, size)
         self.dropout = nn.Dropout(config.dropout)
@@ -115,12 +115,6 @@ class GatedPixelCNN(nn.Module):
 
 @factory
 def gated_pixelcnn(config: GatedPixelCNNConfig, batch: int) -> Specimen:
-    """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> gated_pixelcnn(layers=2).layout
-    'b h w -> b h w v'
-    """
+    """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`."""
     size = (config.height, config.width)
     return density_specimen(GatedPixelCNN(config), config.classes, config.labels, (batch, *size), "h w")

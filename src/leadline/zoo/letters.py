@@ -19,7 +19,7 @@ LETTERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def settings_behind(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Return the settings of one model that a letter or a setting's own name stands for; none if it has none.
+    """Return the settings of one model that a letter or a setting's own name stands for, if it has any.
 
     Examples
     --------

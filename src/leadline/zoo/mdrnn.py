@@ -146,24 +146,12 @@ def _orthogonal(layers: int, gates: int, k: int) -> Float[Tensor, "layers gk k"]
 
 @factory
 def grid_rnn(config: GridRNNConfig, batch: int) -> Specimen:
-    """Build a bare grid recurrence; settings are the fields of `GridRNNConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> grid_rnn(layers=2).layout
-    'b h w k -> b h w m'
-    """
+    """Build a bare grid recurrence; settings are the fields of `GridRNNConfig`, `batch` and `seed`."""
     x = torch.randn(batch, config.height, config.width, config.inputs)
     return Specimen(GridRNN(config), (x,), "b h w k -> b h w m")
 
 
 @factory
 def mdrnn(config: MDRNNConfig, batch: int) -> Specimen:
-    """Build an MDRNN; settings are the fields of `MDRNNConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> mdrnn(layers=1, labels=10).layout
-    'b h w, _ -> b h w v'
-    """
+    """Build an MDRNN; settings are the fields of `MDRNNConfig`, `batch` and `seed`."""
     return density_specimen(MDRNN(config), config.classes, config.labels, (batch, config.height, config.width), "h w")

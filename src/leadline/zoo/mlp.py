@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.activations import ACTIVATIONS
+from leadline.zoo.layers.stack import Stack
 from leadline.zoo.settings import Activation, Positive, Range, factory
 from leadline.zoo.specimen import Specimen
 
@@ -50,7 +51,7 @@ class Layer(nn.Module):
         return y
 
 
-class MLP(nn.Module):
+class MLP(Stack):
     """Layers of equal width, one after another.
 
     Examples
@@ -63,25 +64,13 @@ class MLP(nn.Module):
     True
     """
 
-    def __init__(self, config: MLPConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+    config: MLPConfig
 
-    def forward(self, x: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__(config, (Layer(config) for _ in range(config.layers)))
 
 
 @factory
 def mlp(config: MLPConfig, batch: int) -> Specimen:
-    """Build a multilayer perceptron; settings are the fields of `MLPConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> mlp(width=8, sigma_w=1.3, sigma_b=0.2).layout
-    'b k -> b m'
-    """
+    """Build a multilayer perceptron; settings are the fields of `MLPConfig`, `batch` and `seed`."""
     return Specimen(MLP(config), (torch.randn(batch, config.width),), "b k -> b m")

@@ -104,12 +104,6 @@ class PixelCNN(nn.Module):
 
 @factory
 def pixelcnn(config: PixelCNNConfig, batch: int) -> Specimen:
-    """Build a PixelCNN; settings are the fields of `PixelCNNConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> pixelcnn(layers=2, labels=10).layout
-    'b h w, _ -> b h w v'
-    """
+    """Build a PixelCNN; settings are the fields of `PixelCNNConfig`, `batch` and `seed`."""
     size = (config.height, config.width)
     return density_specimen(PixelCNN(config), config.classes, config.labels, (batch, *size), "h w")

@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 from leadline.zoo.settings import Positive, factory
 from leadline.zoo.specimen import Specimen
 
-Cell = Literal["rnn", "gru", "lstm"]
+CellName = Literal["rnn", "gru", "lstm"]
 # (h,) or, for the LSTM, (h, c). A step takes W_i x, W_h h (with biases) and the state to the new state.
 State = tuple[Tensor, ...]
 
@@ -64,7 +64,7 @@ def lstm_step(gates: Float[Tensor, "b kkkk"], recurrent: Float[Tensor, "b kkkk"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class RecurrentCell:
     """A kind of cell: its module in `torch.nn`, one step of it, and how many vectors its state has."""
 
     module: Callable[..., nn.RNNBase]
@@ -72,11 +72,11 @@ class Kind:
     states: int
 
 
-KINDS: Mapping[Cell, Kind] = MappingProxyType(
+CELLS: Mapping[CellName, RecurrentCell] = MappingProxyType(
     {
-        "rnn": Kind(nn.RNN, rnn_step, states=1),
-        "gru": Kind(nn.GRU, gru_step, states=1),
-        "lstm": Kind(nn.LSTM, lstm_step, states=2),
+        "rnn": RecurrentCell(nn.RNN, rnn_step, states=1),
+        "gru": RecurrentCell(nn.GRU, gru_step, states=1),
+        "lstm": RecurrentCell(nn.LSTM, lstm_step, states=2),
     }
 )
 
@@ -84,7 +84,7 @@ KINDS: Mapping[Cell, Kind] = MappingProxyType(
 class ExplicitRecurrence(nn.Module):
     """What a recurrent module of `torch.nn` computes (batch first), as a loop over layers and time."""
 
-    def __init__(self, kind: Kind, config: RecurrentConfig) -> None:
+    def __init__(self, kind: RecurrentCell, config: RecurrentConfig) -> None:
         super().__init__()
         self.step, self.states = kind.step, kind.states
         self.layers, self.hidden = config.layers, config.hidden
@@ -108,7 +108,7 @@ class ExplicitRecurrence(nn.Module):
         return linear(v, weight, getattr(self, f"bias_{which}_l{layer}", None))
 
 
-def fused(kind: Kind, config: RecurrentConfig) -> nn.RNNBase:
+def fused(kind: RecurrentCell, config: RecurrentConfig) -> nn.RNNBase:
     """Build the module of `torch.nn`."""
     return kind.module(config.inputs, config.hidden, config.layers, bias=config.bias, batch_first=True)
 
@@ -132,10 +132,10 @@ class Recurrent(nn.Module):
     True
     """
 
-    def __init__(self, cell: Cell, config: RecurrentConfig) -> None:
+    def __init__(self, cell: CellName, config: RecurrentConfig) -> None:
         super().__init__()
         self.config = config
-        kind = KINDS[cell]
+        kind = CELLS[cell]
         self.cells = ExplicitRecurrence(kind, config) if config.explicit else fused(kind, config)
 
     def forward(self, x: Float[Tensor, "b t k"]) -> Float[Tensor, "b t m"]:
@@ -144,42 +144,24 @@ class Recurrent(nn.Module):
         return outputs
 
 
-def _specimen(cell: Cell, config: RecurrentConfig, batch: int) -> Specimen:
+def _specimen(cell: CellName, config: RecurrentConfig, batch: int) -> Specimen:
     x = torch.randn(batch, config.length, config.inputs)
     return Specimen(Recurrent(cell, config), (x,), "b t k -> b t m")
 
 
 @factory
 def rnn(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build a vanilla tanh RNN; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> rnn(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build a vanilla tanh RNN; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("rnn", config, batch)
 
 
 @factory
 def gru(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build a GRU; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> gru(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build a GRU; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("gru", config, batch)
 
 
 @factory
 def lstm(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build an LSTM; settings are the fields of `RecurrentConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> lstm(layers=2, explicit=True).layout
-    'b t k -> b t m'
-    """
+    """Build an LSTM; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
     return _specimen("lstm", config, batch)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.zoo.layers.stack import Stack
 from leadline.zoo.settings import Positive, factory
 from leadline.zoo.specimen import Specimen
 
@@ -58,7 +59,7 @@ class Layer(nn.Module):
         return y
 
 
-class Residual(nn.Module):
+class Residual(Stack):
     """Residual layers, one after another.
 
     Examples
@@ -68,25 +69,13 @@ class Residual(nn.Module):
     True
     """
 
-    def __init__(self, config: ResidualConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+    config: ResidualConfig
 
-    def forward(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            z = layer(z)
-        return z
+    def __init__(self, config: ResidualConfig) -> None:
+        super().__init__(config, (Layer(config) for _ in range(config.layers)))
 
 
 @factory
 def residual(config: ResidualConfig, batch: int) -> Specimen:
-    """Build a residual stack; settings are the fields of `ResidualConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> residual(branch="mlp", width=8).layout
-    'b k -> b m'
-    """
+    """Build a residual stack; settings are the fields of `ResidualConfig`, `batch` and `seed`."""
     return Specimen(Residual(config), (torch.randn(batch, config.width),), "b k -> b m")

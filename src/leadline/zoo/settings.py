@@ -43,13 +43,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Odd:
-    """Odd integers from `lo` on.
-
-    Examples
-    --------
-    >>> 4 in Odd(3), 5 in Odd(3)
-    (False, True)
-    """
+    """Odd integers from `lo` on."""
 
     lo: int
 
@@ -76,12 +70,8 @@ def factory(make: Callable[[Any, int], Specimen]) -> Factory:
     """Turn ``make(config, batch)`` into a factory that takes settings by name.
 
     The factory checks every setting, draws the weights and example inputs from its `seed` (default 0) and leaves the
-    global random state as it was; `batch` (default 2) is the number of example inputs.
-
-    Raises
-    ------
-    UsageError
-        By the factory: an unknown setting, or a value of the wrong type or outside its range.
+    global random state as it was; `batch` (default 2) is the number of example inputs. It raises
+    `UsageError` for an unknown setting, or a value of the wrong type or outside its range.
     """
     config_class = get_type_hints(make)["config"]
 
@@ -120,19 +110,7 @@ def check_settings(model: str, hints: Mapping[str, Any], settings: Mapping[str, 
 
 
 def parse_settings(model: str, make: Factory, words: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` words as settings of a factory, by the types of its config.
-
-    Raises
-    ------
-    UsageError
-        A word without ``=``, an unknown or repeated setting, or a value that is not of the setting's type and range.
-
-    Examples
-    --------
-    >>> from leadline.zoo.chain import chain
-    >>> parse_settings("chain", chain, ["layers=5", "activation=tanh"])
-    {'layers': 5, 'activation': 'tanh'}
-    """
+    """Read ``key=value`` words as settings of a factory; see `leadline.zoo.parse_settings`."""
     hints, settings = settings_of(make), dict[str, Any]()
     for word in words:
         name, equals, text = word.partition("=")
@@ -155,7 +133,7 @@ def _kind(hint: Any) -> type:
 
 
 def _read(hint: Any, text: str) -> Any:
-    """Turn text into a value of the annotation's type; text that is none stays text, which `_check` then refuses."""
+    """Turn text into a value of the annotation's type; what cannot be read stays text, which `_check` refuses."""
     kind = _kind(hint)
     if kind is bool:
         return _BOOLEANS.get(text.lower(), text)

@@ -106,25 +106,13 @@ class MaskedStack(nn.Module):
 
 @factory
 def dilated_stack(config: DilatedStackConfig, batch: int) -> Specimen:
-    """Build a stack of dilated convolutions; settings are the fields of `DilatedStackConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> dilated_stack(layers=3).layout
-    'b k t -> b m t'
-    """
+    """Build a stack of dilated convolutions; settings are the fields of `DilatedStackConfig`, `batch` and `seed`."""
     x = torch.randn(batch, config.channels, config.length)
     return Specimen(DilatedStack(config), (x,), "b k t -> b m t")
 
 
 @factory
 def masked_stack(config: MaskedStackConfig, batch: int) -> Specimen:
-    """Build a stack of masked convolutions; settings are the fields of `MaskedStackConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> masked_stack(layers=3, first="B").layout
-    'b k h w -> b m h w'
-    """
+    """Build a stack of masked convolutions; settings are the fields of `MaskedStackConfig`, `batch` and `seed`."""
     x = torch.randn(batch, config.channels, config.height, config.width)
     return Specimen(MaskedStack(config), (x,), "b k h w -> b m h w")

@@ -115,10 +115,7 @@ class Transformer(nn.Module):
     def forward(self, x: Int[Tensor, "b t"]) -> Float[Tensor, "b t v"]:
         """Return the logits at all positions of sequences `x`.
 
-        Raises
-        ------
-        UsageError
-            The sequence is longer than the table of positions.
+        Raises `UsageError` if the sequence is longer than the table of positions.
         """
         length = x.shape[1]
         if length > self.config.length:
@@ -133,12 +130,6 @@ class Transformer(nn.Module):
 
 @factory
 def transformer(config: TransformerConfig, batch: int) -> Specimen:
-    """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> transformer(layers=1, length=20).layout
-    'b t -> b t v'
-    """
+    """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`."""
     shape = (batch, config.length)
     return density_specimen(Transformer(config), config.classes, 0, shape, "t", config.lag)

@@ -101,12 +101,6 @@ class WaveNet(nn.Module):
 
 @factory
 def wavenet(config: WaveNetConfig, batch: int) -> Specimen:
-    """Build a WaveNet; settings are the fields of `WaveNetConfig`, `batch` and `seed`.
-
-    Examples
-    --------
-    >>> wavenet(layers=3, length=20).layout
-    'b t -> b t v'
-    """
+    """Build a WaveNet; settings are the fields of `WaveNetConfig`, `batch` and `seed`."""
     shape = (batch, config.length)
     return density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import T, convolutions, same_depth, same_law
-from leadline.claims.pictures import Lines
+from leadline.claims.grids import T, same_depth, same_law
 from leadline.claims.proof import exhausted
+from leadline.document import Curve
 from leadline.domains import context, count, span
 from leadline.recurrence.analysis.connections import connections, count_at, in_region
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
 from leadline.recurrence.analysis.receptive_field import seen_from
+from leadline.recurrence.examples import convolutions
 from leadline.recurrence.ir import System
 from leadline.zoo import build
 
@@ -120,12 +121,12 @@ def _gated(effort: Effort) -> Outcome:
     )
 
 
-def _picture(of: DilatedStack) -> Lines:
+def _picture(of: DilatedStack) -> Curve:
     depths = tuple(range(1, 11))
     grown = tuple(float(_seen(_stack(of, d), of.kernel * of.base**d + 2)) for d in depths)
     plain = tuple(float(1 + d * (of.kernel - 1)) for d in depths)
     series = (("dilated", grown), ("not dilated", plain))
-    return Lines(tuple(map(float, depths)), series, "layers", "positions seen", "Context over depth", log_y=True)
+    return Curve(tuple(map(float, depths)), series, "layers", "positions seen", "Context over depth", log_y=True)
 
 
 CLAIM = Claim(

@@ -15,22 +15,12 @@ from torch.nn.functional import cross_entropy
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, Quantity, exact, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.grids import (
-    NORTH_AND_WEST,
-    H,
-    T,
-    W,
-    convolutions,
-    grid_density,
-    grid_recurrence,
-    pixel_stack,
-    same_depth,
-)
-from leadline.claims.pictures import Rows
+from leadline.claims.grids import H, T, W, grid_density, same_depth
+from leadline.document import Table
 from leadline.recurrence.analysis.depth import Depth, generation_depth, training_depth
 from leadline.recurrence.analysis.receptive_field import seen_from
 from leadline.recurrence.analysis.window import live_windows
-from leadline.recurrence.examples import layered
+from leadline.recurrence.examples import NORTH_AND_WEST, convolutions, grid_recurrence, layered, masked
 from leadline.recurrence.ir import Offset, System
 from leadline.results import Estimate
 from leadline.zoo import Specimen, build
@@ -53,7 +43,7 @@ class Discussion:
         """Return the four of them; the images' as density models."""
         d = self.layers
         return {
-            "PixelCNN": pixel_stack(d),
+            "PixelCNN": masked(d),
             "MDRNN": grid_density(self.taps, d),
             "WaveNet": convolutions([((0,), (2**layer,)) for layer in range(d)], "t"),
             "RNN": layered("t", (8,), [{(0,): False, (1,): True}] * d),
@@ -63,7 +53,7 @@ class Discussion:
 def settle(of: Discussion, effort: Effort) -> Evidence:
     """Derive the table from the taps; measure what only a machine can tell."""
     d, networks = of.layers, of.networks()
-    core = dict(networks) | {"MDRNN": grid_recurrence(of.taps, d)}
+    core = dict(networks) | {"MDRNN": grid_recurrence(d, taps=of.taps)}
     training = {name: training_depth(system) for name, system in core.items()}
     drawing = {name: generation_depth(system, int(len(system.axes) > 1)) for name, system in networks.items()}
     zero = 0 * H
@@ -113,7 +103,7 @@ def _blind(of: Discussion) -> Outcome:
     statement = "neither sees all earlier pixels, at any depth"
     size, place = (7, 9), (5, 3)
     earlier = place[0] * size[1] + place[1]
-    nets = {"PixelCNN": pixel_stack(sum(size)), "MDRNN": grid_density(of.taps, 2)}
+    nets = {"PixelCNN": masked(sum(size)), "MDRNN": grid_density(of.taps, 2)}
     never = {name: earlier - int(seen_from(system, place, size)["x"].sum()) for name, system in nets.items()}
     holds = all(count > 0 for count in never.values())
     evidence = ", ".join(f"{name}: {count} of {earlier}" for name, count in never.items())
@@ -121,7 +111,7 @@ def _blind(of: Discussion) -> Outcome:
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"never seen from {place} of {size}: {evidence}", case)
 
 
-def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Rows:
+def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Table:
     names = tuple(networks)
     last = {name: tuple(n - 1 for n in (64,) * len(system.axes)) for name, system in networks.items()}
     seen = {
@@ -134,7 +124,7 @@ def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dic
         ("positions seen, of 64 or 64 × 64", *(str(seen[name]) for name in names)),
         ("vectors kept, first layer", *(str(live_windows(networks[name])["h1"]) for name in names)),
     )
-    return Rows(("", *names), rows, "The discussion, from the taps")
+    return Table(("", *names), rows, "The discussion, from the taps")
 
 
 def _models() -> dict[str, Specimen]:

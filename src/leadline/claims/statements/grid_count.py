@@ -8,10 +8,11 @@ import sympy
 import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import NORTH_AND_WEST, H, W, grid_recurrence, per_point, same_law
+from leadline.claims.grids import H, W, per_point, same_law
 from leadline.claims.proof import exhausted
 from leadline.domains import count
 from leadline.recurrence.analysis.connections import connections, count_at, in_region
+from leadline.recurrence.examples import NORTH_AND_WEST, grid_recurrence
 from leadline.recurrence.ir import Offset
 from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
@@ -26,13 +27,12 @@ class GridCount:
 def settle(of: GridCount, effort: Effort) -> Evidence:
     """Count from the taps, for all sizes, and compare with the zoo's module."""
     cases = [
-        (f"d = {d}, k = {k}", in_region(connections(grid_recurrence(of.taps, d, k))), d * k**2 * (3 * H * W - H - W))
+        (f"d = {d}, k = {k}", _connections(of, d, k), d * k**2 * (3 * H * W - H - W))
         for d in (1, 2, 3)
         for k in (1, 2, 3)
     ]
     statement = "d layers of an MDRNN have d k²(3HW - H - W) connections, initial states apart"
-    layer = grid_recurrence(of.taps, 1)
-    inner = in_region(connections(layer))
+    layer, inner = grid_recurrence(1, taps=of.taps), _connections(of, 1, 1)
     share = sympy.limit(sympy.limit(inner / (H * W), H, sympy.oo), W, sympy.oo)
     return Evidence(
         claimed=(same_law(statement, cases),),
@@ -46,9 +46,13 @@ def settle(of: GridCount, effort: Effort) -> Evidence:
     )
 
 
+def _connections(of: GridCount, layers: int, k: int) -> sympy.Expr:
+    return in_region(connections(grid_recurrence(layers, k, taps=of.taps)))
+
+
 def _real(of: GridCount, effort: Effort) -> Outcome:
     def derived(H: int, W: int, layers: int) -> int:
-        system = grid_recurrence(of.taps, layers, k=2)
+        system = grid_recurrence(layers, k=2, taps=of.taps)
         return count_at(connections(system), system, {"h": H, "w": W})
 
     def found(H: int, W: int, layers: int) -> int:

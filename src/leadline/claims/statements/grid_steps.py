@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import NORTH_AND_WEST, H, W, grid_density, grid_recurrence, same_depth
-from leadline.claims.pictures import Map
+from leadline.claims.grids import H, W, grid_density, same_depth
 from leadline.claims.proof import exhausted
+from leadline.document import FrontMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
-from leadline.recurrence.analysis.feedback import generation_steps_of, training_steps_of
+from leadline.recurrence.analysis.feedback import generation_edges, training_edges
 from leadline.recurrence.analysis.longest import longest_paths
 from leadline.recurrence.analysis.schedule import training_schedule
+from leadline.recurrence.examples import NORTH_AND_WEST, grid_recurrence
 from leadline.recurrence.ir import Offset
 from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
@@ -32,7 +32,7 @@ class GridSteps:
 def settle(of: GridSteps, effort: Effort) -> Evidence:
     """Derive the longest chain from the taps, for all sizes; compare with the paper's, the law and the real op."""
     depths = range(1, of.layers + 1)
-    training = [(f"d = {d}", training_depth(grid_recurrence(of.taps, d)), H + W + d - 2) for d in depths]
+    training = [(f"d = {d}", training_depth(grid_recurrence(d, taps=of.taps)), H + W + d - 2) for d in depths]
     generating = [(f"d = {d}", generation_depth(grid_density(of.taps, d)), d * (H + W - 1)) for d in depths]
     return Evidence(
         claimed=(_paper(of),),
@@ -53,14 +53,14 @@ def settle(of: GridSteps, effort: Effort) -> Evidence:
 
 def longest_training(taps: tuple[Offset, ...], H: int, W: int, d: int) -> int:
     """Return the longest path on one grid, by relaxation over all cells."""
-    system = grid_recurrence(taps, d)
-    return longest_paths(system, training_steps_of(system), (H, W)).total
+    system = grid_recurrence(d, taps=taps)
+    return longest_paths(system, training_edges(system), (H, W)).total
 
 
 def longest_generation(taps: tuple[Offset, ...], H: int, W: int, d: int) -> int:
     """Return the longest path on one grid when each pixel is drawn from its output."""
     system = grid_density(taps, d)
-    return longest_paths(system, generation_steps_of(system), (H, W)).total
+    return longest_paths(system, generation_edges(system), (H, W)).total
 
 
 def _paper(of: GridSteps) -> Outcome:
@@ -108,12 +108,10 @@ def _implemented(of: GridSteps) -> Outcome:
     )
 
 
-def _picture(of: GridSteps) -> Map:
+def _picture(of: GridSteps) -> FrontMap:
     """Draw the fronts of training on a small grid."""
-    fronts = training_schedule(grid_recurrence(of.taps, 1), (6, 8)).fronts
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(fronts.max()) + 1))
-    return Map(np.asarray(fronts, np.int64), legend, "Cells of one layer that are computed together")
+    fronts = training_schedule(grid_recurrence(1, taps=of.taps), (6, 8)).fronts
+    return FrontMap(fronts, "When the cells of one layer are computed: those of a front together")
 
 
 CLAIM = Claim(

@@ -15,19 +15,11 @@ from torch import Tensor, nn
 from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.jacobian._gradient import gradient
 from leadline.jacobian._lyapunov import averaged, exponents_through, lyapunov
 from leadline.jacobian._spectrum import spectrum
-from leadline.jacobian.theory.mean_field import (
-    critical_point,
-    fixed_point,
-    gaussian_product_exponents,
-    largest_squared_value,
-    lstm_forget_exponent,
-    rnn_exponent,
-    squared_value_variance,
-)
+from leadline.jacobian.theory import mean_field
 from leadline.results import Estimate
 from leadline.zoo.mlp import MLP, MLPConfig
 
@@ -74,8 +66,8 @@ def _phases(of: KnownNumbers) -> Outcome:
     statement = (
         "tanh, σ_b² = 0.05: σ_w² = 1.7610, q* = 0.5700 is critical; ξ = 7.834 at 1.3; c* = 0.447, ξ_c = 11.80 at 2.5"
     )
-    critical, q = critical_point(torch.tanh, of.bias_variance)
-    low, high = (fixed_point(torch.tanh, variance, of.bias_variance) for variance in (1.3, 2.5))
+    critical, q = mean_field.critical_point(torch.tanh, of.bias_variance)
+    low, high = (mean_field.fixed_point(torch.tanh, variance, of.bias_variance) for variance in (1.3, 2.5))
     pairs = {
         "critical σ_w²": (critical, 1.7610, 4),
         "q*": (q, 0.5700, 4),
@@ -94,7 +86,7 @@ def _phases(of: KnownNumbers) -> Outcome:
 def _ordered_phase(of: KnownNumbers, effort: Effort) -> tuple[Outcome, Estimate]:
     """Measure the growth of gradients in the ordered phase."""
     width, nets = effort.pick(200, 1000), effort.pick(3, 10)
-    point = fixed_point(torch.tanh, 1.3, of.bias_variance)
+    point = mean_field.fixed_point(torch.tanh, 1.3, of.bias_variance)
     chi, scale = point.chi, math.sqrt((point.q - of.bias_variance) / 1.3)  # inputs at the fixed point: no transient
     statement = f"gradients shrink by ½ ln χ₁ = {math.log(chi) / 2:.4f} a layer in the ordered phase"
     config = MLPConfig(layers=30, width=width, sigma_w=math.sqrt(1.3), sigma_b=math.sqrt(of.bias_variance))
@@ -113,7 +105,7 @@ def _pennington(effort: Effort) -> tuple[Outcome, dict[str, Estimate]]:
     """Pennington, Schoenholz and Ganguli (2017): products of W D at a fixed point, W Gaussian or orthogonal."""
     statement = "squared singular values vary by (σ_w² μ₁)^(2L) L (μ₂/μ₁² - 1 - s₁), s₁ = 0 orthogonal, -1 Gaussian"
     width, draws, depth = effort.pick(100, 400), effort.pick(8, 30), 4
-    point = critical_point(torch.tanh, 0.05)
+    point = mean_field.critical_point(torch.tanh, 0.05)
     found, gaps = dict[str, Estimate](), []
     for name, orthogonal, phi, (variance, q) in (
         ("linear, Gaussian", False, lambda x: x, (1.0, 1.0)),
@@ -126,12 +118,12 @@ def _pennington(effort: Effort) -> tuple[Outcome, dict[str, Estimate]]:
         ]
         values = np.array([float(s.var()) for s in samples])
         found[name] = Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(draws), draws, effort.seed)
-        theory = squared_value_variance(phi, variance, q, depth, orthogonal=orthogonal)
+        theory = mean_field.squared_value_variance(phi, variance, q, depth, orthogonal=orthogonal)
         gaps.append(abs(found[name].value - theory) - 4 * found[name].sem - 4 * theory / width)
     holds = max(gaps) <= 0
     case = None if holds else Counterexample(statement, {name: e.value for name, e in found.items()})
     evidence = "; ".join(f"{name}: {e}" for name, e in found.items()) + f"; {depth} layers of width {width}"
-    evidence += f"; largest, linear, by theory {largest_squared_value(depth):.4g}"
+    evidence += f"; largest, linear, by theory {mean_field.largest_squared_value(depth):.4g}"
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case), found
 
 
@@ -161,7 +153,7 @@ def _newman(effort: Effort) -> tuple[Outcome, tuple[Estimate, ...]]:
 
     multiplies = ((lambda Q, A=A: A @ Q) for A in factors())
     found = averaged(exponents_through(multiplies, eye(n)), None, effort.seed).exponents
-    theory = gaussian_product_exponents(n)
+    theory = mean_field.gaussian_product_exponents(n)
     worst = max(abs(f.value - t) / f.sem for f, t in zip(found, theory, strict=True))
     evidence = f"{steps} factors, n = {n}: all eight within {worst:.1f} standard errors"
     case = None if worst < 4.5 else Counterexample(statement, {"standard errors": worst})
@@ -171,7 +163,7 @@ def _newman(effort: Effort) -> tuple[Outcome, tuple[Estimate, ...]]:
 def _recurrent(effort: Effort) -> tuple[Outcome, Estimate]:
     """Measure a chaotic tanh recurrence, whose exponent rises to its mean-field value as it widens."""
     width, nets, steps = effort.pick(120, 500), effort.pick(3, 10), effort.pick(300, 1500)
-    theory = rnn_exponent(torch.tanh, 2.0)
+    theory = mean_field.rnn_exponent(torch.tanh, 2.0)
     statement = f"the tanh recurrence of gain 2 has the largest exponent {theory:.4f} when wide"
     generator, rates = effort.generator(), []
     for _ in range(nets):
@@ -191,7 +183,7 @@ def _lstm() -> Iterator[Outcome]:
         for parameter in cell.parameters():
             parameter.data.zero_()
         cell.bias_hh.data[3:6] = bias
-        theory = lstm_forget_exponent(bias)
+        theory = mean_field.lstm_forget_exponent(bias)
         state = (torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64))
         inputs = [torch.zeros(1, 1, dtype=torch.float64)] * 40
         found = lyapunov(cell, state, inputs=inputs).exponents
@@ -202,10 +194,10 @@ def _lstm() -> Iterator[Outcome]:
         yield Outcome(statement, holds, Grounds.MEASURED, f"{values[0]:.4f} … {values[-1]:g}", case)
 
 
-def _picture(found: tuple[Estimate, ...]) -> Lines:
-    theory = gaussian_product_exponents(len(found))
+def _picture(found: tuple[Estimate, ...]) -> Curve:
+    theory = mean_field.gaussian_product_exponents(len(found))
     series = (("measured", tuple(e.value for e in found)), ("Newman", tuple(theory)))
-    return Lines(tuple(map(float, range(1, len(found) + 1))), series, "i", "λ_i", "Exponents of Gaussian products")
+    return Curve(tuple(map(float, range(1, len(found) + 1))), series, "i", "λ_i", "Exponents of Gaussian products")
 
 
 CLAIM = Claim(

@@ -9,13 +9,13 @@ import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.grids import NORTH_AND_WEST, H, T, W, convolutions, grid_density, grid_recurrence, mask, same_law
-from leadline.claims.pictures import Lines
+from leadline.claims.grids import H, T, W, grid_density, same_law
 from leadline.claims.proof import exhausted
+from leadline.document import Curve
 from leadline.domains import memory
 from leadline.recurrence.analysis.schedule import training_schedule
 from leadline.recurrence.analysis.window import live_windows, state
-from leadline.recurrence.examples import layered
+from leadline.recurrence.examples import NORTH_AND_WEST, convolutions, grid_recurrence, layered, mask
 from leadline.recurrence.ir import Offset
 from leadline.zoo import build
 from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
@@ -93,7 +93,7 @@ def _fronts(of: LiveState, effort: Effort) -> Outcome:
     """By antidiagonals: the values of a front live until the next one has read them."""
 
     def kept(H: int, W: int) -> int:
-        schedule = training_schedule(grid_recurrence(of.taps, 1), (H, W))
+        schedule = training_schedule(grid_recurrence(1, taps=of.taps), (H, W))
         return int(schedule.widths.max()) * schedule.lifetimes()["h1"]
 
     largest = effort.pick(6, 12)
@@ -125,14 +125,14 @@ def _saved_pixels(batch: int, height: int, width: int, layers: int) -> int:
     return memory(stack.model, *stack.inputs).saved
 
 
-def _picture(grid: sympy.Expr, pixel: sympy.Expr, of: LiveState) -> Lines:
+def _picture(grid: sympy.Expr, pixel: sympy.Expr, of: LiveState) -> Curve:
     widths = tuple(range(4, 65, 4))
     series = (
         ("MDRNN, raster order", tuple(float(grid.subs(W, w)) for w in widths)),
         (f"PixelCNN, radius {of.radius}", tuple(float(pixel.subs(W, w)) for w in widths)),
         ("PixelCNN without a cache", tuple(float(w * w) for w in widths)),
     )
-    return Lines(
+    return Curve(
         tuple(map(float, widths)), series, "side of a square image", "vectors a layer", "What generation keeps", True
     )
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
-from leadline.claims.grids import H, W, pixel_stack, same_depth
-from leadline.claims.pictures import Map
+from leadline.claims.grids import H, W, same_depth
 from leadline.claims.proof import exhausted
+from leadline.document import FrontMap
 from leadline.domains import generation, span
 from leadline.recurrence._system import system
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
-from leadline.recurrence.analysis.feedback import generation_steps_of, training_steps_of, without_costs
+from leadline.recurrence.analysis.feedback import drawing_edges
 from leadline.recurrence.analysis.longest import longest_paths
 from leadline.recurrence.analysis.schedule import generation_schedule
+from leadline.recurrence.examples import masked
 from leadline.recurrence.ir import System
 from leadline.zoo import build
 
@@ -52,14 +51,11 @@ def settle(of: MaskedSteps, effort: Effort) -> Evidence:
 
 def fronts(of: System, sizes: tuple[int, int]) -> int:
     """Count the drawings on the longest chain from the first pixel, by relaxation over all: everything else is free."""
-    forward = len(training_steps_of(of))
-    steps = generation_steps_of(of, draw=1)
-    free = without_costs(steps[:forward]) + steps[forward:]
-    return longest_paths(of, free, sizes, start=("x", (0, 0))).total + 1
+    return longest_paths(of, drawing_edges(of), sizes, start=("x", (0, 0))).total + 1
 
 
 def _stack(of: MaskedSteps, layers: int, first: int = 1) -> System:
-    return pixel_stack(layers, first, dilation=of.dilation)
+    return masked(layers, radius=first, dilation=of.dilation)
 
 
 def _fronts(of: MaskedSteps, effort: Effort) -> Outcome:
@@ -121,12 +117,9 @@ def _gated(of: MaskedSteps, effort: Effort) -> Outcome:
     )
 
 
-def _picture(of: MaskedSteps) -> Map:
-    schedule = generation_schedule(_stack(of, 3), sizes=(6, 8))
-    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    front = np.asarray(schedule.fronts, np.int64)
-    legend = tuple((digits[i % len(digits)], f"front {i}") for i in range(int(front.max()) + 1))
-    return Map(front, legend, "Pixels that can be drawn at once")
+def _picture(of: MaskedSteps) -> FrontMap:
+    fronts = generation_schedule(_stack(of, 3), sizes=(6, 8)).fronts
+    return FrontMap(fronts, "When pixels can be drawn: those of a front at once")
 
 
 CLAIM = Claim(

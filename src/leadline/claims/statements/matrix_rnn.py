@@ -13,9 +13,9 @@ from torch import Tensor
 from leadline.claims.algebra import normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample, arrays
-from leadline.claims.pictures import Lines
 from leadline.claims.scalar_chain import rational, steepest
 from leadline.claims.search import Point, Search, searched
+from leadline.document import Curve
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def _attained(of: MatrixRNN, effort: Effort) -> tuple[Outcome, float]:
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"σ_max is {found:.15g}, the bound {bound:.15g}", case), found
 
 
-def _picture(of: MatrixRNN, effort: Effort) -> Lines:
+def _picture(of: MatrixRNN, effort: Effort) -> Curve:
     generator = effort.generator()
     W = _scaled(normal(generator, of.units, of.units), of.norm)
     x = normal(generator, of.units)
     n = range(1, 2 * of.steps)
     found = tuple(spectral_norm(jacobian(W, x, i)).item() for i in n)
     series = (("a random W and x", found), ("bound", tuple(float(np.power(of.norm, i)) for i in n)))
-    return Lines(tuple(n), series, "applications", "σ_max", f"Gradient of a tanh recurrence, ‖W‖ = {of.norm:g}", True)
+    return Curve(tuple(n), series, "applications", "σ_max", f"Gradient of a tanh recurrence, ‖W‖ = {of.norm:g}", True)
 
 
 CLAIM = Claim(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from leadline.claims.algebra import derivative, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed
 from leadline.claims.counterexample import Counterexample, arrays
-from leadline.claims.pictures import Lines
 from leadline.claims.proof import vanishes
+from leadline.document import Curve
 from leadline.jacobian.theory.normalisation import batchnorm_jacobian, batchnorm_singular_values
 
 
@@ -157,11 +157,11 @@ def _eval_mode(of: Normalisation) -> Outcome:
     return Outcome(statement, rest == 0, Grounds.EXHAUSTIVE, f"off the diagonal of nn.BatchNorm1d: {rest:g}", case)
 
 
-def _picture(of: Normalisation, effort: Effort) -> Lines:
+def _picture(of: Normalisation, effort: Effort) -> Curve:
     values = _singular_values(of, 16, effort)
     series = (("singular value", tuple(np.maximum(values, 1e-17).tolist())),)
     caption = "Singular values of batch normalisation, batch of 16: two directions are lost"
-    return Lines(tuple(range(1, 17)), series, "i", "σ_i", caption, log_y=True)
+    return Curve(tuple(range(1, 17)), series, "i", "σ_i", caption, log_y=True)
 
 
 CLAIM = Claim(

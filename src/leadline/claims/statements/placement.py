@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,30 +12,28 @@ from torch import Tensor
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
+from leadline.document import Curve
 from leadline.jacobian.growth import GrowthLaw, fit_law
 from leadline.jacobian.theory.mean_field import batchnorm_growth, residual_growth
 from leadline.results import Estimate
-from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet
-
-Place = Literal["plain", "branch", "before", "after"]
+from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet, Placement
 
 
 @dataclass(frozen=True)
-class Placement:
+class PlacedNorms:
     """Networks of `layers` layers, and the placement that should keep gradients smaller than its rival."""
 
-    preferred: Place = "after"
-    rival: Place = "branch"
+    preferred: Placement = "after"
+    rival: Placement = "branch"
     layers: int = 80
     width: int = 256
     batch: int = 128
 
 
-def settle(of: Placement, effort: Effort) -> Evidence:
+def settle(of: PlacedNorms, effort: Effort) -> Evidence:
     """Back-propagate random cotangents through fresh networks, and compare the growth with its laws."""
     seeds = effort.pick(3, 20)
-    places: tuple[Place, ...] = ("branch", "after", "plain")
+    places: tuple[Placement, ...] = ("branch", "after", "plain")
     logs = {place: _log_norms(of, place, seeds, effort) for place in dict.fromkeys((*places, of.preferred, of.rival))}
     laws = {place: _law(logs[place]) for place in places}
     norms = {place: _at_input(logs[place], effort) for place in logs}
@@ -56,7 +53,7 @@ def settle(of: Placement, effort: Effort) -> Evidence:
     )
 
 
-_NAMES: dict[Place, str] = {
+_NAMES: dict[Placement, str] = {
     "plain": "BN(f(x))",
     "branch": "x + BN(f(x))",
     "before": "x + f(BN(x))",
@@ -69,7 +66,7 @@ def _seed(effort: Effort, network: int) -> int:
     return effort.seed * 1_000_003 + network
 
 
-def _log_norms(of: Placement, place: Place, seeds: int, effort: Effort) -> NDArray[np.float64]:
+def _log_norms(of: PlacedNorms, place: Placement, seeds: int, effort: Effort) -> NDArray[np.float64]:
     """Return ln ‖gradient‖ at every layer's input and at the output, for each seed, 0 at the output."""
     rows = []
     for seed in range(seeds):
@@ -96,7 +93,7 @@ def _law(logs: NDArray[np.float64]) -> GrowthLaw:
     return fit_law(increments[skip : len(increments) - skip], first=skip + 1)
 
 
-def _better(of: Placement, logs: dict[Place, NDArray[np.float64]], effort: Effort) -> Outcome:
+def _better(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]], effort: Effort) -> Outcome:
     """Compare the two placements' norms at the input, network by network."""
     statement = f"{_NAMES[of.preferred]} lets gradients grow less than {_NAMES[of.rival]}"
     gap = logs[of.preferred][:, 0] - logs[of.rival][:, 0]
@@ -130,7 +127,7 @@ def _theory(layers: int) -> float:
     return math.sqrt(residual_growth(torch.relu, "branch", layers))
 
 
-def _power(of: Placement, law: GrowthLaw, norm: Estimate) -> Outcome:
+def _power(of: PlacedNorms, law: GrowthLaw, norm: Estimate) -> Outcome:
     theory, exponent = _theory(of.layers), batchnorm_growth(torch.relu) / 2
     statement = f"through x + BN(f(x)) gradients grow as a power of depth, about D^{exponent:.3f}"
     near = abs(law.parameter - exponent) < 0.1 and abs(norm.value / theory - 1) < 0.1 + 4 * norm.sem / theory
@@ -142,7 +139,7 @@ def _power(of: Placement, law: GrowthLaw, norm: Estimate) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 
-def _exponential(place: Place, factor: float, law: GrowthLaw) -> Outcome:
+def _exponential(place: Placement, factor: float, law: GrowthLaw) -> Outcome:
     """Compare the rate with the limit of infinite width and batch, which finite ones miss by a few per cent."""
     statement = f"through {_NAMES[place]} squared gradients grow by {factor:.4g} a layer"
     found = math.exp(2 * law.parameter)
@@ -151,10 +148,10 @@ def _exponential(place: Place, factor: float, law: GrowthLaw) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, f"the best law is {law.kind}, factor {found:.4f}", case)
 
 
-def _picture(of: Placement, logs: dict[Place, NDArray[np.float64]]) -> Lines:
+def _picture(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]]) -> Curve:
     depth = tuple(float(d) for d in range(of.layers + 1))
     series = tuple((_NAMES[p], tuple(np.exp(rows.mean(axis=0))[::-1].tolist())) for p, rows in logs.items())
-    return Lines(depth, series, "layers back", "gradient norm", "Growth of gradients by placement of BN", log_y=True)
+    return Curve(depth, series, "layers back", "gradient norm", "Growth of gradients by placement of BN", log_y=True)
 
 
 CLAIM = Claim(
@@ -163,6 +160,6 @@ CLAIM = Claim(
     statement="In a residual network of layers f(x) = W relu(x), normalising after the addition treats gradients "
     "better than normalising the branch.",
     paper="Unsure; picks BN(x + f(x)).",
-    mathematics=Placement(),
+    mathematics=PlacedNorms(),
     settle=settle,
 )

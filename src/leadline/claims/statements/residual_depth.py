@@ -16,8 +16,8 @@ from torch import Tensor
 from leadline.claims.algebra import eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
 from leadline.claims.search import Point, Search, searched
+from leadline.document import Curve
 from leadline.jacobian._lyapunov import averaged, exponents_through
 from leadline.jacobian.theory.mean_field import residual_product_exponents
 from leadline.results import Estimate
@@ -178,7 +178,7 @@ def _law(end: str, found: Estimate, expected: float, effort: Effort) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, f"QR of the product, width {width}: {found}", case)
 
 
-def _picture(of: ResidualDepth) -> Lines:
+def _picture(of: ResidualDepth) -> Curve:
     L: NDArray[np.int64] = np.arange(1, 41)
     a = of.norm
     series = (
@@ -186,7 +186,7 @@ def _picture(of: ResidualDepth) -> Lines:
         (f"least possible, ‖A_l‖ ≤ {a:g}/L", tuple(((1 - a / L) ** L).tolist())),
         (f"most possible, ‖A_l‖ ≤ {a:g}/L", tuple(((1 + a / L) ** L).tolist())),
     )
-    return Lines(
+    return Curve(
         tuple(L.tolist()), series, "layers L", "singular value", "How far residual layers keep gradients", True
     )
 

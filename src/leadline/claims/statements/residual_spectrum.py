@@ -101,9 +101,9 @@ def smallest_of_random(of: ResidualSpectrum, size: int, draws: int, effort: Effo
         A = _orthogonal(U) * s @ _orthogonal(V).mT
         found[i] = singular_values(A + eye(size))[-1].item()
     found.sort()
-    reach = round(np.sqrt(draws) / 2)
+    half_width = round(np.sqrt(draws) / 2)
     middle = draws // 2
-    sem = (found[min(middle + reach, draws - 1)] - found[max(middle - reach, 0)]) / 2
+    sem = (found[min(middle + half_width, draws - 1)] - found[max(middle - half_width, 0)]) / 2
     return Estimate(float(np.median(found)), float(sem), draws, effort.seed)
 
 

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.grids import NORTH_AND_WEST, grid_density, pixel_stack
-from leadline.claims.pictures import Map
+from leadline.claims.grids import grid_density
 from leadline.claims.proof import exhausted
+from leadline.document import GridMap
 from leadline.domains import context
 from leadline.recurrence.analysis.receptive_field import seen_from
+from leadline.recurrence.examples import NORTH_AND_WEST, masked
 from leadline.recurrence.ir import Offset, System
 from leadline.zoo import build
 from leadline.zoo.mdrnn import MDRNN, MDRNNConfig
 
-Place = tuple[int, int]
+Pixel = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Sight:
     width: int = 7
 
     @property
-    def asked(self) -> Place:
+    def asked(self) -> Pixel:
         """The pixel that examples speak of: in the middle of the last row."""
         return self.height - 1, self.width // 2
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[Pixel]:
         """All pixels."""
         return [(i, j) for i in range(self.height) for j in range(self.width)]
 
@@ -45,7 +46,7 @@ class Sight:
 def settle(of: Sight, effort: Effort) -> Evidence:
     """Close the taps over the grid, pixel by pixel, and compare with what is said of the context."""
     mdrnn = grid_density(of.taps, 1)
-    deep = pixel_stack(of.height + of.width)  # deeper than any path within the grid
+    deep = masked(of.height + of.width)  # deeper than any path within the grid
     return Evidence(
         claimed=(
             _four(of),
@@ -76,11 +77,11 @@ def settle(of: Sight, effort: Effort) -> Evidence:
     )
 
 
-def _seen(system: System, of: Sight, place: Place) -> NDArray[np.bool_]:
+def _seen(system: System, of: Sight, place: Pixel) -> NDArray[np.bool_]:
     return np.asarray(seen_from(system, place, (of.height, of.width))["x"], bool)
 
 
-def _blind(system: System, of: Sight, place: Place) -> int:
+def _blind(system: System, of: Sight, place: Pixel) -> int:
     return place[0] * of.width + place[1] - int(_seen(system, of, place).sum())
 
 
@@ -111,7 +112,7 @@ def _four(of: Sight) -> Outcome:
         "a PixelCNN looks at 4 other pixels only",
         ({"d": d} for d in (1, 2, 3)),
         lambda **_: 4,
-        lambda d: int(_seen(pixel_stack(d), of, of.asked).sum()),
+        lambda d: int(_seen(masked(d), of, of.asked).sum()),
     )
 
 
@@ -123,9 +124,7 @@ def _wedge(of: Sight, d: int) -> Outcome:
         return (1 <= up <= d and -d <= right <= up) or (up == 0 and -d <= right < 0)
 
     layers = f"{d} layer{'s' * (d > 1)}"
-    return _sees(
-        of, pixel_stack(d), f"{layers} of 3 × 3 see {d} to the left and, a ≤ {d} rows up, -{d} … a columns", inside
-    )
+    return _sees(of, masked(d), f"{layers} of 3 × 3 see {d} to the left and, a ≤ {d} rows up, -{d} … a columns", inside)
 
 
 def _counted(effort: Effort) -> Outcome:
@@ -133,7 +132,7 @@ def _counted(effort: Effort) -> Outcome:
 
     def pixels(d: int) -> int:
         size = 2 * d + 3
-        return int(seen_from(pixel_stack(d), (size - 1, size // 2 + 1), (size, size + 2))["x"].sum())
+        return int(seen_from(masked(d), (size - 1, size // 2 + 1), (size, size + 2))["x"].sum())
 
     cases = ({"d": d} for d in range(1, effort.pick(7, 13)))
     return exhausted("that is (3d² + 5d)/2 pixels", cases, lambda d: (3 * d * d + 5 * d) // 2, pixels)
@@ -150,7 +149,7 @@ def _real(of: Sight) -> Outcome:
             context(stack.model, *stack.inputs, output=place, layout=stack.layout).map,
             context(mdrnn, image, output=place, layout="b h w -> b h w v").map,
         ]
-        expected = [_seen(pixel_stack(2), of, place), _seen(grid_density(of.taps, 1), of, place)]
+        expected = [_seen(masked(2), of, place), _seen(grid_density(of.taps, 1), of, place)]
         for name, real, derived in zip(("masked stack", "MDRNN"), found, expected, strict=True):
             if not np.array_equal(real.numpy(), derived):
                 case = Counterexample(statement, {"network": name}, {"seen": real.numpy().astype(np.int64)})
@@ -158,11 +157,11 @@ def _real(of: Sight) -> Outcome:
     return Outcome(statement, True, Grounds.EXHAUSTIVE, "dependence maps of two pixels of each, equal pixel by pixel")
 
 
-def _picture(of: Sight) -> Map:
+def _picture(of: Sight) -> GridMap:
     """Two maps side by side: the pixel, what it sees, what it will see with more layers, what it never sees."""
     place = of.asked
     maps = [
-        _classes(of, place, pixel_stack(2), pixel_stack(of.height + of.width)),
+        _classes(of, place, masked(2), masked(of.height + of.width)),
         _classes(of, place, grid_density(of.taps, 1), grid_density(of.taps, 2)),
     ]
     gap = np.full((of.height, 2), 5, np.int64)
@@ -175,10 +174,10 @@ def _picture(of: Sight) -> Map:
         (" ", " "),
     )
     caption = "What one pixel sees: PixelCNN of 2 layers (left), MDRNN (right)"
-    return Map(np.concatenate([maps[0], gap, maps[1]], axis=1), legend, caption)
+    return GridMap(np.concatenate([maps[0], gap, maps[1]], axis=1), legend, caption)
 
 
-def _classes(of: Sight, place: Place, system: System, deeper: System) -> NDArray[np.int64]:
+def _classes(of: Sight, place: Pixel, system: System, deeper: System) -> NDArray[np.int64]:
     cells = np.zeros((of.height, of.width), np.int64)
     earlier = np.arange(of.height * of.width).reshape(of.height, of.width) < place[0] * of.width + place[1]
     cells[earlier] = 3

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
 from leadline.claims.scalar_chain import bounded, chain, gradients, rational, steepest
+from leadline.document import Curve
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ def settle(of: SigmoidChain, effort: Effort) -> Evidence:
         claimed=(bounded("sigmoid", of.weight, of.layers, sympy.Rational(1, 4), effort),),
         instead=(bounded("sigmoid", of.weight, of.layers, largest, effort), _attained(of, bound)),
         aside=(_thin(of.layers),),
-        quantities=(
-            exact("supremum of |f'|", bound),
-            computed("|f'(1/2)| at weight 8, biases -4", at_8),
-        ),
+        quantities=(exact("supremum of |f'|", bound), computed("|f'(1/2)| at weight 8, biases -4", at_8)),
         picture=_picture(of, bound),
     )
 
@@ -71,12 +68,12 @@ def _thin(layers: int) -> Outcome:
     return Outcome(statement, area <= 1, Grounds.MEASURED, evidence, case)
 
 
-def _picture(of: SigmoidChain, bound: float) -> Lines:
+def _picture(of: SigmoidChain, bound: float) -> Curve:
     x = np.linspace(-3, 4, 141)
     slopes = _slopes(of.weight, of.layers, x)
     series = (("|f'(x)|", tuple(slopes.tolist())), ("bound", (bound,) * len(x)))
     caption = f"Gradient of {of.layers} sigmoid layers of weight {of.weight:g} and biases {-of.weight / 2:g}"
-    return Lines(tuple(x.tolist()), series, "x", "|f'(x)|", caption, log_y=True)
+    return Curve(tuple(x.tolist()), series, "x", "|f'(x)|", caption, log_y=True)
 
 
 CLAIM = Claim(

@@ -13,8 +13,8 @@ from scipy.optimize import brentq
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.pictures import Lines
 from leadline.claims.scalar_chain import DERIVATIVES, bounded, chain, gradients, rational, steepest
+from leadline.document import Curve
 from leadline.results import Estimate
 
 
@@ -76,11 +76,11 @@ def _expansion() -> tuple[sympy.Rational, sympy.Rational]:
     return step, curve / step
 
 
-def _orbit(length: int, x: float = 1.0) -> NDArray[np.float64]:
-    """Return ln f' after 1, 2, … layers of weight 1 without biases, from input x."""
-    logs = np.empty(length)
+def _orbit(length: int, bias: float = 0.0) -> NDArray[np.float64]:
+    """Return ln f' after 1, 2, … layers of weight 1, from input 1."""
+    x, logs = 1.0, np.empty(length)
     for n in range(length):
-        x = math.tanh(x)
+        x = math.tanh(x + bias)
         logs[n] = math.log1p(-x * x)
     return np.cumsum(logs)
 
@@ -142,17 +142,13 @@ def _exponential(of: TanhChain, rate: float) -> Outcome:
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 
-def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Lines:
+def _picture(of: TanhChain, logs: NDArray[np.float64]) -> Curve:
     n = np.unique(np.geomspace(1, 300, 60).astype(int))
-    x, biased = 1.0, np.empty(300)
-    for i in range(300):
-        x = math.tanh(x + of.bias)
-        biased[i] = math.log1p(-x * x)
     series = (
         ("no bias", tuple(np.exp(logs[n - 1]).tolist())),
-        (f"bias {of.bias:g}", tuple(np.exp(np.cumsum(biased)[n - 1]).tolist())),
+        (f"bias {of.bias:g}", tuple(np.exp(_orbit(300, of.bias)[n - 1]).tolist())),
     )
-    return Lines(
+    return Curve(
         tuple(n.tolist()), series, "layers", "f'", "How a tanh chain of weight 1 forgets its input", log_y=True
     )
 

@@ -134,7 +134,7 @@ def _statistics(flow: Flow, node: Node, x: Tensor) -> Tensor:
         pooled, channels = reduce(x, range(2, x.ndim)), flow.shape(node.refs[0])[1]
         if pooled.shape[1] == 1:
             return pooled
-        groups = named.get("num_groups", named.get("group"))
+        groups = int(named["num_groups"] if "num_groups" in named else named["group"])
         split = torch.unflatten(pooled, 1, (groups, channels // groups))
         return reduce(split, [2]).expand_as(split).flatten(1, 2)
     return reduce(x, range(x.ndim - len(named["normalized_shape"]), x.ndim))

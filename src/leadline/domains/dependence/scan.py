@@ -62,11 +62,8 @@ def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]
             finals.append((None if out is None else out[0 if way else -1], memory))
         below = joined(outs, -1, flow.shape(recurrence.states[0])[-1])
     out = below.transpose(0, 1) if below is not None and recurrence.batch_first else below
-    ends = [
-        joined([None if f[i] is None else f[i].unsqueeze(0) for f in finals], 0, 1)
-        for i in range(len(node.outputs) - 1)
-    ]
-    return (out, *ends)
+    ends = list(zip(*finals, strict=True))[: len(node.outputs) - 1]
+    return (out, *(joined([None if end is None else end.unsqueeze(0) for end in kind], 0, 1) for kind in ends))
 
 
 def place_of(x: Tensor, place: int) -> Tensor:

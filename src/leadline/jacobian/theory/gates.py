@@ -17,16 +17,9 @@ from leadline.results import Bound, Status
 
 @dataclass(frozen=True)
 class GruStep:
-    """``∂h'/∂h = D_z + E`` at one state.
+    """``∂h'/∂h = D_z + E`` at one state: the update gate z, and E, everything but the direct path.
 
-    Attributes
-    ----------
-    z
-        The update gate.
-    E
-        Everything but the direct path.
-    bound
-        ``min z (1 - ‖D_z⁻¹ E‖) ≤ σ ≤ max z + ‖E‖``, the lower side at least 0.
+    ``min z (1 - ‖D_z⁻¹ E‖) ≤ σ ≤ max z + ‖E‖`` is the `bound`, the lower side at least 0.
     """
 
     z: Float[Tensor, "k"]
@@ -66,13 +59,8 @@ def gru_step(cell: nn.GRUCell, x: Float[Tensor, "i"], h: Float[Tensor, "k"]) -> 
 def gru_bound(cell: nn.GRUCell) -> Bound:
     """Bound the singular values of one step for every input and every state in ``[-1, 1]^k``.
 
-    Upper: ``1 + ½‖W_hz‖ + ‖W_hn‖ + ¼ Q ‖W_hr‖`` with ``Q = max_i(‖W_hn,i‖₁ + |b_hn,i|)``. No unconditional
-    positive lower bound exists.
-
-    Examples
-    --------
-    >>> gru_bound(nn.GRUCell(2, 3)).lo
-    0.0
+    Upper: ``1 + ½‖W_hz‖ + ‖W_hn‖ + ¼ Q ‖W_hr‖`` with ``Q = max_i(‖W_hn,i‖₁ + |b_hn,i|)``. No unconditional positive
+    lower bound exists.
     """
     with torch.no_grad():
         W_r, W_z, W_n = cell.weight_hh.chunk(3)
@@ -86,12 +74,8 @@ def gru_bound(cell: nn.GRUCell) -> Bound:
 class LstmStep:
     """``J_(h,c) = [[I, D_s], [0, I]] · [[Q, 0], [P, D_f]]`` of one step at one state.
 
-    Attributes
-    ----------
-    f, s
-        The forget gate, and ``s = o (1 - tanh² c')``.
-    P, Q
-        Derivatives through the gates: of c' and of h' (at fixed c') by h.
+    f is the forget gate, and ``s = o (1 - tanh² c')``; P and Q are derivatives through the gates: of c' and of h' (at
+    fixed c') by h.
     """
 
     f: Float[Tensor, "k"]

@@ -15,27 +15,16 @@ from scipy.optimize import brentq
 from scipy.special import digamma, expit, gammaln
 
 from leadline.errors import UsageError
-from leadline.jacobian.theory.quadrature import Activation, correlated_mean, derivative_mean, normal_mean
-
-Placement = Literal["plain", "branch", "sum"]
+from leadline.jacobian.theory.quadrature import Elementwise, correlated_mean, derivative_mean, normal_mean
 
 
 @dataclass(frozen=True)
 class FixedPoint:
     """Where a wide random network settles with depth.
 
-    Attributes
-    ----------
-    q
-        Variance of the pre-activations, q*.
-    chi
-        ``χ₁ = σ_w² E φ'²``: growth of the squared gradient norm per layer. Below 1 ordered, above 1 chaotic.
-    c
-        Correlation that two inputs approach; 1 in the ordered phase.
-    chi_c
-        The slope of the correlation map there.
-    depth_scale
-        Layers over which correlations settle by a factor e, ``-1/ln χ_c``.
+    `q` is the variance of the pre-activations, q*; ``chi = σ_w² E φ'²`` the growth of the squared gradient norm per
+    layer: below 1 ordered, above 1 chaotic. Two inputs approach the correlation `c`, 1 in the ordered phase, where the
+    slope of the correlation map is `chi_c`.
     """
 
     q: float
@@ -50,19 +39,16 @@ class FixedPoint:
 
     @property
     def depth_scale(self) -> float:
-        """``-1/ln χ_c``; infinite at criticality."""
+        """Layers over which correlations settle by a factor e, ``-1/ln χ_c``; infinite at criticality."""
         return math.inf if self.chi_c >= 1 else -1 / math.log(self.chi_c)
 
 
-def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 0.0) -> FixedPoint:
+def fixed_point(phi: Elementwise, weight_variance: float, bias_variance: float = 0.0) -> FixedPoint:
     """Return the fixed point of a network ``x ↦ W φ(x) + b``.
 
     Source: Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, Deep information propagation (2017).
 
-    Raises
-    ------
-    UsageError
-        If the variance grows without bound.
+    Raises `UsageError` if the variance grows without bound.
 
     Examples
     --------
@@ -78,7 +64,7 @@ def fixed_point(phi: Activation, weight_variance: float, bias_variance: float = 
     return FixedPoint(q, chi, c, chi_c)
 
 
-def _settled_variance(phi: Activation, weight_variance: float, bias_variance: float) -> float:
+def _settled_variance(phi: Elementwise, weight_variance: float, bias_variance: float) -> float:
     """Iterate the variance map to its fixed point."""
     q = 1.0
     for _ in range(10_000):
@@ -91,7 +77,7 @@ def _settled_variance(phi: Activation, weight_variance: float, bias_variance: fl
     return q
 
 
-def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias_variance: float) -> float:
+def _settled_correlation(phi: Elementwise, q: float, weight_variance: float, bias_variance: float) -> float:
     """Iterate the correlation map, from near independence, to its fixed point below 1."""
     c = 0.5
     for _ in range(2000):
@@ -102,10 +88,8 @@ def _settled_correlation(phi: Activation, q: float, weight_variance: float, bias
     return c
 
 
-def critical_point(
-    phi: Activation, bias_variance: float, between: tuple[float, float] = (1.0, 4.0)
-) -> tuple[float, float]:
-    """Return the weight variance at which ``χ₁ = 1``, and q* there.
+def critical_point(phi: Elementwise, bias_variance: float) -> tuple[float, float]:
+    """Return the weight variance between 1 and 4 at which ``χ₁ = 1``, and q* there.
 
     Examples
     --------
@@ -118,12 +102,12 @@ def critical_point(
         q = _settled_variance(phi, weight_variance, bias_variance)
         return weight_variance * derivative_mean(phi, q) - 1
 
-    root = float(brentq(excess, *between, xtol=1e-10))
+    root = float(brentq(excess, 1.0, 4.0, xtol=1e-10))
     return root, _settled_variance(phi, root, bias_variance)
 
 
 def squared_value_variance(
-    phi: Activation, weight_variance: float, q: float, depth: int, *, orthogonal: bool = False
+    phi: Elementwise, weight_variance: float, q: float, depth: int, *, orthogonal: bool = False
 ) -> float:
     """Return the variance of the squared singular values of a deep Jacobian at the fixed point q.
 
@@ -141,33 +125,16 @@ def squared_value_variance(
 
 
 def largest_squared_value(depth: int) -> float:
-    """Return the largest squared singular value of a product of `depth` wide Gaussian matrices of variance 1/n.
-
-    Examples
-    --------
-    >>> largest_squared_value(1)
-    4.0
-    """
+    """Return the largest squared singular value of a product of `depth` wide Gaussian matrices of variance 1/n."""
     return float((depth + 1.0) ** (depth + 1) / depth**depth)
 
 
-def batchnorm_growth(phi: Activation, batch: int | None = None) -> float:
+def batchnorm_growth(phi: Elementwise, batch: int | None = None) -> float:
     """Return the growth per layer of a wide network ``BN(W φ(x))``: ``E φ'² / Var φ`` for a large batch.
 
-    Parameters
-    ----------
-    phi
-        The activation.
-    batch
-        Its size is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and for
-        ReLU. None: infinite.
-
-    Raises
-    ------
-    UsageError
-        If a batch is given for another activation.
-
-    Source: Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
+    The size of a batch is accounted for where a closed form is known: without an activation, ``(B - 2)/(B - 3)``, and
+    for ReLU. Raises `UsageError` if a batch is given for another activation. Source: Yang, Pennington, Rao,
+    Sohl-Dickstein and Schoenholz, A mean field theory of batch normalization (2019).
 
     Examples
     --------
@@ -202,8 +169,8 @@ def _relu_growth(B: int) -> float:
     return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
-def residual_growth(phi: Activation, placement: Placement, depth: int, weight_variance: float = 2.0) -> float:
-    """Return the growth of the squared gradient norm over `depth` residual layers with ``f(x) = W φ(x)``.
+def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "sum"], depth: int) -> float:
+    """Return the growth of the squared gradient norm over `depth` residual layers ``f(x) = W φ(x)``, ``σ_w² = 2``.
 
     ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
     ``c = E φ'²/Var φ``, because the stream's variance grows by 1 a layer. ``"sum"``, ``BN(x + f(x))``: exponential.
@@ -215,11 +182,11 @@ def residual_growth(phi: Activation, placement: Placement, depth: int, weight_va
     >>> round(residual_growth(torch.relu, "branch", 80) ** 0.5, 1), round(residual_growth(torch.relu, "sum", 1), 3)
     (22.1, 1.189)
     """
-    gain = weight_variance * derivative_mean(phi)
-    if placement == "plain":
+    gain = 2.0 * derivative_mean(phi)
+    if norm == "plain":
         return float((1 + gain) ** depth)
-    if placement == "sum":
-        return float(((1 + gain) / (1 + weight_variance * _variance(phi))) ** depth)
+    if norm == "sum":
+        return float(((1 + gain) / (1 + 2.0 * _variance(phi))) ** depth)
     c = batchnorm_growth(phi)
     return math.exp(float(gammaln(depth + 1 + c) - gammaln(depth + 1) - gammaln(1 + c)))
 
@@ -248,7 +215,7 @@ def residual_product_exponents(variance: float) -> tuple[float, float]:
     return 0.5 * math.log1p(variance), 0.5 * math.log1p(-variance) if variance < 1 else -math.inf
 
 
-def rnn_exponent(phi: Activation, gain: float) -> float:
+def rnn_exponent(phi: Elementwise, gain: float) -> float:
     """Return the largest Lyapunov exponent of ``x ↦ g W φ(x)`` with W of variance 1/n, n → ∞, for an odd φ.
 
     Successive states decorrelate, so each step multiplies squared perturbations by ``χ₁ = g² E φ'²``.
@@ -264,16 +231,10 @@ def rnn_exponent(phi: Activation, gain: float) -> float:
 
 
 def lstm_forget_exponent(forget_bias: float) -> float:
-    """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``.
-
-    Examples
-    --------
-    >>> round(lstm_forget_exponent(1.0), 4)
-    -0.3133
-    """
+    """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``."""
     return math.log(float(expit(forget_bias)))
 
 
-def _variance(phi: Activation) -> float:
+def _variance(phi: Elementwise) -> float:
     """Return ``Var φ(z)`` for a standard normal z."""
     return normal_mean(lambda u: phi(u) ** 2) - normal_mean(phi) ** 2

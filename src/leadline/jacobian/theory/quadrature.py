@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Activation = Callable[[Tensor], Tensor]
+Elementwise = Callable[[Tensor], Tensor]
 """An elementwise torch function; its derivative is taken by autograd."""
 
-REACH = 12.0
+CUT_OFF = 12.0
 """Beyond so many standard deviations a normal variable carries less than 1e-32."""
 
 
@@ -30,20 +30,20 @@ def normal_rule(nodes: int = 200) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"
     0.5
     """
     x, w = np.polynomial.legendre.leggauss(nodes)
-    right = REACH * (x + 1) / 2
+    right = CUT_OFF * (x + 1) / 2
     z = np.concatenate([-right[::-1], right])
-    weights = np.concatenate([w[::-1], w]) * REACH / 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    weights = np.concatenate([w[::-1], w]) * CUT_OFF / 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     return torch.from_numpy(z), torch.from_numpy(weights)
 
 
-def normal_mean(f: Activation, q: float = 1.0) -> float:
+def normal_mean(f: Elementwise, q: float = 1.0) -> float:
     """Return ``E f(√q z)`` for a standard normal z."""
     z, w = normal_rule()
     with torch.no_grad():
         return float(w @ f(q**0.5 * z))
 
 
-def derivative_mean(phi: Activation, q: float = 1.0, power: float = 2.0) -> float:
+def derivative_mean(phi: Elementwise, q: float = 1.0, power: float = 2.0) -> float:
     """Return ``E φ'(√q z)^power``.
 
     Examples
@@ -55,7 +55,7 @@ def derivative_mean(phi: Activation, q: float = 1.0, power: float = 2.0) -> floa
     return float(w @ _derivative(phi, q**0.5 * z) ** power)
 
 
-def correlated_mean(phi: Activation, q: float, c: float, *, derivative: bool = False) -> float:
+def correlated_mean(phi: Elementwise, q: float, c: float, *, derivative: bool = False) -> float:
     """Return ``E φ(u) φ(v)`` (or of the derivatives) for normal u, v of variance q and correlation c."""
     z, w = normal_rule(80)
     u = q**0.5 * z
@@ -65,7 +65,7 @@ def correlated_mean(phi: Activation, q: float, c: float, *, derivative: bool = F
         return float(w @ (f(u)[:, None] * f(v)) @ w)
 
 
-def _derivative(phi: Activation, u: Tensor) -> Tensor:
+def _derivative(phi: Elementwise, u: Tensor) -> Tensor:
     """Return the derivative of an elementwise function at every point."""
     with torch.enable_grad():
         leaf = u.detach().clone().requires_grad_()

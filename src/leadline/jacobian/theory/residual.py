@@ -11,13 +11,10 @@ The minimum of ``σ_n(I + A)`` over all A with those singular values is ``max(0,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from leadline.results import Bound, Status
 
 
 def weyl_lower(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
@@ -29,11 +26,6 @@ def weyl_lower(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     tensor([99.,  0.])
     """
     return torch.stack([values - 1, 1 - values.flip(0), torch.zeros_like(values)]).amax(dim=0)
-
-
-def weyl_upper(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Return upper bounds on the singular values of ``I + A`` from those of A, both largest first."""
-    return 1 + values
 
 
 def smallest_possible(values: Float[Tensor, "n"]) -> float:
@@ -69,61 +61,3 @@ def attaining(values: Float[Tensor, "n"]) -> Float[Tensor, "n n"]:
         block = values.new_tensor([[cosine * large, -sine * small], [sine * large, cosine * small]])
         A[torch.tensor(ends)[:, None], torch.tensor(ends)] = block
     return A
-
-
-def search_smallest(
-    values: Float[Tensor, "n"], *, steps: int = 300, starts: int = 4, seed: int = 0
-) -> Float[Tensor, "n n"]:
-    """Search for an A with the singular values given that makes ``σ_n(I + A)`` small, knowing no formula.
-
-    Descends on the orthogonal factor of ``A = Q diag(values)`` (the other one does not matter, by invariance of I) from
-    random starts of either determinant.
-
-    Examples
-    --------
-    >>> values = torch.tensor([100.0, 0.01], dtype=torch.float64)
-    >>> A = search_smallest(values)
-    >>> torch.linalg.svdvals(torch.eye(2, dtype=torch.float64) + A)[-1].item() < 1e-2
-    True
-    """
-    n = len(values)
-    generator = torch.Generator().manual_seed(seed)
-    eye = torch.eye(n, dtype=torch.float64)
-    diagonal = torch.diag(values.double())
-    best, least = diagonal, math.inf
-    for _ in range(starts):
-        basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
-        skew = torch.zeros(n, n, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.Adam([skew], lr=0.05)
-        for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = 0.05 * (1 - step / steps) ** 2
-            A = basis @ torch.linalg.matrix_exp(skew - skew.T) @ diagonal
-            smallest = torch.linalg.svdvals(eye + A)[-1]
-            if smallest.item() < least:
-                best, least = A.detach().clone(), smallest.item()
-            optimiser.zero_grad()
-            smallest.backward()
-            optimiser.step()
-    return best.to(values.dtype)
-
-
-def by_symmetric_part(A: Float[Tensor, "n n"]) -> float:
-    """Return the lower bound ``1 + λ_min((A + Aᵀ)/2)`` on ``σ_n(I + A)``; it may be negative, and then says nothing."""
-    return 1 + float(torch.linalg.eigvalsh((A + A.T) / 2)[0])
-
-
-def product_bound(norms: Sequence[float]) -> Bound:
-    """Bound every singular value of ``Π (I + A_l)`` by the norms of the A_l; both sides are attained.
-
-    Norms below 1 alone cure nothing: ``A_l = -½ I`` gives ``2^-L``. Only a bounded sum of norms bounds the product at
-    any depth.
-
-    Examples
-    --------
-    >>> print(product_bound([0.5] * 3))
-    [0.125, 3.375] (bound)
-    """
-    lower = math.prod(max(0.0, 1 - norm) for norm in norms)
-    upper = math.prod(1 + norm for norm in norms)
-    return Bound(lower, upper, Status.BOUND, ("norms of the branches' Jacobians as given",))

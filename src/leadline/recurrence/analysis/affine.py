@@ -14,45 +14,23 @@ from fractions import Fraction
 import numpy as np
 from scipy.optimize import linprog
 
-from leadline.recurrence.ir import Offset
+from leadline.recurrence.ir import Edge
 
 _LARGEST_DENOMINATOR = 64
 
 
 @dataclass(frozen=True)
-class Step:
-    """A dependence with a cost: `reader` at p follows `source` at p - offset by at least `cost`.
-
-    A `growing` one holds for every point before that too (one axis only); a potential with a slope that is not negative
-    respects it once it respects its last point. It holds from the place `first` on along the first axis; potentials
-    respect it everywhere.
-    """
-
-    reader: str
-    source: str
-    offset: Offset
-    cost: int
-    growing: bool = False
-    first: int = 0
-
-
-@dataclass(frozen=True)
 class Potential:
-    """``slope · p + level[v]``, exact fractions.
-
-    Attributes
-    ----------
-    slope
-        One coefficient for each axis, none negative.
-    level
-        One constant for each variable.
-    """
+    """``slope · p + level[v]``: exact fractions, one for each axis, at least 0, and one for each variable."""
 
     slope: tuple[Fraction, ...]
     level: Mapping[str, Fraction]
 
-    def respects(self, steps: Iterable[Step]) -> bool:
-        """Whether it grows by at least the cost along every step, in exact arithmetic."""
+    def respects(self, steps: Iterable[Edge]) -> bool:
+        """Whether it grows by at least the cost along every step, in exact arithmetic.
+
+        Of a growing edge the last point is enough, since no slope is negative.
+        """
         return all(
             sum(a * d for a, d in zip(self.slope, step.offset, strict=True))
             + self.level[step.reader]
@@ -63,30 +41,18 @@ class Potential:
 
 
 def smallest_potential(
-    steps: Sequence[Step], floors: Mapping[str, int | None], weights: Sequence[float], *, integer: bool = False
+    steps: Sequence[Edge], floors: Mapping[str, int | None], weights: Sequence[float], *, integer: bool = False
 ) -> Potential | None:
-    """Find the potential with the smallest ``weights · slope + mean excess``; None where none exists.
+    """Find the potential with the smallest ``weights · slope + mean excess``; None where no potential exists.
 
-    Parameters
-    ----------
-    steps
-        The dependences.
-    floors
-        The smallest level of each variable; None: no floor.
-    weights
-        How much each slope counts, usually the sizes of the grid.
-    integer
-        Ask for whole slopes and levels, as schedules need.
-
-    Returns
-    -------
-    Potential or None
-        Verified against every step in exact arithmetic. None if the steps admit none (a cycle with a cost that does
-        not advance), or if rounding to fractions failed.
+    Levels are at least the `floors` (None: no floor); `weights` are usually the sizes of the grid; `integer` asks for
+    whole slopes and levels, as schedules need. The result is verified against every edge in exact arithmetic. It is
+    None if the edges admit no potential (a cycle with a cost that does not advance), or if rounding to fractions
+    failed.
 
     Examples
     --------
-    >>> potential = smallest_potential([Step("h", "h", (1,), 1)], {"h": 1}, [10.0])
+    >>> potential = smallest_potential([Edge("h", "h", (1,), 1)], {"h": 1}, [10.0])
     >>> potential.slope, potential.level
     ((Fraction(1, 1),), {'h': Fraction(1, 1)})
     """

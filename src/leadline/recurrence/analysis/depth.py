@@ -10,24 +10,23 @@ from itertools import product
 import sympy
 
 from leadline.errors import NotUniform
-from leadline.recurrence.analysis.affine import Potential, Step, smallest_potential
-from leadline.recurrence.analysis.feedback import generation_steps_of, recurrent_variables, training_steps_of
+from leadline.recurrence.analysis.affine import Potential, smallest_potential
+from leadline.recurrence.analysis.feedback import generation_edges, recurrent_variables, training_edges
 from leadline.recurrence.analysis.longest import Longest, Point, longest_paths
-from leadline.recurrence.ir import Offset, System
+from leadline.recurrence.ir import Edge, Offset, System
 from leadline.results import Status
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class PathFamily:
     """Paths for every size from `base` on: a path on the base grid, into which loops are inserted.
 
-    A loop leads from `pivot` to the same variable one point further along an axis; inserting it as often as the grid
-    has grown along that axis, and shifting the rest of the path with it, stays within the grown grid.
+    A loop leads from a point of the path to the same variable one point further along an axis; inserting it as often
+    as the grid has grown along that axis, and shifting the rest of the path with it, stays within the grown grid.
     """
 
     base: tuple[int, ...]
     path: tuple[Point, ...]
-    pivot: Point
     loops: tuple[tuple[Point, ...], ...]
     length: int
     gains: tuple[int, ...]
@@ -37,16 +36,9 @@ class Family:
 class Depth:
     """The number of sequential steps as a function of the grid's sizes.
 
-    Attributes
-    ----------
-    upper, lower
-        Expressions in the symbols of the axes; `lower` is None if no family was found.
-    status
-        `proved` if both are the same, else `bound`.
-    region
-        The smallest size of each axis for which `lower` holds (`upper` always does).
-    potential, family
-        The two proofs.
+    `upper` holds at all sizes, `lower` (None if no family was found) from those of `region` on; both are expressions in
+    the symbols of the axes, and `status` is `proved` where they are the same. `potential` and `family` are the two
+    proofs.
     """
 
     upper: sympy.Expr
@@ -54,7 +46,7 @@ class Depth:
     status: Status
     region: Mapping[str, int]
     potential: Potential
-    family: Family | None
+    family: PathFamily | None
 
     def at(self, **sizes: int) -> int:
         """Return the upper bound at given sizes; inside the region of a proved depth, the depth itself."""
@@ -75,12 +67,8 @@ def symbol(axis: str) -> sympy.Symbol:
 def training_depth(system: System) -> Depth:
     """Return the steps of a forward pass that must follow one another, the inputs all given.
 
-    Chains begin at inputs: what rests on padding and other constants only is there from the start.
-
-    Raises
-    ------
-    NotUniform
-        If no affine potential bounds them.
+    Chains begin at inputs: what rests on padding and other constants only is there from the start. Raises `NotUniform`
+    if no affine potential bounds them.
 
     Examples
     --------
@@ -96,19 +84,19 @@ def generation_depth(system: System, lag: int = 1) -> Depth:
 
     Those of the first output count, though it may rest on constants only.
     """
-    return _depth(system, generation_steps_of(system, lag), {v.name: v.equation.cost for v in system.variables})
+    return _depth(system, generation_edges(system, lag), {v.name: v.equation.cost for v in system.variables})
 
 
-def training_chains(system: System) -> tuple[tuple[Step, ...], dict[str, int | None]]:
+def training_chains(system: System) -> tuple[tuple[Edge, ...], dict[str, int | None]]:
     """Return the steps that chains from the inputs take, and 0 for inputs, None for all else that such chains reach."""
     reached: dict[str, int | None] = dict.fromkeys(system.inputs, 0)
-    steps = training_steps_of(system)
+    steps = training_edges(system)
     for _ in system.variables:
         reached = dict.fromkeys((s.reader for s in steps if s.source in reached), None) | reached
     return tuple(step for step in steps if step.source in reached), reached
 
 
-def _depth(system: System, steps: tuple[Step, ...], floors: Mapping[str, int | None]) -> Depth:
+def _depth(system: System, steps: tuple[Edge, ...], floors: Mapping[str, int | None]) -> Depth:
     """Bound the chains that begin at variables with a floor, by a potential not below their floors."""
     sizes = [max(n, 4) for n in system.sizes]
     potential = smallest_potential(steps, floors, [float(n) for n in sizes])
@@ -142,8 +130,8 @@ def _rational(value: Fraction) -> sympy.Rational:
 
 
 def _families(
-    system: System, steps: tuple[Step, ...], potential: Potential, upper: sympy.Expr, begins: Mapping[str, int]
-) -> Iterator[Family]:
+    system: System, steps: tuple[Edge, ...], potential: Potential, upper: sympy.Expr, begins: Mapping[str, int]
+) -> Iterator[PathFamily]:
     """Yield families whose length meets the upper bound, the smallest base first."""
     if any(slope.denominator != 1 for slope in potential.slope):
         return
@@ -159,11 +147,11 @@ def _families(
 
 def _bases(system: System, potential: Potential) -> Iterator[tuple[int, ...]]:
     """Yield small grids, thin ones first: wide enough for the furthest tap in the end."""
-    reach = [1 + max((abs(e.offset[a]) for e in system.edges), default=0) for a in range(len(system.axes))]
+    furthest = [1 + max((abs(e.offset[a]) for e in system.edges), default=0) for a in range(len(system.axes))]
     ratio = max((int(s) for s in potential.slope), default=1) // max(
         1, min((int(s) for s in potential.slope if s), default=1)
     )
-    limits = [min(2 + max(r, ratio + 1), 64) for r in reach]
+    limits = [min(2 + max(r, ratio + 1), 64) for r in furthest]
     grids = product(*(range(1, limit + 1) for limit in limits))
     for base in sorted(grids, key=lambda g: (sum(g), g))[:200]:
         if all(min(v.range(base)) > 0 for v in system.variables):
@@ -171,8 +159,8 @@ def _bases(system: System, potential: Potential) -> Iterator[tuple[int, ...]]:
 
 
 def _family(
-    system: System, steps: tuple[Step, ...], base: tuple[int, ...], longest: Longest, gains: tuple[int, ...]
-) -> Family | None:
+    system: System, steps: tuple[Edge, ...], base: tuple[int, ...], longest: Longest, gains: tuple[int, ...]
+) -> PathFamily | None:
     """Find a pivot on one longest path whose loop along every growing axis gains what the potential allows."""
     path = longest.path(longest.last())
     recurrent = recurrent_variables(system) | set(system.inputs)
@@ -180,12 +168,12 @@ def _family(
     for pivot in pivots:
         loops = [_loop(system, steps, base, pivot, axis, gain) for axis, gain in enumerate(gains)]
         if all(loop is not None for loop in loops):
-            return Family(base, tuple(path), pivot, tuple(loop or () for loop in loops), longest.total, gains)
+            return PathFamily(base, tuple(path), tuple(loop or () for loop in loops), longest.total, gains)
     return None
 
 
 def _loop(
-    system: System, steps: tuple[Step, ...], base: Sequence[int], pivot: Point, axis: int, gain: int
+    system: System, steps: tuple[Edge, ...], base: Sequence[int], pivot: Point, axis: int, gain: int
 ) -> tuple[Point, ...] | None:
     """Return a path from the pivot to its neighbour along `axis` that costs `gain`, on the grid grown by one."""
     if gain == 0:

@@ -5,47 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 from leadline.errors import NotUniform
-from leadline.recurrence.analysis.affine import Step
-from leadline.recurrence.ir import System
+from leadline.recurrence.ir import Edge, System
 
 
-def training_steps_of(system: System) -> tuple[Step, ...]:
+def training_edges(system: System) -> tuple[Edge, ...]:
     """Return the dependences of a forward pass on known inputs, each with the cost of its reader."""
-    steps = (Step(e.reader, e.source, e.offset, e.cost, e.growing, e.first) for e in system.edges)
-    return tuple(dict.fromkeys(steps))
+    return tuple(dict.fromkeys(system.edges))
 
 
-def generation_steps_of(system: System, lag: int = 1, *, draw: int = 0) -> tuple[Step, ...]:
+def generation_edges(system: System, lag: int = 1) -> tuple[Edge, ...]:
     """Return the dependences of generation: the input at p is drawn from the output at p, or at p - 1 for a lag of 0.
 
-    Parameters
-    ----------
-    system
-        The equations of the model.
-    lag
-        1 for density models, whose output p is the distribution of the input p; 0 for language models, where it is that
-        of the next input.
-    draw
-        What a drawing costs. With 1 for it and 0 for all else, the longest path counts fronts.
-
-    Raises
-    ------
-    NotUniform
-        If the lag is 0 on a grid of several axes: what is next then jumps from one row's end to the next one's start.
+    Density models have a lag of 1, their output p being the distribution of the input p; language models, whose output
+    is that of the next input, 0. Raises `NotUniform` for a lag of 0 on a grid of several axes.
     """
+    return training_edges(system) + _draws(system, lag, 0)
+
+
+def drawing_edges(system: System, lag: int = 1) -> tuple[Edge, ...]:
+    """Return the dependences of generation where only a drawing costs anything: the longest path counts fronts."""
+    return tuple(replace(edge, cost=0) for edge in training_edges(system)) + _draws(system, lag, 1)
+
+
+def _draws(system: System, lag: int, cost: int) -> tuple[Edge, ...]:
     if lag < 1 and len(system.axes) > 1:
         raise NotUniform(
             f"the next position after a row's end is the start of the next row, which no constant offset along "
             f"{', '.join(system.axes)} reaches; use a model whose output is the distribution at its own position"
         )
     offset = (1,) if lag < 1 else (0,) * len(system.axes)
-    draws = tuple(Step(name, system.output, offset, draw) for name in system.inputs)
-    return training_steps_of(system) + draws
-
-
-def without_costs(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return the same dependences at no cost."""
-    return tuple(replace(step, cost=0) for step in steps)
+    return tuple(Edge(name, system.output, offset, cost) for name in system.inputs)
 
 
 def recurrent_variables(system: System) -> frozenset[str]:

@@ -15,31 +15,16 @@ Value = sympy.Expr | int
 
 
 def size(name: str) -> sympy.Symbol:
-    """Return the symbol of a size.
-
-    Examples
-    --------
-    >>> size("d") == sympy.Symbol("d", integer=True, positive=True)
-    True
-    """
+    """Return the symbol of a size."""
     return sympy.Symbol(name, integer=True, positive=True)
 
 
 def fit(points: Sequence[Sizes], values: Sequence[Value]) -> sympy.Expr:
-    """Return the shortest combination of products of powers that is exact at all points.
+    """Return the shortest combination of products of powers that gives `values` exactly at all points.
 
-    Parameters
-    ----------
-    points
-        A full grid of sizes, all by the same names. A formula has at most as many terms in a size as the size has
-        values; compare it at a fresh point.
-    values
-        What the formula must give there; may hold other symbols.
-
-    Raises
-    ------
-    NotUniform
-        If no combination does.
+    The points are a full grid of sizes, all by the same names; the values may hold other symbols. A formula has at most
+    as many terms in a size as the size has values: compare it at a fresh point. Raises `NotUniform` if no combination
+    does.
 
     Examples
     --------

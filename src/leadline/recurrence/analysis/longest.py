@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from leadline.errors import ModelError
-from leadline.recurrence.analysis.affine import Step
-from leadline.recurrence.ir import Offset, System
+from leadline.recurrence.ir import Edge, Offset, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 Point: TypeAlias = tuple[str, Offset]
 
 _UNREACHED = -(2**40)
-_ENDLESS = (2**40,) * 8
 
 
 def overlap(
@@ -46,7 +43,7 @@ def overlap(
 class Longest:
     """The longest path that ends at each point of each variable, on one grid."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Edge, ...]
     lengths: Lengths
 
     @property
@@ -80,7 +77,7 @@ class Longest:
         return None
 
 
-def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
+def _origins(step: Edge, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
     """Return the points within the source's range that one step reads from `place`, nearest first."""
     origin = tuple(p - d for p, d in zip(place, step.offset, strict=True))
     if place[0] < step.first:
@@ -90,7 +87,7 @@ def _origins(step: Step, place: Offset, shape: tuple[int, ...]) -> list[Offset]:
     return [origin] if all(0 <= p < n for p, n in zip(origin, shape, strict=False)) else []
 
 
-def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _window(step: Edge, reader: Sequence[int], source: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     mine, theirs = overlap(reader, source, step.offset)
     start, late = mine[0].start, max(0, step.first - mine[0].start)
     return (
@@ -101,31 +98,16 @@ def _window(step: Step, reader: Sequence[int], source: Sequence[int]) -> tuple[t
 
 def longest_paths(
     system: System,
-    steps: Sequence[Step],
+    steps: Sequence[Edge],
     sizes: Sequence[int],
     *,
     start: Point | None = None,
     begins: Mapping[str, int] | None = None,
 ) -> Longest:
-    """Compute the longest path to every point: from anywhere, from some variables only, or from one point.
+    """Compute the longest path to every point, on a grid of given sizes; the cost of an input is 0.
 
-    Parameters
-    ----------
-    system
-        Whose variables and ranges are meant.
-    steps
-        The dependences with their costs; an input's cost is 0.
-    sizes
-        Sizes of the grid.
-    start, begins
-        Variable and point where every path begins, or the variables at any of whose points one does, with the length
-        that it then has; points that no such path reaches get a very negative length. None: paths begin anywhere, with
-        the cost of their first point.
-
-    Raises
-    ------
-    ModelError
-        If the steps contain a cycle: no order of evaluation exists.
+    Paths begin anywhere, with the cost of their first point; or at the one point `start`; or at any point of the
+    variables in `begins`, with the length given there. Points that no such path reaches get a very negative length.
     """
     shapes = {v.name: v.range(sizes) for v in system.variables}
     if start is None and begins is None:
@@ -133,9 +115,18 @@ def longest_paths(
     lengths = {name: np.full(shape, (begins or {}).get(name, _UNREACHED), np.int64) for name, shape in shapes.items()}
     if start is not None:
         lengths[start[0]][start[1]] = 0
-    windows = [(step, *_window(step, shapes[step.reader], shapes[step.source])) for step in steps]
-    changed = set(shapes)
-    for _ in range(2 + sum(int(np.prod(shape)) for shape in shapes.values())):
+    relax(steps, lengths)
+    return Longest(tuple(steps), lengths)
+
+
+def relax(steps: Sequence[Edge], lengths: Lengths) -> None:
+    """Raise every point, in place, to the value of what it reads plus the edge's cost, until nothing changes.
+
+    Raises `ModelError` if the edges contain a cycle with a cost: no order of evaluation exists.
+    """
+    windows = [(step, *_window(step, lengths[step.reader].shape, lengths[step.source].shape)) for step in steps]
+    changed = set(lengths)
+    for _ in range(2 + sum(values.size for values in lengths.values())):
         previous, changed = changed, set()
         for step, mine, theirs in windows:
             if step.source in previous or step.source in changed:
@@ -146,16 +137,5 @@ def longest_paths(
                     np.maximum(target, candidate, out=target)
                     changed.add(step.reader)
         if not changed:
-            return Longest(tuple(steps), lengths)
+            return
     raise ModelError("the equations depend on themselves without advancing: no order of evaluation exists")
-
-
-def is_path(steps: Sequence[Step], points: Sequence[Point]) -> bool:
-    """Whether each point is read by the next through one of the steps."""
-    return all(
-        any(
-            step.reader == after[0] and step.source == before[0] and before[1] in _origins(step, after[1], _ENDLESS)
-            for step in steps
-        )
-        for before, after in pairwise(points)
-    )

@@ -56,7 +56,7 @@ def _power(exponent: sympy.Expr) -> str:
 
 
 def _sum(expression: sympy.Expr) -> str:
-    """Write a sum term by term: the terms with most letters first, but none with a minus if that can be."""
+    """Write a sum term by term: the terms with most letters first, but not one with a minus if that can be."""
     terms = sorted(sympy.Add.make_args(expression), key=lambda term: (-_degree(term), str(term)))
     first = next((t for t in terms if not t.could_extract_minus_sign()), terms[0])
     text = ""
@@ -84,19 +84,11 @@ def _term(term: sympy.Expr) -> str:
 
 
 def growth(expression: sympy.Expr, region: Mapping[str, sympy.Expr] | None = None) -> str | None:
-    """Write how fast a formula grows as all its sizes grow: the terms that no other term outgrows.
+    """Write how fast a formula grows as all its sizes grow: the terms that no other term outgrows, as ``Θ(…)``.
 
-    Parameters
-    ----------
-    expression
-        A sum of products of powers of sizes and of ``2**size``.
-    region
-        Smallest sizes; what they say of powers of two (``T ≥ 2**(d-1)``) is made use of.
-
-    Returns
-    -------
-    str or None
-        ``Θ(…)``; ``O(…)`` where terms of the highest order have different signs; None for other expressions.
+    It is ``O(…)`` where terms of the highest order have different signs, and None unless the formula is a sum of
+    products of powers of sizes and of ``2**size``. What the `region` of smallest sizes says of powers of two is made
+    use of.
 
     Examples
     --------
@@ -108,7 +100,7 @@ def growth(expression: sympy.Expr, region: Mapping[str, sympy.Expr] | None = Non
     known = [term for term in terms if term is not None]
     if len(known) < len(terms):
         return None
-    linked = _links(region or {})
+    linked = _linked_sizes(region or {})
     rest = [(sign, term) for sign, term in known]
     for (_, a), (_, b) in combinations(known, 2):
         for low, high in ((a, b), (b, a)):
@@ -134,7 +126,7 @@ def _exponents(term: sympy.Expr) -> tuple[int, Exponents] | None:
     return (1 if coefficient > 0 else -1), found
 
 
-def _links(region: Mapping[str, sympy.Expr]) -> dict[sympy.Expr, sympy.Symbol]:
+def _linked_sizes(region: Mapping[str, sympy.Expr]) -> dict[sympy.Expr, sympy.Symbol]:
     """Return for powers of two the size that is at least as large, up to a factor."""
     linked = {}
     parts = [(name, part) for name, least in region.items() for part in sympy.Max.make_args(least)]

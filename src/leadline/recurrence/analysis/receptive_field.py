@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadline.recurrence.analysis.longest import overlap
+from leadline.recurrence.analysis.longest import overlap, relax
 from leadline.recurrence.ir import Edge, Offset, System
 
 if TYPE_CHECKING:
@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def seen_from(system: System, point: Offset, sizes: Sequence[int] | None = None) -> dict[str, NDArray[np.bool_]]:
-    """Return, for each input, which of its points the output at `point` depends on.
-
-    Parameters
-    ----------
-    system
-        The equations.
-    point
-        A point of the output.
-    sizes
-        Sizes of the grid; None: those that the system was derived at.
+    """Return, for each input, which of its points the output at `point` depends on, on a grid of `sizes`.
 
     Examples
     --------
@@ -91,18 +82,7 @@ def find_leak(system: System, lag: int) -> Leak | None:
 
 
 def _latest(system: System, ranks: dict[str, NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the highest rank that each output rests on, -1 for none."""
+    """Return the highest rank that each output rests on, -1 where it rests on no input."""
     values = {v.name: ranks.get(v.name, np.full(v.range(system.sizes), -1)) for v in system.variables}
-    changed = set(system.inputs)
-    while changed:
-        previous, changed = changed, set()
-        for edge in system.edges:
-            if edge.source in previous or edge.source in changed:
-                mine, theirs = overlap(values[edge.reader].shape, values[edge.source].shape, edge.offset)
-                read = values[edge.source]
-                read = (np.maximum.accumulate(read) if edge.growing else read)[theirs]
-                target = values[edge.reader][mine]
-                if (read > target).any():
-                    np.maximum(target, read, out=target)
-                    changed.add(edge.reader)
+    relax([replace(edge, cost=0, first=0) for edge in system.edges], values)
     return values[system.output]

@@ -80,10 +80,6 @@ def size(region: Region, measure: Callable[[Box], sympy.Expr]) -> sympy.Expr:
 
 def points(box: Box, axes: tuple[str, ...]) -> sympy.Expr:
     """Return how many points a box holds, in the sizes of the axes: a product of ``max(0, N + end - start)``."""
-    return sympy.Mul(*(length(start, end, axis) for (start, end), axis in zip(box, axes, strict=True)))
-
-
-def length(start: int, end: int, axis: str) -> sympy.Expr:
-    """Return how many points stand between a start and an end along one axis, never fewer than none."""
-    extent = symbol(axis) + end - start
-    return extent if end - start > -1 else sympy.Max(0, extent)
+    extents = [symbol(axis) + end - start for (start, end), axis in zip(box, axes, strict=True)]
+    surely = [end - start > -1 for start, end in box]
+    return sympy.Mul(*(n if always else sympy.Max(0, n) for n, always in zip(extents, surely, strict=True)))

@@ -16,16 +16,11 @@ import numpy as np
 import sympy
 
 from leadline.errors import NotCausal, NotUniform
-from leadline.recurrence.analysis.affine import Step, smallest_potential
+from leadline.recurrence.analysis.affine import smallest_potential
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.analysis.feedback import (
-    generation_steps_of,
-    recurrent_variables,
-    training_steps_of,
-    without_costs,
-)
+from leadline.recurrence.analysis.feedback import drawing_edges, recurrent_variables, training_edges
 from leadline.recurrence.analysis.receptive_field import find_leak
-from leadline.recurrence.ir import Offset, System
+from leadline.recurrence.ir import Edge, Offset, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,12 +103,15 @@ def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Sch
     Raises
     ------
     NotUniform
-        If there is none.
+        If no linear schedule exists.
     """
-    own = [replace(s, cost=int(any(s.offset))) for s in training_steps_of(system)]
+    own = [replace(s, cost=int(any(s.offset))) for s in training_edges(system)]
     recurrent = recurrent_variables(system)
     steps = [s if s.reader in recurrent and s.source in recurrent else replace(s, cost=0) for s in own]
-    return _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
+    schedule = _scheduled(system, tuple(sizes or system.sizes), tuple(steps))
+    if schedule is None:
+        raise NotUniform("no linear schedule exists for these equations")
+    return schedule
 
 
 def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
@@ -134,11 +132,9 @@ def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | Non
     (82, '2*H + W - 2')
     """
     sizes = tuple(system.sizes if sizes is None else sizes)
-    forward = len(training_steps_of(system))
-    steps = generation_steps_of(system, lag, draw=1)
-    schedule = None
+    steps, schedule = drawing_edges(system, lag), None
     if len(sizes) > 1:  # a long thin row may make raster order the shorter one: compare
-        schedule = _scheduled_or_none(system, sizes, without_costs(steps[:forward]) + steps[forward:])
+        schedule = _scheduled(system, sizes, steps)
         if schedule is not None and schedule.delay[system.output] > -lag:
             schedule = None
     ordered = raster(system, lag, sizes)
@@ -214,14 +210,7 @@ def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> d
     raise NotUniform("a recurrence in these equations does not advance along the order of generation")
 
 
-def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Step, ...]) -> Schedule:
-    schedule = _scheduled_or_none(system, sizes, steps)
-    if schedule is None:
-        raise NotUniform("no linear schedule exists for these equations")
-    return schedule
-
-
-def _scheduled_or_none(system: System, sizes: tuple[int, ...], steps: tuple[Step, ...]) -> Schedule | None:
+def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) -> Schedule | None:
     floors = dict.fromkeys(system.named, None)
     potential = smallest_potential(steps, floors, [float(max(1, n - 1)) for n in sizes], integer=True)
     if potential is None:

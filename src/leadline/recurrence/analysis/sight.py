@@ -21,12 +21,8 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
     """Return the most positions that an output of the last row sees, and the smallest sizes from which that holds.
 
     The formula is linear in each size, as where a context is finite or grows by a row at a time. It is read off a grid
-    wider than all taps together, which no path without recurrences leaves, and verified at grids twice as wide.
-
-    Raises
-    ------
-    NotUniform
-        If it is not multilinear, as with recurrences that skip positions.
+    wider than all taps together, which no path without recurrences leaves, and verified at grids twice as wide. Raises
+    `NotUniform` if it is not multilinear, as with recurrences that skip positions.
 
     Examples
     --------
@@ -35,7 +31,9 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
     >>> formula, least
     (8, {'t': 8})
     """
-    sizes = tuple(2 + _reach(system, a) - min(v.margin[a] for v in system.variables) for a in range(len(system.axes)))
+    sizes = tuple(
+        2 + _farthest(system, a) - min(v.margin[a] for v in system.variables) for a in range(len(system.axes))
+    )
     while np.prod(sizes) <= _POINTS:
         formula = _multilinear(system, sizes)
         larger = [tuple(m * n + 3 + a for a, n in enumerate(sizes)) for m in (1, 2)]
@@ -45,7 +43,7 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
     raise NotUniform("what an output sees follows no formula that is linear in each size of the grid")
 
 
-def _reach(system: System, axis: int) -> int:
+def _farthest(system: System, axis: int) -> int:
     """Return how far a path goes along an axis at most, if it meets no variable twice."""
     taps = [variable.equation.taps for variable in system.variables]
     return sum(max((abs(tap.offset[axis]) for tap in read), default=0) for read in taps)

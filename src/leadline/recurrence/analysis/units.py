@@ -2,7 +2,7 @@
 
 The definitions are those of `leadline.domains.dependence.units`, for every size of the grid at once: inputs are units,
 and so is every element of a sum of products that multiplies a unit; elsewhere an element is a unit when it depends on
-one. Padding and other constants are none. Reading asks only where elements go, whatever masks hold.
+one. Padding and other constants are not units. Reading asks only where elements go, whatever masks hold.
 """
 
 from __future__ import annotations
@@ -13,19 +13,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from leadline.graph.table import Form
+from leadline.recurrence import ir
 from leadline.recurrence.analysis.regions import NOWHERE, Region, intersection, moved, union, whole
-from leadline.recurrence.ir import (
-    Attention,
-    Contraction,
-    Equation,
-    Input,
-    Lookup,
-    Operand,
-    Pointwise,
-    Reduction,
-    System,
-    Tap,
-)
 
 _ALONE, _SUMS = (Form.FUNCTION, Form.COPY, Form.CLAMP), (Form.SUM, Form.DIFFERENCE)
 _FAR = 2**20
@@ -42,21 +31,14 @@ Presences: TypeAlias = Mapping[str, Sequence[Presence]]
 Reads: TypeAlias = Mapping[str, Sequence[Region]]
 
 
-def extent(system: System, name: str) -> Region:
+def extent(system: ir.System, name: str) -> Region:
     """Return the range of a variable as the model computes it, before what is superfluous was cropped."""
     variable = system[name]
     return whole(variable.margin if variable.uncropped is None else variable.uncropped)
 
 
-def units(system: System) -> Presences:
-    """Return for each channel of each variable where it is a unit: the least that the equations allow.
-
-    Examples
-    --------
-    >>> from leadline.recurrence.examples import masked
-    >>> units(masked(layers=1))["x"][0].unit
-    frozenset({((0, 0), (0, 0))})
-    """
+def units(system: ir.System) -> Presences:
+    """Return for each channel of each variable where it is a unit: the least that the equations allow."""
     found: dict[str, list[Presence]] = {v.name: [Presence(NOWHERE, NOWHERE)] * v.channels for v in system.variables}
     changed = True
     while changed:
@@ -70,7 +52,7 @@ def units(system: System) -> Presences:
     return found
 
 
-def read_through(tap: Tap, everywhere: Region, found: Presences) -> list[Presence]:
+def read_through(tap: ir.Tap, everywhere: Region, found: Presences) -> list[Presence]:
     """Return where the reader, whose range is `everywhere`, reads units through a tap, by channel of the tap."""
     if tap.initial:
         return [Presence(everywhere, everywhere)] * len(tap.channels)
@@ -82,17 +64,17 @@ def read_through(tap: Tap, everywhere: Region, found: Presences) -> list[Presenc
     return [memory[source[c]] for c in tap.channels]
 
 
-def _present(equation: Equation, taps: list[list[Presence]], everywhere: Region, channels: int) -> list[Presence]:
-    if isinstance(equation, Input):
+def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Region, channels: int) -> list[Presence]:
+    if isinstance(equation, ir.Input):
         return [Presence(everywhere, everywhere)] * channels
-    if isinstance(equation, Contraction) and equation.apart:
+    if isinstance(equation, ir.Contraction) and equation.apart:
         return [Presence(union(p.unit for tap in taps for p in tap), everywhere)] * channels
-    if isinstance(equation, Contraction | Attention):
+    if isinstance(equation, ir.Contraction | ir.Attention):
         multiplies = any(presence.unit for tap in taps for presence in tap)
         return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
-    if isinstance(equation, Lookup):
+    if isinstance(equation, ir.Embedding):
         return [Presence(p.unit, everywhere) for p in taps[0] for _ in range(equation.rows.shape[1])]
-    if isinstance(equation, Reduction):
+    if isinstance(equation, ir.Reduction):
         groups = _groups(equation, channels)
         return [Presence(union(taps[0][c].unit for c in group), everywhere) for group in groups]
     if equation.function == "concat":
@@ -103,20 +85,20 @@ def _present(equation: Equation, taps: list[list[Presence]], everywhere: Region,
     return [memory[column] for column in zip(*taps, strict=True)]
 
 
-def _joined(equation: Pointwise, taps: list[list[Presence]], everywhere: Region) -> list[Presence]:
+def _joined(equation: ir.Pointwise, taps: list[list[Presence]], everywhere: Region) -> list[Presence]:
     rest, found = iter(taps), list[Presence]()
     for operand in equation.operands:
-        if isinstance(operand, Tap):
+        if isinstance(operand, ir.Tap):
             found += next(rest)
         else:
             found += [Presence(NOWHERE, everywhere)] * operand.values.shape[-1]
     return found
 
 
-def _elementwise(equation: Pointwise, column: tuple[Presence, ...], everywhere: Region) -> Presence:
+def _elementwise(equation: ir.Pointwise, column: tuple[Presence, ...], everywhere: Region) -> Presence:
     """Return a channel of a function: a unit where an operand is one, unless a factor is zero there."""
     unit, alive, facts = union(p.unit for p in column), everywhere, equation.facts
-    computed = len(column) == len(equation.operands)
+    computed = all(isinstance(operand, ir.Tap) for operand in equation.operands)
     if facts is not None and facts.form is Form.PRODUCT:
         for presence in column:
             alive = intersection(alive, presence.alive)
@@ -128,7 +110,7 @@ def _elementwise(equation: Pointwise, column: tuple[Presence, ...], everywhere: 
     return Presence(intersection(unit, alive), alive)
 
 
-def _groups(equation: Reduction, channels: int) -> list[list[int]]:
+def _groups(equation: ir.Reduction, channels: int) -> list[list[int]]:
     """Return for each channel of a result the channels that it rests on."""
     index, along = np.arange(int(np.prod(equation.shape))).reshape(equation.shape), equation.along
     members = int(np.prod([equation.shape[axis] for axis in along]))
@@ -141,7 +123,7 @@ def _groups(equation: Reduction, channels: int) -> list[list[int]]:
     return [list(range(index.size))] * channels
 
 
-def reads(system: System) -> Reads:
+def reads(system: ir.System) -> Reads:
     """Return for each channel of each variable where some output rests on reading it, masked or not.
 
     Examples
@@ -162,7 +144,7 @@ def reads(system: System) -> Reads:
     return found
 
 
-def _add(system: System, tap: Tap, regions: Sequence[Region], found: dict[str, list[Region]]) -> bool:
+def _add(system: ir.System, tap: ir.Tap, regions: Sequence[Region], found: dict[str, list[Region]]) -> bool:
     """Mark what a tap reads, by channel of the tap; say whether anything is new."""
     if tap.source not in found:
         return False
@@ -176,33 +158,33 @@ def _add(system: System, tap: Tap, regions: Sequence[Region], found: dict[str, l
     return new
 
 
-def _read_by(equation: Equation, used: Sequence[Region]) -> list[tuple[Tap, Sequence[Region]]]:
+def _read_by(equation: ir.Equation, used: Sequence[Region]) -> list[tuple[ir.Tap, Sequence[Region]]]:
     """Return where each tap is read for the used channels of a variable, by channel of the tap."""
-    if isinstance(equation, Contraction):
+    if isinstance(equation, ir.Contraction):
         taps = (*equation.taps, *equation.masked)
         groups = [union(part) for part in _parts(used, equation.groups)]
         return [(tap, [g for g in groups for _ in range(len(tap.channels) // len(groups))]) for tap in taps]
-    if isinstance(equation, Attention):
+    if isinstance(equation, ir.Attention):
         heads = [union(part) for part in _parts(used, equation.heads)]
         query = [head for head in heads for _ in range(len(equation.query.channels) // len(heads))]
         return [(equation.query, query), (equation.key, _all_of(query)), (equation.value, _all_of(used))]
-    if isinstance(equation, Lookup):
+    if isinstance(equation, ir.Embedding):
         return [(equation.tap, [union(part) for part in _parts(used, len(equation.tap.channels))])]
-    if isinstance(equation, Reduction):
+    if isinstance(equation, ir.Reduction):
         readers: list[list[Region]] = [[] for _ in equation.tap.channels]
         for region, group in zip(used, _groups(equation, len(used)), strict=True):
             for channel in group:
                 readers[channel].append(region)
         return [(equation.tap, [union(regions) for regions in readers])]
-    if isinstance(equation, Pointwise) and equation.function == "concat":
+    if isinstance(equation, ir.Pointwise) and equation.function == "concat":
         starts = np.cumsum([0, *(_width(operand) for operand in equation.operands)])
         parts = zip(equation.operands, starts, strict=False)
-        return [(o, used[start : start + len(o.channels)]) for o, start in parts if isinstance(o, Tap)]
+        return [(o, used[start : start + len(o.channels)]) for o, start in parts if isinstance(o, ir.Tap)]
     return [(tap, used) for tap in equation.taps]
 
 
-def _width(operand: Operand) -> int:
-    return len(operand.channels) if isinstance(operand, Tap) else int(operand.values.shape[-1])
+def _width(operand: ir.Operand) -> int:
+    return len(operand.channels) if isinstance(operand, ir.Tap) else int(operand.values.shape[-1])
 
 
 def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:

@@ -14,13 +14,8 @@ from leadline.recurrence.ir import Edge, Offset, System
 def live_windows(system: System) -> Mapping[str, sympy.Expr]:
     """Return for each variable how many of its latest points are still read, in raster order.
 
-    The lexicographically longest way from a point to a reader, ``(a, b)`` rows and columns, keeps ``a·W + b`` points.
-    A variable that attention reads is kept whole.
-
-    Raises
-    ------
-    NotUniform
-        If a recurrence does not advance in raster order.
+    The lexicographically longest way from a point to a reader, ``(a, b)`` rows and columns, keeps ``a·W + b`` points. A
+    variable that attention reads is kept whole. Raises `NotUniform` if a recurrence does not advance in raster order.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from torch import Tensor
 from leadline.graph import Node
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Form, Tally
-from leadline.recurrence.ir import Lookup, Operand, Pointwise, Reduction, Tap
+from leadline.recurrence.ir import Embedding, Operand, Pointwise, Reduction, Tap
 from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, spread, taken
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, no_tensor
 
@@ -118,7 +118,7 @@ def one_hot(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def looked_up(low: Lowering, read: Field, rows: Tensor) -> Field:
     """Return the rows that a reading of classes picks, as features of a new last dimension."""
     dims = (*read.dims, (Factor(FEATURE, rows.shape[1]),))
-    return canonical(low.emit(Lookup(low.tap(read), rows), dims, read.sizes, "embedding"))
+    return canonical(low.emit(Embedding(low.tap(read), rows), dims, read.sizes, "embedding"))
 
 
 def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

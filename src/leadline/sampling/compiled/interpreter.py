@@ -53,15 +53,7 @@ from leadline.sampling.compiled.instructions import (
     WIDTH,
     Op,
 )
-from leadline.sampling.compiled.kernels import (
-    COPY,
-    compiled,
-    draw,
-    multiply_row,
-    multiply_rows,
-    once,
-    pass_through,
-)
+from leadline.sampling.compiled.kernels import COPY, compiled, draw, multiply_row, multiply_rows, once, pass_through
 from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
 from leadline.sampling.compiled.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
 

@@ -12,30 +12,9 @@ import torch
 from torch import Tensor
 
 from leadline.errors import Diverged, UsageError
-from leadline.likelihoods import Likelihood
+from leadline.likelihoods import Likelihood, check_drawing
+from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
-from leadline.sampling.compiled.instructions import (
-    BATCH,
-    BEGIN,
-    CLASSES,
-    END,
-    FED,
-    FRAME,
-    HEIGHT,
-    INPUT,
-    INSTRUCTIONS,
-    LAG,
-    MANY,
-    ORIGIN,
-    OUTPUT,
-    SCRATCH,
-    SLOPE_I,
-    SLOPE_J,
-    STEP_I,
-    STEP_J,
-    TOP_K,
-    WIDTH,
-)
 from leadline.sampling.compiled.program import LINE, assemble
 from leadline.sampling.plan import Plan
 
@@ -56,10 +35,7 @@ _NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.z
 class NumbaMachine:
     """Runs a plan on the CPU in one thread; all rings stand in one array.
 
-    Raises
-    ------
-    UsageError
-        If the model works in another type than float32 or float64, or a function has no instruction.
+    Raises `UsageError` if the model works in another type than float32 or float64, or a function has no instruction.
     """
 
     def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
@@ -76,10 +52,10 @@ class NumbaMachine:
         length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
         self._memory = _on_a_line(length, real)
         self._memory[: len(program.numbers)] = program.numbers
-        self._frame = np.zeros(FRAME, np.int64)
-        self._frame[[SLOPE_I, SLOPE_J, STEP_I, STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
-        self._frame[[OUTPUT, INPUT, INSTRUCTIONS]] = *program.ends, program.instructions
-        self._frame[[BATCH, MANY, SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
+        self._frame = np.zeros(word.FRAME, np.int64)
+        self._frame[[word.SLOPE_I, word.SLOPE_J, word.STEP_I, word.STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
+        self._frame[[word.OUTPUT, word.INPUT, word.INSTRUCTIONS]] = *program.ends, program.instructions
+        self._frame[[word.BATCH, word.MANY, word.SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
 
     @property
     def state_bytes(self) -> int:
@@ -124,10 +100,7 @@ class NumbaMachine:
         top_k: int | None,
     ) -> None:
         """Fill `symbols` (n, *positions) where they are not kept, drawing as `likelihoods.Categorical` does."""
-        if not temperature >= 0:
-            raise UsageError(f"the temperature must be at least 0, got {temperature}")
-        if top_k is not None and top_k < 1:
-            raise UsageError(f"top_k must be at least 1, got {top_k}")
+        check_drawing(temperature, top_k)
         flat, held, uniforms = symbols.flatten().numpy(), kept.flatten().byte().numpy(), u.flatten().numpy()
         classes = likelihood.levels
         rows, columns = (*self.plan.schedule.sizes, 1)[:2]
@@ -145,19 +118,16 @@ class NumbaMachine:
     ) -> None:
         """Run fronts, with what is drawn, or given and found, at the points of a grid.
 
-        Raises
-        ------
-        Diverged
-            If a logit that is to be drawn from is not finite.
-        UsageError
-            If a positional table ends, or a class has no embedding.
+        Raises `Diverged` if a logit that is to be drawn from is not finite; `UsageError` if a positional table ends, or
+        a class has no embedding.
         """
         nothing = self._memory[:0]
         lag, top_k, *arrays = drawing
         origin, given, found = exchange or (0, nothing, nothing)
         frame = self._frame
-        frame[[BEGIN, END, HEIGHT, WIDTH]] = *fronts, *grid
-        frame[[LAG, CLASSES, TOP_K, FED, ORIGIN]] = lag, classes, top_k, exchange is not None, origin
+        frame[[word.BEGIN, word.END, word.HEIGHT, word.WIDTH]] = *fronts, *grid
+        frame[[word.LAG, word.CLASSES, word.TOP_K]] = lag, classes, top_k
+        frame[[word.FED, word.ORIGIN]] = exchange is not None, origin
         with _no_collection():
             status, where = interpreter.execute(
                 frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),

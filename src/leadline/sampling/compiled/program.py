@@ -20,8 +20,8 @@ from leadline.recurrence.ir import (
     Attention,
     Constant,
     Contraction,
+    Embedding,
     Input,
-    Lookup,
     Operand,
     Pointwise,
     Reduction,
@@ -112,7 +112,7 @@ class _Builder:
             FusedContraction: self.contraction,
             Pointwise: self.pointwise,
             FusedPointwise: self.pointwise,
-            Lookup: self.lookup,
+            Embedding: self.lookup,
             Reduction: self.reduction,
             Attention: self.attention,
         }
@@ -245,7 +245,7 @@ class _Builder:
         place, inner = self.number(np.array([opcode.parameter])), tuple(Op[name.upper()] for name in before)
         self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=inner)
 
-    def lookup(self, variable: Variable, equation: Lookup) -> None:
+    def lookup(self, variable: Variable, equation: Embedding) -> None:
         """Rows are copied."""
         rows = self.number(equation.rows)
         self.emit(Op.LOOKUP, variable, (equation.tap,), rows, 0, equation.rows.shape[1], len(equation.rows))

@@ -1,4 +1,4 @@
-"""Instructions of the interpreter that are no products: functions, sums, normalisations, attention, look-ups, moves.
+"""Instructions of the interpreter other than products: functions, sums, normalisations, attention, look-ups, moves.
 
 Each works on the rows whose addresses stand in `where`, as `kernels` says. (`no_type_check` keeps the tests' run-time
 checks out of what numba compiles.)

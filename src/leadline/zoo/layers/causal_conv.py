@@ -34,8 +34,8 @@ class CausalConv1d(nn.Conv1d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, dilation=dilation, bias=bias)
-        self.reach = (kernel - 1) * dilation
+        self.history = (kernel - 1) * dilation
 
     def forward(self, x: Float[Tensor, "b k t"]) -> Float[Tensor, "b m t"]:
         """Pad on the left only, and convolve."""
-        return super().forward(pad(x, (self.reach, 0)))
+        return super().forward(pad(x, (self.history, 0)))

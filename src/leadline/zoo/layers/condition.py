@@ -12,19 +12,9 @@ from leadline.errors import UsageError
 class Condition(nn.Module):
     """Add a learned vector per label, and one per pixel, to a feature map.
 
-    Parameters
-    ----------
-    channels
-        Channels of the feature map.
-    labels
-        How many labels there are; 0: none.
-    size
-        Height and width of the table of pixel vectors; None: no table, so that any size will do.
-
-    Raises
-    ------
-    UsageError
-        In `forward`: a label is missing or superfluous, or the image is not of the table's size.
+    There is no table of `labels` where they are 0, and none of pixels without the `size` (height, width) that ties the
+    model to one size of image. `forward` raises `UsageError` if a label is missing or superfluous, or the image has
+    another size.
 
     Examples
     --------

@@ -41,21 +41,7 @@ class CroppedConv2d(nn.Conv2d):
 class MaskedConv2d(nn.Module):
     """A k × k convolution that sees the rows above and the pixels to the left; mask B sees the pixel itself, too.
 
-    Parameters
-    ----------
-    inputs, outputs
-        Channels in and out.
-    kernel
-        The odd width k of the square kernel, at least 3 for mask A.
-    mask
-        ``"A"`` without, ``"B"`` with the pixel itself.
-    bias
-        Whether a bias is added.
-
-    Raises
-    ------
-    ValueError
-        If the kernel is even, or sees nothing at all.
+    The width k of the square kernel is odd, and for mask A at least 3; else a `ValueError` is raised.
 
     Examples
     --------

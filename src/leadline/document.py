@@ -1,4 +1,4 @@
-"""One document model: what an audit says, before anyone decides how it looks.
+"""One document model: what an audit or a claim shows, before anyone decides how it looks.
 
 A `Document` is a title and sections; a section is a heading and blocks: sentences, tables, curves, maps and pictures.
 The terminal prints what it can (maps as characters), HTML draws everything.

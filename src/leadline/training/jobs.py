@@ -21,7 +21,7 @@ from leadline.zoo.settings import settings_of
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingJob:
     """Everything that `leadline.training.train` needs but a folder."""
 
     model: str
@@ -31,16 +31,9 @@ class Order:
     lag: int
 
     def train(self, path: Path, *, resume: bool = False, console: Console | None = None) -> RunResult:
-        """Carry the order out in a run folder."""
+        """Train in a run folder."""
         return train(
-            self.model,
-            self.settings,
-            self.dataset,
-            self.config,
-            path,
-            resume=resume,
-            lag=self.lag,
-            console=console,
+            self.model, self.settings, self.dataset, self.config, path, resume=resume, lag=self.lag, console=console
         )
 
 
@@ -52,24 +45,12 @@ def prepare(
     recipe: str | None = None,
     training: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Order:
-    """Combine a recipe with what was asked for on top of it.
+) -> TrainingJob:
+    """Combine a recipe (None: the default one, if there is any) with what was asked for on top of it.
 
-    Parameters
-    ----------
-    model, settings
-        A zoo name and ``key=value`` words.
-    data_name, options
-        What `leadline.data.load` takes.
-    recipe
-        Name of a recipe for this model and data; None: the default one, if there is any.
-    training
-        Settings of `TrainConfig`; a length given here replaces the recipe's.
-
-    Raises
-    ------
-    UsageError
-        If a name or setting is unknown, or nothing says how long to train.
+    `settings` are the model's as ``key=value`` words, `training` those of `TrainConfig` (a length given here replaces
+    the recipe's), `options` those of `leadline.data.load`. Raises `UsageError` if a name or setting is unknown, or
+    nothing says how long to train.
     """
     asked = parse_settings(model, settings)
     found = find_recipe(model, data_name, recipe)
@@ -82,7 +63,7 @@ def prepare(
     config = TrainConfig.from_dict({**base, **changes})
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
     _refuse_other_kinds(model, chosen, dataset)
-    return Order(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
+    return TrainingJob(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
 
 
 def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:
