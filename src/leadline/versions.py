@@ -1,0 +1,32 @@
+"""The versions of torch that the tests pass on, and a word at import on any other."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import torch
+
+OLDEST, NEWEST = (2, 8), (2, 14)  # pyproject.toml tells pip the same; a test compares the two
+
+
+def warn_if_untested(version: str = torch.__version__) -> None:
+    """Warn, in one sentence, of a torch that is older or newer than those that the tests pass on.
+
+    Parameters
+    ----------
+    version
+        As torch states its own: ``"2.13.0+cpu"`` is 2.13, and so is ``"2.13.0a0+git1a2b3c4"``.
+
+    Examples
+    --------
+    >>> warn_if_untested("2.13.0+cpu")
+    """
+    major, minor = map(int, re.findall(r"\d+", version)[:2])
+    if not OLDEST <= (major, minor) <= NEWEST:
+        oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
+        warnings.warn(
+            f"leadline is tested with torch {oldest} to {newest}, and this is torch {version}: "
+            "its numbers may be wrong and its errors unclear, so install a torch of that range if you can",
+            stacklevel=3,  # the line that imports leadline
+        )
