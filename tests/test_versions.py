@@ -7,8 +7,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from leadline import versions
+from leadline.graph import Kind, trace
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -62,3 +65,12 @@ def test_an_import_with_another_torch_warns_once_and_works(tmp_path: Path) -> No
 def test_an_import_with_this_torch_is_quiet() -> None:
     run = subprocess.run([sys.executable, "-c", "import leadline"], capture_output=True, text=True, check=True)
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("settings", [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 2}], ids=str)
+def test_a_trace_gives_the_states_of_an_lstm_their_shape(settings: dict[str, int], batch: int) -> None:
+    model, x = nn.LSTM(4, 5, **settings).double(), torch.zeros(6, batch, 4).double()
+    output, states = model(x)
+    (scan,) = (node for node in trace(model, x).nodes if node.kind is Kind.SCAN)
+    assert [meta.shape for meta in scan.outputs if meta is not None] == [output.shape, *(part.shape for part in states)]
