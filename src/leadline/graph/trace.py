@@ -112,9 +112,9 @@ def _export(call: Call) -> ExportedProgram:
         for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in KINDS}:
             for overload in _overloads(packet):
                 if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
-                    table.pop(overload)  # type: ignore[no-untyped-call]
+                    table.pop(overload)
         # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
-        table.update(get_decompositions(_opaque(program)))  # type: ignore[no-untyped-call]
+        table.update(get_decompositions(_opaque(program)))
         decomposed: ExportedProgram = program.run_decompositions(table)
         hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
         if hidden:

@@ -90,7 +90,7 @@ def convolution_edges(node: Node, graph: Graph, elements: Lookup) -> int:
     def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
         x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
         # torch leaves unflatten without types
-        by_out = weight.unflatten(0, (conv.groups, -1))  # type: ignore[no-untyped-call]
+        by_out = weight.unflatten(0, (conv.groups, -1))
         by_out = by_out.transpose(1, 2) if conv.transposed else by_out  # [group, out, in, *taps]
         if used is None:
             return _pairs(reads, x, by_out)
