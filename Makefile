@@ -1,7 +1,10 @@
 # Every target sets up what it needs in .venv; nothing has to be installed by hand.
 PYTHON ?= python3
-VENV   := .venv
+# `make test TORCH=2.14.1`: the same with another torch than the pinned one, in an environment of its own.
+TORCH  ?=
+VENV   := .venv$(TORCH:%=-%)
 BIN    := $(VENV)/bin
+PINS   := $(if $(TORCH),$(VENV)/)constraints.txt
 OUT    ?= out
 
 .PHONY: demo test test-all check bench docs clean
@@ -27,7 +30,7 @@ check: $(VENV)/.dev
 
 # Every figure the documents quote, regenerated into benchmarks/results.
 bench: $(VENV)/.dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install -q -c $(PINS) -e '.[bench]'
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/.dev
@@ -37,13 +40,17 @@ $(BIN)/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leadline needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,fast]'
+# Another torch may need another sympy than the pinned one.
+$(VENV)/constraints.txt: $(BIN)/pip constraints.txt
+	sed -E 's/^torch==.*/torch==$(TORCH)/; /^(sympy|mpmath)==/d' constraints.txt > $@
+
+$(VENV)/.run: $(BIN)/pip pyproject.toml $(PINS)
+	$(BIN)/pip install -q -c $(PINS) -e '.[train,report,fast]'
 	touch $@
 
-$(VENV)/.dev: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+$(VENV)/.dev: $(BIN)/pip pyproject.toml $(PINS)
+	$(BIN)/pip install -q -c $(PINS) -e '.[dev]'
 	touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) $(OUT) docs/_build
+	rm -rf .venv .venv-* $(OUT) docs/_build

@@ -8,6 +8,10 @@
   run it one position, or one front of positions, at a time.
 """
 
+from leadline.versions import warn_if_untested
+
+warn_if_untested()  # before anything that an untested torch may lack
+
 from leadline.audit._check import Audit, check
 from leadline.audit._compare import Comparison, compare
 from leadline.audit._read import DepthReading, read

@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity
 from leadline.errors import TraceError
 from leadline.graph import Kind, run, trace
 from leadline.graph.table import OPERATIONS, kind_of
-from leadline.graph.user_code import shortened
+from leadline.graph.user_code import shortened, users_line
 
 
 @dataclass
@@ -201,3 +201,9 @@ def test_what_forward_raises_is_told_with_the_user_s_line_and_without_torch_s_fr
     with pytest.raises(TraceError, match=r"indices.*test_trace\.py:\d+\)\)$") as raised:
         trace(Model(), torch.zeros(1, 2, dtype=torch.uint8))
     assert raised.value.__suppress_context__
+
+
+def test_a_line_of_the_user_is_told_from_torch_s_by_where_torch_lies() -> None:
+    users, torchs = ("/home/me/torch/model.py", 3), (str(torch.nn.modules.linear.__file__), 5)
+    assert users_line([users, torchs]) == "/home/me/torch/model.py:3"
+    assert users_line([torchs]) == "torch/nn/modules/linear.py:5"

@@ -16,9 +16,8 @@ from torch.func import jacfwd, jacrev, jvp, linearize, vjp, vmap
 from leadline.errors import LayoutError
 from leadline.grid import grid_lstm, grid_rnn
 
-# torch's own warnings: at the first forward-mode derivative, in `linearize`, in `export`
+# torch's own warnings, in `linearize` and in `export`
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning"),
     pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning"),
 ]

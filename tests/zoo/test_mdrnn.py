@@ -88,7 +88,6 @@ def test_the_default_model_starts_at_the_uniform_distribution_about() -> None:
     assert abs(nats.item() - math.log(17)) < 0.2
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("cell", "factor"), [("tanh", 4), ("lstm", 40)])
 def test_what_the_corner_passes_on_keeps_its_size_at_the_start(cell: str, factor: float) -> None:
     """Of a change at the corner, each of 16 antidiagonals carries about the same energy (a forget bias of 1: 2e5)."""

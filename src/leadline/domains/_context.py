@@ -235,7 +235,7 @@ def _never(
     reached, front = seen.clone(), seen.nonzero()
     while len(front):
         step = (front.unsqueeze(1) + offsets).flatten(0, 1)
-        step = step[((step >= 0) & (step < size)).all(1)].unique(dim=0)  # type: ignore[no-untyped-call]
+        step = step[((step >= 0) & (step < size)).all(1)].unique(dim=0)
         fresh = step[~reached[tuple(step.T)]]
         reached[tuple(fresh.T)] = True
         front = fresh

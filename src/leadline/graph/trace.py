@@ -26,6 +26,7 @@ from leadline.graph.replay import check_replay
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
+from leadline.versions import mended
 
 
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
@@ -116,6 +117,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(buffers[name])
 
 
+@mended()
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
@@ -126,9 +128,9 @@ def _export(call: Call) -> ExportedProgram:
         for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
             for overload in _overloads(packet):
                 if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
-                    table.pop(overload)  # type: ignore[no-untyped-call]
+                    table.pop(overload)
         # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
-        table.update(get_decompositions(_opaque(program)))  # type: ignore[no-untyped-call]
+        table.update(get_decompositions(_opaque(program)))
         decomposed: ExportedProgram = program.run_decompositions(table)
         hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
         if hidden:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from leadline.errors import LeadlineError, ModelError
 
 _PACKAGE = Path(__file__).parents[1]
+_TORCH = Path(torch.__file__).parent
 _MODELS = ("zoo", "grid")
 """The rooms of leadline whose lines are a model's."""
 
@@ -69,7 +71,7 @@ def raised_at(error: BaseException) -> str:
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
     """Return the innermost line, ``file:line``, outside torch and leadline; torch's if there is no other."""
     written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
-    outside = [frame for frame in written if "/torch/" not in frame[0]]
+    outside = [frame for frame in written if not Path(frame[0]).is_relative_to(_TORCH)]
     chosen = (outside or written)[-1:]
     return f"{shortened(chosen[0][0])}:{chosen[0][1]}" if chosen else None
 

@@ -76,7 +76,7 @@ def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function
             # Autograd calls this with forward mode off for every level, so that an outer jvp would silently see a
             # constant. Turn it on again, and strip the primals of this level's own tangents.
             with forward_ad._set_fwd_grad_enabled(True):
-                primals = [forward_ad.unpack_dual(saved, level=0)[0] for saved in ctx.saved_tensors]  # type: ignore[no-untyped-call]
+                primals = [forward_ad.unpack_dual(saved, level=0)[0] for saved in ctx.saved_tensors]
                 return *_tangent(cell, primals, tangents), None
 
         @staticmethod
@@ -216,7 +216,7 @@ def grid_rnn(
     """
     weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
     _check(x, weights, TanhCell)
-    out, *_ = _GridRNN.apply(x, *weights)  # type: ignore[no-untyped-call]
+    out, *_ = _GridRNN.apply(x, *weights)
     return out  # type: ignore[no-any-return]
 
 
@@ -242,7 +242,7 @@ def grid_lstm(
     """
     weights = Weights(weight_in, weight_below, weight_north, weight_west, bias)
     _check(x, weights, LSTMCell)
-    out, *_ = _GridLSTM.apply(x, *weights)  # type: ignore[no-untyped-call]
+    out, *_ = _GridLSTM.apply(x, *weights)
     return out  # type: ignore[no-any-return]
 
 

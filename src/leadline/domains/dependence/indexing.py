@@ -67,7 +67,7 @@ def _placed(flow: Flow, node: Node, places: Links) -> Links:
     indices = node.bound()["indices"]
     used = [d for d, index in enumerate(indices) if index is not None]
     # torch leaves broadcast_shapes without types
-    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))  # type: ignore[no-untyped-call]
+    shape = torch.broadcast_shapes(*(flow.shape(index) for index in indices if index is not None))
     adjacent = used == list(range(used[0], used[-1] + 1))
     after = len(node.shape) - len(shape) - (used[0] if adjacent else 0)
     return places.expand(shape).reshape(*shape, *(1,) * after)
