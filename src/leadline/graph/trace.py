@@ -24,6 +24,7 @@ from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.ops import KINDS, Kind, kind_of
 from leadline.graph.replay import check_replay
 from leadline.graph.user_code import hint_of_empty, users_line
+from leadline.graph.whole_scans import whole_scans
 from leadline.results import Place
 
 
@@ -100,6 +101,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(buffers[name])
 
 
+@whole_scans()
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
