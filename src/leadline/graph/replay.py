@@ -86,8 +86,9 @@ def check_replay(graph: Graph, call: Call) -> Graph:
 
 
 def _close(mine: Tensor, theirs: Tensor) -> bool:
-    if not (mine.is_floating_point() or mine.is_complex()):
-        return torch.equal(mine, theirs)
+    same = torch.equal(mine, theirs)  # most often they are, and the rest copies large outputs several times
+    if same or not (mine.is_floating_point() or mine.is_complex()):
+        return same
     scale = theirs.abs()[theirs.isfinite()].max().item() if theirs.isfinite().any() else 1.0
     tolerance = 100 * torch.finfo(mine.dtype).eps * max(scale, 1e-30)
     return torch.allclose(mine, theirs, rtol=0.0, atol=tolerance, equal_nan=True)
