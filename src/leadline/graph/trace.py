@@ -25,7 +25,6 @@ from leadline.graph.recurrences import ATEN, WholeRecurrences
 from leadline.graph.replay import check_replay
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
-from leadline.graph.whole_scans import whole_scans
 from leadline.results import Place
 from leadline.versions import mended
 
@@ -118,11 +117,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(buffers[name])
 
 
-<<<<<<< HEAD
 @mended()
-=======
-@whole_scans()
->>>>>>> bench
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
@@ -149,10 +144,7 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with (
-        WholeRecurrences(),
-        redirect_stderr(StringIO()),
-    ):  # where torch prints what it has of a graph that it cannot finish
+    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
         try:
             return torch.export.export(call, tuple(call.tensors.values()), strict=False)
         except Exception:
