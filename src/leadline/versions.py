@@ -1,15 +1,11 @@
-"""The versions of torch that the tests pass on, a word at import on any other, and what the older get wrong."""
+"""The versions of torch that the tests pass on, and a word at import on any other."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch._decomp import decompositions
 
 OLDEST, NEWEST = (2, 8), (2, 14)  # pyproject.toml tells pip the same; a test compares the two
 
@@ -38,24 +34,3 @@ def warn_if_untested(version: str = torch.__version__) -> None:
 def _minor(version: str) -> tuple[int, int]:
     major, minor = map(int, re.findall(r"\d+", version)[:2])
     return major, minor
-
-
-@contextmanager
-def mended() -> Iterator[None]:
-    """Trace, within, as the newest of these versions does.
-
-    Before 2.13 the states of an LSTM come out of a trace with an axis too many, unless the batch is of one: what gives
-    them their shape, `one_layer_lstm`, squeezes the batch axis where it means the axis of time.
-    """
-    original: Any = decompositions.one_layer_lstm
-
-    def one_layer_lstm(*args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, ...]]:
-        out, states = original(*args, **kwargs)
-        return out, tuple(state.flatten(0, -2) for state in states)
-
-    if _minor(torch.__version__) < (2, 13):
-        decompositions.one_layer_lstm = one_layer_lstm
-    try:
-        yield
-    finally:
-        decompositions.one_layer_lstm = original

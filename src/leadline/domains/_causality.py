@@ -185,7 +185,7 @@ def _by_position(reading: Reading) -> tuple[Int[Tensor, "..."], dict[str, Int[Te
 
 
 def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
-    own, found = torch.broadcast_tensors(own, found)  # type: ignore[no-untyped-call] # torch leaves it without types
+    own, found = torch.broadcast_tensors(own, found)
     gaps = (own - found)[found >= 0]
     return int(gaps.min()) if gaps.numel() else None
 

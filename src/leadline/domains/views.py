@@ -109,7 +109,7 @@ def _alike(x: Tensor, shape: tuple[int, ...], acts: tuple[int, ...]) -> Tensor:
 
 def _laid_out(node: Node, small: dict[Ref, Tensor], shape: Shapes, acts: tuple[int, ...]) -> dict[Ref, Tensor]:
     """Lay out the axes looked along, and give several tensors the same sizes along all others."""
-    common = torch.broadcast_shapes(  # type: ignore[no-untyped-call] # torch leaves it without types
+    common = torch.broadcast_shapes(
         *(tuple(1 if axis in acts else size for axis, size in enumerate(x.shape)) for x in small.values())
     )
     return {

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 _SETTINGS = "bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first"
@@ -31,7 +32,11 @@ def _two_states(
 
 
 def _outputs(x: Tensor, hidden: Tensor, settings: Sequence[Any]) -> Tensor:
-    return x.new_empty(*x.shape[:-1], hidden.shape[-1] * (2 if settings[4] else 1))
+    *_, bidirectional, batch_first = settings
+    width = hidden.shape[-1] * (1 + bidirectional)
+    if batch_first:  # laid out as torch does: time is the slowest axis in memory
+        return x.new_empty(x.shape[1], x.shape[0], width).transpose(0, 1)
+    return x.new_empty(*x.shape[:-1], width)
 
 
 def _defined(name: str, states: str, results: int, fake: Callable[..., Any]) -> tuple[Any, Any]:
@@ -57,7 +62,8 @@ class WholeRecurrences(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the stand-in of a recurrence, and any other function as it is."""
         name = func.__name__ if isinstance(func, BuiltinFunctionType) else ""
-        if name in _STAND_INS and len(args) == 9 and isinstance(args[2], list | tuple):
+        whole = name in _STAND_INS and len(args) == 9 and isinstance(args[2], list | tuple)
+        if whole and isinstance(args[0], FakeTensor):  # not constants that the trace computes with
             state = list(args[1]) if isinstance(args[1], list | tuple) else args[1]
             return _STAND_INS[name](args[0], state, list(args[2]), *args[3:])
         return func(*args, **(kwargs or {}))

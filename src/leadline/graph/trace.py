@@ -26,7 +26,6 @@ from leadline.graph.replay import check_replay
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
-from leadline.versions import mended
 
 
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
@@ -117,7 +116,6 @@ def quiet(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(buffers[name])
 
 
-@mended()
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:

@@ -46,7 +46,7 @@ def _seen(flow: Flow, node: Node, x: Tensor, shown: Shown) -> Tensor:
     if x.shape[-1] == 1 or shown.everything:
         joined = flow.algebra.reduce(x, [-1]).transpose(-1, -2)
         return joined if shown.everything else joined * (shown.count > 0)
-    batch = torch.broadcast_shapes(x.shape[:-2], shown.pairs.shape[:-2])  # type: ignore[no-untyped-call]
+    batch = torch.broadcast_shapes(x.shape[:-2], shown.pairs.shape[:-2])
     queries = shown.pairs.shape[-2]
     reserve((*batch, x.shape[-2], queries), 4, described(node))
     if prod(shown.pairs.shape[:-2]) == 1:  # all heads and samples share the mask

@@ -83,7 +83,7 @@ class _Factor:
     def _contracted(self, flow: Flow, node: Node, x: Tensor, marks: Tensor, told: str) -> Tensor:
         """Join along the axes on which partners are told apart."""
         shared, end = len(self.shared), len(self.shared) + len(self.kept)
-        batch = torch.broadcast_shapes(x.shape[:shared], marks.shape[:shared])  # type: ignore[no-untyped-call]
+        batch = torch.broadcast_shapes(x.shape[:shared], marks.shape[:shared])
         length = tuple(self.sizes[axis] for axis in told)
         kept, gained = x.shape[shared:end], marks.shape[shared + len(told) :]
         reserve((*batch, *kept, *gained), 4, described(node))

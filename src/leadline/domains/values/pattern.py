@@ -123,7 +123,7 @@ class _Rules:
         """Refuse a pointwise result that varies along too many places at once."""
         if node.kind is Kind.POINTWISE:
             shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
-            shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call] # torch leaves it without types
+            shape = torch.broadcast_shapes(*shapes)
             reserve(shape, 8, described(node))
 
     def folded(self, rule: Transfer[Facts]) -> Transfer[Facts]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from leadline.graph import trace
-from leadline.graph.whole_scans import _SCANS, whole_scans
+from leadline.graph import Kind, trace
+from leadline.graph.recurrences import WholeRecurrences
 
 LAYERS: dict[str, Callable[[bool], nn.Module]] = {
     "gru": lambda first: nn.GRU(3, 4, 2, bias=False, dropout=0.5, batch_first=first),
@@ -22,11 +22,9 @@ LAYERS: dict[str, Callable[[bool], nn.Module]] = {
 }
 
 
-def shapes(layer: nn.Module, x: Tensor, *, whole: bool) -> list[tuple[torch.Size, tuple[int, ...]]]:
-    """Shapes and strides of all outputs on fake tensors, as the trace sees them: through torch's Python kernels."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with whole_scans() if whole else nullcontext(), mode, torch._dispatch.python.enable_python_dispatcher():
-        y, states = layer(mode.from_tensor(x))
+def shapes(layer: nn.Module, x: Tensor) -> list[tuple[torch.Size, tuple[int, ...]]]:
+    """Shapes and strides of all outputs."""
+    y, states = layer(x)
     every = (y, *states) if isinstance(states, tuple) else (y, states)
     return [(tensor.shape, tensor.stride()) for tensor in every]
 
@@ -34,9 +32,11 @@ def shapes(layer: nn.Module, x: Tensor, *, whole: bool) -> list[tuple[torch.Size
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_outputs_are_shaped_and_laid_out_as_torch_does(name: str, first: bool) -> None:
-    layer, x = LAYERS[name](first).eval(), torch.randn(2, 5, 3)
+    layer, x, mode = LAYERS[name](first).eval(), torch.randn(2, 5, 3), FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad(), mode, WholeRecurrences():
+        whole = shapes(layer, mode.from_tensor(x))
     with torch.no_grad():
-        assert shapes(layer, x, whole=True) == shapes(layer, x, whole=False)
+        assert whole == shapes(layer, x)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -51,16 +51,17 @@ def test_the_trace_does_not_run_through_the_positions(name: str, monkeypatch: py
         calls[0] = 0
         graph = trace(LAYERS[name](True), torch.randn(1, length, 3))
         assert graph.verified
+        assert [node.op.split(".")[0] for node in graph.nodes if node.kind is Kind.SCAN] == ["aten"]
         return calls[0]
 
     monkeypatch.setattr(FakeTensorMode, "dispatch", counted)
     assert 0 < during(200) == during(10)
 
 
-def test_torchs_kernels_are_back_afterwards_and_real_tensors_have_them_all_along() -> None:
-    before = {op: dict(op.py_kernels) for op in _SCANS}
+@pytest.mark.parametrize("whole", [False, True])
+def test_real_tensors_have_torchs_kernels_all_along(whole: bool) -> None:
+    torch.manual_seed(0)
     layer, x = nn.GRU(3, 4), torch.randn(5, 1, 3)
     expected = layer(x)[0]
-    with whole_scans(), torch._dispatch.python.enable_python_dispatcher():
-        torch.testing.assert_close(layer(x)[0], expected)
-    assert {op: dict(op.py_kernels) for op in _SCANS} == before
+    with WholeRecurrences() if whole else nullcontext():
+        assert torch.equal(layer(x)[0], expected)
