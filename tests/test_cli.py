@@ -67,7 +67,7 @@ BAD_WORDS = [
     (["check", "pixelcn"], 2, "did you mean 'pixelcnn'"),
     (["check", "pixelcnn", "layrs=3"], 2, "did you mean 'layers'"),
     (["check", "pixelcnn", "layers=none"], 2, "layers must be an integer"),
-    (["check", "chain", "--position", "x"], 2, "'x' is no position"),
+    (["check", "chain", "--position", "x"], 2, "'x' is not a position"),
     (["check", "absent.py:build"], 2, "there is no file absent.py"),
     (["train", "pixelcnn", "--data", "digts"], 2, "did you mean 'digits'"),
     (["train", "pixelcnn", "--data", "digits", "--recipe", "dmo"], 2, "did you mean 'demo'"),

@@ -122,14 +122,14 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
       leadline law masked-stack d=1..6 k=1..4 kernel=5
       leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
     """
-    from leadline.audit.architecture import find_family
+    from leadline.audit.architecture import find_architecture
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    family = find_family(model, sizes)
+    architecture = find_architecture(model, sizes)
     with Console(stderr=True).status("deriving equations at many sizes"):
-        laws = family.laws(**how)
-    publish(lambda: describe_laws(family, laws), laws_record(family, laws), json=json, html=html)
+        laws = architecture.laws(**how)
+    publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
 
 
 @cli.command()
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     except LeadlineError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; that is no error of ours
+        sys.stderr.close()  # whoever read our output has gone; that is not an error of ours
         sys.exit(0)
     except Exception as error:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
@@ -247,7 +247,7 @@ def _place(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{text!r} is no position; write one number per position axis, e.g. 5,3") from None
+        raise UsageError(f"{text!r} is not a position; write one number per position axis, e.g. 5,3") from None
 
 
 def _fail(message: str, code: int) -> None:

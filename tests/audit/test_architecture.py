@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leadline import cli
-from leadline.audit.architecture import find_family
+from leadline.audit.architecture import find_architecture
 from leadline.errors import UsageError
 
 
@@ -20,12 +20,12 @@ def run(*words: str) -> int:
 
 
 def test_letters_stand_for_the_settings_of_the_zoo() -> None:
-    family = find_family("grid-rnn", ["k=1..3", "layers=2"])
-    assert family.sizes == {"k": (1, 2, 3), "H": (8, 11), "W": (8, 11)}
-    config = family.make(k=3, H=5, W=4).model.config
+    architecture = find_architecture("grid-rnn", ["k=1..3", "layers=2"])
+    assert architecture.sizes == {"k": (1, 2, 3), "H": (8, 11), "W": (8, 11)}
+    config = architecture.make(k=3, H=5, W=4).model.config
     assert (config.inputs, config.hidden, config.layers, config.height, config.width) == (3, 3, 2, 5, 4)
-    assert set(find_family("wavenet").sizes) == {"d", "k", "T"}
-    assert find_family("wavenet", ["s=1,2,4", "T=30"]).sizes == {"s": (1, 2, 4)}
+    assert set(find_architecture("wavenet").sizes) == {"d", "k", "T"}
+    assert find_architecture("wavenet", ["s=1,2,4", "T=30"]).sizes == {"s": (1, 2, 4)}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_letters_stand_for_the_settings_of_the_zoo() -> None:
 )
 def test_bad_words_end_in_one_sentence(word: str, words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        find_family(word, words).laws()
+        find_architecture(word, words).laws()
 
 
 def test_laws_are_printed_with_order_status_and_region(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sympy
 
 import leadline
-from leadline.audit.architecture import Family, find_family
+from leadline.audit.architecture import Architecture, find_architecture
 from leadline.recurrence import Law, Laws, System, system
 from leadline.recurrence.analysis.schedule import generation_schedule
 from leadline.results import Status
@@ -30,9 +30,9 @@ class Case:
     region: Mapping[str, Mapping[str, sympy.Expr]] = field(default_factory=dict)
     lag: int | None = None
 
-    def laws(self) -> tuple[Family, Laws]:
-        family = find_family(self.words[0], self.words[1:])
-        return family, family.laws()
+    def laws(self) -> tuple[Architecture, Laws]:
+        architecture = find_architecture(self.words[0], self.words[1:])
+        return architecture, architecture.laws()
 
 
 GRID = {"H": (2, 7), "W": (2, 7)}
@@ -139,7 +139,7 @@ def holds(law: Law | None, sizes: Mapping[str, int]) -> bool:
 
 
 def compare(case: Case, count: int) -> None:
-    family, laws = case.laws()
+    architecture, laws = case.laws()
     for name, formula in case.formulas.items():
         found: Law = getattr(laws, name)
         assert sympy.expand(found.expression - formula) == 0, name
@@ -148,7 +148,7 @@ def compare(case: Case, count: int) -> None:
             assert sympy.expand(found.region[axis] - least) == 0
     assert (laws.generation_steps is None) == (case.lag is None)
     for sizes in fresh(case, laws, count):
-        made = family.make(**sizes)  # one sample
+        made = architecture.make(**sizes)  # one sample
         model, inputs = made.model.eval(), made.inputs
         reading = leadline.read(model, *inputs, layout=made.layout)
         assert laws.connections.at(**sizes) == reading.count().connections
@@ -195,6 +195,8 @@ def test_pixels_are_drawn_in_fronts_not_one_by_one(
 @pytest.mark.slow
 def test_stacks_of_dilated_layers_add_their_contexts() -> None:
     """B1: S stacks see 1 + S(2^d - 1) positions."""
-    found = find_family("wavenet", ["d=1..6", "stacks=1..3", "channels=1", "skip=1", "head=1", "classes=2", "lag=0"])
+    found = find_architecture(
+        "wavenet", ["d=1..6", "stacks=1..3", "channels=1", "skip=1", "head=1", "classes=2", "lag=0"]
+    )
     stacks = sympy.Symbol("stacks", integer=True, positive=True)
     assert sympy.expand(found.laws().context.expression - (1 + stacks * (2**d - 1))) == 0

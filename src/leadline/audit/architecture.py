@@ -18,7 +18,7 @@ _DEPTHS, _WIDTHS, _LONGER = range(1, 7), range(1, 5), 3
 
 
 @dataclass(frozen=True)
-class Family:
+class Architecture:
     """An architecture whose sizes vary.
 
     Attributes
@@ -49,7 +49,7 @@ class Family:
         return law(build, layout=layout or first.layout, order=order or first.order, output=output, **self.sizes)
 
 
-def find_family(word: str, words: Sequence[str] = ()) -> Family:
+def find_architecture(word: str, words: Sequence[str] = ()) -> Architecture:
     """Find the architecture that `word` names, and read which of its sizes vary.
 
     Parameters
@@ -68,7 +68,7 @@ def find_family(word: str, words: Sequence[str] = ()) -> Family:
 
     Examples
     --------
-    >>> find_family("grid-rnn", ["d=1..4", "k=3", "H=5,8"]).sizes
+    >>> find_architecture("grid-rnn", ["d=1..4", "k=3", "H=5,8"]).sizes
     {'d': (1, 2, 3, 4), 'H': (5, 8), 'W': (8, 11)}
     """
     varied, fixed = _parted(word, words)
@@ -89,7 +89,7 @@ def _parted(word: str, words: Sequence[str]) -> tuple[dict[str, tuple[int, ...]]
     for item in words:
         name, equals, text = item.partition("=")
         if not equals:
-            raise UsageError(f"{item!r} is no size of {word}; write name=1..5, name=1,2,4 or name=value")
+            raise UsageError(f"{item!r} is not a size of {word}; write name=1..5, name=1,2,4 or name=value")
         values = _values(text)
         if values is None:
             fixed.append(item)
@@ -118,18 +118,20 @@ def _values(text: str) -> tuple[int, ...] | None:
     if not (".." in text or "," in text):
         return None
     if len(set(values)) < 2:
-        raise UsageError(f"'{text}' holds fewer than two numbers; a size that varies has some to fit and one to check")
+        raise UsageError(
+            f"'{text}' holds fewer than two numbers; a size that varies needs values to fit a formula to, and one more to check it"
+        )
     return tuple(sorted(set(values)))
 
 
-def _of_factory(word: str, varied: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> Family:
+def _of_factory(word: str, varied: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> Architecture:
     if not varied:
         raise UsageError(f"say which sizes of {word} vary, by the names of its keywords: depth=1..5 width=1..4")
     make = find_factory(word)
-    return Family(word, lambda **sizes: make(**settings, **sizes), varied, settings)
+    return Architecture(word, lambda **sizes: make(**settings, **sizes), varied, settings)
 
 
-def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str]) -> Family:
+def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str]) -> Architecture:
     known = zoo.settings_of(zoo.ZOO[word])
     fixed: list[str] = []
     for item in words:
@@ -159,7 +161,7 @@ def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str])
         chosen = {setting: value for name, value in sizes.items() for setting in behind[name]}
         return from_specimen(word, zoo.build(word, **{"batch": 1, **settings, **chosen}))
 
-    return Family(word, make, varied, settings)
+    return Architecture(word, make, varied, settings)
 
 
 def _free(letter: str, known: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

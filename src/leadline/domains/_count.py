@@ -41,7 +41,7 @@ class Count:
     Attributes
     ----------
     connections
-        Edges between units that exist: padding, masked taps, masked pairs and constants are none, nor is what no output
+        Edges between units that exist: padding, masked taps, masked pairs and constants are not, nor is what no output
         reads (rows that are cropped away). Initial states that a recurrent operation takes are units; neighbours
         outside a grid recurrence's grid do not exist.
     macs

@@ -56,7 +56,7 @@ class Node:
     args, kwargs
         Literals, `Ref` and tuples of these.
     outputs
-        One `Meta` for each output; None for outputs that are no tensors.
+        One `Meta` for each output; None for outputs that are not tensors.
     place
         Module path and source line.
     target
@@ -192,7 +192,7 @@ class Graph:
     def meta(self, ref: Ref) -> Meta:
         """Shape and dtype of what `ref` points to."""
         meta = self.nodes[ref.node].outputs[ref.output]
-        assert meta is not None, f"output {ref.output} of {self.nodes[ref.node].op} is no tensor"
+        assert meta is not None, f"output {ref.output} of {self.nodes[ref.node].op} is not a tensor"
         return meta
 
     @property

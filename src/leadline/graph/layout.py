@@ -116,7 +116,7 @@ class Layout:
         Raises
         ------
         LayoutError
-            If the order names an axis that is no position, or the tensor has another shape.
+            If the order names an axis that is not a position, or the tensor has another shape.
 
         Examples
         --------

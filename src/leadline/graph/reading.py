@@ -138,7 +138,7 @@ class Reading:
 
     @property
     def input_axes(self) -> dict[str, Axes]:
-        """Axes of the inputs that are no conditioning."""
+        """Axes of the inputs that are not conditioning."""
         return {name: axes for name, axes in self.layout.inputs.items() if axes is not None}
 
     @property

@@ -60,7 +60,7 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
     call.training = call.model.training
-    with quiet(call.model):
+    with undisturbed(call.model):
         program = _export(call)
         graph = _Reader(program, call, call.model).graph()
         return _replayed(graph, call) if verify and call.real and graph.has_values else graph
@@ -88,7 +88,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[None]:
     """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not hollow(buffer)}
     modes = [(module, module.training) for module in model.modules()]

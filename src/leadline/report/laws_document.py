@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from leadline.audit.architecture import Family
+from leadline.audit.architecture import Architecture
 from leadline.document import Document, Section, Table, Text
 from leadline.recurrence import Law, Laws
 
@@ -18,22 +18,22 @@ _NAMES = {
 }
 
 
-def describe_laws(family: Family, laws: Laws) -> Document:
+def describe_laws(architecture: Architecture, laws: Laws) -> Document:
     """Lay out the laws of an architecture.
 
     Examples
     --------
-    >>> from leadline.audit.architecture import find_family
-    >>> family = find_family("grid-rnn", ["d=1..4", "k=2"])
-    >>> describe_laws(family, family.laws()).sections[0].blocks[0].rows[1]
+    >>> from leadline.audit.architecture import find_architecture
+    >>> architecture = find_architecture("grid-rnn", ["d=1..4", "k=2"])
+    >>> describe_laws(architecture, architecture.laws()).sections[0].blocks[0].rows[1]
     ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'proved', 'all sizes')
     """
     found = {name: getattr(laws, name) for name in _NAMES}
     rows = tuple(_row(name, law) for name, law in found.items())
     table = Table(("quantity", "formula", "grows as", "status", "holds for"), rows)
-    settings = ", ".join(f"{name}={value}" for name, value in family.settings.items())
+    settings = ", ".join(f"{name}={value}" for name, value in architecture.settings.items())
     return Document(
-        f"Growth laws of {family.name}",
+        f"Growth laws of {architecture.name}",
         "all sizes that do not vary as by default" + (f", but {settings}" if settings else ""),
         (Section("One sample", (table, Text(_grounds(laws.connections)))),),
     )
@@ -52,13 +52,13 @@ def _grounds(law: Law) -> str:
     return f"The status is about {', '.join(letters)}{fitted}, and verified at {checked}."
 
 
-def laws_record(family: Family, laws: Laws) -> dict[str, Any]:
+def laws_record(architecture: Architecture, laws: Laws) -> dict[str, Any]:
     """Return what JSON holds: formulas as sympy writes them and as a person does."""
     found = {name: getattr(laws, name) for name in _NAMES}
     return {
-        "name": family.name,
-        "sizes": family.sizes,
-        "settings": family.settings,
+        "name": architecture.name,
+        "sizes": architecture.sizes,
+        "settings": architecture.settings,
         "laws": {name: law and _law_record(law) for name, law in found.items()},
     }
 

@@ -52,7 +52,7 @@ class Depths(Flow):
 
 
 def _after(rule: Rule) -> Rule:
-    """Let an operation that is no sum of products cost what the caller says."""
+    """Let an operation that is not a sum of products cost what the caller says."""
 
     def transfer(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return tuple(flow.multiplied(node, result) for result in rule(flow, node, links))

@@ -44,7 +44,7 @@ class Recurrence:
 
 
 def recurrence_of(node: Node, graph: Graph) -> Recurrence:
-    """Read a node of kind `scan` that is no grid."""
+    """Read a node of kind `scan` that is not a grid."""
     named = node.bound()
     states = named["hx"] if isinstance(named["hx"], tuple) else (named["hx"],)
     if "params" not in named:

@@ -206,7 +206,7 @@ class Pointwise:
     zeros
         The arguments of which a zero makes the result zero, whatever finite numbers the others are (a divisor not 0).
     curve
-        The function of its first operand where everything else is a literal; None: it is none, or nothing is known.
+        The function of its first operand where everything else is a literal; None: it is not one, or nothing is known.
     opcode
         How the compiled sampler computes it; None: not at all.
     vanishes

@@ -29,7 +29,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Unread:
-    """A tensor that no system describes; reading it is the error, producing it is none."""
+    """A tensor that no system describes; it is an error to read it, not to produce it."""
 
     why: str
 

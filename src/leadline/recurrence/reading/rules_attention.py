@@ -44,12 +44,12 @@ def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, 
     Raises
     ------
     Misfit
-        If they are read along more than one axis, or shifted against each other, or the mask is no band.
+        If they are read along more than one axis, or shifted against each other, or the mask is not a band.
     """
     if low.rank != 1:
         raise Misfit("attention is read along one position axis, not over a grid")
     if len({read.sizes for read in (query, key, value)}) > 1:
-        raise Misfit("queries and keys have other numbers of positions")
+        raise Misfit("queries and keys do not have the same number of positions")
     window = None if mask is None else _window(mask, query.sizes[0])
     heads, _ = _heads(query)
     repeat = math.prod(_lead(query)) // max(1, math.prod(_lead(key)))
@@ -95,7 +95,7 @@ def _window(mask: Tensor, length: int) -> int | None:
     if bool(seen[rows < columns].any()):
         raise Misfit("its mask lets a position see later ones")
     if not torch.equal(seen, (columns <= rows) & (rows - columns < band)):
-        raise Misfit("its mask is no band that is the same at every position")
+        raise Misfit("its mask is not a band that is the same at every position")
     return None if band == length else band
 
 

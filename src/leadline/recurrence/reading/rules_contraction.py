@@ -78,7 +78,7 @@ def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int
         return dim[0].role
     if kernel == 1 and padding == (0, 0) and not dim:
         return None
-    raise Misfit("it slides along an axis that is no position axis of its own")
+    raise Misfit("it slides along an axis that is not a position axis of its own")
 
 
 def _bias(bias: Any) -> Tensor | None:
@@ -122,7 +122,7 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
         inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
         within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
         return _inner_product(low, node, left, right) if within else products(left, right, node)
-    raise Misfit("two computed tensors are multiplied that are no queries, keys and values")
+    raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
 
 
 def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
@@ -141,7 +141,7 @@ def _baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read ``β · fixed + α · queries · keys``."""
     added, query, key = args["self"], args["batch1"], args["batch2"]
     if not (isinstance(added, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
-        raise Misfit("two computed tensors are multiplied that are no queries and keys")
+        raise Misfit("two computed tensors are multiplied that are not queries and keys")
     beta = args.get("beta", 1)
     return products(query, key, node, args.get("alpha", 1), added.tensor * beta if beta else None)
 

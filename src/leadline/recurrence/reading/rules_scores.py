@@ -69,7 +69,7 @@ def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Te
     rank = len(key.dims)
     swapped = permuted(key, [*range(rank - 2), rank - 1, rank - 2])
     if any(len(read.dims[-2]) != 1 or read.dims[-2][0].role < 0 for read in (query, swapped)):
-        raise Misfit("two computed tensors are multiplied that are no queries and keys along positions")
+        raise Misfit("two computed tensors are multiplied that are not queries and keys along positions")
     nothing, everywhere = torch.zeros(()), torch.ones((), dtype=torch.bool)
     last = len(node.shape) - 1
     return Scores(query, swapped, scale, nothing if added is None else added, everywhere, node.shape, last - 1, last)
@@ -81,7 +81,7 @@ def scored(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
     Raises
     ------
     Misfit
-        If it is none that attention is made of.
+        If attention is not made of it.
     """
     rule = _rule(node.operation)
     if rule is None:
@@ -201,7 +201,7 @@ def _weighted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Field:
         raise Misfit("products of queries and keys meet no values after a softmax")
     rank = len(scores.shape)
     if (scores.rows, scores.columns) != (rank - 2, rank - 1) or scores.shape[-2] != scores.shape[-1]:
-        raise Misfit("its scores are no square of positions of queries and of keys")
+        raise Misfit("its scores are not a square, positions of queries by positions of keys")
     hidden = torch.zeros(()).masked_fill(~scores.seen, -torch.inf)
     made = attend(low, scores.query, scores.key, value, scores.scale, scores.added + hidden)
     return regroup(made, node.shape)
