@@ -119,7 +119,8 @@ def _values(text: str) -> tuple[int, ...] | None:
         return None
     if len(set(values)) < 2:
         raise UsageError(
-            f"'{text}' holds fewer than two numbers; a size that varies needs values to fit a formula to, and one more to check it"
+            f"'{text}' holds fewer than two numbers; a size that varies needs some to fit a formula to, "
+            "and one more to check it"
         )
     return tuple(sorted(set(values)))
 
