@@ -21,7 +21,7 @@ from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
-from leadline.domains.views import looked_along, permutation
+from leadline.domains.values.views import looked_along, permutation
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Kind, Move, Places, Statistics
 

@@ -11,7 +11,7 @@ from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
 from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, settled, stand_in
 from leadline.domains.values.pointwise_facts import pointwise
-from leadline.domains.views import carried, in_full
+from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
 from leadline.graph.table import Form, Kind, Move, Noise, Places, Statistics, Tally
