@@ -14,7 +14,7 @@ from architectures import ARCHITECTURES, Architecture
 from tables import record
 
 from leadline import read
-from leadline.graph.ops import LEAVES
+from leadline.graph.table import LEAVES
 
 COLUMNS = ("name", "area", "nodes", "macs", "connections", "steps", "op_steps", "causality", "coverage", "seconds")
 
