@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from architectures import ARCHITECTURES, Architecture
-from leadline.graph.ops import LEAVES
 from tables import record
 
 from leadline import read
+from leadline.graph.table import LEAVES
 
 COLUMNS = ("name", "area", "nodes", "macs", "connections", "steps", "op_steps", "causality", "coverage", "seconds")
 
