@@ -49,11 +49,10 @@ def _defined(name: str, states: str, results: int, fake: Callable[..., Any]) -> 
     return getattr(torch.ops.leadline, name).default, getattr(torch.ops.aten, name).input
 
 
-ATEN: Mapping[Any, Any] = dict(
+_ATEN: Mapping[Any, Any] = dict(
     [*(_defined(name, "Tensor", 2, _one_state) for name in _ONE_STATE), _defined("lstm", "Tensor[]", 3, _two_states)]
 )
-"""The operations that stand-ins stand for."""
-_STAND_INS = {stand_in._schema.name.partition("::")[2]: stand_in for stand_in in ATEN}
+_STAND_INS = {stand_in._schema.name.partition("::")[2]: stand_in for stand_in in _ATEN}
 
 
 class WholeRecurrences(TorchFunctionMode):
@@ -67,3 +66,8 @@ class WholeRecurrences(TorchFunctionMode):
             state = list(args[1]) if isinstance(args[1], list | tuple) else args[1]
             return _STAND_INS[name](args[0], state, list(args[2]), *args[3:])
         return func(*args, **(kwargs or {}))
+
+
+def meant(target: Any) -> Any:
+    """Return the operation that a stand-in stands for; any other is meant itself."""
+    return _ATEN.get(target, target)

@@ -20,8 +20,9 @@ from torch.export.graph_signature import InputKind, OutputKind
 from leadline.errors import TraceError
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
+from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
-from leadline.graph.recurrences import ATEN, WholeRecurrences
+from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
@@ -120,8 +121,9 @@ def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
     try:
         program = _exported(call)
-        if _is_functional(program):
+        if make_functional(program):
             return program
+        program.graph_module.recompile()
         table = torch.export.default_decompositions()
         for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
             for overload in _overloads(packet):
@@ -155,27 +157,8 @@ def _exported(call: Call) -> ExportedProgram:
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
     """List the operations that the op table does not know; Fourier transforms come apart into ones that it knows."""
     targets = (node.target for node in program.graph.nodes if node.op == "call_function")
-    opaque = [t for t in targets if isinstance(t, torch._ops.OpOverload) and kind_of(str(_meant(t))) is Kind.OPAQUE]
+    opaque = [t for t in targets if isinstance(t, torch._ops.OpOverload) and kind_of(str(meant(t))) is Kind.OPAQUE]
     return [t for t in opaque if "fft" not in str(t)]
-
-
-def _meant(target: Any) -> Any:
-    """Return the operation that a stand-in stands for; any other is meant itself."""
-    return ATEN.get(target, target)
-
-
-def _is_functional(program: ExportedProgram) -> bool:
-    """Whether nothing is changed in place, nested or unknown, so that there is nothing to decompose."""
-    return all(
-        node.target is operator.getitem
-        or (
-            isinstance(node.target, torch._ops.OpOverload)
-            and not node.target._schema.is_mutable
-            and kind_of(str(_meant(node.target))) is not Kind.OPAQUE
-        )
-        for node in program.graph.nodes
-        if node.op == "call_function"
-    )
 
 
 def _overloads(packet: str) -> Iterator[Any]:
@@ -254,7 +237,7 @@ class _Reader:
             return
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)
-        index, target = len(self.nodes), _meant(node.target)
+        index, target = len(self.nodes), meant(node.target)
         self.nodes.append(
             Node(
                 index=index,
