@@ -133,7 +133,9 @@ class Pointwise:
     @property
     def facts(self) -> PointwiseFacts | None:
         """What the table says of the function; None for one that only systems have: affine, blend, concat."""
-        return operation_of(f"aten.{self.function}.default").pointwise
+        return operation_of(
+            f"aten.{self.function}.other"
+        ).pointwise  # the one overload of max and min that is pointwise
 
     @property
     def taps(self) -> tuple[Tap, ...]:
