@@ -173,13 +173,51 @@ def test_a_grid_recurrence_attains_its_bound_where_it_only_sums():
     assert found.hi < 1.05 * exact
 
 
-def test_cumulative_products_have_no_bound():
-    class Products(nn.Module):
-        def forward(self, x):
-            return x.cumprod(1)
+class Products(nn.Module):
+    def forward(self, x):
+        return x.cumprod(1)
 
+
+def test_cumulative_products_have_no_bound_for_all_inputs():
     with pytest.raises(UnknownOp, match="cumprod"):
         bound(Products(), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(("n", "largest"), [(1, 2.0), (5, 1.5), (9, 0.8)])
+def test_cumulative_products_attain_their_bound_within_a_box(n, largest):
+    x = torch.full((2, n), largest, dtype=torch.float64)
+    found = bound(Products(), x, box=(-largest, largest))
+    dense = torch.linalg.matrix_norm(jacobian(Products(), x).dense(), ord=2).item()
+    assert dense <= found.hi == pytest.approx(dense)
+
+
+# By a literal, each of these does something else than what its name usually stands for.
+LITERALS = {
+    "a slope below zero": nn.Sequential(nn.LeakyReLU(-1.0), nn.Tanh()),
+    "a negative alpha": nn.Sequential(nn.ELU(-1.0), nn.Tanh()),
+    "a threshold at once": nn.Sequential(nn.Softplus(threshold=0.0), nn.Tanh()),
+    "values below a threshold": nn.Sequential(nn.Threshold(0.0, 2.0), nn.Tanh()),
+    "a hard shrinkage": nn.Sequential(nn.Hardshrink(1.0), nn.Tanh()),
+}
+
+
+@pytest.mark.parametrize("name", LITERALS)
+@pytest.mark.parametrize("box", [None, (-2.0, 0.5), (0.1, 3.0)])
+def test_literals_are_read(name, box):
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    found = bound(LITERALS[name], x, box=box)
+    for value in torch.linspace(*(box or (-4.0, 4.0)), 41, dtype=torch.float64):
+        norm = jacobian(LITERALS[name], x + value).dense().abs().item()
+        assert found.lo * (1 - 1e-12) <= norm <= found.hi
+
+
+def test_a_division_that_rounds_has_no_bound():
+    class Rounds(nn.Module):
+        def forward(self, x):
+            return torch.div(x, 2.0, rounding_mode="floor")
+
+    with pytest.raises(UnknownOp, match="div"):
+        bound(Rounds(), torch.zeros(1, 3))
 
 
 def test_operations_without_a_rule_are_named():

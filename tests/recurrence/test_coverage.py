@@ -162,6 +162,10 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "gru": lambda: recurrent(nn.GRU, bias=False),
     "lstm": lambda: recurrent(nn.LSTM, num_layers=2),
     "running mean": lambda: Apply(lambda x: x.cumsum(-1) / torch.arange(1, x.shape[-1] + 1)),
+    "running product": lambda: Apply(lambda x: x.cumprod(-1) + (x / 9).cumprod(1)),
+    "running extremes": lambda: Apply(lambda x: x.cummax(-1).values - x.cummin(-1).values + x.logcumsumexp(-1)),
+    "chosen channels": lambda: Apply(lambda x: x.index_select(1, torch.tensor([2, 0, 2]))),
+    "copies": lambda: Apply(lambda x: torch.positive(x.contiguous()).clone() * 1.0 + x.to(x.dtype)),
     "attention": lambda: Apply(torch_s_attention, m=nn.MultiheadAttention(CHANNELS, 2, batch_first=True)),
     "encoder layer": lambda: Apply(
         torch_s_layer, m=nn.TransformerEncoderLayer(CHANNELS, 2, 6, batch_first=True, norm_first=True)
@@ -186,6 +190,10 @@ QUICK = {
     "root mean square norm",
     "lstm",
     "running mean",
+    "running product",
+    "running extremes",
+    "chosen channels",
+    "copies",
     "attention",
     "attention written out",
     "attention as einsum",

@@ -98,6 +98,33 @@ def test_a_fused_function_computes_what_its_parts_compute() -> None:
     assert torch.equal(made.call(a, b), a.exp() * b)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.tanh(x) ** 3,  # the cube is a product, whose factors pass through functions of their own
+        lambda x: 1 - torch.exp(x),
+        lambda x: functional.gelu(x.mul(2.0), approximate="tanh"),
+        lambda x: functional.leaky_relu(torch.relu(x) - 0.5, 0.3) / 2,
+    ],
+)
+def test_functions_of_functions_with_literals(function: Callable[[Tensor], Tensor]) -> None:
+    net, x = Net(lambda _, x: function(x)), torch.randn(1, 4, 9, dtype=torch.float64)
+    found = stream(net, x, layout="b c t -> b v t").logits(x)
+    assert torch.allclose(found, net(x), rtol=0, atol=1e-12)
+
+
+def test_a_tensor_that_is_written_over_is_what_was_written() -> None:
+    class Overwritten(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.clone()
+            y.copy_(torch.relu(x))
+            return y - x
+
+    x = torch.randn(1, 9, 4, dtype=torch.float64)
+    found = stream(Overwritten(), x, layout="b t c -> b t v").logits(x)
+    assert torch.allclose(found, torch.relu(x) - x, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("width", [5, 16, 40, 70, 300])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -107,7 +107,8 @@ class Pointwise:
     @property
     def facts(self) -> PointwiseFacts | None:
         """What the table says of the function; None for one that only systems have: affine, blend, concat."""
-        return operation_of(f"aten.{self.function}.default").pointwise
+        # of max and min, `other` is the overload that is pointwise; the rest have one record
+        return operation_of(f"aten.{self.function}.other").pointwise
 
     @property
     def taps(self) -> tuple[Tap, ...]:

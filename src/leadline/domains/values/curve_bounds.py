@@ -52,8 +52,8 @@ def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
     """
     x = _inside(curve, x)
     first, last = curve.domain
-    near = 4 * EPS * x.size.nan_to_num(posinf=0.0) + _TINY
-    wide = Interval((x.lo - near).clamp(min=first), (x.hi + near).clamp(max=last))
+    near = Interval(*((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi)))
+    wide = Interval((x.lo - near.lo).clamp(min=first), (x.hi + near.hi).clamp(max=last))
     slope = curve.slope or (lambda places: _derivative(apply, places))
     places = [x.lo, x.hi, *_places(curve.bends, curve.period, x, wide)]
     values = torch.stack([_at(slope, place) for place in places])

@@ -53,7 +53,8 @@ def within(shape: tuple[int, ...], lo: float, hi: float) -> Interval:
 
 def outward(lo: Tensor, hi: Tensor, slack: Tensor | float = 0.0) -> Interval:
     """Return the interval with its ends moved apart by `slack` and by some units in the last place."""
-    margin = 4 * EPS * torch.maximum(lo.abs(), hi.abs()).nan_to_num(posinf=0.0) + slack + 5e-324
+    size = torch.maximum(*(end.abs().nan_to_num(posinf=0.0) for end in (lo, hi)))
+    margin = 4 * EPS * size + slack + 5e-324
     return Interval(lo - margin, hi + margin)
 
 

@@ -41,11 +41,6 @@ def logistic(x: Tensor) -> Tensor:
     return torch.sigmoid(x) * torch.sigmoid(-x)
 
 
-def bell(x: Tensor) -> Tensor:
-    """Return the slope of the error function."""
-    return 2 / math.sqrt(math.pi) * torch.exp(-x.square())
-
-
 def arc(x: Tensor) -> Tensor:
     """Return the slope of the arcsine."""
     return ((1 - x) * (1 + x)).rsqrt()
@@ -79,23 +74,29 @@ def leaky_relu(literals: Literals) -> Curve | None:
 
 
 def elu(literals: Literals) -> Curve | None:
-    """Read all three literals: on the left it is ``alpha · scale · (exp(input_scale · x) - 1)``."""
+    """Read all three literals: on the left it is ``alpha · scale · (exp(input_scale · x) - 1)``.
+
+    Under a negative rate that grows, and so does its relative error with x: no curve.
+    """
     alpha, scale, rate = (number(literals, name, 1.0) for name in ("alpha", "scale", "input_scale"))
-    return None if alpha is None or scale is None or rate is None else kinked(alpha * scale * rate, scale)
+    if alpha is None or scale is None or rate is None or rate < 0:
+        return None
+    return kinked(alpha * scale * rate, scale)
 
 
 def celu(literals: Literals) -> Curve | None:
-    """Rise on the left as ``exp(x / alpha)``, whatever the sign of alpha."""
+    """Rise on the left as ``exp(x / alpha)``; that errs with x where it grows."""
     alpha = number(literals, "alpha", 1.0)
-    return kinked(1.0, 1.0) if alpha else None
+    return kinked(1.0, 1.0) if alpha is not None and alpha > 0 else None
 
 
 def softplus(literals: Literals) -> Curve | None:
-    """Jump down where the threshold is: from ``log(1 + exp(beta · x)) / beta`` to x."""
+    """Jump down where the threshold is: from ``log(1 + exp(beta · x)) / beta`` to x; rounded is ``beta · x`` too."""
     beta, threshold = number(literals, "beta", 1.0), number(literals, "threshold", 20.0)
     if not beta or threshold is None:
         return None
-    return Curve(turns=(threshold / beta,), bends=(threshold / beta,))
+    error = 0.0 if beta == 1 else _EPS / abs(beta)
+    return Curve(turns=(threshold / beta,), bends=(threshold / beta,), error=error)
 
 
 def clamp(least: str, most: str, low: float = -math.inf, high: float = math.inf) -> Callable[[Literals], Curve | None]:
@@ -145,17 +146,22 @@ def softshrink(literals: Literals) -> Curve | None:
 def logit(literals: Literals) -> Curve | None:
     """Clamp to ``[eps, 1 - eps]`` first where there is an eps; one beyond a half crosses."""
     if literals.get("eps") is None:
-        return Curve(rising=True, bends=(0.5,), domain=(0.0, 1.0), slope=lambda x: ((1 - x) * x).reciprocal())
+        return Curve(
+            rising=True, bends=(0.5,), domain=(0.0, 1.0), slope=lambda x: ((1 - x) * x).reciprocal(), error=4 * _EPS
+        )
     eps = number(literals, "eps")
     if eps is None or not 0 <= eps <= 0.5:
         return None
-    return Curve(rising=True, bends=(eps, 0.5, 1 - eps))
+    return Curve(rising=True, bends=(eps, 0.5, 1 - eps), error=4 * _EPS)
 
 
 def power(literals: Literals) -> Curve | None:
-    """Tell integers, which take negative numbers, from other exponents, and those with a pole from those without."""
+    """Tell integers, which take negative numbers, from other exponents, and those with a pole from those without.
+
+    Where the slope's exponent is rounded, so is the slope, ever more with x: no curve.
+    """
     exponent = number(literals, "exponent")
-    if exponent is None or not math.isfinite(exponent):
+    if exponent is None or not math.isfinite(exponent) or exponent - 1 + 1 != exponent:
         return None
 
     def slope(x: Tensor) -> Tensor:
@@ -163,7 +169,7 @@ def power(literals: Literals) -> Curve | None:
 
     positive = (0.0, math.inf)
     if exponent != int(exponent):
-        return Curve(rising=exponent > 0, slope=slope, domain=positive)
+        return Curve(rising=exponent > 0, slope=slope, domain=positive, pole=None if exponent > 0 else 0.0)
     even = exponent % 2 == 0
     if exponent >= 0:
         turns = (0.0,) if even and exponent else ()

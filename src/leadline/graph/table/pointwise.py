@@ -48,7 +48,7 @@ _SIGMOID = Pointwise(
     curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.logistic)), opcode=code("sigmoid"), vanishes=True
 )
 _STEPS = Pointwise(zeros=_SELF, curve=curves.flat)
-_ERROR_FUNCTION = Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.bell)))
+_ERROR_FUNCTION = Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,))))
 _LOG_SIGMOID = Pointwise(curve=_fixed(Curve(rising=True, slope=lambda x: torch.sigmoid(-x))))
 _CLAMP = Pointwise(
     Form.CLAMP, ("self", "min", "max"), zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max")
@@ -186,7 +186,8 @@ _FACTS: dict[str, Pointwise] = {
         zeros=_SELF, curve=_fixed(Curve(rising=True, slope=lambda x: x.rsqrt() / 2, domain=_ABOVE)), opcode=code("sqrt")
     ),
     "rsqrt": Pointwise(
-        curve=_fixed(Curve(rising=False, slope=lambda x: -(x.rsqrt() / x) / 2, domain=_ABOVE)), opcode=code("rsqrt")
+        curve=_fixed(Curve(rising=False, slope=lambda x: -(x.rsqrt() / x) / 2, domain=_ABOVE, pole=0.0)),
+        opcode=code("rsqrt"),
     ),
     "exp": Pointwise(curve=_fixed(Curve(rising=True, slope=torch.exp)), opcode=code("exp"), vanishes=True),
     "exp2": Pointwise(
@@ -206,7 +207,7 @@ _FACTS: dict[str, Pointwise] = {
     ),
     "erf": _ERROR_FUNCTION,
     "special_erf": _ERROR_FUNCTION,
-    "erfc": Pointwise(curve=_fixed(Curve(rising=False, bends=(0.0,), slope=lambda x: -curves.bell(x)))),
+    "erfc": Pointwise(curve=_fixed(Curve(rising=False, bends=(0.0,)))),
     "sin": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(turns=(math.pi / 2,), bends=(0.0,), slope=torch.cos, period=math.pi))
     ),
