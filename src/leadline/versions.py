@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch._decomp import decompositions
 
 OLDEST, NEWEST = (2, 8), (2, 14)  # pyproject.toml tells pip the same; a test compares the two
 
@@ -47,6 +46,8 @@ def mended() -> Iterator[None]:
     Before 2.13 the states of an LSTM come out of a trace with an axis too many, unless the batch is of one: what gives
     them their shape, `one_layer_lstm`, squeezes the batch axis where it means the axis of time.
     """
+    from torch._decomp import decompositions  # an untested torch may lack it, and the warning comes first
+
     original: Any = decompositions.one_layer_lstm
 
     def one_layer_lstm(*args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, ...]]:
