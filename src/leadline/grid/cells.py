@@ -129,7 +129,8 @@ class TanhCell(Cell):
     def linearise(*known: Tensor) -> Tensor:
         """Return the slopes ``1 - h²``."""
         (h,) = known
-        return 1 - h * h
+        slopes: Tensor = 1 - h * h
+        return slopes
 
     @staticmethod
     def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
