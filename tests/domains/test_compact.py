@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated_with_the_operation_
 
 
 def transfers_of(layers: int) -> Counter[str]:
-    """Count the rules that run while a stack of equal blocks is counted, spanned, judged and mapped."""
+    """Count the rules that run while a stack of equal blocks is counted and its context mapped."""
     found: Counter[str] = Counter()
     blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(layers)]
     reading = leadline.read(nn.Sequential(*blocks), torch.zeros(2, 40, 8), layout="b t c -> b t v")
@@ -108,7 +108,7 @@ def transfers_of(layers: int) -> Counter[str]:
         return flow.applied(*args)  # type: ignore[arg-type] # the arguments are passed on
 
     with patch.object(rules, "applied", counted), patch.object(support, "applied", counted):
-        for ask in (reading.count, reading.causality, reading.context):
+        for ask in (reading.count, reading.context):
             ask()
     return found
 
