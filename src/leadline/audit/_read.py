@@ -39,17 +39,36 @@ def read(
 ) -> DepthReading:
     """Read a model, to ask it several things: what they share is worked out once.
 
+    The other functions (`causality`, `count`, `check`, …) take what this one takes, and raise what is said here.
+
     Parameters
     ----------
     model, inputs, kwargs
-        Called as ``model(*inputs, **kwargs)``; left as it was.
-    layout, order, output
-        How to read the axes; see `leadline.graph.layout`. Only what needs axes asks for them.
+        Called as ``model(*inputs, **kwargs)``; left as it was. The model's mode matters: batch normalisation mixes
+        samples in training. On ``meta`` it needs no memory for its weights; at least two samples show dependence across
+        samples.
+    layout
+        The axes in einops notation, ``"b t -> b t v"``, or a dict by name; see `leadline.graph.layout`. Only what needs
+        axes asks for them.
+    order
+        Position axes from slowest to fastest, ``"h w"``, or a tensor of ranks over the positions.
+    output
+        Which output, where there are several.
 
     Returns
     -------
     DepthReading
-        Nothing has been traced or run yet.
+        Nothing has been traced or run yet. Its methods take ``on_unknown="raise"``, or ``"top"`` to go on past
+        operations without a rule, with the sound assumption that their outputs rest on all of their inputs.
+
+    Raises
+    ------
+    LayoutError
+        If the axes cannot be told apart, there is nothing to order, or the position asked for does not exist.
+    TraceError
+        If the model cannot be traced.
+    UnknownOp
+        If an operation has no rule and `on_unknown` is ``"raise"``: with its name, module path and source line.
 
     Examples
     --------

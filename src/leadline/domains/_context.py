@@ -85,26 +85,9 @@ def context(
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
 
-    Parameters
-    ----------
-    model
-        Any module; it is left as it is.
-    *inputs, **kwargs
-        What `forward` takes.
-    output
-        The position, along the output's position axes as they stand in it (negative counts from the end); a dict
-        ``{"logits": 5}`` also says which output. None: the middle of every axis.
-    layout, order, on_unknown
-        As in `causality`.
-
-    Raises
-    ------
-    LayoutError
-        If the axes cannot be told apart, or the position does not exist.
-    TraceError
-        If the model cannot be traced.
-    UnknownOp
-        If an operation has no rule and `on_unknown` is ``"raise"``.
+    `output` is the position, along the output's position axes as they stand in it (negative counts from the end;
+    default: the middle of every axis); a dict ``{"logits": 5}`` also says which output. The rest, and errors, are those
+    of `read`.
 
     Examples
     --------
@@ -147,12 +130,7 @@ def passage(
 ) -> tuple[Place, ...]:
     """Find where one dependence in a map passes, from input to output: operations that combine different elements.
 
-    Parameters
-    ----------
-    reading, position, on_unknown
-        As in `context_of`.
-    seen
-        A place in the map of the first input that is marked.
+    `seen` is a place in the map of the first input that is marked; the rest is as in `context_of`.
     """
     first, axes = next(iter(reading.input_axes.items()))
     at = dict(zip(_mapped(reading, first), seen, strict=True))

@@ -69,23 +69,9 @@ class Count:
 
 
 def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwargs: Any) -> Count:
-    """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``.
+    """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``, the whole batch.
 
-    Parameters
-    ----------
-    model
-        On any device; on ``meta`` a model needs no memory for its weights.
-    inputs, kwargs
-        What the model takes. The whole batch is counted.
-    on_unknown
-        ``"raise"``, or ``"top"`` to leave out operations without a rule and to list them in the coverage.
-
-    Raises
-    ------
-    UnknownOp
-        Naming the operation, its module path and source line.
-    TraceError
-        If the model cannot be traced.
+    Arguments and errors are those of `read`; ``on_unknown="top"`` leaves operations without a rule out.
 
     Examples
     --------

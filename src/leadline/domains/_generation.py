@@ -66,13 +66,8 @@ def generation(
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
-    Parameters
-    ----------
-    model, inputs, kwargs, layout, order, output, on_unknown
-        As in `leadline.domains._causality.causality`, which also tells the lag.
-    lag
-        1 or more: the symbol at a position is drawn from the output there; 0: from the output one place earlier in the
-        order, the first one being given.
+    With a `lag` (which `causality` tells) of 1 or more the symbol at a position is drawn from the output there; with 0
+    from the output one place earlier in the order, the first one being given. The rest is as in `read`.
 
     Raises
     ------

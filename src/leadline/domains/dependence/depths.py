@@ -61,13 +61,7 @@ def _after(rule: Rule) -> Rule:
 
 
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
-    """Find, for every element of every value, one plus the length of the longest chain that ends in it; 0 without one.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``.
-    """
+    """Find, for every element of every value, one plus the length of the longest chain that ends in it, or 0."""
 
     def leaf(node: Node) -> Links:
         return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None

@@ -40,17 +40,10 @@ class Search:
     on_unknown: OnUnknown
 
     def latest(self, ranks: Mapping[str, Int[Tensor, "..."]]) -> Latest:
-        """Carry ranks from the inputs to the output.
-
-        Parameters
-        ----------
-        ranks
-            Nonnegative ranks by input name, of the input's shape; inputs left out are visible to all.
+        """Carry nonnegative ranks from the inputs, by name, to the output; inputs left out are visible to all.
 
         Raises
         ------
-        UnknownOp
-            If a node has no rule and `on_unknown` is ``"raise"``.
         LayoutError
             If there are too many ranks to be told apart.
         """

@@ -35,13 +35,7 @@ class Units(Flow):
 
 
 def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnknown = "raise") -> ElementsOf:
-    """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``.
-    """
+    """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output."""
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
     places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}

@@ -62,16 +62,9 @@ def _index(index: Mapping[str, int]) -> str:
 
 
 def first_witness(search: Search, found: Latest, guilty: Bool[Tensor, "..."], prober: Prober) -> Witness:
-    """Return a witness that the real model confirms, if one of several attempts does.
+    """Return a witness for one of the `guilty` output elements that a walk of ranks `found`.
 
-    Parameters
-    ----------
-    search, found
-        The walk of ranks that found the dependence, and its result.
-    guilty
-        Output elements that see too much.
-    prober
-        Perturbs the real model.
+    It is one that the real model confirms, if one of several attempts does.
     """
     reading, places = search.reading, guilty.nonzero()
     picks = torch.linspace(len(places) - 1, 0, min(_ATTEMPTS, len(places))).round().long()

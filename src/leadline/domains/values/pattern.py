@@ -28,17 +28,10 @@ NEGLIGIBLE = -1e3
 
 
 def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
-    """Find what is known of every element of every value in `graph`.
+    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too.
 
-    Parameters
-    ----------
-    graph
-        What to walk.
-    floor
-        Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default
-        accepts only -inf, which no training can defeat.
-    weights
-        Whether zeros that stand in parameters now count as known.
+    Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
+    only -inf, which no training can defeat.
 
     Examples
     --------

@@ -22,26 +22,11 @@ _LIKE_ANYWHERE = frozenset({Move.TAKE, Move.FLIP, Move.ROLL, Move.REPEAT})
 
 
 def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
-    """Carry out an operation that moves elements, on compact tensors for its references.
+    """Carry out an operation that moves elements, a view or a look-up at constant places, on compact tensors.
 
-    Parameters
-    ----------
-    node
-        A view, or a look-up at constant places.
-    value, shape
-        The compact tensor for a reference, and the shape that it stands for.
-    replaced
-        Literals to exchange, by name.
-
-    Returns
-    -------
-    Results
-        Compact tensors, one for each output; None for outputs that are not tensors.
-
-    Raises
-    ------
-    TooLarge
-        If an axis that must be laid out does not fit.
+    `value` and `shape` give the compact tensor for a reference, and the shape that it stands for; `replaced` are
+    literals to exchange, by name. Outputs that are not tensors are None; `TooLarge` if an axis that must be laid out
+    does not fit.
     """
     move = node.operation.move if node.kind is Kind.VIEW else None
     if move is Move.RESHAPE and len(node.outputs) == 1:
