@@ -84,12 +84,8 @@ def read(
 class DepthReading(Reading):
     """A model that is read once, with a method for each question; see `read` and the functions of the same names.
 
-    What a method returns is kept: asked again, it returns the same.
-
-    Raises
-    ------
-    UsageError
-        From every method, if the model's weights, buffers or mode have changed since it was read.
+    What a method returns is kept: asked again, it returns the same. Every method raises `UsageError` if the model's
+    weights, buffers or mode have changed since it was read.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], **axes: Any) -> None:

@@ -43,10 +43,7 @@ class Layout:
     def parse(cls, text: str) -> Layout:
         """Read ``"b t, _ -> b t v"``; inputs and outputs are named by their place until `named` gives them names.
 
-        Raises
-        ------
-        LayoutError
-            If the arrow is missing, a side is empty or an axis stands twice in one tensor.
+        `LayoutError` if the arrow is missing, a side is empty or an axis stands twice in one tensor.
         """
         left, arrow, right = text.partition("->")
         if not arrow or "->" in right:
@@ -57,13 +54,7 @@ class Layout:
         return cls(inputs, {str(i): _axes(part) for i, part in enumerate(right.split(","))})
 
     def named(self, inputs: Sequence[str], outputs: Sequence[str]) -> Layout:
-        """Replace the places of a parsed layout by names.
-
-        Raises
-        ------
-        LayoutError
-            If there are more, or fewer, names than tensors.
-        """
+        """Replace the places of a parsed layout by as many names as there are tensors (else `LayoutError`)."""
         for what, mine, theirs in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
             if len(mine) != len(theirs):
                 raise LayoutError(
@@ -89,13 +80,7 @@ class Layout:
         return tuple(axis for axis in self.outputs[name] if axis != BATCH and axis not in self.positions)
 
     def fit(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Check that every named tensor has as many axes as the layout says.
-
-        Raises
-        ------
-        LayoutError
-            Naming the tensor, its shape and the axes that do not fit.
-        """
+        """Check that every named tensor has as many axes as the layout says."""
         for name, axes in {**self.inputs, **self.outputs}.items():
             if axes is not None and name in shapes and len(shapes[name]) != len(axes):
                 raise LayoutError(
@@ -104,19 +89,10 @@ class Layout:
                 )
 
     def ranks(self, sizes: Mapping[str, int], order: Order = None) -> Tensor:
-        """Return the rank in the order of every position: an integer tensor over `positions`.
+        """Return every position's rank in the order, for axes of these sizes: an integer tensor over `positions`.
 
-        Parameters
-        ----------
-        sizes
-            The size of each position axis.
-        order
-            Axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; None: as `positions` stand.
-
-        Raises
-        ------
-        LayoutError
-            If the order names an axis that is not a position, or the tensor has another shape.
+        The order is the axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; or None: as
+        `positions` stand. `LayoutError` if it names an axis that is not a position, or the tensor has another shape.
 
         Examples
         --------
@@ -172,10 +148,8 @@ def resolve(
     layout
         Einops notation; or a dict from the names of inputs (and of the output) to axes, None for conditioning; or None:
         inferred where only one reading is possible.
-    inputs, outputs
-        Tensors by name; only shapes and dtypes are read.
-    output
-        Name of the output asked about, where there are several.
+    inputs, outputs, output
+        Tensors by name, of which only shapes and dtypes are read; the output asked about, where there are several.
 
     Raises
     ------
@@ -264,12 +238,7 @@ def _fits(layout: Layout, tensor: Tensor, output: Tensor) -> bool:
 
 
 def infer(inputs: Mapping[str, Tensor], output: Tensor) -> Layout:
-    """Return the only usual reading of the shapes.
-
-    Raises
-    ------
-    LayoutError
-        If there is none, or more than one; the message shows them.
+    """Return the only usual reading of the shapes; `LayoutError` if there is none, or shows them if there are several.
 
     Examples
     --------

@@ -79,22 +79,9 @@ def system(
 ) -> System:
     """Read a model as a system of uniform recurrence equations over the positions of its layout.
 
-    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same.
-
-    Parameters
-    ----------
-    model, *inputs, **kwargs
-        The model, in the mode in which it is meant, and inputs that it accepts. Inputs that the layout marks as
-        conditioning are fixed at the given values.
-    layout, output
-        The axes of inputs and output in einops notation, and which output is meant; see `leadline.graph.resolve`.
-    order
-        Position axes from slowest to fastest; default: as in the layout.
-
-    Returns
-    -------
-    System
-        Without what the output does not rest on.
+    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same. Inputs that
+    the layout marks as conditioning are fixed at the given values, the model is read in its own mode, and what the
+    output does not rest on is left out. The arguments are those of `leadline.read`.
 
     Raises
     ------
@@ -132,15 +119,7 @@ def _lowered(reading: Reading) -> System:
 
 
 def _ordered(layout: Layout, order: Order) -> tuple[str, ...]:
-    """Return the position axes from slowest to fastest.
-
-    Raises
-    ------
-    NotUniform
-        If the order is given as ranks: what is next then has no constant offset.
-    LayoutError
-        If there are no positions, or the order names others.
-    """
+    """Return the position axes from slowest to fastest; ranks give what is next no constant offset."""
     if not layout.positions:
         raise LayoutError(f"the layout '{layout}' has no position axis, so there is nothing to recur along")
     if isinstance(order, Tensor):

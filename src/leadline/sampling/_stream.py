@@ -38,15 +38,12 @@ def stream(
     wavefront: bool = True,
     **kwargs: Any,
 ) -> Stream:
-    """Derive a sampler, and a live stream, from a causal model.
+    """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
 
     Parameters
     ----------
-    model, *inputs, **kwargs
-        The model and inputs that it accepts; conditioning is fixed at the given values. The model is read in evaluation
-        mode and left in its own.
-    layout, order, output
-        As in `leadline.system`.
+    model, inputs, kwargs, layout, order, output
+        As in `leadline.read`; conditioning is fixed at the given values.
     likelihood
         The distribution that the output describes; default for integer inputs: categorical over the output's channels,
         Bernoulli if there are none.
@@ -93,10 +90,8 @@ def stream_of(
 class Stream:
     """A model as a stream; see `stream`.
 
-    Attributes
-    ----------
-    lag
-        1: the output at a position is the distribution of the input there; 0: of the next one.
+    Its `lag` is 1 where the output at a position is the distribution of the input there, 0 where of the next one.
+    Methods raise `UsageError` if a shape does not fit, a positional table ends, or the weights have changed.
     """
 
     def __init__(
@@ -128,15 +123,7 @@ class Stream:
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
-        Parameters
-        ----------
-        x
-            Like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
-
-        Raises
-        ------
-        UsageError
-            If the shape does not fit, a positional table ends, or the weights have changed.
+        `x` is like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
         """
         self._check_weights()
         values, batch, length = self._arranged(x)
@@ -147,17 +134,8 @@ class Stream:
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
-        Parameters
-        ----------
-        chunk
-            Like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
-
-        Raises
-        ------
-        NotUniform
-            On a grid of several axes: there is no next position but in a picture of known size.
-        UsageError
-            If the shape does not fit, a positional table ends, or the weights have changed.
+        `chunk` is like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
+        On a grid of several axes there is no next position but in a picture of known size: `NotUniform`.
         """
         if len(self._source.system.axes) > 1:
             raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")

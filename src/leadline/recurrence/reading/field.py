@@ -40,18 +40,9 @@ class Misfit(Exception):
 class Field:
     """A tensor whose element at position p holds ``variable[p - shift]``, or `fill` beyond the variable's range.
 
-    Attributes
-    ----------
-    dims
-        The factors of every dimension.
-    variable
-        What is read.
-    channels
-        For every combination of features, in the order of `dims`, the variable's channel.
-    shift, sizes
-        By position axis: how far the reading is delayed, and how many positions the tensor has.
-    fill
-        The value beyond the variable's range.
+    `dims` are the factors of every dimension, and `channels` says for every combination of their features, in order,
+    which channel of the variable is read. `shift` and `sizes` go by position axis: how far the reading is delayed, and
+    how many positions the tensor has.
     """
 
     dims: Dims
@@ -97,13 +88,7 @@ def _merged(dim: Sequence[Factor]) -> tuple[Factor, ...]:
 
 
 def regroup(field: Field, shape: Sequence[int]) -> Field:
-    """Read the same elements, in the same order, in another shape.
-
-    Raises
-    ------
-    Misfit
-        If a dimension would hold a part of the batch or of a position axis.
-    """
+    """Read the same elements, in the same order, in another shape; `Misfit` where that cuts the batch or positions."""
     rest = [factor for dim in field.dims for factor in dim]
     dims: list[tuple[Factor, ...]] = []
     for size in shape:
@@ -137,10 +122,7 @@ def permuted(field: Field, order: Sequence[int]) -> Field:
 def taken(field: Field, dim: int, index: Sequence[int] | int, nowhere: int | None = None) -> Field:
     """Keep some indices of one dimension; a single number drops the dimension. No indices: start at `nowhere`.
 
-    Raises
-    ------
-    Misfit
-        If one position is picked out of many, or positions are reordered or skipped.
+    `Misfit` if one position is picked out of many, or positions are reordered or skipped.
     """
     factors, size = field.dims[dim], field.shape[dim]
     chosen = [index] if isinstance(index, int) else list(index)
@@ -193,10 +175,7 @@ def _moved(field: Field, dim: int, axis: int, by: int, size: int) -> Field:
 def spread(field: Field, dims: Dims) -> Channels:
     """Return the field's channels for all features of `dims`, to which its own dimensions broadcast.
 
-    Raises
-    ------
-    Misfit
-        If a dimension stands for something else in `dims`.
+    `Misfit` if a dimension stands for something else in `dims`.
     """
     lead = len(dims) - len(field.dims)
     shape: list[int] = []

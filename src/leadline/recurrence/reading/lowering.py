@@ -41,20 +41,9 @@ Value: TypeAlias = "Field | Fixed | Unread | Any"
 class Lowering:
     """Collects variables while the graph is walked.
 
-    Attributes
-    ----------
-    graph
-        What is read.
-    axes, sizes
-        The grid's axes and their traced sizes.
-    batch
-        The traced batch size.
-    variables
-        Those emitted so far.
-    node
-        The node at work, for names and places.
-    in_loop
-        Whether it is one of a loop's body, which the model computes position by position.
+    `axes`, `sizes` and `batch` are those of the traced grid, `variables` those emitted so far, and `node` is the one at
+    work, for names and places; `in_loop` says whether it is one of a loop's body, which the model computes position by
+    position.
     """
 
     graph: Graph

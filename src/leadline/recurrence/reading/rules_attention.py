@@ -41,10 +41,7 @@ def attention(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, mask: Tensor | None = None) -> Field:
     """Emit attention of readings whose last two dimensions are positions and features; no mask: to all before.
 
-    Raises
-    ------
-    Misfit
-        If they are read along more than one axis, or shifted against each other, or the mask is not a band.
+    `Misfit` if they are read along more than one axis, or shifted against each other, or the mask is not a band.
     """
     if low.rank != 1:
         raise Misfit("attention is read along one position axis, not over a grid")
@@ -84,10 +81,7 @@ def _channels(read: Field, heads: int, repeat: int) -> Channels:
 def _window(mask: Tensor, length: int) -> int | None:
     """Return how many of the latest keys a mask leaves (booleans, or numbers to add); None: all.
 
-    Raises
-    ------
-    Misfit
-        If the mask looks ahead, or differs from place to place.
+    `Misfit` if the mask looks ahead, or differs from place to place.
     """
     seen = _seen(mask, length)
     band = int(seen[-1].sum())

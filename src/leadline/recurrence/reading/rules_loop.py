@@ -89,17 +89,10 @@ class Body:
 
 
 def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply) -> Field:
-    """Return the joined results of a loop.
+    """Return the joined results of a loop; `Elsewhere` if it does not go along a position axis.
 
     Which dimensions of a state are the batch and which are features is what the body makes of it: it is lowered with
     the states of before the first iteration until all are known.
-
-    Raises
-    ------
-    Elsewhere
-        If the loop does not go along a position axis.
-    Misfit
-        If a state begins with computed numbers, or rests on no input.
     """
     body = Body(low, loop, values, apply)
     wanted = sorted({state.new for state in loop.states.values()}, key=lambda ref: (ref.node, ref.output))

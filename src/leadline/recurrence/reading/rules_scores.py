@@ -26,19 +26,9 @@ from leadline.recurrence.reading.rules_views import order_of
 class Scores:
     """Softmax, once `normalised`, of ``scale · query · key + added`` where `seen`, along the positions of the keys.
 
-    Attributes
-    ----------
-    query, key
-        Readings whose last two dimensions are positions and features.
-    scale
-        Factor on the products so far.
-    added
-        What has been added to them, a fixed tensor that broadcasts to `shape`.
-    seen
-        Where nothing has been put in place of them; broadcasts to `shape`.
-    shape, rows, columns
-        The tensor's shape, and the dimensions of the positions of queries and of keys; the others stand in the order
-        of the query's.
+    Query and key are readings whose last two dimensions are positions and features. `added` has been added to their
+    products, and `seen` is where nothing has been put in place of them; both broadcast to `shape`. The positions of
+    queries and of keys are its dimensions `rows` and `columns`; the others stand in the order of the query's.
     """
 
     query: Field
@@ -59,13 +49,7 @@ class Scores:
 
 
 def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Tensor | None = None) -> Scores:
-    """Return the products of queries (…, positions, features) and keys (…, features, positions).
-
-    Raises
-    ------
-    Misfit
-        If these are other products of computed tensors.
-    """
+    """Return the products of queries (…, positions, features) and keys (…, features, positions)."""
     rank = len(key.dims)
     swapped = permuted(key, [*range(rank - 2), rank - 1, rank - 2])
     if any(len(read.dims[-2]) != 1 or read.dims[-2][0].role < 0 for read in (query, swapped)):
@@ -76,13 +60,7 @@ def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Te
 
 
 def scored(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
-    """Apply an operation to scores.
-
-    Raises
-    ------
-    Misfit
-        If attention is not made of it.
-    """
+    """Apply an operation to scores; `Misfit` if attention is not made of it."""
     rule = _rule(node.operation)
     if rule is None:
         raise Misfit("scores of attention go through something else than scaling, masks and a softmax")
