@@ -46,5 +46,11 @@ def run_node(
     return tuple(result) if isinstance(result, list | tuple) else (result,)
 
 
+def permutation(node: Node, ndim: int) -> tuple[int, ...]:
+    """Return, for each axis of a permuting view's result, the axis that it was: the operation itself says it."""
+    numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
+    return tuple(size - 2 for size in run_node(node, lambda _: numbered)[0].shape)
+
+
 def _placed(argument: Any, device: torch.device | None) -> Any:
     return device if device is not None and isinstance(argument, torch.device) else argument

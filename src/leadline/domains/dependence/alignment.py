@@ -21,8 +21,9 @@ from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
-from leadline.domains.values.views import looked_along, permutation
+from leadline.domains.values.views import looked_along
 from leadline.graph.ir import Node, Ref
+from leadline.graph.run_node import permutation
 from leadline.graph.table import Form, Kind, Move, Places, Statistics
 
 Names: TypeAlias = "tuple[Hashable | None, ...]"

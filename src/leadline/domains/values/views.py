@@ -101,11 +101,3 @@ def _laid_out(node: Node, small: dict[Ref, Tensor], shape: Shapes, acts: tuple[i
         ref: expanded(x, [shape(ref)[a] if a in acts else n for a, n in enumerate(common)], described(node))
         for ref, x in small.items()
     }
-
-
-def permutation(node: Node, ndim: int) -> tuple[int, ...]:
-    """Return, for each axis of a permuting view's result, the axis that it was."""
-    numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
-    moved = evaluate(node, lambda _: numbered)[0]
-    assert moved is not None
-    return tuple(size - 2 for size in moved.shape)

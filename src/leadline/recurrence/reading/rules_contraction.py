@@ -12,7 +12,18 @@ from torch import Tensor
 
 from leadline.graph import Node
 from leadline.recurrence.ir import Contraction, Pointwise, Tap
-from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, broadcast, canonical, permuted
+from leadline.recurrence.reading.field import (
+    FEATURE,
+    Factor,
+    Field,
+    Misfit,
+    axis_of,
+    broadcast,
+    canonical,
+    features,
+    of_features,
+    turned,
+)
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.rules_scores import products
 
@@ -27,7 +38,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     transposed = node.operation.transposed or args.get("transposed")
     if transposed or any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1):
         raise Misfit("a stride changes the grid")
-    if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or any(f.role != FEATURE for f in read.dims[1]):
+    if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
     kernel = tuple(weight.tensor.shape[2:])
     padding = _padding(args.get("padding", 0), kernel, dilation)
@@ -74,11 +85,9 @@ def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> 
 
 
 def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int | None:
-    if len(dim) == 1 and dim[0].role >= 0:
-        return dim[0].role
-    if kernel == 1 and padding == (0, 0) and not dim:
-        return None
-    raise Misfit("it slides along an axis that is not a position axis of its own")
+    if axis_of(dim) is None and (kernel != 1 or padding != (0, 0) or dim):
+        raise Misfit("it slides along an axis that is not a position axis of its own")
+    return axis_of(dim)
 
 
 def _bias(bias: Any) -> Tensor | None:
@@ -115,20 +124,17 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
     if isinstance(left, Field) and isinstance(right, Fixed):
         return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
     if isinstance(left, Fixed) and isinstance(right, Field):
-        swap = [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2]
-        made = multiplied(low, permuted(right, swap), left.tensor, left.generic, None)
-        return permuted(made, [*range(len(made.dims) - 2), len(made.dims) - 1, len(made.dims) - 2])
+        return turned(multiplied(low, turned(right), left.tensor, left.generic, None))
     if isinstance(left, Field) and isinstance(right, Field):
-        inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
-        within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
+        within = len(left.dims) == len(right.dims) and all(map(of_features, (*left.dims[-2:], *right.dims[-2:])))
         return _inner_product(low, node, left, right) if within else products(left, right, node)
     raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
 
 
 def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
     """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
-    turned = permuted(right, [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2])
-    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in ((left, -1), (turned, -2)))
+    pair = (left, -1), (turned(right), -2)
+    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in pair)
     dims = broadcast([rows.dims, columns.dims])
     operands = tuple(low.operand(read, dims, left.sizes) for read in (rows, columns))
     made = low.emit(Pointwise("mul", operands, torch.mul), dims, left.sizes, "mul")
@@ -163,10 +169,10 @@ def _fixed(value: Any) -> Fixed:
 
 def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias: Tensor | None) -> Field:
     """Multiply the last dimension by a weight (..., out, in), whose leading dimensions meet the field's features."""
-    if any(f.role != FEATURE for f in read.dims[-1]):
+    if not of_features(read.dims[-1]):
         raise Misfit("a product sums over positions or samples")
     inner = weight.shape[-1]
-    lead = read.channels.reshape(*(f.size for d in read.dims[:-1] for f in d if f.role == FEATURE), inner)
+    lead = read.channels.reshape(*features(read.dims[:-1]), inner)
     groups = math.prod(lead.shape[:-1])
     weights = [_grouped(read, matrix, groups) for matrix in (weight, generic)]
     tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
@@ -187,7 +193,7 @@ def _grouped(read: Field, weight: Tensor, groups: int) -> Tensor:
     lead = ((),) * (weight.ndim - len(read.dims)) + read.dims[:-2]
     sizes = []
     for dim, size in zip(lead, weight.shape[:-2], strict=True):
-        if size > 1 and any(f.role != FEATURE for f in dim):
+        if size > 1 and not of_features(dim):
             raise Misfit("its matrix differs between positions or samples")
         sizes.append(math.prod(f.size for f in dim if f.role == FEATURE))
     rows = math.prod(f.size for f in read.dims[-2] if f.role == FEATURE)

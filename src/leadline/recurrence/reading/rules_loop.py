@@ -12,7 +12,7 @@ import torch
 from leadline.graph import Node, Ref
 from leadline.graph.table import Move
 from leadline.recurrence.ir import Pointwise, Table, Variable
-from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, canonical, taken
+from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, axis_of, canonical, taken
 from leadline.recurrence.reading.iterations import Moving
 from leadline.recurrence.reading.loops import Loop
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
@@ -59,10 +59,12 @@ class Body:
 
     def _picked(self, read: Value, moving: Moving) -> Field:
         """Return a tensor at the position of the reader."""
-        dim = moving.dim % len(read.dims) if isinstance(read, Field) else 0
-        if not isinstance(read, Field) or len(read.dims[dim]) != 1 or read.dims[dim][0].role < 0:
+        if not isinstance(read, Field):
             raise Elsewhere
-        axis = read.dims[dim][0].role
+        dim = moving.dim % len(read.dims)
+        axis = axis_of(read.dims[dim])
+        if axis is None:
+            raise Elsewhere
         if self.axis not in (None, axis):
             raise Misfit("a loop goes along two position axes at once")
         self.axis = axis

@@ -15,7 +15,20 @@ from leadline.graph import Node
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Form, Tally
 from leadline.recurrence.ir import Embedding, Operand, Pointwise, Reduction, Tap
-from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, spread, taken
+from leadline.recurrence.reading.field import (
+    FEATURE,
+    Dims,
+    Factor,
+    Field,
+    Misfit,
+    axis_of,
+    broadcast,
+    canonical,
+    of_features,
+    spread,
+    taken,
+    widened,
+)
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, no_tensor
 
 
@@ -23,8 +36,7 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply an elementwise function to all its tensors, broadcast."""
     values = {name: value for name, value in args.items() if isinstance(value, Field | Fixed)}
     reads = [value for value in values.values() if isinstance(value, Field)]
-    dims = broadcast([read.dims for read in reads])
-    dims = _widened(dims, node.shape)
+    dims = widened(broadcast([read.dims for read in reads]), node.shape)
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}
 
@@ -71,18 +83,6 @@ def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return low.emit(Pointwise("sub", (above, scaled), torch.sub), read.dims, read.sizes)
 
 
-def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
-    """Let fixed operands widen dimensions of size 1 to features."""
-    dims = ((),) * (len(shape) - len(dims)) + dims
-    out = []
-    for dim, size in zip(dims, shape, strict=True):
-        grown = math.prod(f.size for f in dim) != size
-        if grown and any(f.role != FEATURE for f in dim):
-            raise Misfit("the batch or a position axis of size 1 is repeated by a fixed tensor")
-        out.append((Factor(FEATURE, size),) if grown else dim)
-    return tuple(out)
-
-
 def created(low: Lowering, node: Node) -> Fixed:
     """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
     metas = {ref: low.graph.meta(ref) for ref in node.refs}
@@ -126,7 +126,7 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     read: Field = args["self"] if "self" in args else args["input"]
     along = _along(read, args, node)
     for dim in along:
-        if any(f.role != FEATURE for f in read.dims[dim]):
+        if not of_features(read.dims[dim]):
             raise Misfit("it mixes positions or samples")
     sizes = tuple(math.prod(f.size for f in dim if f.role == FEATURE) for dim in read.dims)
     extra = [value for name, value in args.items() if isinstance(value, Field) and value is not read]
@@ -205,10 +205,10 @@ _JOINED: dict[Tally, tuple[str, Callable[..., Tensor], float]] = {
 def cumulative(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along a position axis what is new to what there was so far."""
     read: Field = args["self"]
-    factors = read.dims[args["dim"] % len(read.dims)]
-    if len(factors) != 1 or factors[0].role < 0:
+    axis = axis_of(read.dims[args["dim"] % len(read.dims)])
+    if axis is None:
         return reduce(low, node, args)
-    step = tuple(int(a == factors[0].role) for a in range(low.rank))
+    step = tuple(int(a == axis) for a in range(low.rank))
     function, call, neutral = _JOINED[node.operation.tally]
     new = low.tap(read)
     own = low.emit(Pointwise(function, (new,), lambda x: x), read.dims, read.sizes)

@@ -13,7 +13,7 @@ from torch import Tensor
 from leadline.graph import Node
 from leadline.graph.table import Cell
 from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
-from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit
+from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, axis_of, of_features
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value
 
 Past: TypeAlias = "Field | Tap"
@@ -87,7 +87,7 @@ def _call(function: str) -> Callable[..., Tensor]:
 def part(read: Field, start: int, stop: int) -> Field:
     """Return some features of a reading whose last dimension is its only one with features."""
     dims = (*read.dims[:-1], (Factor(FEATURE, stop - start),))
-    return Field(dims, read.variable, read.channels[..., start:stop], read.shift, read.sizes, read.fill)
+    return replace(read, dims=dims, channels=read.channels[..., start:stop])
 
 
 def scan(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -105,10 +105,10 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if args["train"] and args["dropout"] > 0 and args["num_layers"] > 1:
         raise Misfit("dropout between its layers is random; call model.eval() first")
     read: Field = args["input"]
-    time = read.dims[1 if args["batch_first"] else 0]
-    if len(read.dims) != 3 or len(time) != 1 or time[0].role < 0 or any(f.role != FEATURE for f in read.dims[2]):
+    time = axis_of(read.dims[1 if args["batch_first"] else 0])
+    if len(read.dims) != 3 or time is None or not of_features(read.dims[2]):
         raise Misfit("it does not run along a position axis")
-    step = tuple(int(a == time[0].role) for a in range(low.rank))
+    step = tuple(int(a == time) for a in range(low.rank))
     kind = _cell(node)
     _refuse_given_states(args["hx"])
     per = 4 if args["has_biases"] else 2
@@ -192,7 +192,7 @@ def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field
 def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read one step of `nn.RNNCell`, `nn.GRUCell` or `nn.LSTMCell`; the loop around it makes its states recur."""
     read, kind = args["input"], _cell(node)
-    if not isinstance(read, Field) or any(f.role != FEATURE for f in read.dims[-1]):
+    if not isinstance(read, Field) or not of_features(read.dims[-1]):
         raise Misfit("a cell reads something else than features")
     c = Cells(low, read, initial=False)
     states = [c.given(state) for state in (args["hx"] if kind is Cell.LSTM else [args["hx"]])]

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from leadline.graph import Kind, Node
+from leadline.graph.run_node import permutation
 from leadline.graph.table import Form, Move, Noise, Operation
-from leadline.recurrence.reading.field import Field, Misfit, permuted, regroup
+from leadline.recurrence.reading.field import Field, Misfit, axis_of, regroup, turned
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.rules_attention import FORBIDDEN, attend
-from leadline.recurrence.reading.rules_views import order_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,8 @@ class Scores:
 
 def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Tensor | None = None) -> Scores:
     """Return the products of queries (…, positions, features) and keys (…, features, positions)."""
-    rank = len(key.dims)
-    swapped = permuted(key, [*range(rank - 2), rank - 1, rank - 2])
-    if any(len(read.dims[-2]) != 1 or read.dims[-2][0].role < 0 for read in (query, swapped)):
+    swapped = turned(key)
+    if any(axis_of(read.dims[-2]) is None for read in (query, swapped)):
         raise Misfit("two computed tensors are multiplied that are not queries and keys along positions")
     nothing, everywhere = torch.zeros(()), torch.ones((), dtype=torch.bool)
     last = len(node.shape) - 1
@@ -154,7 +153,7 @@ def _reshaped(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 def _permuted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Move the dimensions of positions; the others keep their order."""
     scores: Scores = args["self"]
-    order = order_of(node, len(scores.shape))
+    order = permutation(node, len(scores.shape))
     others = [axis for axis in order if axis not in (scores.rows, scores.columns) and scores.shape[axis] > 1]
     if others != sorted(others):
         raise Misfit("heads or samples of its scores are put into another order")
