@@ -15,7 +15,7 @@ from leadline.audit.named_model import NamedModel
 from leadline.domains._causality import Causality, Verdict, causality_of
 from leadline.domains._context import Context, context_of
 from leadline.domains._count import Count, count_of
-from leadline.domains._generation import Generation, generation_of
+from leadline.domains._generation import Generation, generation_of, lag_of
 from leadline.domains._memory import Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
@@ -219,9 +219,7 @@ def _lag(verdict: Causality | Unavailable) -> int:
     """Return the lag of a causal model; `NotCausal` if nothing can be generated from the model."""
     if isinstance(verdict, Unavailable):
         raise NotCausal("generation needs an order in which the model is causal, and causality is unknown")
-    if verdict.lag is None:
-        raise NotCausal("no output depends on any input: there is nothing to generate step by step")
-    return verdict.lag
+    return lag_of(verdict)
 
 
 def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefronts | None:

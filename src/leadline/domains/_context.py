@@ -18,7 +18,7 @@ from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError
-from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
+from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
 from leadline.results import Coverage, Place
 
@@ -112,7 +112,7 @@ def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown
     elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
     inputs = reading.input_axes
     axes = {name: _mapped(reading, name) for name in inputs}
-    seen = {name: _projected(elements[name], inputs[name], axes[name]) for name in inputs}
+    seen = {name: projected(elements[name], inputs[name], axes[name]) for name in inputs}
     ordered = [name for name in inputs if axes[name] == reading.layout.positions and _aligned(reading)]
     blind = {name: _earlier(reading, place) & ~seen[name] for name in ordered}
     return Context(
@@ -177,13 +177,6 @@ def _mapped(reading: Reading, name: str) -> Axes:
     """Axes of an input's map, in the order of the layout's positions."""
     axes = reading.input_axes[name]
     return tuple(a for a in reading.layout.positions if a in axes) or tuple(a for a in axes if a != BATCH)
-
-
-def _projected(mask: Bool[Tensor, "..."], axes: Axes, kept: Axes) -> Bool[Tensor, "..."]:
-    dropped = [i for i, axis in enumerate(axes) if axis not in kept]
-    rest = [axis for axis in axes if axis in kept]
-    flat = mask.any(dim=dropped) if dropped else mask
-    return flat.permute([rest.index(axis) for axis in kept])
 
 
 def _aligned(reading: Reading) -> bool:

@@ -94,7 +94,9 @@ def count_of(reading: Reading, *, on_unknown: OnUnknown = "raise") -> Count:
 def _counted(reading: Reading, on_unknown: OnUnknown) -> Count:
     graph, facts = reading.graph, pattern_of(reading)
     transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
-    walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
+    walked = walk(
+        graph, leaf=lambda _: Tally(), transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live()
+    )
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[graph.nodes[ref.node].place.module] += tally
@@ -146,10 +148,6 @@ def edges_of(graph: Graph, facts: Mapping[Ref, Facts], elements: ElementsOf) -> 
         return found[key]
 
     return edges
-
-
-def _tally(_: Node) -> Tally:
-    return Tally()
 
 
 def _free(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from leadline.domains._causality import causality_of
+from leadline.domains._causality import Causality, causality_of
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
@@ -24,7 +24,7 @@ from leadline.domains.engine import OnUnknown, walk
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
-from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.layout import LayoutLike, Order, projected
 from leadline.results import Bound, Status
 
 _PASSES = 256
@@ -92,15 +92,15 @@ def generation(
 
 def generation_of(reading: Reading, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
     """Return what generating from a reading takes, worked out once; see `generation`. The lag defaults to its own."""
-    lag = _own_lag(reading, on_unknown) if lag is None else lag
+    lag = lag_of(causality_of(reading, on_unknown=on_unknown)) if lag is None else lag
     return reading.once(("generation", lag, on_unknown), lambda: _generated(reading, lag, on_unknown))
 
 
-def _own_lag(reading: Reading, on_unknown: OnUnknown) -> int:
-    lag = causality_of(reading, on_unknown=on_unknown).lag
-    if lag is None:
+def lag_of(verdict: Causality) -> int:
+    """Return the lag of a verdict; `NotCausal` if no output depends on an input."""
+    if verdict.lag is None:
         raise NotCausal("no output depends on any input: there is nothing to generate step by step")
-    return lag
+    return verdict.lag
 
 
 def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
@@ -162,10 +162,7 @@ class _Feedback:
         links = walked.values[reading.graph.outputs[reading.output]]
         if links is None:
             return torch.full_like(ready, self.draw)
-        kept = [axis for axis in reading.output_axes if axis in reading.layout.positions]
-        dropped = [i for i, axis in enumerate(reading.output_axes) if axis not in kept]
-        done = links.amax(dropped) if dropped else links
-        done = done.permute([kept.index(axis) for axis in reading.layout.positions]).expand(ready.shape)
+        done = projected(links, reading.output_axes, reading.layout.positions).expand(ready.shape)
         return (done - 1).clamp(min=0).long() + self.draw
 
     def fed_back(self, done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from leadline.errors import LayoutError, near_misses
@@ -132,6 +133,13 @@ def _axes(text: str) -> Axes:
     if len(set(axes)) < len(axes):
         raise LayoutError(f"an axis stands twice in {text.strip()!r}")
     return axes
+
+
+def projected(x: Shaped[Tensor, "..."], axes: Axes, kept: Axes) -> Shaped[Tensor, "..."]:
+    """Return the largest elements along all axes but some, and put these into another order."""
+    dropped = [i for i, axis in enumerate(axes) if axis not in kept]
+    rest = [axis for axis in axes if axis in kept]
+    return (x.amax(dropped) if dropped else x).permute([rest.index(axis) for axis in kept])
 
 
 def resolve(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import Shapes, Values, described, expanded, lifted, reshaped
+from leadline.domains.compact import Shapes, Values, described, expanded, fits, lifted, reshaped
 from leadline.domains.values.facts import evaluate
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind, Move, Places
@@ -35,7 +35,7 @@ def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE
     if move is Move.EXPAND:
         return (lifted(lifted(value(node.refs[0]), len(shape(node.refs[0]))), len(node.shape)),)
     found = _in_part(node, move, value, shape, replaced)
-    if found is None or not all(_fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
+    if found is None or not all(fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
                                 if part is not None and meta is not None):  # fmt: skip
         return in_full(node, value, shape, replaced)
     return found
@@ -44,10 +44,6 @@ def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE
 def in_full(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
     """Run an operation on tensors laid out in full."""
     return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), replaced)
-
-
-def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
-    return x.ndim == len(shape) and all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
 
 
 def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replaced: Literals) -> Results | None:
