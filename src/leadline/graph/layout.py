@@ -118,12 +118,8 @@ class Layout:
         return rank
 
     def __str__(self) -> str:
-        sides = ([CONDITIONING if axes is None else " ".join(axes) for axes in side.values()] for side in self._sides)
-        return " -> ".join(", ".join(side) for side in sides)
-
-    @property
-    def _sides(self) -> tuple[Mapping[str, Axes | None], Mapping[str, Axes | None]]:
-        return self.inputs, dict(self.outputs)
+        left = ", ".join(CONDITIONING if axes is None else " ".join(axes) for axes in self.inputs.values())
+        return f"{left} -> {', '.join(map(' '.join, self.outputs.values()))}"
 
 
 def _axes(text: str) -> Axes:

@@ -14,11 +14,11 @@ from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Move, Noise, Operation, Places, Statistics
-from leadline.recurrence.ir import Input, Pointwise, System, Variable
+from leadline.recurrence.ir import Input, System, Variable
 from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, copied, refuse
 from leadline.recurrence.reading.rules_attention import attention
 from leadline.recurrence.reading.rules_loop import Elsewhere, rolled
 from leadline.recurrence.reading.rules_scores import Scores, scored
@@ -201,7 +201,7 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     if node.kind is Kind.CREATION:
         values[Ref(node.index)] = rules_pointwise.created(low, node)
         return
-    args = {name: frozen(substitute(arg, values.get)) for name, arg in arguments(node).items()}
+    args = {name: frozen(substitute(arg, values.get)) for name, arg in node.bound().items()}
     read = [values[ref] for ref in node.refs]
     missing = [value for value in read if isinstance(value, Unread)]
     if missing:
@@ -255,5 +255,5 @@ def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: l
     if same and plain and not isinstance(same[0].equation, Input):
         output = same[0].name
     else:
-        output = low.emit(Pointwise("copy", (tap,), lambda x: x), result.dims, result.sizes, "output").variable
+        output = low.emit(copied(tap), result.dims, result.sizes, "output").variable
     return System(low.axes, low.sizes, tuple(low.variables), tuple(inputs), output, shape).live()

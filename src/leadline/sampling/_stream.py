@@ -128,7 +128,8 @@ class Stream:
         self._check_weights()
         values, batch, length = self._arranged(x)
         plan = self._plan(length)
-        self._check_sizes(x, plan)
+        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
+            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
         return self._as_output(self._kept_machine(plan, batch).feed(values))
 
     def step(self, chunk: Tensor) -> Tensor:
@@ -214,10 +215,10 @@ class Stream:
         for front in range(first, last + 1):
             points = plan.inside(front, rows)
             if len(points):
-                where: Any = (slice(None), *_index(points))
+                where: Any = (slice(None), *map(torch.from_numpy, points.T))
                 if not kept[where].all():
-                    read = points if self.lag else points - 1
-                    logits = self._logits_at(machine, plan, read)
+                    logits = machine.read(plan.system.output, points if self.lag else points - 1).movedim(0, 1)
+                    logits = logits if plan.system.shape else logits.squeeze(-1)
                     try:
                         drawn = likelihood.draw(logits, u[where], temperature, top_k)
                     except Diverged as error:
@@ -228,11 +229,6 @@ class Stream:
                 values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
                 machine.write(self._name, points, values)
             machine.run(front)
-
-    def _logits_at(self, machine: Machine, plan: Plan, points: Any) -> Tensor:
-        """Return logits of shape (n, points, classes), or (n, points) for one channel."""
-        values = machine.read(plan.system.output, points).movedim(0, 1)
-        return values if plan.system.shape else values.squeeze(-1)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
 
@@ -312,11 +308,6 @@ class Stream:
             )
         return values, values.shape[rank], values.shape[0]
 
-    def _check_sizes(self, x: Tensor, plan: Plan) -> None:
-        values, _, _ = self._arranged(x)
-        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
-            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-
     def _as_output(self, rows: Tensor) -> Tensor:
         """Turn (*positions, batch, channels) into the axes of the output."""
         system, reading = self._source.system, self._source.reading
@@ -329,7 +320,3 @@ class Stream:
         """Refuse to go on with other weights than those read."""
         if not self._weights.unchanged(values):
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
-
-
-def _index(points: Any) -> Any:
-    return tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))

@@ -15,7 +15,7 @@ from leadline.recurrence.ir import Pointwise, Table, Variable
 from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, axis_of, canonical, taken
 from leadline.recurrence.reading.iterations import Moving
 from leadline.recurrence.reading.loops import Loop
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, copied
 
 Apply: TypeAlias = Callable[[Lowering, Node, MutableMapping[Ref, Value]], None]
 
@@ -101,7 +101,7 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
     known: dict[Ref, tuple[Dims, tuple[int, ...]]] = {}
     while True:
         start, low.node = len(low.variables), joint
-        states = {ref: _state(low, *known[ref]) for ref in wanted if ref in known}
+        states = {ref: low.state(*known[ref], "state") for ref in wanted if ref in known}
         low.in_loop = True
         try:
             inner = body.lowered(states)
@@ -118,14 +118,9 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
         raise Misfit("a state of a loop rests on no input")
     for ref, state in states.items():
         # all of them are fields: `found` holds no others, and is as long as `wanted`
-        low.close(state, Pointwise("copy", (low.tap(inner[ref]),), lambda x: x))  # type: ignore[arg-type]
+        low.close(state, copied(low.tap(inner[ref])))  # type: ignore[arg-type]
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     return _joined(inner[loop.result], joint, body.axis, loop.length)
-
-
-def _state(low: Lowering, dims: Dims, sizes: tuple[int, ...]) -> Field:
-    """Emit a variable that gets its equation when the body is known."""
-    return low.emit(Pointwise("copy", (), lambda: torch.empty(0)), dims, sizes, "state")
 
 
 def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:

@@ -29,7 +29,7 @@ from leadline.recurrence.reading.field import (
     taken,
     widened,
 )
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, no_tensor
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, no_tensor
 
 
 def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -44,7 +44,7 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         result: Tensor = run_node(node, no_tensor, {name: tensors[i] for name, i in place.items()})[0]
         return result
 
-    literals = {name: value for name, value in arguments(node).items() if name not in place and value is not None}
+    literals = {name: value for name, value in node.bound().items() if name not in place and value is not None}
     made = low.emit(Pointwise(node.packet, operands, call, literals), dims, reads[0].sizes)
     return _with_others(made, node, "what is kept for the backward pass")
 
@@ -213,5 +213,5 @@ def cumulative(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     new = low.tap(read)
     own = low.emit(Pointwise(function, (new,), lambda x: x), read.dims, read.sizes)
     past = replace(low.tap(own, np.arange(own.channels.size), step), fill=neutral)
-    low.replace(own, Pointwise(function, (new, past), call))
+    low.close(own, Pointwise(function, (new, past), call))
     return _with_others(own, node, "where the extremes stand")
