@@ -140,13 +140,7 @@ class DepthReading(Reading):
             return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
 
     def spectrum(
-        self,
-        k: int = 6,
-        *,
-        tolerance: float | None = None,
-        block: int | None = None,
-        probes: int = 0,
-        seed: int = 0,
+        self, k: int = 6, *, tolerance: float | None = None, block: int | None = None, probes: int = 0, seed: int = 0
     ) -> Spectrum:
         """Return the largest singular values of the output's Jacobian by the inputs; see `leadline.spectrum`."""
         f, x = (_OnTensors(self), tuple(self.tensors.values())) if self.kwargs else (self.model, self.inputs)

@@ -139,11 +139,7 @@ def projected(x: Shaped[Tensor, "..."], axes: Axes, kept: Axes) -> Shaped[Tensor
 
 
 def resolve(
-    layout: LayoutLike,
-    inputs: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
-    *,
-    output: str | None = None,
+    layout: LayoutLike, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], *, output: str | None = None
 ) -> Layout:
     """Give every input, and the one output that is asked about, its axes.
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from leadline.domains.dependence.depth_scan import scan
 from leadline.domains.dependence.flow import Flow, Links, Rule, from_inputs, multiplying
-from leadline.domains.dependence.rules import RULES, transfers
-from leadline.domains.engine import Lookup, OnUnknown, Walk, walk
+from leadline.domains.dependence.rules import RULES, walk_by
+from leadline.domains.engine import Lookup, OnUnknown, Walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind
 
@@ -47,5 +47,4 @@ class Depths(Flow):
 
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
     """Find, for every element of every value, one plus the length of the longest chain that ends in it, or 0."""
-    graph, rules = flow.graph, transfers(flow, flow.rules())
-    return walk(graph, leaf=from_inputs, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live())
+    return walk_by(flow, from_inputs, flow.rules(), on_unknown=on_unknown)

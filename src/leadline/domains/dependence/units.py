@@ -16,10 +16,10 @@ from torch import Tensor
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.attention import operands
 from leadline.domains.dependence.flow import Flow, Links, everywhere, from_inputs, multiplying
-from leadline.domains.dependence.rules import RULES, transfers
+from leadline.domains.dependence.rules import RULES, walk_by
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.support import behind
-from leadline.domains.engine import Lookup, OnUnknown, walk
+from leadline.domains.engine import Lookup, OnUnknown
 from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.elements import Elements, ElementsOf
 from leadline.domains.values.facts import UNKNOWN, Facts
@@ -66,8 +66,7 @@ def _elements(ndim: int, alive: Tensor | None, unit: Links, used: Tensor | None)
 
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:
     flow = Units(graph, facts, Ranks())
-    rules, live = transfers(flow, {**RULES, Kind.SCAN: multiplying(scan)}), graph.live()
-    return walk(graph, leaf=from_inputs, transfers=rules, top=flow.top, on_unknown=on_unknown, live=live).values
+    return walk_by(flow, from_inputs, {**RULES, Kind.SCAN: multiplying(scan)}, on_unknown=on_unknown).values
 
 
 def _index(facts: Facts) -> bool:

@@ -54,8 +54,7 @@ def point(value: Tensor) -> Interval:
 
 def whole(shape: tuple[int, ...]) -> Interval:
     """Return the interval that holds everything."""
-    edge = torch.full(shape, math.inf, dtype=torch.float64)
-    return Interval(-edge, edge)
+    return within(shape, -math.inf, math.inf)
 
 
 def within(shape: tuple[int, ...], lo: float, hi: float) -> Interval:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leadline.domains.operations.convolutions import convolution_of
 from leadline.graph import Node
 from leadline.recurrence.ir import Contraction, Pointwise, Tap
 from leadline.recurrence.reading.field import (
@@ -30,18 +31,17 @@ from leadline.recurrence.reading.rules_scores import products
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read a convolution with stride 1 as taps at the offsets of its kernel that are not masked."""
-    read: Field = args["input"] if "input" in args else args["self"]
-    weight, bias, spatial = args["weight"], args.get("bias"), len(node.shape) - 2
+    conv = convolution_of(node, low.graph)
+    read, weight, kernel = args["input"], args["weight"], conv.taps
     if not isinstance(weight, Fixed) or not isinstance(read, Field):
         raise Misfit("its kernel is computed")
-    stride, dilation = (_each(args.get(name, 1), spatial) for name in ("stride", "dilation"))
-    transposed = node.operation.transposed or args.get("transposed")
-    if transposed or any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1):
+    if conv.transposed or any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1):
         raise Misfit("a stride changes the grid")
-    if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
+    if len(read.dims) != conv.axes + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
-    kernel = tuple(weight.tensor.shape[2:])
-    padding = _padding(args.get("padding", 0), kernel, dilation)
+    spans = [d * (k - 1) for d, k in zip(conv.dilation, kernel, strict=True)]
+    sizes = zip(conv.padding, spans, low.graph.meta(conv.input).shape[2:], node.shape[2:], strict=True)
+    padding = [(before, max(0, after + span - size - before)) for before, span, size, after in sizes]
     roles = [_role(dim, size, pads) for dim, size, pads in zip(read.dims[2:], kernel, padding, strict=True)]
     over = [(0, 0)] * low.rank
     for role, pads in zip(roles, padding, strict=True):
@@ -51,7 +51,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     taps, weights, alive, masked = [], [], [], []
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
-        for role, k, d, (before, _) in zip(roles, place, dilation, padding, strict=True):
+        for role, k, d, (before, _) in zip(roles, place, conv.dilation, padding, strict=True):
             if role is not None:
                 offset[role] = before - k * d
         index: Any = (..., *place)
@@ -62,26 +62,15 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             alive.append(nonzero)
         else:
             masked.append(tap)
-    equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(alive), tuple(masked))
-    dims, sizes = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
+    equation = Contraction(
+        tuple(taps), tuple(weights), _bias(args.get("bias")), conv.groups, tuple(alive), tuple(masked)
+    )
+    dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
         if role is not None:
-            sizes[role] = size
-    return canonical(low.emit(equation, tuple(dims), tuple(sizes), "conv"))
-
-
-def _each(value: Any, n: int) -> tuple[int, ...]:
-    return tuple(value) * (n // len(value)) if isinstance(value, tuple) else (value,) * n
-
-
-def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> list[tuple[int, int]]:
-    if value == "valid":
-        return [(0, 0)] * len(kernel)
-    if value == "same":
-        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return [(span // 2, span - span // 2) for span in spans]
-    return [(p, p) for p in _each(value, len(kernel))]
+            counts[role] = size
+    return canonical(low.emit(equation, tuple(dims), tuple(counts), "conv"))
 
 
 def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int | None:
@@ -107,16 +96,11 @@ def contraction(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if min(ranks) < 2 or ("b" in left and "b" not in result):
         raise Misfit("a product with a vector, or one that sums over samples")
     if right.startswith("jk"):
-        return _linear(low, args)
+        weight = _fixed(args["weight"])
+        return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
     if "beta" not in args:
         return _matmul(low, node, args[factors.left], args[factors.right])
     return _baddbmm(low, node, args) if left.startswith("b") else _addmm(low, args)
-
-
-def _linear(low: Lowering, args: dict[str, Any]) -> Value:
-    """Read ``x Wᵀ + b`` as a tap at offset 0."""
-    weight = _fixed(args["weight"])
-    return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
 
 
 def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:

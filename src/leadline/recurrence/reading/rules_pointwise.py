@@ -124,17 +124,17 @@ def looked_up(low: Lowering, read: Field, rows: Tensor) -> Field:
 def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply a function along dimensions that hold features only: sums, softmax, layer normalisation."""
     read: Field = args["self"] if "self" in args else args["input"]
-    along = _along(read, args, node)
-    for dim in along:
-        if not of_features(read.dims[dim]):
-            raise Misfit("it mixes positions or samples")
+    along = _along(read, args)
+    if not all(of_features(read.dims[dim]) for dim in along):
+        raise Misfit("it mixes positions or samples")
     sizes = tuple(math.prod(f.size for f in dim if f.role == FEATURE) for dim in read.dims)
-    extra = [value for name, value in args.items() if isinstance(value, Field) and value is not read]
-    if extra:
+    if any(isinstance(value, Field) and value is not read for value in args.values()):
         raise Misfit("its parameters are computed")
     fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
     own = "self" if "self" in args else "input"
-    later = {"dim": _later(args["dim"])} if "dim" in args else {}
+    later: dict[str, Any] = {}  # a dimension of points stands first
+    if "dim" in args:
+        later["dim"] = [d + 1 for d in along] if isinstance(args["dim"], tuple) else along[0] + 1
 
     def call(x: Tensor) -> Tensor:
         first: Tensor = run_node(node, no_tensor, {own: x, **fixed, **later})[0]
@@ -146,7 +146,7 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return _with_others(out, node, "statistics of a normalisation")
 
 
-def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
+def _along(read: Field, args: dict[str, Any]) -> list[int]:
     rank = len(read.dims)
     if "normalized_shape" in args:
         return list(range(rank - len(args["normalized_shape"]), rank))
@@ -156,13 +156,6 @@ def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
     if dim is None or dim == ():
         raise Misfit("it mixes positions or samples")
     return [d % rank for d in (dim if isinstance(dim, tuple) else (dim,))]
-
-
-def _later(dim: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    """Move dimensions one back: a dimension of points stands first."""
-    if isinstance(dim, tuple):
-        return tuple(d + 1 if d >= 0 else d for d in dim)
-    return dim + 1 if dim >= 0 else dim
 
 
 def _reduced(read: Field, along: list[int], shape: tuple[int, ...]) -> Dims:

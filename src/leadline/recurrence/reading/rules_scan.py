@@ -106,7 +106,9 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
     if len(read.dims) != 3 or time is None or not of_features(read.dims[2]):
         raise Misfit("it does not run along a position axis")
     step = tuple(int(a == time) for a in range(low.rank))
-    _refuse_given_states(args["hx"])
+    states = args["hx"] if isinstance(args["hx"], tuple) else (args["hx"],)
+    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in states):
+        raise Misfit("its initial state is not zero")
     per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
@@ -117,12 +119,6 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
         b_in, b_own = mine[2:] if per == 4 else (None, None)
         read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
-
-
-def _refuse_given_states(states: Any) -> None:
-    values = states if isinstance(states, tuple) else (states,)
-    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
-        raise Misfit("its initial state is not zero")
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
