@@ -35,21 +35,10 @@ def assert_causal(
     on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> Causality:
-    """Assert that no output depends on a later input, nor on another sample.
+    """Assert that no output depends on a later input, nor (if `samples`) on another sample; see `causality`.
 
-    Parameters
-    ----------
-    model, inputs, strict, on_unknown, kwargs
-        As in `causality`.
-    at_least
-        The weakest verdict that passes: ``"structural"``, ``"finite-mask"`` or ``"present-weights"``.
-    samples
-        Whether dependence across samples fails too.
-
-    Raises
-    ------
-    AssertionError
-        With the verdict and the witness.
+    `at_least` is the weakest verdict that passes: ``"structural"``, ``"finite-mask"`` or ``"present-weights"``. An
+    `AssertionError` shows the verdict and the witness.
 
     Examples
     --------
@@ -73,19 +62,10 @@ def assert_context(
     on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> None:
-    """Assert which input positions one output position may depend on.
+    """Assert which input positions one output position may depend on; see `context`.
 
-    Parameters
-    ----------
-    model, inputs, output, on_unknown, kwargs
-        As in `context`.
-    sees
-        A boolean map over the first input's positions, or how many positions it holds.
-
-    Raises
-    ------
-    AssertionError
-        With the positions seen that should not be and the way to one of them, and those missing.
+    `sees` is a boolean map over the first input's positions, or how many positions it holds. An `AssertionError` shows
+    the positions seen that should not be and the way to one of them, and those missing.
 
     Examples
     --------
@@ -129,19 +109,9 @@ def assert_gradient_stable(
 ) -> GradientDepth:
     """Assert that gradients neither vanish nor explode from stage to stage, at initialisation or whenever it is called.
 
-    Parameters
-    ----------
-    model, inputs, loss, probes, seed, kwargs
-        As in `gradient`.
-    rate
-        The largest change of the log gradient norm per stage that passes, either way, beyond what chance explains.
-    through
-        Fail also if float16 gradients of size 1 are lost within so many stages.
-
-    Raises
-    ------
-    AssertionError
-        With the verdict in plain words, which names the rate and the stage.
+    `rate` is the largest change of the log gradient norm per stage that passes, either way, beyond what chance
+    explains; with `through`, float16 gradients of size 1 must not be lost within so many stages. The rest is as in
+    `gradient`. An `AssertionError` says the verdict in plain words, and names the rate and the stage.
 
     Examples
     --------
@@ -175,30 +145,8 @@ def assert_span(
 ) -> Span:
     """Assert how many contractions of ``model(*inputs, **kwargs)`` must follow one another; see `leadline.span`.
 
-    Parameters
-    ----------
-    model, inputs, kwargs
-        The model and what it takes.
-    steps
-        The exact number.
-    at_most
-        Or an upper bound.
-    costs
-        Other prices by kind of operation.
-    on_unknown
-        As in `leadline.span`.
-
-    Returns
-    -------
-    Span
-        What was found.
-
-    Raises
-    ------
-    AssertionError
-        If the span is another one; the message lists the critical path by module and source line.
-    UnknownOp
-        If an operation has no rule.
+    Their number is `steps`, or `at_most` so many. An `AssertionError` lists the critical path by module and source
+    line.
 
     Examples
     --------
@@ -226,28 +174,7 @@ def assert_connections(
 ) -> Count:
     """Assert the connections, or the multiply-accumulates, of ``model(*inputs, **kwargs)``; see `leadline.count`.
 
-    Parameters
-    ----------
-    model, inputs, kwargs
-        The model and what it takes; the whole batch counts.
-    connections
-        Edges between units that exist.
-    macs
-        Dense multiply-accumulates.
-    on_unknown
-        As in `leadline.count`.
-
-    Returns
-    -------
-    Count
-        What was found.
-
-    Raises
-    ------
-    AssertionError
-        If a number differs; the message lists the counts by module, with a source line.
-    UnknownOp
-        If an operation has no rule.
+    The whole batch counts. An `AssertionError` lists the counts by module, with a source line.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from leadline.audit.named_model import NamedModel
 from leadline.domains._causality import Causality, Verdict, causality_of
 from leadline.domains._context import Context, context_of
 from leadline.domains._count import Count, count_of
-from leadline.domains._generation import Generation, generation_of
+from leadline.domains._generation import Generation, generation_of, lag_of
 from leadline.domains._memory import Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
@@ -50,10 +50,8 @@ class Audit:
 
     Attributes
     ----------
-    name
-        What the model was called.
-    inputs
-        Shape of every input tensor, by name.
+    name, inputs
+        What the model was called; the shape of every input tensor, by name.
     training, dtype, seed, torch
         The mode and number format that the model ran in, the seed of random probes, torch's version.
     count, span, causality, generation, context, memory, gradient
@@ -115,18 +113,14 @@ def check(
 
     Parameters
     ----------
-    model, inputs, kwargs
-        Called as ``model(*inputs, **kwargs)``; left as it was.
-    layout, order, output
-        How to read the axes; see `leadline.graph.layout`.
+    model, inputs, kwargs, layout, order, output, on_unknown
+        As in `leadline.read`.
     position
         The output position whose context is mapped; default: the middle of every axis.
     strict
         Ask for a lag of at least one.
     seed
         Of the gradient's random probes.
-    on_unknown
-        ``"top"`` goes on past operations without a rule, with sound assumptions and a coverage that says so.
     name
         What to call the model in reports; default: its class.
 
@@ -222,28 +216,14 @@ def check_named(
 
 
 def _lag(verdict: Causality | Unavailable) -> int:
-    """Return the lag of a causal model.
-
-    Raises
-    ------
-    NotCausal
-        If nothing can be generated from the model.
-    """
+    """Return the lag of a causal model; `NotCausal` if nothing can be generated from the model."""
     if isinstance(verdict, Unavailable):
         raise NotCausal("generation needs an order in which the model is causal, and causality is unknown")
-    if verdict.lag is None:
-        raise NotCausal("no output depends on any input: there is nothing to generate step by step")
-    return verdict.lag
+    return lag_of(verdict)
 
 
 def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefronts | None:
-    """Return the wavefronts over the positions, if these have several axes.
-
-    Raises
-    ------
-    NotUniform
-        If the model is not a system of recurrence equations over them.
-    """
+    """Return the wavefronts over the positions, if these have several axes; `NotUniform` if no equations do."""
     if len(reading.layout.positions) < 2:
         return None
     lag = None if isinstance(verdict, Unavailable) or not verdict.causal else verdict.lag

@@ -53,17 +53,10 @@ class Comparison:
 
 
 def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = None, seed: int = 0) -> Comparison:
-    """Put the depths of several models side by side.
+    """Put the depths of several models side by side: two or more readings, or models with their inputs.
 
-    Parameters
-    ----------
-    models
-        Two or more: readings (`leadline.read`), or models with their inputs, ``(model, *inputs)`` or
-        ``(model, {"input_ids": ids})``.
-    names
-        What to call the models; default: their classes.
-    seed
-        Of the gradient's probes.
+    Those are given as ``(model, *inputs)`` or ``(model, {"input_ids": ids})``. Models are called by their `names`, by
+    default their classes; `seed` is that of the gradient's probes.
 
     Raises
     ------

@@ -39,17 +39,36 @@ def read(
 ) -> DepthReading:
     """Read a model, to ask it several things: what they share is worked out once.
 
+    The other functions (`causality`, `count`, `check`, …) take what this one takes, and raise what is said here.
+
     Parameters
     ----------
     model, inputs, kwargs
-        Called as ``model(*inputs, **kwargs)``; left as it was.
-    layout, order, output
-        How to read the axes; see `leadline.graph.layout`. Only what needs axes asks for them.
+        Called as ``model(*inputs, **kwargs)``; left as it was. The model's mode matters: batch normalisation mixes
+        samples in training. On ``meta`` it needs no memory for its weights; at least two samples show dependence across
+        samples.
+    layout
+        The axes in einops notation, ``"b t -> b t v"``, or a dict by name; see `leadline.graph.layout`. Only what needs
+        axes asks for them.
+    order
+        Position axes from slowest to fastest, ``"h w"``, or a tensor of ranks over the positions.
+    output
+        Which output, where there are several.
 
     Returns
     -------
     DepthReading
-        Nothing has been traced or run yet.
+        Nothing has been traced or run yet. Its methods take ``on_unknown="raise"``, or ``"top"`` to go on past
+        operations without a rule, with the sound assumption that their outputs rest on all of their inputs.
+
+    Raises
+    ------
+    LayoutError
+        If the axes cannot be told apart, there is nothing to order, or the position asked for does not exist.
+    TraceError
+        If the model cannot be traced.
+    UnknownOp
+        If an operation has no rule and `on_unknown` is ``"raise"``: with its name, module path and source line.
 
     Examples
     --------
@@ -65,12 +84,8 @@ def read(
 class DepthReading(Reading):
     """A model that is read once, with a method for each question; see `read` and the functions of the same names.
 
-    What a method returns is kept: asked again, it returns the same.
-
-    Raises
-    ------
-    UsageError
-        From every method, if the model's weights, buffers or mode have changed since it was read.
+    What a method returns is kept: asked again, it returns the same. Every method raises `UsageError` if the model's
+    weights, buffers or mode have changed since it was read.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], **axes: Any) -> None:
@@ -125,13 +140,7 @@ class DepthReading(Reading):
             return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
 
     def spectrum(
-        self,
-        k: int = 6,
-        *,
-        tolerance: float | None = None,
-        block: int | None = None,
-        probes: int = 0,
-        seed: int = 0,
+        self, k: int = 6, *, tolerance: float | None = None, block: int | None = None, probes: int = 0, seed: int = 0
     ) -> Spectrum:
         """Return the largest singular values of the output's Jacobian by the inputs; see `leadline.spectrum`."""
         f, x = (_OnTensors(self), tuple(self.tensors.values())) if self.kwargs else (self.model, self.inputs)

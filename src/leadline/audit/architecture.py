@@ -19,18 +19,10 @@ _DEPTHS, _WIDTHS, _LONGER = range(1, 7), range(1, 5), 3
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture whose sizes vary.
+    """An architecture, by the name that the user called it, whose sizes vary.
 
-    Attributes
-    ----------
-    name
-        What the user called it.
-    make
-        Builds the model at given sizes.
-    sizes
-        For each size that varies its values, as `leadline.law` takes them.
-    settings
-        What is the same at all sizes.
+    `make` builds the model at given sizes, `sizes` holds the values of those that vary, as `leadline.law` takes them,
+    and `settings` what is the same at all sizes.
     """
 
     name: str
@@ -101,13 +93,7 @@ def _parted(word: str, words: Sequence[str]) -> tuple[dict[str, tuple[int, ...]]
 
 
 def _values(text: str) -> tuple[int, ...] | None:
-    """Read ``1..5`` or ``1,2,4``; None for anything else.
-
-    Raises
-    ------
-    UsageError
-        If a range holds fewer than two numbers: one is to be fitted, one to be checked.
-    """
+    """Read ``1..5`` or ``1,2,4``, two numbers at least: one to be fitted, one to be checked. None for anything else."""
     values: list[int] = []
     for part in text.split(","):
         first, dots, last = part.partition("..")

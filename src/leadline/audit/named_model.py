@@ -38,10 +38,8 @@ class NamedModel:
         Called as ``model(*inputs, **keywords)``.
     layout, order
         See `leadline.graph.layout`; None where they are inferred.
-    likelihood
-        ``"categorical"`` or ``"bernoulli"`` for density models, else None.
-    run
-        The training run that the weights come from, if any.
+    likelihood, run
+        ``"categorical"`` or ``"bernoulli"`` for density models; the training run that the weights come from, if any.
     """
 
     name: str
@@ -63,13 +61,8 @@ class NamedModel:
 def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
-    Parameters
-    ----------
-    word
-        See above. A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs),
-        or a `zoo.Specimen`.
-    settings
-        ``key=value`` for the zoo's config or the factory's keyword arguments.
+    A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs), or a
+    `zoo.Specimen`. `settings` are ``key=value`` for the zoo's config or the factory's keyword arguments.
 
     Raises
     ------

@@ -26,20 +26,16 @@ from leadline.zoo import Specimen
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples of a run.
+    """Samples of a run: integer classes, ``(n, *positions)``.
 
     Attributes
     ----------
-    symbols
-        Integer classes, ``(n, *positions)``.
-    seconds
-        Wall time of the drawing.
-    sampler
-        Which sampler drew them.
+    symbols, levels, rate
+        The samples; the number of classes; samples per second where the symbols are sound.
+    seconds, sampler
+        Wall time of the drawing; which sampler drew them.
     seed
         Sample i depends on the seed and on i only.
-    levels, rate
-        The number of classes; samples per second where the symbols are sound.
     """
 
     symbols: Int[Tensor, "n ..."]
@@ -70,21 +66,12 @@ def draw(
     label: int | None = None,
     naive: bool = False,
 ) -> Drawn:
-    """Draw `n` samples from a trained run.
+    """Draw `n` samples from a trained run, as `leadline.training.load_run` returns it.
 
-    The sampler is derived from the model, does only the work that is new at each position, and draws what the naive
-    one draws; where no system of recurrence equations describes the model, the naive one draws.
-
-    Parameters
-    ----------
-    run
-        As `leadline.training.load_run` returns it.
-    n, seed, temperature, top_k, length, given
-        As in `leadline.sampling.naive_sample`.
-    label
-        The class to draw, for conditional models.
-    naive
-        Draw by a full forward pass for each symbol, the oracle of the derived sampler.
+    The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
+    draws; where no system of recurrence equations describes the model, or `naive` asks for it, the naive one draws, by
+    a full forward pass for each symbol. `label` is the class to draw, for conditional models; the other arguments are
+    those of `leadline.sampling.naive_sample`.
 
     Raises
     ------
@@ -126,10 +113,7 @@ def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood) ->
 def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."]:
     """Return the first part of `n` test examples, to be completed: rows of images, samples of clips.
 
-    Raises
-    ------
-    UsageError
-        If the fraction is not between 0 and 1, or the test part holds fewer examples.
+    The `fraction` lies between 0 and 1; `UsageError` if it does not, or the test part holds fewer examples.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"the part to keep must lie between 0 and 1, got {fraction}")
@@ -141,13 +125,7 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
 
 
 def score_run(run: Run, part: str = "test", data_name: str | None = None) -> Score:
-    """Score a part of the run's own data set, or of another one with the same levels.
-
-    Raises
-    ------
-    UsageError
-        If the other data set has other levels or other pictures.
-    """
+    """Score a part of the run's own data set, or of another one with the same levels and pictures."""
     own = run.dataset()
     dataset = own if data_name is None else data.load(data_name)
     if (dataset.kind, dataset.levels, dataset.shape) != (own.kind, own.levels, own.shape):

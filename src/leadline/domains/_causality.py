@@ -49,11 +49,9 @@ class Causality:
         sees later inputs; None when it depends on no ordered input at all.
     strict
         Whether a lag of at least one was asked for.
-    witness
-        For a leak, an output and a later input on which it may depend.
-    cross_batch
-        An output and an input of another sample on which it may depend. None: samples are independent, or only one was
-        given.
+    witness, cross_batch
+        For a leak, an output and a later input on which it may depend; an output and an input of another sample (None:
+        samples are independent, or only one was given).
     layout, training
         How the axes were read; whether the model was in training mode.
     coverage
@@ -100,33 +98,8 @@ def causality(
 
     Through every operation the latest input that each element may depend on is carried along: rounding, argmax,
     detached values and indices carry dependence as everything else does. So a certificate is a proof about the traced
-    graph; a leak comes with a witness, which the real model is then asked to confirm.
-
-    Parameters
-    ----------
-    model
-        Any module; its mode matters (batch normalisation mixes samples in training) and is left as it is.
-    *inputs, **kwargs
-        What `forward` takes. Give at least two samples to see dependence across samples.
-    layout
-        Axes in einops notation, ``"b t -> b t v"``, or a dict by name; see `Layout`.
-    order
-        Position axes from slowest to fastest, ``"h w"``, or a tensor of ranks over the positions.
-    output
-        Which output, where there are several.
-    strict
-        Ask for a lag of at least one: output t must not depend on input t.
-    on_unknown
-        ``"raise"``, or ``"top"`` to let an operation without a rule depend on everything.
-
-    Raises
-    ------
-    LayoutError
-        If the axes cannot be told apart, or there is nothing to order.
-    TraceError
-        If the model cannot be traced.
-    UnknownOp
-        If an operation has no rule and `on_unknown` is ``"raise"``.
+    graph; a leak comes with a witness, which the real model is then asked to confirm. With `strict` a lag of at least
+    one is asked for: output t must not depend on input t. The other arguments, and errors, are those of `read`.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError
-from leadline.graph.layout import BATCH, Axes, LayoutLike, Order
+from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
 from leadline.results import Coverage, Place
 
@@ -85,26 +85,9 @@ def context(
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
 
-    Parameters
-    ----------
-    model
-        Any module; it is left as it is.
-    *inputs, **kwargs
-        What `forward` takes.
-    output
-        The position, along the output's position axes as they stand in it (negative counts from the end); a dict
-        ``{"logits": 5}`` also says which output. None: the middle of every axis.
-    layout, order, on_unknown
-        As in `causality`.
-
-    Raises
-    ------
-    LayoutError
-        If the axes cannot be told apart, or the position does not exist.
-    TraceError
-        If the model cannot be traced.
-    UnknownOp
-        If an operation has no rule and `on_unknown` is ``"raise"``.
+    `output` is the position, along the output's position axes as they stand in it (negative counts from the end;
+    default: the middle of every axis); a dict ``{"logits": 5}`` also says which output. The rest, and errors, are those
+    of `read`.
 
     Examples
     --------
@@ -129,7 +112,7 @@ def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown
     elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
     inputs = reading.input_axes
     axes = {name: _mapped(reading, name) for name in inputs}
-    seen = {name: _projected(elements[name], inputs[name], axes[name]) for name in inputs}
+    seen = {name: projected(elements[name], inputs[name], axes[name]) for name in inputs}
     ordered = [name for name in inputs if axes[name] == reading.layout.positions and _aligned(reading)]
     blind = {name: _earlier(reading, place) & ~seen[name] for name in ordered}
     return Context(
@@ -147,12 +130,7 @@ def passage(
 ) -> tuple[Place, ...]:
     """Find where one dependence in a map passes, from input to output: operations that combine different elements.
 
-    Parameters
-    ----------
-    reading, position, on_unknown
-        As in `context_of`.
-    seen
-        A place in the map of the first input that is marked.
+    `seen` is a place in the map of the first input that is marked; the rest is as in `context_of`.
     """
     first, axes = next(iter(reading.input_axes.items()))
     at = dict(zip(_mapped(reading, first), seen, strict=True))
@@ -199,13 +177,6 @@ def _mapped(reading: Reading, name: str) -> Axes:
     """Axes of an input's map, in the order of the layout's positions."""
     axes = reading.input_axes[name]
     return tuple(a for a in reading.layout.positions if a in axes) or tuple(a for a in axes if a != BATCH)
-
-
-def _projected(mask: Bool[Tensor, "..."], axes: Axes, kept: Axes) -> Bool[Tensor, "..."]:
-    dropped = [i for i, axis in enumerate(axes) if axis not in kept]
-    rest = [axis for axis in axes if axis in kept]
-    flat = mask.any(dim=dropped) if dropped else mask
-    return flat.permute([rest.index(axis) for axis in kept])
 
 
 def _aligned(reading: Reading) -> bool:

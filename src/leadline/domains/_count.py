@@ -69,23 +69,9 @@ class Count:
 
 
 def count(model: nn.Module, *inputs: Any, on_unknown: OnUnknown = "raise", **kwargs: Any) -> Count:
-    """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``.
+    """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``, the whole batch.
 
-    Parameters
-    ----------
-    model
-        On any device; on ``meta`` a model needs no memory for its weights.
-    inputs, kwargs
-        What the model takes. The whole batch is counted.
-    on_unknown
-        ``"raise"``, or ``"top"`` to leave out operations without a rule and to list them in the coverage.
-
-    Raises
-    ------
-    UnknownOp
-        Naming the operation, its module path and source line.
-    TraceError
-        If the model cannot be traced.
+    Arguments and errors are those of `read`; ``on_unknown="top"`` leaves operations without a rule out.
 
     Examples
     --------
@@ -108,7 +94,9 @@ def count_of(reading: Reading, *, on_unknown: OnUnknown = "raise") -> Count:
 def _counted(reading: Reading, on_unknown: OnUnknown) -> Count:
     graph, facts = reading.graph, pattern_of(reading)
     transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
-    walked = walk(graph, leaf=_tally, transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live())
+    walked = walk(
+        graph, leaf=lambda _: Tally(), transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live()
+    )
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[graph.nodes[ref.node].place.module] += tally
@@ -160,10 +148,6 @@ def edges_of(graph: Graph, facts: Mapping[Ref, Facts], elements: ElementsOf) -> 
         return found[key]
 
     return edges
-
-
-def _tally(_: Node) -> Tally:
-    return Tally()
 
 
 def _free(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:

@@ -14,17 +14,17 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from leadline.domains._causality import causality_of
+from leadline.domains._causality import Causality, causality_of
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
 from leadline.domains.dependence.flow import Links
-from leadline.domains.dependence.rules import transfers
-from leadline.domains.engine import OnUnknown, walk
+from leadline.domains.dependence.rules import walk_by
+from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
-from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.layout import LayoutLike, Order, projected
 from leadline.results import Bound, Status
 
 _PASSES = 256
@@ -66,13 +66,8 @@ def generation(
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
-    Parameters
-    ----------
-    model, inputs, kwargs, layout, order, output, on_unknown
-        As in `leadline.domains._causality.causality`, which also tells the lag.
-    lag
-        1 or more: the symbol at a position is drawn from the output there; 0: from the output one place earlier in the
-        order, the first one being given.
+    With a `lag` (which `causality` tells) of 1 or more the symbol at a position is drawn from the output there; with 0
+    from the output one place earlier in the order, the first one being given. The rest is as in `read`.
 
     Raises
     ------
@@ -97,28 +92,25 @@ def generation(
 
 def generation_of(reading: Reading, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
     """Return what generating from a reading takes, worked out once; see `generation`. The lag defaults to its own."""
-    lag = _own_lag(reading, on_unknown) if lag is None else lag
+    lag = lag_of(causality_of(reading, on_unknown=on_unknown)) if lag is None else lag
     return reading.once(("generation", lag, on_unknown), lambda: _generated(reading, lag, on_unknown))
 
 
-def _own_lag(reading: Reading, on_unknown: OnUnknown) -> int:
-    lag = causality_of(reading, on_unknown=on_unknown).lag
-    if lag is None:
+def lag_of(verdict: Causality) -> int:
+    """Return the lag of a verdict; `NotCausal` if no output depends on an input."""
+    if verdict.lag is None:
         raise NotCausal("no output depends on any input: there is nothing to generate step by step")
-    return lag
+    return verdict.lag
 
 
 def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    drawn = _drawn(reading)
     flow = Depths(reading.graph, pattern_of(reading), Ranks())
-    ranks = reading.ranks
-    free = replace(flow, costs={})
     return Generation(
-        steps=_settled(_Feedback(reading, flow, drawn, ranks, lag, 0, on_unknown)),
-        fronts=_settled(_Feedback(reading, free, drawn, ranks, lag, 1, on_unknown)),
-        symbols=ranks.numel(),
+        steps=_settled(reading, flow, lag, 0, on_unknown),
+        fronts=_settled(reading, replace(flow, costs={}), lag, 1, on_unknown),
+        symbols=reading.ranks.numel(),
         lag=min(lag, 1),
     )
 
@@ -131,67 +123,45 @@ def _drawn(reading: Reading) -> str:
     return whole[0]
 
 
-@dataclass(frozen=True)
-class _Feedback:
-    """One pass from the times at which inputs are ready to those at which they are drawn."""
-
-    reading: Reading
-    flow: Depths
-    drawn: str
-    ranks: Int[torch.Tensor, "..."]
-    lag: int
-    draw: int
-    on_unknown: OnUnknown
-
-    def __call__(self, ready: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
-        """Return when each position's output is there, its drawing included."""
-        reading = self.reading
-        axes = reading.input_axes[self.drawn]
-        times = reading.along(ready, self.drawn, axes, reading.input_shape(self.drawn)).to(torch.float32)
-
-        def leaf(node: Node) -> Links:
-            if node.kind is Kind.INPUT and node.name == self.drawn:
-                return 1 + shrunk(times)
-            # Weights are there from the start, so that what reads only them and constants is a step too.
-            return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
-
-        live = reading.graph.live(reading.output)
-        walked = walk(
-            reading.graph,
-            leaf=leaf,
-            transfers=transfers(self.flow, self.flow.rules()),
-            top=self.flow.top,
-            on_unknown=self.on_unknown,
-            live=live,
-        )
-        links = walked.values[reading.graph.outputs[reading.output]]
-        if links is None:
-            return torch.full_like(ready, self.draw)
-        kept = [axis for axis in reading.output_axes if axis in reading.layout.positions]
-        dropped = [i for i, axis in enumerate(reading.output_axes) if axis not in kept]
-        done = links.amax(dropped) if dropped else links
-        done = done.permute([kept.index(axis) for axis in reading.layout.positions]).expand(ready.shape)
-        return (done - 1).clamp(min=0).long() + self.draw
-
-    def fed_back(self, done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
-        """Return when each input is ready: drawn from its own output, or from the one before it."""
-        if self.lag >= 1:
-            return done
-        by_rank = torch.zeros(done.numel() + 1, dtype=torch.int64)
-        by_rank[self.ranks.flatten() + 1] = done.flatten()
-        return by_rank[self.ranks]
-
-
-def _settled(feedback: _Feedback) -> Bound:
-    """Iterate to the fixed point; each pass settles one more front, and times only grow."""
-    ready = torch.zeros_like(feedback.ranks)
+def _settled(reading: Reading, flow: Depths, lag: int, draw: int, on_unknown: OnUnknown) -> Bound:
+    """Iterate to the fixed point, of drawings that take `draw` each; each pass settles one more front."""
+    drawn, ranks = _drawn(reading), reading.ranks
+    ready = torch.zeros_like(ranks)
     first = 0
     for number in range(min(_PASSES, ready.numel() + 1)):
-        done = feedback(ready)
+        done = _done(reading, flow, drawn, ready, on_unknown) + draw
         latest = int(done.max())
         first = latest if number == 0 else first
-        if torch.equal(again := feedback.fed_back(done), ready):
+        again = done if lag >= 1 else _one_later(done, ranks)
+        if torch.equal(again, ready):
             return Bound(latest, latest, Status.PROVED)
         ready = again
     everything = max(latest, first * ready.numel())
     return Bound(latest, everything, Status.BOUND, ("at most every symbol waits for the whole of the one before it",))
+
+
+def _done(
+    reading: Reading, flow: Depths, drawn: str, ready: Int[torch.Tensor, "..."], on_unknown: OnUnknown
+) -> Int[torch.Tensor, "..."]:
+    """Return when each position's output is there, from the times at which inputs are ready."""
+    times = reading.along(ready, drawn, reading.input_axes[drawn], reading.input_shape(drawn)).to(torch.float32)
+
+    def leaf(node: Node) -> Links:
+        if node.kind is Kind.INPUT and node.name == drawn:
+            return 1 + shrunk(times)
+        # Weights are there from the start, so that what reads only them and constants is a step too.
+        return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
+
+    walked = walk_by(flow, leaf, flow.rules(), on_unknown=on_unknown, output=reading.output)
+    links = walked.values[reading.graph.outputs[reading.output]]
+    if links is None:
+        return torch.zeros_like(ready)
+    done = projected(links, reading.output_axes, reading.layout.positions).expand(ready.shape)
+    return (done - 1).clamp(min=0).long()
+
+
+def _one_later(done: Int[torch.Tensor, "..."], ranks: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
+    """Return when each input is ready that is drawn from the output before it."""
+    by_rank = torch.zeros(done.numel() + 1, dtype=torch.int64)
+    by_rank[ranks.flatten() + 1] = done.flatten()
+    return by_rank[ranks]

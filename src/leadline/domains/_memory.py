@@ -45,13 +45,6 @@ class Memory:
         chosen than on the device in the end. (`peak` is an estimate always.)
     training
         Whether the model was in training mode.
-
-    Examples
-    --------
-    >>> layer = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
-    >>> used = memory(layer, torch.zeros(2, 4))
-    >>> used.by_module, used.parameters  # the input, the tanh's output; (4 · 8 + 8) floats
-    ({'0': 32, '1': 64}, 160)
     """
 
     saved: int
@@ -65,22 +58,17 @@ class Memory:
 
 
 def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
-    """Measure the bytes that `model` saves for its backward pass on `inputs`.
+    """Measure the bytes that `model` saves for its backward pass on `inputs`; on ``meta`` nothing is allocated.
 
     The model runs once, with gradients, on the device that it is on; its buffers, the random state and the training
     mode are afterwards as they were.
 
-    Parameters
-    ----------
-    model
-        On any device; on ``meta`` nothing is allocated, so models larger than memory can be asked about.
-    inputs, kwargs
-        What ``model(*inputs, **kwargs)`` takes.
-
-    Returns
-    -------
-    Memory
-        In bytes.
+    Examples
+    --------
+    >>> layer = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
+    >>> used = memory(layer, torch.zeros(2, 4))
+    >>> used.by_module, used.parameters  # the input, the tanh's output; (4 · 8 + 8) floats
+    ({'0': 32, '1': 64}, 160)
     """
     return memory_of(Reading(model, inputs, kwargs))
 

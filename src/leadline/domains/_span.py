@@ -75,27 +75,13 @@ def span(
 
     Matrix products, convolutions, each of attention's two products and each recurrent step cost one; pointwise work,
     views, normalisation, softmax, pooling, reductions and cumulative sums are free. Elements that are known to be zero
-    (padding, masks) and what depends on no input extend no chain.
-
-    Parameters
-    ----------
-    model
-        On any device; on ``meta`` a model needs no memory for its weights.
-    inputs, kwargs
-        What the model takes.
-    costs
-        Other prices by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}``.
-    on_unknown
-        ``"raise"``, or ``"top"``: outputs of an operation without a rule then wait for all its inputs.
+    (padding, masks) and what depends on no input extend no chain. `costs` gives other prices by kind of operation, for
+    example ``{"softmax": 1}`` or ``{"attention": 0}``. The rest, and errors, are those of `read`.
 
     Raises
     ------
-    UnknownOp
-        Naming the operation, its module path and source line.
     UsageError
         If `costs` names no kind of operation, or a cost is negative.
-    TraceError
-        If the model cannot be traced.
 
     Examples
     --------

@@ -103,6 +103,16 @@ def lifted(x: Shaped[Tensor, "..."], ndim: int) -> Shaped[Tensor, "..."]:
     return x if x.ndim == ndim else x.reshape((1,) * (ndim - x.ndim) + tuple(x.shape))
 
 
+def place_of(x: Shaped[Tensor, "..."], place: int) -> Shaped[Tensor, "..."]:
+    """Return one slice of a compact tensor along its first axis."""
+    return x[0 if len(x) == 1 else place]
+
+
+def fits(x: Shaped[Tensor, "..."], shape: Sequence[int]) -> bool:
+    """Whether a compact tensor stands for one of this shape, all of its axes being there."""
+    return x.ndim == len(shape) and all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
+
+
 def expanded(
     x: Shaped[Tensor, "..."], shape: Sequence[int], what: object, axes: Sequence[int] | None = None
 ) -> Shaped[Tensor, "..."]:

@@ -38,22 +38,11 @@ def walk(
     on_unknown: OnUnknown = "raise",
     live: Collection[int] | None = None,
 ) -> Walk[V]:
-    """Run a domain over `graph`, in execution order.
+    """Run a domain over the `live` nodes of a graph (default: all), in execution order.
 
-    Parameters
-    ----------
-    graph
-        What to walk.
-    leaf
-        The value of an input, parameter or buffer.
-    transfers
-        From the values of a node's arguments to those of its outputs, by kind.
-    top
-        The sound answer where no rule is known.
-    on_unknown
-        ``"raise"``, or ``"top"`` to go on with `top` and list the node in the coverage.
-    live
-        Nodes to visit (default: all); it must hold every argument of each of them.
+    `leaf` gives the value of an input, parameter or buffer, `transfers` lead from the values of a node's arguments to
+    those of its outputs, by kind, and `top` is the sound answer where no rule is known: with ``on_unknown="top"`` it is
+    taken, and the coverage lists the node.
 
     Raises
     ------

@@ -113,7 +113,7 @@ class Node:
         return self.meta.shape
 
     def bound(self) -> dict[str, Argument]:
-        """Arguments by the names of the operator's schema, defaults filled in."""
+        """Arguments by the names of the operator's schema, in its order, defaults filled in."""
         return dict(self._bound)
 
     @cached_property
@@ -121,9 +121,9 @@ class Node:
         schema = getattr(self.target, "_schema", None)
         if schema is None:
             return {**{str(i): value for i, value in enumerate(self.args)}, **self.kwargs}
-        named = {a.name: frozen(a.default_value) for a in schema.arguments if a.has_default_value()}
-        named.update({a.name: value for a, value in zip(schema.arguments, self.args, strict=False)})
-        return {**named, **self.kwargs}
+        given = {**{a.name: value for a, value in zip(schema.arguments, self.args, strict=False)}, **self.kwargs}
+        known = [a for a in schema.arguments if a.name in given or a.has_default_value()]
+        return {a.name: given[a.name] if a.name in given else frozen(a.default_value) for a in known}
 
 
 def frozen(argument: Argument) -> Argument:

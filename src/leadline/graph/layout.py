@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from leadline.errors import LayoutError, near_misses
@@ -43,10 +44,7 @@ class Layout:
     def parse(cls, text: str) -> Layout:
         """Read ``"b t, _ -> b t v"``; inputs and outputs are named by their place until `named` gives them names.
 
-        Raises
-        ------
-        LayoutError
-            If the arrow is missing, a side is empty or an axis stands twice in one tensor.
+        `LayoutError` if the arrow is missing, a side is empty or an axis stands twice in one tensor.
         """
         left, arrow, right = text.partition("->")
         if not arrow or "->" in right:
@@ -57,13 +55,7 @@ class Layout:
         return cls(inputs, {str(i): _axes(part) for i, part in enumerate(right.split(","))})
 
     def named(self, inputs: Sequence[str], outputs: Sequence[str]) -> Layout:
-        """Replace the places of a parsed layout by names.
-
-        Raises
-        ------
-        LayoutError
-            If there are more, or fewer, names than tensors.
-        """
+        """Replace the places of a parsed layout by as many names as there are tensors (else `LayoutError`)."""
         for what, mine, theirs in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
             if len(mine) != len(theirs):
                 raise LayoutError(
@@ -89,13 +81,7 @@ class Layout:
         return tuple(axis for axis in self.outputs[name] if axis != BATCH and axis not in self.positions)
 
     def fit(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Check that every named tensor has as many axes as the layout says.
-
-        Raises
-        ------
-        LayoutError
-            Naming the tensor, its shape and the axes that do not fit.
-        """
+        """Check that every named tensor has as many axes as the layout says."""
         for name, axes in {**self.inputs, **self.outputs}.items():
             if axes is not None and name in shapes and len(shapes[name]) != len(axes):
                 raise LayoutError(
@@ -104,19 +90,10 @@ class Layout:
                 )
 
     def ranks(self, sizes: Mapping[str, int], order: Order = None) -> Tensor:
-        """Return the rank in the order of every position: an integer tensor over `positions`.
+        """Return every position's rank in the order, for axes of these sizes: an integer tensor over `positions`.
 
-        Parameters
-        ----------
-        sizes
-            The size of each position axis.
-        order
-            Axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; None: as `positions` stand.
-
-        Raises
-        ------
-        LayoutError
-            If the order names an axis that is not a position, or the tensor has another shape.
+        The order is the axes from slowest to fastest, ``"h w"``; a tensor of ranks over `positions`; or None: as
+        `positions` stand. `LayoutError` if it names an axis that is not a position, or the tensor has another shape.
 
         Examples
         --------
@@ -141,12 +118,8 @@ class Layout:
         return rank
 
     def __str__(self) -> str:
-        sides = ([CONDITIONING if axes is None else " ".join(axes) for axes in side.values()] for side in self._sides)
-        return " -> ".join(", ".join(side) for side in sides)
-
-    @property
-    def _sides(self) -> tuple[Mapping[str, Axes | None], Mapping[str, Axes | None]]:
-        return self.inputs, dict(self.outputs)
+        left = ", ".join(CONDITIONING if axes is None else " ".join(axes) for axes in self.inputs.values())
+        return f"{left} -> {', '.join(map(' '.join, self.outputs.values()))}"
 
 
 def _axes(text: str) -> Axes:
@@ -158,12 +131,15 @@ def _axes(text: str) -> Axes:
     return axes
 
 
+def projected(x: Shaped[Tensor, "..."], axes: Axes, kept: Axes) -> Shaped[Tensor, "..."]:
+    """Return the largest elements along all axes but some, and put these into another order."""
+    dropped = [i for i, axis in enumerate(axes) if axis not in kept]
+    rest = [axis for axis in axes if axis in kept]
+    return (x.amax(dropped) if dropped else x).permute([rest.index(axis) for axis in kept])
+
+
 def resolve(
-    layout: LayoutLike,
-    inputs: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
-    *,
-    output: str | None = None,
+    layout: LayoutLike, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], *, output: str | None = None
 ) -> Layout:
     """Give every input, and the one output that is asked about, its axes.
 
@@ -172,10 +148,8 @@ def resolve(
     layout
         Einops notation; or a dict from the names of inputs (and of the output) to axes, None for conditioning; or None:
         inferred where only one reading is possible.
-    inputs, outputs
-        Tensors by name; only shapes and dtypes are read.
-    output
-        Name of the output asked about, where there are several.
+    inputs, outputs, output
+        Tensors by name, of which only shapes and dtypes are read; the output asked about, where there are several.
 
     Raises
     ------
@@ -264,12 +238,7 @@ def _fits(layout: Layout, tensor: Tensor, output: Tensor) -> bool:
 
 
 def infer(inputs: Mapping[str, Tensor], output: Tensor) -> Layout:
-    """Return the only usual reading of the shapes.
-
-    Raises
-    ------
-    LayoutError
-        If there is none, or more than one; the message shows them.
+    """Return the only usual reading of the shapes; `LayoutError` if there is none, or shows them if there are several.
 
     Examples
     --------

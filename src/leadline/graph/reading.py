@@ -23,24 +23,11 @@ Result = TypeVar("Result")
 class Reading:
     """A model, inputs that it accepts and how to read their axes; what follows is worked out once, when asked for.
 
-    Only what needs the graph traces the model, and only what needs axes resolves the layout. The model is left as it
-    was; once its weights or its mode change, read it anew.
+    Only what needs the graph traces the model (`TraceError` if that fails), and only what needs axes resolves the
+    layout (`LayoutError` if they cannot be told apart or do not fit). The model is left as it was; once its weights or
+    its mode change, read it anew. With `evaluation` it is traced in evaluation mode, whatever its own mode is.
 
-    Parameters
-    ----------
-    model, inputs, kwargs
-        Called as ``model(*inputs, **kwargs)``.
-    layout, order, output
-        How to read the axes, and which output is asked about; see `leadline.graph.layout`.
-    evaluation
-        Trace the model in evaluation mode, whatever its own mode is.
-
-    Attributes
-    ----------
-    model, inputs, kwargs, order
-        As given.
-    given_layout, given_output
-        Layout and output as they were given; `layout` and `output` are what they were found to mean.
+    `given_layout` and `given_output` are as they were given; `layout` and `output` are what they were found to mean.
 
     Examples
     --------
@@ -90,13 +77,7 @@ class Reading:
 
     @property
     def graph(self) -> Graph:
-        """The traced graph.
-
-        Raises
-        ------
-        TraceError
-            If the model cannot be traced.
-        """
+        """The traced graph."""
         return self.once("graph", self._traced)
 
     def _traced(self) -> Graph:
@@ -110,15 +91,7 @@ class Reading:
 
     @property
     def layout(self) -> Layout:
-        """The axes of every input and of the output asked about.
-
-        Raises
-        ------
-        LayoutError
-            If the axes cannot be told apart or do not fit.
-        ModelError
-            If a tensor that has axes is empty.
-        """
+        """The axes of every input and of the output asked about; `ModelError` if a tensor that has axes is empty."""
         return self.once("layout", self._resolved)
 
     def _resolved(self) -> Layout:
@@ -157,13 +130,7 @@ class Reading:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Size of every position axis.
-
-        Raises
-        ------
-        LayoutError
-            If an axis has different sizes in different tensors, so that its positions have no common order.
-        """
+        """Size of every position axis, the same in all tensors: else positions have no common order (`LayoutError`)."""
         sizes: dict[str, int] = {}
         tensors = [(name, axes, self.input_shape(name)) for name, axes in self.input_axes.items()]
         for name, axes, shape in [*tensors, (self.output, self.output_axes, self.output_shape)]:
@@ -177,25 +144,13 @@ class Reading:
 
     @cached_property
     def ranks(self) -> Int[Tensor, "..."]:
-        """The rank of every position in the order, over `layout.positions`.
-
-        Raises
-        ------
-        LayoutError
-            If there are no positions, or the order does not fit them.
-        """
+        """The rank of every position in the order, over `layout.positions`; `LayoutError` if there are none."""
         if not self.layout.positions:
             raise LayoutError(f"the layout '{self.layout}' shares no axis between inputs and output: nothing to order")
         return self.layout.ranks(self.sizes, self.order)
 
     def along(self, ranks: Int[Tensor, "..."], name: str, axes: Axes, shape: tuple[int, ...]) -> Int[Tensor, "..."]:
-        """Lay ranks over positions out over a tensor's axes.
-
-        Raises
-        ------
-        LayoutError
-            If the tensor lacks an axis along which the ranks differ.
-        """
+        """Lay ranks over positions out over a tensor's axes, which must have those along which they differ."""
         for place, axis in reversed(list(enumerate(self.layout.positions))):
             if axis not in axes:
                 if bool((ranks != ranks.select(place, 0).unsqueeze(place)).any()):

@@ -58,13 +58,7 @@ def fresh(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def check_replay(graph: Graph, call: Call) -> Graph:
-    """Return the graph marked verified.
-
-    Raises
-    ------
-    TraceError
-        If its outputs differ from the model's on fresh inputs.
-    """
+    """Return the graph marked verified; `TraceError` if its outputs differ from the model's on fresh inputs."""
     generator = torch.Generator().manual_seed(_SEED)
     inputs = [fresh(tensor.detach(), generator) for tensor in call.tensors.values()]
     try:

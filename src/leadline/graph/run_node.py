@@ -18,20 +18,11 @@ def run_node(
     replaced: Mapping[str, Any] = MappingProxyType({}),
     device: torch.device | None = None,
 ) -> tuple[Any, ...]:
-    """Run a node's operation, and return its outputs.
+    """Run the operation of a node that is no leaf, on `values` for its references, and return its outputs.
 
-    Values need not be laid out in memory as the model's are.
-
-    Parameters
-    ----------
-    node
-        No leaf.
-    values
-        From references to values, tensors of any shapes that the operation takes.
-    replaced
-        Arguments to exchange, by the names of the operator's schema.
-    device
-        Where the values are, if not where the model is: literal devices are exchanged.
+    Values may have any shapes that the operation takes, and need not be laid out in memory as the model's are.
+    Arguments named in `replaced`, as in the operator's schema, are exchanged; so are literal devices, for the `device`
+    of the values.
 
     Examples
     --------
@@ -53,6 +44,12 @@ def run_node(
     call = {name: _placed(substitute(argument, values), device) for name, argument in given.items()}
     result = target(**call)
     return tuple(result) if isinstance(result, list | tuple) else (result,)
+
+
+def permutation(node: Node, ndim: int) -> tuple[int, ...]:
+    """Return, for each axis of a permuting view's result, the axis that it was: the operation itself says it."""
+    numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
+    return tuple(size - 2 for size in run_node(node, lambda _: numbered)[0].shape)
 
 
 def _placed(argument: Any, device: torch.device | None) -> Any:

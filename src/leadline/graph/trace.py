@@ -34,16 +34,10 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
     Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.table` does not know
     are decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state
-    and global flags are left as they were.
+    and global flags are left as they were; on ``meta``, or built with fake tensors, it is traced without memory for its
+    weights. With `verify` the graph is replayed against `forward` on fresh inputs.
 
-    Parameters
-    ----------
-    model
-        On any device; on ``meta``, or built with fake tensors, it is traced without memory for its weights.
-    *inputs, **kwargs
-        What `forward` takes: tensors, or lists, tuples, dicts and dataclasses of them, and literals.
-    verify
-        Replay the graph against `forward` on fresh inputs.
+    Inputs are tensors, or lists, tuples, dicts and dataclasses of them, and literals.
 
     Raises
     ------

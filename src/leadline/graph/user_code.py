@@ -25,10 +25,7 @@ _MODELS = ("zoo", "grid")
 def running(name: str, inputs: Any) -> Iterator[None]:
     """Run a model or function of the user's: whatever it raises becomes one `ModelError`.
 
-    Raises
-    ------
-    ModelError
-        With the name, the shapes of the inputs, the line, and the input that is empty, if one is.
+    That says the name, the shapes of the inputs, the line, and the input that is empty, if one is.
 
     Examples
     --------

@@ -14,11 +14,11 @@ from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Move, Noise, Operation, Places, Statistics
-from leadline.recurrence.ir import Input, Pointwise, System, Variable
+from leadline.recurrence.ir import Input, System, Variable
 from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, refuse
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, copied, refuse
 from leadline.recurrence.reading.rules_attention import attention
 from leadline.recurrence.reading.rules_loop import Elsewhere, rolled
 from leadline.recurrence.reading.rules_scores import Scores, scored
@@ -79,22 +79,9 @@ def system(
 ) -> System:
     """Read a model as a system of uniform recurrence equations over the positions of its layout.
 
-    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same.
-
-    Parameters
-    ----------
-    model, *inputs, **kwargs
-        The model, in the mode in which it is meant, and inputs that it accepts. Inputs that the layout marks as
-        conditioning are fixed at the given values.
-    layout, output
-        The axes of inputs and output in einops notation, and which output is meant; see `leadline.graph.resolve`.
-    order
-        Position axes from slowest to fastest; default: as in the layout.
-
-    Returns
-    -------
-    System
-        Without what the output does not rest on.
+    A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same. Inputs that
+    the layout marks as conditioning are fixed at the given values, the model is read in its own mode, and what the
+    output does not rest on is left out. The arguments are those of `leadline.read`.
 
     Raises
     ------
@@ -132,15 +119,7 @@ def _lowered(reading: Reading) -> System:
 
 
 def _ordered(layout: Layout, order: Order) -> tuple[str, ...]:
-    """Return the position axes from slowest to fastest.
-
-    Raises
-    ------
-    NotUniform
-        If the order is given as ranks: what is next then has no constant offset.
-    LayoutError
-        If there are no positions, or the order names others.
-    """
+    """Return the position axes from slowest to fastest; ranks give what is next no constant offset."""
     if not layout.positions:
         raise LayoutError(f"the layout '{layout}' has no position axis, so there is nothing to recur along")
     if isinstance(order, Tensor):
@@ -222,7 +201,7 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     if node.kind is Kind.CREATION:
         values[Ref(node.index)] = rules_pointwise.created(low, node)
         return
-    args = {name: frozen(substitute(arg, values.get)) for name, arg in arguments(node).items()}
+    args = {name: frozen(substitute(arg, values.get)) for name, arg in node.bound().items()}
     read = [values[ref] for ref in node.refs]
     missing = [value for value in read if isinstance(value, Unread)]
     if missing:
@@ -276,5 +255,5 @@ def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: l
     if same and plain and not isinstance(same[0].equation, Input):
         output = same[0].name
     else:
-        output = low.emit(Pointwise("copy", (tap,), lambda x: x), result.dims, result.sizes, "output").variable
+        output = low.emit(copied(tap), result.dims, result.sizes, "output").variable
     return System(low.axes, low.sizes, tuple(low.variables), tuple(inputs), output, shape).live()

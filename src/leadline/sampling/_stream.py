@@ -38,15 +38,12 @@ def stream(
     wavefront: bool = True,
     **kwargs: Any,
 ) -> Stream:
-    """Derive a sampler, and a live stream, from a causal model.
+    """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
 
     Parameters
     ----------
-    model, *inputs, **kwargs
-        The model and inputs that it accepts; conditioning is fixed at the given values. The model is read in evaluation
-        mode and left in its own.
-    layout, order, output
-        As in `leadline.system`.
+    model, inputs, kwargs, layout, order, output
+        As in `leadline.read`; conditioning is fixed at the given values.
     likelihood
         The distribution that the output describes; default for integer inputs: categorical over the output's channels,
         Bernoulli if there are none.
@@ -93,10 +90,8 @@ def stream_of(
 class Stream:
     """A model as a stream; see `stream`.
 
-    Attributes
-    ----------
-    lag
-        1: the output at a position is the distribution of the input there; 0: of the next one.
+    Its `lag` is 1 where the output at a position is the distribution of the input there, 0 where of the next one.
+    Methods raise `UsageError` if a shape does not fit, a positional table ends, or the weights have changed.
     """
 
     def __init__(
@@ -128,36 +123,20 @@ class Stream:
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
-        Parameters
-        ----------
-        x
-            Like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
-
-        Raises
-        ------
-        UsageError
-            If the shape does not fit, a positional table ends, or the weights have changed.
+        `x` is like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
         """
         self._check_weights()
         values, batch, length = self._arranged(x)
         plan = self._plan(length)
-        self._check_sizes(x, plan)
+        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
+            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
         return self._as_output(self._kept_machine(plan, batch).feed(values))
 
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
-        Parameters
-        ----------
-        chunk
-            Like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
-
-        Raises
-        ------
-        NotUniform
-            On a grid of several axes: there is no next position but in a picture of known size.
-        UsageError
-            If the shape does not fit, a positional table ends, or the weights have changed.
+        `chunk` is like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
+        On a grid of several axes there is no next position but in a picture of known size: `NotUniform`.
         """
         if len(self._source.system.axes) > 1:
             raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
@@ -236,10 +215,10 @@ class Stream:
         for front in range(first, last + 1):
             points = plan.inside(front, rows)
             if len(points):
-                where: Any = (slice(None), *_index(points))
+                where: Any = (slice(None), *map(torch.from_numpy, points.T))
                 if not kept[where].all():
-                    read = points if self.lag else points - 1
-                    logits = self._logits_at(machine, plan, read)
+                    logits = machine.read(plan.system.output, points if self.lag else points - 1).movedim(0, 1)
+                    logits = logits if plan.system.shape else logits.squeeze(-1)
                     try:
                         drawn = likelihood.draw(logits, u[where], temperature, top_k)
                     except Diverged as error:
@@ -250,11 +229,6 @@ class Stream:
                 values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
                 machine.write(self._name, points, values)
             machine.run(front)
-
-    def _logits_at(self, machine: Machine, plan: Plan, points: Any) -> Tensor:
-        """Return logits of shape (n, points, classes), or (n, points) for one channel."""
-        values = machine.read(plan.system.output, points).movedim(0, 1)
-        return values if plan.system.shape else values.squeeze(-1)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
 
@@ -334,11 +308,6 @@ class Stream:
             )
         return values, values.shape[rank], values.shape[0]
 
-    def _check_sizes(self, x: Tensor, plan: Plan) -> None:
-        values, _, _ = self._arranged(x)
-        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
-            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-
     def _as_output(self, rows: Tensor) -> Tensor:
         """Turn (*positions, batch, channels) into the axes of the output."""
         system, reading = self._source.system, self._source.reading
@@ -351,7 +320,3 @@ class Stream:
         """Refuse to go on with other weights than those read."""
         if not self._weights.unchanged(values):
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
-
-
-def _index(points: Any) -> Any:
-    return tuple(torch.from_numpy(points[:, axis]) for axis in range(points.shape[1]))

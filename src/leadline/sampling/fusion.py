@@ -133,7 +133,7 @@ class _Fusion:
         addends = tuple(tap for p in products.values() for tap in p.addends)
         others = tuple(tap for i, tap in enumerate(terms) if i not in products)
         weights = tuple(weight for p in products.values() for weight in p.weights)
-        return FusedContraction((*weighted, *addends, *others), weights, _total(biases))
+        return FusedContraction((*weighted, *addends, *others), weights, sum(biases[1:], biases[0]) if biases else None)
 
     def _function_of_product(self, variable: Variable, equation: Pointwise) -> Equation:
         """Let a product's results pass through a function before they are stored."""
@@ -178,10 +178,6 @@ def instruction(equation: Pointwise) -> str:
     return opcode.name if opcode is not None and opcode == Opcode(opcode.name) else ""
 
 
-def _total(biases: list[Tensor]) -> Tensor | None:
-    return sum(biases[1:], biases[0]) if biases else None
-
-
 def _straightened(system: System) -> System:
     """Let taps on scattered channels read variables that choose those channels, computed after their sources."""
     chosen: dict[str, dict[bytes, Variable]] = {}
@@ -190,7 +186,7 @@ def _straightened(system: System) -> System:
         if (np.diff(tap.channels) == 1).all():
             return tap
         source, found = system[tap.source], chosen.setdefault(tap.source, {})
-        select = Pointwise("select", (replace(tap, offset=(0,) * len(tap.offset)),), _unchanged)
+        select = Pointwise("select", (replace(tap, offset=(0,) * len(tap.offset)),), lambda x: x)
         name = f"{source.name}[{len(found)}]"
         made = found.setdefault(
             tap.channels.tobytes(), replace(source, name=name, channels=len(tap.channels), equation=select)
@@ -200,10 +196,6 @@ def _straightened(system: System) -> System:
     variables = [replace(v, equation=_with_taps(v.equation, straight)) for v in system.variables]
     both = (v for variable in variables for v in (variable, *chosen.get(variable.name, {}).values()))
     return replace(system, variables=tuple(both))
-
-
-def _unchanged(values: Tensor) -> Tensor:
-    return values
 
 
 def _with_taps(equation: Equation, change: Callable[[Tap], Tap]) -> Equation:

@@ -29,13 +29,7 @@ class Source:
 
     @cached_property
     def lag(self) -> int:
-        """1 if no output sees the input at its own position, else 0.
-
-        Raises
-        ------
-        NotCausal
-            If an output sees an input that comes after it.
-        """
+        """1 if no output sees the input at its own position, else 0; `NotCausal` if one sees a later input."""
         if find_leak(self.system, 1) is None:
             return 1
         refuse_leaks(self.system, 0)
@@ -61,10 +55,7 @@ class Source:
     def longer(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.
 
-        Raises
-        ------
-        UsageError
-            If the model does not take such inputs: a positional table ends.
+        `UsageError` if the model does not take such inputs: a positional table ends.
         """
         axis = self.system.axes[0]
         longer = self.reading.on({name: self._stretched(name, axis, length) for name in self.streamed}).in_evaluation()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Int
@@ -39,43 +39,26 @@ class Mask:
         return start, torch.where(count > 0, end, start)
 
 
-@runtime_checkable
-class Algebra(Protocol):
-    """How dependences combine."""
-
-    def join(self, a: Tensor, b: Tensor) -> Tensor:
-        """Combine two tensors, which broadcast."""
-
-    def reduce(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        """Combine all elements along axes, which stay with size 1."""
-
-    def cumulate(self, x: Tensor, dim: int) -> Tensor:
-        """Combine all elements up to each one along an axis."""
-
-    def contract(self, x: Tensor, mask: Mask) -> Tensor:
-        """Combine, for each i and j, the elements ``x[n, i, k]`` whose ``mask[n, k, j]`` is set; n may broadcast."""
-
-    def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
-        """Combine each element of `source` with the element of `x` at its place along an axis."""
-
-
 class Ranks:
     """The latest rank: each element is one plus the largest rank of the inputs that it may depend on."""
 
     def join(self, a: Tensor, b: Tensor) -> Tensor:
-        """Take the later one."""
+        """Take the later of two, which broadcast."""
         return torch.maximum(a, b)
 
     def reduce(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        """Take the latest."""
+        """Take the latest along axes, which stay with size 1."""
         return x.amax(tuple(dims), keepdim=True) if dims else x
 
     def cumulate(self, x: Tensor, dim: int) -> Tensor:
-        """Take the latest so far."""
+        """Take the latest up to each place along an axis."""
         return x.cummax(dim).values
 
     def contract(self, x: Tensor, mask: Mask) -> Tensor:
-        """Take the latest under the mask; equal columns of a common mask are computed once."""
+        """Take, for each i and j, the latest ``x[n, i, k]`` whose ``mask[n, k, j]`` is set; n may broadcast.
+
+        Equal columns of a common mask are computed once.
+        """
         return self._table(x, mask.marks) if mask.band is None else _latest_within(x, *mask.band)
 
     def _table(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -95,12 +78,15 @@ class Ranks:
         return out.expand(batch, rows, columns)
 
     def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
-        """Take the latest at each place."""
+        """Take the latest of each element of `x` and what `source` brings to its place along an axis."""
         return x.scatter_reduce(dim, places, source, "amax")
 
 
 class Paths:
-    """The number of paths, through one operation: linear, so that its transpose finds the inputs behind an output."""
+    """The number of paths, through one operation: linear, so that its transpose finds the inputs behind an output.
+
+    The operations are those of `Ranks`, with sums for maxima.
+    """
 
     def join(self, a: Tensor, b: Tensor) -> Tensor:
         """Add."""
@@ -121,6 +107,10 @@ class Paths:
     def scatter(self, x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
         """Add up at each place."""
         return x.scatter_add(dim, places, source)
+
+
+Algebra: TypeAlias = Ranks | Paths
+"""How dependences combine."""
 
 
 def _latest_within(x: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -16,14 +16,15 @@ from torch import Tensor
 
 from leadline.domains.compact import axis_groups
 from leadline.domains.dependence.flow import Flow
-from leadline.domains.dependence.local import BY_CHANNEL, axes_of
+from leadline.domains.dependence.local import BY_CHANNEL, axes_of, shared_axes
 from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
-from leadline.domains.values.views import looked_along, permutation
+from leadline.domains.values.views import looked_along
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Form, Kind, Move, Places, Statistics
+from leadline.graph.run_node import permutation
+from leadline.graph.table import Form, Kind, Move, Places
 
 Names: TypeAlias = "tuple[Hashable | None, ...]"
 
@@ -90,29 +91,22 @@ def _places(flow: Flow, node: Node) -> Alignment | None:
 
 def _joined(flow: Flow, node: Node) -> Alignment:
     """Everything depends on everything, or on nothing."""
-    arguments = ((ref, tuple((ref, axis) for axis in range(len(flow.shape(ref))))) for ref in node.refs)
     results = (tuple(("out", i) for i in range(0 if m is None else len(m.shape))) for m in node.outputs)
-    return Alignment(tuple(arguments), tuple(results))
+    return Alignment(tuple(_whole(flow, node.refs)), tuple(results))
 
 
 def _view(flow: Flow, node: Node) -> Alignment | None:
     move, first = node.operation.move, flow.shape(node.refs[0])
+    names: Names = tuple(range(len(first)))
     if move is Move.RESHAPE and len(node.outputs) == 1:
-        before, after = [None] * len(first), [None] * len(node.shape)
-        for number, (old, new) in enumerate(axis_groups(first, node.shape)):
-            for axis in old:
-                before[axis] = number  # type: ignore[call-overload] # the list is filled
-            for axis in new:
-                after[axis] = number  # type: ignore[call-overload]
-        return Alignment(((node.refs[0], tuple(before)),), (tuple(after),))
+        groups = list(enumerate(axis_groups(first, node.shape)))  # of axes in order, on both sides
+        before, after = (tuple(number for number, sides in groups for _ in sides[side]) for side in (0, 1))
+        return Alignment(((node.refs[0], before),), (after,))
     if move is Move.PERMUTE:
-        order = permutation(node, len(first))
-        return Alignment(((node.refs[0], tuple(range(len(first)))),), (order,))
+        return Alignment(((node.refs[0], names),), (permutation(node, len(first)),))
     if move is Move.EXPAND:
-        names: Names = tuple(range(len(node.shape)))
-        return Alignment(((node.refs[0], names[len(names) - len(first) :]),), (names,))
+        return _places(flow, node)
     if move is Move.COMPLEX_TO_PAIRS:
-        names = tuple(range(len(first)))
         return Alignment(((node.refs[0], names),), ((*names, None),))
     acts = looked_along(node, first)
     if acts is None or any(len(flow.shape(ref)) != len(first) for ref in node.refs):
@@ -171,10 +165,7 @@ def _convolution(flow: Flow, node: Node) -> Alignment:
 def _reduced(flow: Flow, node: Node) -> Alignment:
     """Join some axes; what is left of them, if anything is, is a single place."""
     ndim = len(flow.shape(node.refs[0]))
-    default = -1 if node.kind is Kind.MIXING else None
-    dims = axes_of(node.bound().get("dim", default), ndim)
-    if node.kind is Kind.SOFTMAX:
-        dims = axes_of(node.args[1], ndim)
+    dims = axes_of(node.bound().get("dim", -1 if node.kind is Kind.MIXING else None), ndim)
     names: Names = tuple(("joined", axis) if axis in dims else axis for axis in range(ndim))
     kept: Names = tuple(("left", axis) if axis in dims else axis for axis in range(ndim))
     short = tuple(name for axis, name in enumerate(kept) if axis not in dims)
@@ -190,21 +181,13 @@ def _cumulative(flow: Flow, node: Node) -> Alignment:
 
 
 def _normalisation(flow: Flow, node: Node) -> Alignment | None:
-    ndim, shares, named = len(node.shape), node.operation.statistics, node.bound()
+    ndim, joined = len(node.shape), shared_axes(node)
     out: Names = tuple(range(ndim))
-    if shares is Statistics.BATCH:
-        joined = [d for d in range(ndim) if d != 1] if not node.operation.frozen(named) else []
-    elif shares is Statistics.GROUP:
-        joined = list(range(2, ndim))
-    elif shares is Statistics.WEIGHT:
-        joined = [d for d in range(ndim) if d != named["dim"] % ndim]
-    else:
-        joined = list(range(ndim - len(named["normalized_shape"]), ndim))
     names: Names = tuple(("joined", axis) if axis in joined else axis for axis in range(ndim))
     arguments: list[tuple[Ref, Names]] = [(node.refs[0], names)]
     for ref in node.refs[1:]:
         size = len(flow.shape(ref))
-        by_channel = shares in BY_CHANNEL and size == 1
+        by_channel = node.operation.statistics in BY_CHANNEL and size == 1
         arguments.append((ref, (1,) if by_channel else out[ndim - size :]))
     rest = (tuple(("statistics", i, axis) for axis in range(0 if m is None else len(m.shape)))
             for i, m in enumerate(node.outputs[1:]))  # fmt: skip

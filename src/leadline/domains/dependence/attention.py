@@ -12,7 +12,7 @@ from leadline.domains.dependence.algebra import Mask
 from leadline.domains.dependence.flow import Flow, Links, everywhere
 from leadline.domains.dependence.shown import Shown, shown_pairs
 from leadline.domains.engine import Lookup
-from leadline.domains.operations.attentions import attention_of, by_query_heads
+from leadline.domains.operations.attentions import Attention, attention_of, by_query_heads
 from leadline.graph.ir import Node
 
 
@@ -20,20 +20,22 @@ def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     """Depend on the query, on the keys and values that its mask lets through, and on the mask's row."""
     att, ndim = attention_of(node), len(node.shape)
     shown = shown_pairs(flow, att, ndim)
-    query, key, value, mask = (
-        None if ref is None or (found := links(ref)) is None else lifted(found, ndim)
-        for ref in (att.query, att.key, att.value, att.mask)
-    )
-    key, value = (None if x is None else by_query_heads(x, att, flow.graph) for x in (key, value))
-    reduce = flow.algebra.reduce
-    column = None if key is None else _seen(flow, node, reduce(key, [-1]).transpose(-1, -2), shown)
+    query, key, value, mask = (None if x is None else lifted(x, ndim) for x in operands(flow, att, links))
+    column = None if key is None else _seen(flow, node, flow.algebra.reduce(key, [-1]).transpose(-1, -2), shown)
     row = None if mask is None else _row(flow, node, mask, shown)
-    asking = flow.multiplied(node, None if query is None else reduce(query, [-1]))
+    asking = flow.multiplied(node, flow.reduced(query, -1))
     weights = flow.all_of(flow.multiplied(node, column), asking, row)
     if weights is not None:  # a single key has weight one, whatever its score; a row without any has no weights
         weights = weights * (shown.count > 1)
     values = None if value is None else _seen(flow, node, value.transpose(-1, -2), shown)
     return everywhere(node, flow.multiplied(node, flow.all_of(weights, values)))
+
+
+def operands(flow: Flow, att: Attention, links: Lookup[Links]) -> tuple[Links, Links, Links, Links]:
+    """Return the dependences of query, key, value and mask: of keys and values, for every query head."""
+    query, key, value, mask = (None if ref is None else links(ref) for ref in (att.query, att.key, att.value, att.mask))
+    key, value = (None if x is None else by_query_heads(x, att, flow.graph) for x in (key, value))
+    return query, key, value, mask
 
 
 def _row(flow: Flow, node: Node, mask: Tensor, shown: Shown) -> Tensor:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from leadline.domains.compact import place_of
 from leadline.domains.dependence.flow import Flow, Links, present
-from leadline.domains.dependence.scan import joined, place_of
+from leadline.domains.dependence.scan import joined
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.operations.scans import Recurrence, grid_of, is_grid, recurrence_of
 from leadline.graph.ir import Node
@@ -57,13 +58,9 @@ def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Link
     """Each layer of a grid from the one below; the deepest cell speaks for all that is kept besides the last layer."""
     x, weights = grid_of(node)
     _, height, width, _ = flow.shape(x)
-    read = links(x)
-    below = torch.zeros(1, 1, 1, 1) if read is None else flow.algebra.reduce(read, [-1])
-    below = below.expand(-1, height, width, -1)
     trained = flow.total([links(ref) for ref in weights.values()])
-    if trained is not None:
-        below = flow.algebra.join(below, trained)
-    below = _deep(below)
+    read = present(flow.all_of(torch.zeros(1, 1, 1, 1), flow.reduced(links(x), -1), trained))
+    below = _deep(read.expand(-1, height, width, -1))
     for _ in range(flow.shape(weights["weight_north"])[0]):
         below = run(below, cost, (1, 2))
     out = _links(below)
@@ -73,11 +70,8 @@ def _grid(flow: Flow, cost: int, node: Node, links: Lookup[Links]) -> tuple[Link
 def _cell(flow: Flow, cost: int, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
     """One step; an LSTM's own memory is not multiplied by a matrix."""
     hidden, *memory = (links(ref) for ref in recurrence.states)
-    read = flow.all_of(
-        *(None if part is None else flow.algebra.reduce(part, [-1]) for part in (links(recurrence.input), hidden))
-    )
-    step = None if read is None else torch.where(read > 0, read + cost, 0.0)
-    found = flow.all_of(step, *memory)
+    read = flow.all_of(flow.reduced(links(recurrence.input), -1), flow.reduced(hidden, -1))
+    found = flow.all_of(flow.raised(read, cost), *memory)
     return found, found
 
 

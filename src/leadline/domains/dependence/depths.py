@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
-
 from leadline.domains.dependence.depth_scan import scan
-from leadline.domains.dependence.flow import Flow, Links, Rule
-from leadline.domains.dependence.rules import RULES, transfers
-from leadline.domains.engine import Lookup, OnUnknown, Walk, walk
+from leadline.domains.dependence.flow import Flow, Links, Rule, from_inputs, multiplying
+from leadline.domains.dependence.rules import RULES, walk_by
+from leadline.domains.engine import Lookup, OnUnknown, Walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind
 
@@ -29,12 +27,8 @@ class Depths(Flow):
     costs: Mapping[Kind, int] = field(default_factory=lambda: COSTS)
 
     def multiplied(self, node: Node, links: Links) -> Links:
-        """Add the price of a sum of products."""
-        return self.priced(links, self.costs.get(node.kind, 0))
-
-    def priced(self, links: Links, cost: int) -> Links:
-        """Add to the depth of whatever depends on an input."""
-        return links if links is None or cost == 0 else links + cost * (links > 0)
+        """Add the price of a sum of products to the depth of whatever depends on an input."""
+        return self.raised(links, self.costs.get(node.kind, 0))
 
     def based(self, links: list[Links]) -> tuple[list[Links], int]:
         """Count from the shallowest element on: layers that are equal but for their depth are computed once."""
@@ -44,33 +38,13 @@ class Depths(Flow):
 
     def rules(self) -> dict[Kind, Rule]:
         """Return the rules: those of dependence, with prices, and a recurrence that counts its steps."""
-        priced: dict[Kind, Rule] = {kind: _after(rule) for kind, rule in RULES.items() if kind not in COSTS}
+        priced: dict[Kind, Rule] = {kind: multiplying(rule) for kind, rule in RULES.items() if kind not in COSTS}
         return {**RULES, **priced, Kind.SCAN: self._scan}
 
     def _scan(self, flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         return scan(flow, self.costs.get(Kind.SCAN, 0), node, links)
 
 
-def _after(rule: Rule) -> Rule:
-    """Let an operation that is not a sum of products cost what the caller says."""
-
-    def transfer(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-        return tuple(flow.multiplied(node, result) for result in rule(flow, node, links))
-
-    return transfer
-
-
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
-    """Find, for every element of every value, one plus the length of the longest chain that ends in it; 0 without one.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``.
-    """
-
-    def leaf(node: Node) -> Links:
-        return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None
-
-    graph, rules = flow.graph, transfers(flow, flow.rules())
-    return walk(graph, leaf=leaf, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live())
+    """Find, for every element of every value, one plus the length of the longest chain that ends in it, or 0."""
+    return walk_by(flow, from_inputs, flow.rules(), on_unknown=on_unknown)

@@ -20,6 +20,7 @@ from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import fills, unmasked
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Graph, Node, Ref
+from leadline.graph.table import Kind
 
 T = TypeVar("T")
 Links: TypeAlias = "Tensor | None"
@@ -90,6 +91,10 @@ class Flow:
         """Join those that depend on anything."""
         return self.joined([part for part in parts if part is not None])
 
+    def reduced(self, links: Links, *dims: int) -> Links:
+        """Join all elements along axes, which stay with size 1, if there are dependences."""
+        return None if links is None else self.algebra.reduce(links, dims)
+
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """Shape of a value."""
         return self.graph.meta(ref).shape
@@ -112,6 +117,20 @@ def applied(flow: Flow, rule: Rule, node: Node, links: Lookup[Links]) -> tuple[L
         None if found is None or meta is None else flow.freed(Ref(node.index, i), lifted(found, len(meta.shape)))
         for i, (found, meta) in enumerate(zip(rule(flow, node, links), node.outputs, strict=True))
     )
+
+
+def multiplying(rule: Rule) -> Rule:
+    """Let the results of a rule count as sums of products."""
+
+    def transfer(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+        return tuple(flow.multiplied(node, result) for result in rule(flow, node, links))
+
+    return transfer
+
+
+def from_inputs(node: Node) -> Links:
+    """Return the dependences of a leaf where all inputs are alike."""
+    return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None
 
 
 def everywhere(node: Node, links: Links) -> tuple[Links, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from leadline.domains.compact import fits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.values.pattern import data_refs
@@ -24,8 +25,7 @@ def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     if node.operation.places is Places.LISTS:
         return everywhere(node, _indexed(flow, node, links))
     dim, places = named["dim"], links(named["index"])
-    data = links(named["self"])
-    chosen = None if data is None else flow.algebra.reduce(data, [dim])
+    chosen = flow.reduced(links(named["self"]), dim)
     if node.operation.places is Places.SLICES:
         if places is not None:
             places = places.reshape([-1 if d == dim % len(node.shape) else 1 for d in range(len(node.shape))])
@@ -127,13 +127,9 @@ def _anywhere(flow: Flow, node: Node, links: Links, dim: int) -> Links:
     """Let a slice reach any place along the axis; a tensor of another form reaches all of the result."""
     if links is None or links.ndim in (0, len(node.shape)):
         reduced = links if links is None or links.ndim == 0 else flow.algebra.reduce(links, [dim])
-        if reduced is None or reduced.ndim == 0 or _fits(reduced, node.shape):
+        if reduced is None or reduced.ndim == 0 or fits(reduced, node.shape):
             return reduced
     return flow.total([links])
-
-
-def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
-    return all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
 
 
 def _value(flow: Flow, ref: Ref) -> Tensor:

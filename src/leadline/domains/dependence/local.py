@@ -114,27 +114,30 @@ def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, 
     x = links(node.refs[0])
     mixed = None if x is None else _statistics(flow, node, x)
     by_channel = node.operation.statistics in BY_CHANNEL
-    extra = []
-    for ref in node.refs[1:]:
-        part = links(ref)
-        if part is not None:
-            extra.append(part.reshape(-1, *(1,) * (len(node.shape) - 2)) if by_channel and part.ndim == 1 else part)
+    extra = [part for ref in node.refs[1:] if (part := links(ref)) is not None]
+    if by_channel:
+        extra = [part.reshape(-1, *(1,) * (len(node.shape) - 2)) if part.ndim == 1 else part for part in extra]
     total = flow.total([links(ref) for ref in node.refs])
     return (flow.all_of(mixed, *extra), *(total,) * (len(node.outputs) - 1))
 
 
 def _statistics(flow: Flow, node: Node, x: Tensor) -> Tensor:
     """Join what shares statistics."""
-    reduce, named, shares = flow.algebra.reduce, node.bound(), node.operation.statistics
-    if shares is Statistics.BATCH:
-        return reduce(x, [d for d in range(x.ndim) if d != 1]) if not node.operation.frozen(named) else x
-    if shares is Statistics.WEIGHT:
-        return reduce(x, [d for d in range(x.ndim) if d != named["dim"] % x.ndim])
-    if shares is Statistics.GROUP:
-        pooled, channels = reduce(x, range(2, x.ndim)), flow.shape(node.refs[0])[1]
-        if pooled.shape[1] == 1:
-            return pooled
-        groups = int(named["num_groups"] if "num_groups" in named else named["group"])
-        split = torch.unflatten(pooled, 1, (groups, channels // groups))
-        return reduce(split, [2]).expand_as(split).flatten(1, 2)
-    return reduce(x, range(x.ndim - len(named["normalized_shape"]), x.ndim))
+    pooled = flow.algebra.reduce(x, shared_axes(node))
+    if node.operation.statistics is not Statistics.GROUP or pooled.shape[1] == 1:
+        return pooled
+    named = node.bound()
+    groups = int(named["num_groups"] if "num_groups" in named else named["group"])
+    split = torch.unflatten(pooled, 1, (groups, -1))
+    return flow.algebra.reduce(split, [2]).expand_as(split).flatten(1, 2)
+
+
+def shared_axes(node: Node) -> tuple[int, ...]:
+    """Return the axes along which a normalisation takes its statistics; groups of channels come besides."""
+    ndim, named, shares = len(node.shape), node.bound(), node.operation.statistics
+    if shares is Statistics.BATCH and node.operation.frozen(named):
+        return ()
+    if shares in (Statistics.BATCH, Statistics.WEIGHT):
+        own = 1 if shares is Statistics.BATCH else named["dim"] % ndim
+        return tuple(axis for axis in range(ndim) if axis != own)
+    return tuple(range(2 if shares is Statistics.GROUP else ndim - len(named["normalized_shape"]), ndim))

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.flow import Flow, Links
-from leadline.domains.dependence.rules import transfers
-from leadline.domains.engine import OnUnknown, walk
+from leadline.domains.dependence.rules import walk_by
+from leadline.domains.engine import OnUnknown
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
 from leadline.graph.reading import Reading
@@ -40,17 +40,10 @@ class Search:
     on_unknown: OnUnknown
 
     def latest(self, ranks: Mapping[str, Int[Tensor, "..."]]) -> Latest:
-        """Carry ranks from the inputs to the output.
-
-        Parameters
-        ----------
-        ranks
-            Nonnegative ranks by input name, of the input's shape; inputs left out are visible to all.
+        """Carry nonnegative ranks from the inputs, by name, to the output; inputs left out are visible to all.
 
         Raises
         ------
-        UnknownOp
-            If a node has no rule and `on_unknown` is ``"raise"``.
         LayoutError
             If there are too many ranks to be told apart.
         """
@@ -62,15 +55,8 @@ class Search:
                 return None
             return (shrunk(ranks[node.name]) + 1).to(torch.float32)
 
-        graph, name = self.reading.graph, self.reading.output
-        found = walk(
-            graph,
-            leaf=leaf,
-            transfers=transfers(self.flow),
-            top=self.flow.top,
-            on_unknown=self.on_unknown,
-            live=graph.live(name),
-        )
-        links = found.values[graph.outputs[name]]
+        name = self.reading.output
+        found = walk_by(self.flow, leaf, on_unknown=self.on_unknown, output=name)
+        links = found.values[self.reading.graph.outputs[name]]
         known = torch.zeros((1,) * len(self.reading.output_shape)) if links is None else links
         return Latest(known.to(torch.int64) - 1, found.values, found.coverage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from leadline.domains.compact import Pool, shrunk
 from leadline.domains.dependence import local
@@ -12,7 +12,7 @@ from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.windows import convolution, window
-from leadline.domains.engine import Lookup, Transfer
+from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind
 
@@ -56,3 +56,17 @@ def transfers(flow: Flow, rules: Mapping[Kind, Rule] = RULES) -> dict[Kind, Tran
         return transfer
 
     return {kind: bound(rule) for kind, rule in rules.items()}
+
+
+def walk_by(
+    flow: Flow,
+    leaf: Callable[[Node], Links],
+    rules: Mapping[Kind, Rule] = RULES,
+    *,
+    on_unknown: OnUnknown,
+    output: str | None = None,
+) -> Walk[Links]:
+    """Walk all on which an output (default: any of them) rests, by rules of dependence."""
+    live = flow.graph.live() if output is None else flow.graph.live(output)
+    bound = transfers(flow, rules)
+    return walk(flow.graph, leaf=leaf, transfers=bound, top=flow.top, on_unknown=on_unknown, live=live)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from leadline.domains.compact import lifted
+from leadline.domains.compact import lifted, place_of
 from leadline.domains.dependence.flow import Flow, Links, present
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.operations.scans import Recurrence, is_grid, recurrence_of
@@ -39,24 +38,21 @@ def _grid(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 def _cell(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
     """One step: every unit sees the whole input and the whole state, and an LSTM's its own memory."""
     hidden, *memory = (links(ref) for ref in recurrence.states)
-    seen = [None if part is None else flow.algebra.reduce(part, [-1]) for part in (links(recurrence.input), hidden)]
+    seen = (flow.reduced(part, -1) for part in (links(recurrence.input), hidden))
     return (flow.all_of(*seen, *memory),) * len(node.outputs)
 
 
 def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]) -> tuple[Links, ...]:
     """Return outputs ``[time, batch, units]`` and final states ``[layers · directions, batch, units]``."""
-    below = links(recurrence.input)
+    below, steps = links(recurrence.input), flow.shape(recurrence.input)[1 if recurrence.batch_first else 0]
     if below is not None:
-        below = below.transpose(0, 1) if recurrence.batch_first else below
-        time = 1 if recurrence.batch_first else 0
-        below = below.expand(flow.shape(recurrence.input)[time], -1, -1)
+        below = (below.transpose(0, 1) if recurrence.batch_first else below).expand(steps, -1, -1)
     projected = recurrence.layers[0][0].projection is not None
     finals: list[tuple[Links, ...]] = []
     for layer in recurrence.layers:
         outs = []
         for way in range(len(layer)):
             states = [None if (s := links(ref)) is None else place_of(s, len(finals)) for ref in recurrence.states]
-            steps = flow.shape(recurrence.input)[1 if recurrence.batch_first else 0]
             out, memory = _direction(flow, below, states, steps, backwards=way == 1, projected=projected)
             outs.append(out)
             finals.append((None if out is None else out[0 if way else -1], memory))
@@ -64,11 +60,6 @@ def _layers(flow: Flow, node: Node, recurrence: Recurrence, links: Lookup[Links]
     out = below.transpose(0, 1) if below is not None and recurrence.batch_first else below
     ends = list(zip(*finals, strict=True))[: len(node.outputs) - 1]
     return (out, *(joined([None if end is None else end.unsqueeze(0) for end in kind], 0, 1) for kind in ends))
-
-
-def place_of(x: Tensor, place: int) -> Tensor:
-    """Return one slice of a compact tensor along its first axis."""
-    return x[0 if len(x) == 1 else place]
 
 
 def _direction(
@@ -79,18 +70,13 @@ def _direction(
     Every unit sees all of the input and of the hidden state. Memory is read by its own unit at the first step, by all
     units later.
     """
-    reduce = flow.algebra.reduce
-    run = None
-    if below is not None:
-        seen = reduce(below, [-1])
-        run = flow.algebra.cumulate(seen.flip(0) if backwards else seen, 0)
-    hidden = None if states[0] is None else reduce(states[0], [-1])
+    seen, hidden = flow.reduced(below, -1), flow.reduced(states[0], -1)
+    run = None if seen is None else flow.algebra.cumulate(seen.flip(0) if backwards else seen, 0)
     own = states[1] if len(states) > 1 else None
-    later = flow.all_of(run, hidden, None if own is None else reduce(own, [-1]))
+    later = flow.all_of(run, hidden, flow.reduced(own, -1))
     if later is None:
         return None, None
-    later = lifted(later, 3)
-    later = later.expand(steps, -1, -1)
+    later = lifted(later, 3).expand(steps, -1, -1)
     memory = later[-1]
     if own is not None:
         first = lifted(present(flow.all_of(None if run is None else run[:1], hidden, own)), 3)

@@ -22,13 +22,7 @@ from leadline.results import Coverage, Gap
 def support(
     flow: Flow, output: str, chosen: Bool[Tensor, "..."], *, on_unknown: OnUnknown = "raise"
 ) -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
-    """Find the elements of every input that the chosen elements of an output may depend on.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``.
-    """
+    """Find the elements of every input that the chosen elements of an output may depend on."""
     graph = flow.graph
     marked, coverage = behind(flow, {graph.outputs[output]: chosen}, on_unknown=on_unknown)
     none = torch.zeros((), dtype=torch.bool)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from leadline.domains.dependence.algebra import Paths, Ranks
-from leadline.domains.dependence.flow import Flow, Links
-from leadline.domains.dependence.rules import RULES, transfers
+from leadline.domains.dependence.attention import operands
+from leadline.domains.dependence.flow import Flow, Links, everywhere, from_inputs, multiplying
+from leadline.domains.dependence.rules import RULES, walk_by
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.support import behind
-from leadline.domains.engine import Lookup, OnUnknown, walk
-from leadline.domains.operations.attentions import attention_of, by_query_heads
+from leadline.domains.engine import Lookup, OnUnknown
+from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.elements import Elements, ElementsOf
 from leadline.domains.values.facts import UNKNOWN, Facts
 from leadline.graph import Graph, Kind, Node, Ref
@@ -35,13 +36,7 @@ class Units(Flow):
 
 
 def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnknown = "raise") -> ElementsOf:
-    """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``.
-    """
+    """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output."""
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
     places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
@@ -70,15 +65,8 @@ def _elements(ndim: int, alive: Tensor | None, unit: Links, used: Tensor | None)
 
 
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:
-    def leaf(node: Node) -> Links:
-        return torch.ones((1,) * len(node.shape)) if node.kind is Kind.INPUT else None
-
-    def recurrence(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-        return tuple(flow.multiplied(node, result) for result in scan(flow, node, links))
-
     flow = Units(graph, facts, Ranks())
-    rules = transfers(flow, {**RULES, Kind.SCAN: recurrence})
-    return walk(graph, leaf=leaf, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live()).values
+    return walk_by(flow, from_inputs, {**RULES, Kind.SCAN: multiplying(scan)}, on_unknown=on_unknown).values
 
 
 def _index(facts: Facts) -> bool:
@@ -89,14 +77,6 @@ def _index(facts: Facts) -> bool:
 
 def _read(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Read every key and value, masked or not, for each query."""
-    att = attention_of(node)
-    query, key, value, mask = (None if ref is None else links(ref) for ref in (att.query, att.key, att.value, att.mask))
-    key, value = (None if x is None else by_query_heads(x, att, flow.graph) for x in (key, value))
-    reduce = flow.algebra.reduce
-    parts = (
-        None if query is None else reduce(query, [-1]),
-        None if key is None else reduce(key, [-2, -1]),
-        None if value is None else reduce(value, [-2]),
-        None if mask is None else reduce(mask, [-1]),
-    )
-    return (flow.all_of(*parts),) * len(node.outputs)
+    query, key, value, mask = operands(flow, attention_of(node), links)
+    parts = flow.reduced(query, -1), flow.reduced(key, -2, -1), flow.reduced(value, -2), flow.reduced(mask, -1)
+    return everywhere(node, flow.all_of(*parts))

@@ -29,8 +29,7 @@ def convolution(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ..
 def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:
     """Join the windows, one input channel and tap after another as far as the weight tells them apart."""
     shape, out = flow.shape(conv.input), node.shape
-    x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
-    windows = x.unsqueeze(1) if x.shape[1] == 1 else torch.unflatten(x, 1, (conv.groups, -1))
+    windows = conv.by_group(x)
     nonzero = flow.facts[conv.weight].nonzero()
     marks = torch.ones((1,) * (conv.axes + 3)) if nonzero is None else conv.by_output(nonzero).to(x.dtype)
     if marks.shape[2] == 1:  # the channels of a group are alike
@@ -46,9 +45,7 @@ def _convolved(flow: Flow, conv: Convolution, x: Tensor, node: Node) -> Tensor:
     whole = found.shape[1] * found.shape[2] == 1
     channels = 1 if whole else out[-conv.axes - 1] // conv.groups
     spread = found if whole else found.expand(-1, conv.groups, channels, *(-1,) * conv.axes)
-    return spread.flatten(1, 2).reshape(
-        *(() if len(out) == conv.axes + 1 else (len(x),)), *spread.flatten(1, 2).shape[1:]
-    )
+    return spread.flatten(1, 2) if len(out) == conv.axes + 2 else spread.flatten(1, 2).squeeze(0)
 
 
 def _by_output(flow: Flow, windows: Tensor, marks: Tensor) -> Tensor:

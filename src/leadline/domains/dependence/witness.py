@@ -62,16 +62,9 @@ def _index(index: Mapping[str, int]) -> str:
 
 
 def first_witness(search: Search, found: Latest, guilty: Bool[Tensor, "..."], prober: Prober) -> Witness:
-    """Return a witness that the real model confirms, if one of several attempts does.
+    """Return a witness for one of the `guilty` output elements that a walk of ranks `found`.
 
-    Parameters
-    ----------
-    search, found
-        The walk of ranks that found the dependence, and its result.
-    guilty
-        Output elements that see too much.
-    prober
-        Perturbs the real model.
+    It is one that the real model confirms, if one of several attempts does.
     """
     reading, places = search.reading, guilty.nonzero()
     picks = torch.linspace(len(places) - 1, 0, min(_ATTEMPTS, len(places))).round().long()
@@ -100,7 +93,8 @@ def follow(
     graph, flow = search.reading.graph, replace(search.flow, algebra=Paths())
     varying = frozenset(r for r, links in found.items() if links is not None)
     ref = graph.outputs[search.reading.output]
-    rank = element(present(found[ref]), at)
+    ranks = present(found[ref])
+    rank = ranks[_within(ranks.shape, at)]
     path: list[Place] = []
     while (node := graph.nodes[ref.node]).kind is not Kind.INPUT:
         marks = [_single(flow, ref, found, at) if i == ref.output else None for i in range(len(node.outputs))]
@@ -122,10 +116,10 @@ def _single(flow: Flow, ref: Ref, found: Mapping[Ref, Links], at: tuple[int, ...
     """Mark one element of a value; of a very large one, all that see the same."""
     shape = flow.shape(ref) if prod(flow.shape(ref)) <= _LARGE else present(found[ref]).shape
     mark = torch.zeros(shape, dtype=torch.bool)
-    mark[tuple(0 if size == 1 else place for size, place in zip(shape, at, strict=True))] = True
+    mark[_within(shape, at)] = True
     return mark
 
 
-def element(x: Tensor, at: tuple[int, ...]) -> Tensor:
-    """Return one element of the tensor that a compact one stands for."""
-    return x[tuple(0 if size == 1 else place for size, place in zip(x.shape, at, strict=True))]
+def _within(shape: tuple[int, ...], at: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the place of one element in a compact tensor."""
+    return tuple(0 if size == 1 else place for size, place in zip(shape, at, strict=True))

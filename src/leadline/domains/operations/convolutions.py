@@ -54,6 +54,11 @@ class Convolution:
             inside = (place >= 0) & (place < n_in)
         return place.masked_fill(~inside, n_in)
 
+    def by_group(self, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "b group c *n"]:
+        """Split the channels of a compact tensor over inputs or outputs into groups, and give it a batch."""
+        x = x if x.ndim == self.axes + 2 else x.unsqueeze(0)
+        return x.unsqueeze(1) if x.shape[1] == 1 else torch.unflatten(x, 1, (self.groups, x.shape[1] // self.groups))
+
     def by_output(self, weight: Shaped[Tensor, "..."]) -> Shaped[Tensor, "group out in *taps"]:
         """Lay a compact tensor over the weight out by group, output and input channel."""
         first = weight.shape[0]
@@ -105,10 +110,10 @@ def convolution_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     sizes = _sizes(conv, graph.meta(conv.input).shape, node.shape, taps, outs)
     inside = [(f"{m}{t}", table < n) for m, t, table, n in zip(outs, taps, tables, lengths, strict=True)]
     used = elements(Ref(node.index)).used
-    read = [] if used is None else [("bgo" + outs, _by_group(conv, used))]
+    read = [] if used is None else [("bgo" + outs, conv.by_group(used))]
 
     def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:
-        windows, letters = _by_group(conv, x), "bgi"
+        windows, letters = conv.by_group(x), "bgi"
         for axis, table in enumerate(tables):  # an axis along which nothing varies is read alike by all
             at, size = len(letters), lengths[axis]
             windows = windows.unsqueeze(at + 1) if windows.shape[at] == 1 else read_along(windows, at, table, size)
@@ -125,12 +130,6 @@ def _sizes(conv: Convolution, before: tuple[int, ...], after: tuple[int, ...], t
     batch = {"b": before[0] if len(before) == conv.axes + 2 else 1, "g": conv.groups}
     places = zip(taps + outs, (*conv.taps, *after[-conv.axes :]), strict=True)
     return {**batch, **channels, **dict(places)}
-
-
-def _by_group(conv: Convolution, x: Bool[Tensor, "..."]) -> Bool[Tensor, "b g c *n"]:
-    """Split the channels of a compact tensor into groups, and give it a batch."""
-    x = x if x.ndim == conv.axes + 2 else x.unsqueeze(0)
-    return x.unsqueeze(1) if x.shape[1] == 1 else torch.unflatten(x, 1, (conv.groups, x.shape[1] // conv.groups))
 
 
 def read_along(x: Shaped[Tensor, "..."], axis: int, table: Int[Tensor, "out tap"], size: int) -> Shaped[Tensor, "..."]:

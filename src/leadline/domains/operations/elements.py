@@ -18,14 +18,8 @@ from leadline.graph import Ref
 class Elements:
     """What is known of a tensor's elements, in compact masks.
 
-    Attributes
-    ----------
-    alive
-        Not known to be zero.
-    unit
-        Depends on an input.
-    used
-        It is read on the way to some output of the model; None: all are.
+    They are `alive` where not known to be zero, a `unit` where they depend on an input, and `used` where they are read
+    on the way to some output of the model (None: everywhere).
     """
 
     alive: Bool[Tensor, "..."]
@@ -59,13 +53,8 @@ def edges(left: Elements, right: Elements, pairs: Callable[[Tensor, Tensor], int
 def paired(sizes: Mapping[str, int], *terms: tuple[str, Tensor]) -> int:
     """Count, over all places of some axes, those that are marked in every mask.
 
-    Parameters
-    ----------
-    sizes
-        The size of each axis by its letter; every letter of the terms counts, and no other.
-    *terms
-        The letters of a mask's axes, and the mask, compact: an axis of size 1 is alike at all places. Numbers in place
-        of marks are multiplied.
+    Each term is a compact mask with the letters of its axes, whose full sizes `sizes` gives; every letter of the terms
+    counts. Numbers in place of marks are multiplied.
 
     Examples
     --------

@@ -15,16 +15,9 @@ from leadline.graph import Graph, Node, Ref
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """``einsum(equation, left, right)``, plus `added` elementwise.
+    """``einsum(equation, left, right)``, plus `added` elementwise (a bias, a residual) if that is there.
 
-    Attributes
-    ----------
-    left, right
-        The operands.
-    left_axes, right_axes, out_axes
-        One letter for each axis. A letter in both operands and not in the result is summed over.
-    added
-        A tensor that is added to the product (a bias, a residual), or None.
+    Of the axes, one letter each, those in both operands and not in the result are summed over.
     """
 
     left: Ref
@@ -49,13 +42,7 @@ class MatrixProduct:
 
 
 def product_of(node: Node, graph: Graph) -> MatrixProduct:
-    """Read a node of kind `contraction`.
-
-    Raises
-    ------
-    NoRule
-        If the table of operations does not say what is multiplied.
-    """
+    """Read a node of kind `contraction`; `NoRule` if the table of operations does not say what is multiplied."""
     named, product = node.bound(), node.operation.product
     if product is None:
         raise NoRule

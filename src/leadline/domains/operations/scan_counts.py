@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from leadline.domains.compact import place_of
 from leadline.domains.operations.elements import Elements, ElementsOf, edges, paired
 from leadline.domains.operations.scan_reads import grid_reads_of, reads_of
 from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
@@ -68,7 +69,7 @@ def _grid_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
 
 
 def _layer(weights: Elements, depth: int) -> Elements:
-    return weights.through(lambda mask: mask[0 if len(mask) == 1 else depth])
+    return weights.through(lambda mask: place_of(mask, depth))
 
 
 def _edges(

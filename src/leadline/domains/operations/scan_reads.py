@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from leadline.domains.compact import place_of
 from leadline.domains.operations.elements import ElementsOf
 from leadline.domains.operations.scans import Recurrence, grid_of
 from leadline.graph import Graph, Node, Ref
@@ -47,17 +48,13 @@ def reads_of(recurrence: Recurrence, node: Node, graph: Graph, elements: Element
     for depth in reversed(range(len(recurrence.layers))):
         count = len(recurrence.layers[depth])
         ways = above.chunk(count, -1) if above.shape[-1] > 1 else [above] * count
-        ends = [[_at(final, depth * count + way) for final in finals] for way in range(count)]
+        ends = [[place_of(final, depth * count + way) for final in finals] for way in range(count)]
         layer = [
             _direction(own, end, units, gates, way == 1) for way, (own, end) in enumerate(zip(ways, ends, strict=True))
         ]
         above = torch.stack([read.gates.any(-1, keepdim=True) for read in layer]).any(0)
         found.insert(0, [_laid_out(read, recurrence) for read in layer])
     return found
-
-
-def _at(mask: Tensor, place: int) -> Tensor:
-    return mask[0 if len(mask) == 1 else place]
 
 
 def _direction(

@@ -23,16 +23,10 @@ class Direction:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A stack of recurrent layers over time, or one step of one (`single`).
+    """A stack of recurrent layers over time, bottom to top, or one step of one (`single`).
 
-    Attributes
-    ----------
-    input
-        ``[time, batch, features]``; `batch_first`, `packed` (``[rows, features]``) or `single` (``[batch, features]``).
-    states
-        The initial states, each ``[layers · directions, batch, units]`` (a single step: ``[batch, units]``).
-    layers
-        Bottom to top; two directions each when bidirectional.
+    The input is ``[time, batch, features]``; `batch_first`, `packed` (``[rows, features]``) or `single` (``[batch,
+    features]``). Each initial state is ``[layers · directions, batch, units]`` (a single step's: ``[batch, units]``).
     """
 
     input: Ref

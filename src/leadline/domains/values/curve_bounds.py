@@ -20,12 +20,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 def image(curve: Curve, apply: Function, x: Interval) -> Interval:
-    """Return the interval of a curve's values.
-
-    Raises
-    ------
-    NoRule
-        If the curve is not defined on all of the interval.
+    """Return the interval of a curve's values; `NoRule` if it is not defined on all of the interval.
 
     Examples
     --------
@@ -43,13 +38,7 @@ def image(curve: Curve, apply: Function, x: Interval) -> Interval:
 
 
 def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest absolute slope; at a kink, either side's counts.
-
-    Raises
-    ------
-    NoRule
-        If the curve is not defined on all of the interval.
-    """
+    """Return the least and the largest absolute slope, at a kink either side's; `NoRule` where `image` has none."""
     x = _inside(curve, x)
     first, last = curve.domain
     near = Interval(*((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from leadline.domains.compact import Pool, lifted, shrunk
-from leadline.graph.ir import Meta, Node, Ref
+from leadline.graph.ir import Node, Ref
 from leadline.graph.run_node import run_node
 
 
@@ -61,23 +61,21 @@ class Facts:
         sunk = self.bias == -torch.inf
         return sunk if self.known is None else self.known | sunk
 
-    def zeros(self) -> Tensor | None:
-        """Where an element is zero. None: nowhere known."""
-        if self.value is None:
-            return None
-        zero = self.value == 0
-        return zero if self.known is None else zero & self.known
+    def zeros(self) -> Tensor:
+        """Where an element is known to be zero, always a tensor."""
+        known = self.where_known()
+        return known if self.value is None else known & (self.value == 0)
 
     def nonzero(self) -> Tensor | None:
         """Where an element may differ from zero. None: everywhere."""
         zeros = self.zeros()
-        return None if zeros is None or not bool(zeros.any()) else shrunk(~zeros)
+        return shrunk(~zeros) if bool(zeros.any()) else None
 
     def offset(self) -> Tensor | None:
         """Return the known constants within sums, exact values included; None: no such constants."""
         if self.value is None:
             return self.bias
-        value = self.value.float() if not self.value.is_floating_point() else self.value
+        value = self.value if self.value.is_floating_point() else self.value.float()
         if self.known is None:
             return value
         rest = torch.zeros(()) if self.bias is None else self.bias
@@ -100,8 +98,13 @@ def partial(value: Tensor, known: Tensor, bias: Tensor | None = None) -> Facts:
     if bias is not None and not bool(bias.any()):
         bias = None
     if not bool(known.any()):
-        return Facts(bias=bias)
+        return UNKNOWN if bias is None else Facts(bias=bias)
     return Facts(torch.where(known, value, torch.zeros((), dtype=value.dtype)), known, bias)
+
+
+def zero_where(zeros: Tensor, dtype: torch.dtype) -> Facts:
+    """Return the facts of a tensor of which some elements are zero, and nothing else is known."""
+    return partial(torch.zeros((), dtype=dtype), zeros)
 
 
 def settled(found: Facts, ndim: int, pool: Pool) -> Facts:
@@ -115,11 +118,6 @@ def settled(found: Facts, ndim: int, pool: Pool) -> Facts:
     return pool.made(parts, lambda: Facts(*parts))
 
 
-def stand_in(meta: Meta) -> Tensor:
-    """Return a compact tensor of the right dtype for operations that read nothing but that and the shape."""
-    return torch.zeros((1,) * len(meta.shape), dtype=meta.dtype)
-
-
 _CPU = torch.device("cpu")
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -130,3 +128,10 @@ def evaluate(
     """Compute a node on the CPU from its arguments' values; `replaced` are arguments to exchange, by name."""
     parts = run_node(node, values, replaced, _CPU)
     return tuple(part if isinstance(part, Tensor) else None for part in parts)
+
+
+def evaluated(node: Node, values: Callable[[Ref], Tensor], replaced: Mapping[str, Any] = _NONE) -> Tensor:
+    """Compute a node's first output; see `evaluate`."""
+    (first, *_) = evaluate(node, values, replaced)
+    assert first is not None, f"{node.op} gives no tensor"
+    return first

@@ -30,6 +30,18 @@ class Interval:
         """Whether every element is known exactly."""
         return bool(torch.equal(self.lo, self.hi))
 
+    def expand(self, shape: tuple[int, ...]) -> Interval:
+        """Return the interval of an expanded tensor, laid out in memory."""
+        return Interval(self.lo.expand(shape).clone(), self.hi.expand(shape).clone())
+
+    def reshape(self, shape: tuple[int, ...]) -> Interval:
+        """Return the interval of a reshaped tensor."""
+        return Interval(self.lo.reshape(shape), self.hi.reshape(shape))
+
+    def with_zero(self) -> Interval:
+        """Return the smallest interval that holds this one and zero."""
+        return Interval(self.lo.clamp(max=0.0), self.hi.clamp(min=0.0))
+
     def __contains__(self, value: Tensor) -> bool:
         return bool(((self.lo <= value) & (value <= self.hi)).all())
 
@@ -42,8 +54,7 @@ def point(value: Tensor) -> Interval:
 
 def whole(shape: tuple[int, ...]) -> Interval:
     """Return the interval that holds everything."""
-    edge = torch.full(shape, math.inf, dtype=torch.float64)
-    return Interval(-edge, edge)
+    return within(shape, -math.inf, math.inf)
 
 
 def within(shape: tuple[int, ...], lo: float, hi: float) -> Interval:

@@ -37,6 +37,11 @@ def top(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
     return tuple(whole(meta.shape if meta else ()) for meta in node.outputs)
 
 
+def _besides(first: Interval, node: Node) -> tuple[Interval, ...]:
+    """Return the first output's interval, and the whole line for all others."""
+    return (first, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
+
+
 _CPU = torch.device("cpu")
 
 
@@ -68,23 +73,19 @@ def _pointwise(node: Node, look: Look) -> tuple[Interval, ...]:
     if same is not None:
         if not node.meta.dtype.is_floating_point:
             raise NoRule
-        found = _laid_out(operand(named[same], look), node)
+        found = operand(named[same], look).expand(node.shape)
     elif curve is not None:
         found = curve_bounds.image(curve, lambda x: call(node, lambda _: x)[0], look(named[facts.operands[0]]))
     elif facts.form in _FORMS:
         found = _FORMS[facts.form](node, *(operand(named[name], look) for name in facts.operands))
     else:
         raise NoRule
-    return (found, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
+    return _besides(found, node)
 
 
 def operand(argument: Any, look: Look) -> Interval:
     """Return the interval of an argument: a reference or a number."""
     return look(argument) if isinstance(argument, Ref) else point(torch.tensor(float(argument)))
-
-
-def _laid_out(x: Interval, node: Node) -> Interval:
-    return Interval(x.lo.expand(node.shape), x.hi.expand(node.shape))
 
 
 def _sum(node: Node, a: Interval, b: Interval, sign: float = 1.0) -> Interval:
@@ -96,7 +97,7 @@ def _sum(node: Node, a: Interval, b: Interval, sign: float = 1.0) -> Interval:
 
 def _choice(node: Node, _: Interval, a: Interval, b: Interval) -> Interval:
     """Return the hull of both branches."""
-    return _laid_out(Interval(torch.minimum(a.lo, b.lo), torch.maximum(a.hi, b.hi)), node)
+    return Interval(torch.minimum(a.lo, b.lo), torch.maximum(a.hi, b.hi)).expand(node.shape)
 
 
 def _quotient(_: Node, a: Interval, b: Interval) -> Interval:
@@ -147,14 +148,10 @@ def _convolution(node: Node, look: Look) -> tuple[Interval, ...]:
         result: Tensor = call(node, values.get)[0]
         return result
 
-    bias = named.get("bias")
     terms = W.lo.numel() if node.operation.transposed or named.get("transposed") else W.lo[0].numel()
     found = image(apply, look(named["input"]), W.lo, terms)
-    if bias is None:
-        return (found,)
-    offset = look(bias)
-    column = (-1, *[1] * (W.lo.ndim - 2))
-    return (shifted(found, Interval(offset.lo.reshape(column), offset.hi.reshape(column))),)
+    bias = None if named.get("bias") is None else look(named["bias"]).reshape((-1, *[1] * (W.lo.ndim - 2)))
+    return (shifted(found, bias),)
 
 
 def _reduction(node: Node, look: Look) -> tuple[Interval, ...]:
@@ -163,26 +160,27 @@ def _reduction(node: Node, look: Look) -> tuple[Interval, ...]:
         return _ends(node, look)
     if tally not in (Tally.SUM, Tally.MEAN):
         raise NoRule
-    (ends,) = _ends(node, look)
-    x = look(node.refs[0])
+    return (_added_up(node, look),)
+
+
+def _added_up(node: Node, look: Look) -> Interval:
+    """Return the interval of sums."""
+    (ends,), x = _ends(node, look), look(node.refs[0])
     slack = 2 * EPS * x.lo.numel() * call(node, lambda _: x.size)[0]
-    return (outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0)),)
+    return outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0))
 
 
 def _cumulative(node: Node, look: Look) -> tuple[Interval, ...]:
     """Follow the order of sums and extremes so far; multiply products up."""
-    tally, named = node.operation.tally, node.bound()
-    x = look(node.refs[0])
+    tally = node.operation.tally
     if tally in (Tally.LARGEST, Tally.LEAST):
         values, places = _ends(node, look)
         return values, whole(tuple(places.lo.shape))
     if tally is Tally.PRODUCT:
-        return (_products(x, named["dim"]),)
+        return (_products(look(node.refs[0]), node.bound()["dim"]),)
     if tally is not Tally.SUM:
         raise NoRule
-    (ends,) = _ends(node, look)
-    slack = 2 * EPS * x.lo.numel() * call(node, lambda _: x.size)[0]
-    return (outward(ends.lo, ends.hi, slack.nan_to_num(posinf=0.0)),)
+    return (_added_up(node, look),)
 
 
 def _products(x: Interval, dim: int) -> Interval:
@@ -201,39 +199,31 @@ def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
 
 def _normalisation(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound what is normalised by the root of the number of elements that share statistics."""
-    named = node.bound()
+    named, shares = node.bound(), node.operation.statistics
+    column: tuple[int, ...] = (-1, *[1] * (len(node.shape) - 2))
     if node.operation.frozen(named):
-        mean, var = look(named["running_mean"]), look(named["running_var"])
-        scale = Interval(var.lo, var.hi)
-        inverse = outward(1 / torch.sqrt(scale.hi + named["eps"]), 1 / torch.sqrt(scale.lo + named["eps"]))
-        column = (-1, *[1] * (len(node.shape) - 2))
-        x = look(named["input"])
-        centred = outward(x.lo - mean.hi.reshape(column), x.hi - mean.lo.reshape(column))
-        normal = multiplied(centred, Interval(inverse.lo.reshape(column), inverse.hi.reshape(column)))
-    elif node.operation.statistics is Statistics.BATCH:
-        m = math.prod(node.shape) // node.shape[1]
-        normal, column = within(node.shape, -(m**0.5), m**0.5), (-1, *[1] * (len(node.shape) - 2))
-    elif node.operation.statistics is Statistics.LAYER:
-        m = math.prod(named["normalized_shape"])
-        normal, column = within(node.shape, -(m**0.5), m**0.5), tuple(named["normalized_shape"])
+        x, mean, var = (look(named[name]) for name in ("input", "running_mean", "running_var"))
+        mean, eps = mean.reshape(column), named["eps"]
+        inverse = outward(1 / torch.sqrt(var.hi + eps), 1 / torch.sqrt(var.lo + eps))
+        normal = multiplied(outward(x.lo - mean.hi, x.hi - mean.lo), inverse.reshape(column))
+    elif shares in (Statistics.BATCH, Statistics.LAYER):
+        column = tuple(named["normalized_shape"]) if shares is Statistics.LAYER else column
+        many = math.prod(column) if shares is Statistics.LAYER else math.prod(node.shape) // node.shape[1]
+        normal = within(node.shape, -(many**0.5), many**0.5)
     else:
         raise NoRule
     if named.get("weight") is not None:
-        weight = look(named["weight"])
-        normal = multiplied(normal, Interval(weight.lo.reshape(column), weight.hi.reshape(column)))
+        normal = multiplied(normal, look(named["weight"]).reshape(column))
     if named.get("bias") is not None:
-        bias = look(named["bias"])
-        normal = shifted(normal, Interval(bias.lo.reshape(column), bias.hi.reshape(column)))
-    return (normal, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
+        normal = shifted(normal, look(named["bias"]).reshape(column))
+    return _besides(normal, node)
 
 
 def _attention(node: Node, look: Look) -> tuple[Interval, ...]:
     """Bound the output, a weighted mean over the keys, by their values' extremes."""
     v = look(node.bound()["value"])
-    lo, hi = v.lo.amin(-2, keepdim=True), v.hi.amax(-2, keepdim=True)
-    found = outward(lo.expand(node.shape).clone(), hi.expand(node.shape).clone())
-    # A fully masked row yields zeros in some kernels.
-    return (Interval(found.lo.clamp(max=0.0), found.hi.clamp(min=0.0)),)
+    found = outward(v.lo.amin(-2, keepdim=True), v.hi.amax(-2, keepdim=True)).expand(node.shape)
+    return (found.with_zero(),)  # a fully masked row yields zeros in some kernels
 
 
 def _scan(node: Node, look: Look) -> tuple[Interval, ...]:
@@ -257,7 +247,7 @@ def _gather(node: Node, look: Look) -> tuple[Interval, ...]:
     if node.operation.places is not Places.ROWS:
         raise NoRule
     table = look(node.args[0])
-    return (Interval(table.lo.amin(0).expand(node.shape).clone(), table.hi.amax(0).expand(node.shape).clone()),)
+    return (Interval(table.lo.amin(0), table.hi.amax(0)).expand(node.shape),)
 
 
 def _random(node: Node, look: Look) -> tuple[Interval, ...]:
@@ -267,10 +257,9 @@ def _random(node: Node, look: Look) -> tuple[Interval, ...]:
     named = node.bound()
     x, p = look(named["input"]), float(named["p"])
     if not named.get("train"):
-        return (x, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
+        return _besides(x, node)
     kept = outward(x.lo / (1 - p), x.hi / (1 - p)) if p < 1 else within(node.shape, 0.0, 0.0)
-    found = Interval(kept.lo.clamp(max=0.0), kept.hi.clamp(min=0.0))
-    return (found, *(whole(meta.shape if meta else ()) for meta in node.outputs[1:]))
+    return _besides(kept.with_zero(), node)
 
 
 TRANSFERS: Mapping[Kind, Transfer[Interval]] = {

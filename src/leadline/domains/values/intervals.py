@@ -22,16 +22,9 @@ Values: TypeAlias = Mapping[Ref, Interval]
 
 
 def intervals(graph: Graph, box: Mapping[str, Interval] | None = None, live: frozenset[int] | None = None) -> Values:
-    """Return an interval for every value of a graph.
+    """Return an interval for every value of a graph, or of its `live` nodes; its weights must hold values.
 
-    Parameters
-    ----------
-    graph
-        Its weights must hold values.
-    box
-        Intervals of inputs by name; inputs that are not named may be anything.
-    live
-        Nodes to visit; default: all.
+    `box` gives intervals of inputs by name; inputs that are not named may be anything.
 
     Examples
     --------

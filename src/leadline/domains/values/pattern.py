@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
-from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial, settled, stand_in
+from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, evaluated, partial, settled, zero_where
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
@@ -23,22 +23,17 @@ _ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
 _ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.ANY, Tally.COUNT})
 """What is zero where all that is added up is."""
 
+_NOTHING = (Kind.CONVOLUTION, Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
+"""Operations whose results are known only if all that they read is."""
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
 
 
 def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
-    """Find what is known of every element of every value in `graph`.
+    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too.
 
-    Parameters
-    ----------
-    graph
-        What to walk.
-    floor
-        Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default
-        accepts only -inf, which no training can defeat.
-    weights
-        Whether zeros that stand in parameters now count as known.
+    Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
+    only -inf, which no training can defeat.
 
     Examples
     --------
@@ -55,8 +50,7 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
         if node.kind is Kind.BUFFER:
             return settled(Facts(value.cpu()), value.ndim, rules.pool)
         if weights and bool((value == 0).any()) and bool((value != 0).any()):  # all zero: an initialisation, no mask
-            zeros = partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu())
-            return settled(zeros, value.ndim, rules.pool)
+            return settled(zero_where((value == 0).cpu(), value.dtype), value.ndim, rules.pool)
         return UNKNOWN
 
     rules = _Rules(graph, floor)
@@ -91,15 +85,10 @@ class _Rules:
             Kind.GATHER: self.moved,
             Kind.SCATTER: self.moved,
             Kind.CONTRACTION: self.contraction,
-            Kind.CONVOLUTION: nothing,
-            Kind.CUMULATIVE: nothing,
-            Kind.WINDOW: nothing,
-            Kind.MIXING: nothing,
             Kind.REDUCTION: self.reduction,
             Kind.SOFTMAX: self.softmax,
             Kind.NORMALISATION: self.normalisation,
-            Kind.ATTENTION: nothing,
-            Kind.SCAN: nothing,
+            **dict.fromkeys(_NOTHING, nothing),
         }
 
     def once(self, rule: Transfer[Facts]) -> Transfer[Facts]:
@@ -110,7 +99,9 @@ class _Rules:
                 return nothing(node, facts)
             key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
             if key not in self.found:
-                self._reserve(node, facts)
+                if node.kind is Kind.POINTWISE:  # which may vary along too many places at once
+                    shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
+                    reserve(torch.broadcast_shapes(*shapes), 8, described(node))
                 self.found[key] = tuple(
                     found if meta is None else settled(found, len(meta.shape), self.pool)
                     for found, meta in zip(rule(node, facts), node.outputs, strict=True)
@@ -119,19 +110,13 @@ class _Rules:
 
         return transfer
 
-    def _reserve(self, node: Node, facts: Lookup[Facts]) -> None:
-        """Refuse a pointwise result that varies along too many places at once."""
-        if node.kind is Kind.POINTWISE:
-            shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
-            shape = torch.broadcast_shapes(*shapes)
-            reserve(shape, 8, described(node))
-
     def folded(self, rule: Transfer[Facts]) -> Transfer[Facts]:
         """Carry out an operation on constants; otherwise apply the rule."""
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
             if all(facts(ref).constant for ref in node.refs):
-                return _facts(self.computed(node, self.values(facts)))
+                values = self.computed(node, self.values(facts))
+                return tuple(UNKNOWN if value is None else Facts(value) for value in values)
             return rule(node, facts)
 
         return transfer
@@ -140,7 +125,8 @@ class _Rules:
         """Compute a node from constants: on compact tensors where it moves or maps elements one by one."""
         if node.kind in (Kind.VIEW, Kind.GATHER):
             return carried(node, value, self.shape)
-        if node.kind is Kind.POINTWISE and not _by_channel(node):
+        record = node.operation.pointwise
+        if node.kind is Kind.POINTWISE and (record is None or record.form is not Form.SLOPED):
             return evaluate(node, value)
         return in_full(node, value, self.shape)
 
@@ -149,11 +135,11 @@ class _Rules:
         return self.graph.meta(ref).shape
 
     def values(self, facts: Lookup[Facts]) -> Callable[[Ref], Tensor]:
-        """Look up values, zeros where there are none."""
+        """Look up values, zeros of the right dtype where there are none."""
 
         def value(ref: Ref) -> Tensor:
-            found = facts(ref).value
-            return stand_in(self.graph.meta(ref)) if found is None else found
+            found, meta = facts(ref).value, self.graph.meta(ref)
+            return torch.zeros((1,) * len(meta.shape), dtype=meta.dtype) if found is None else found
 
         return value
 
@@ -166,8 +152,7 @@ class _Rules:
         small: dict[str, tuple[int, ...]] = {"size": (1,) * len(named["size"])} if "size" in named else {}
         if not small and "self" not in named:
             reserve(node.shape, 8, described(node))
-        (value, *_) = evaluate(node, self.values(facts), small)  # all elements are alike where there is a size
-        assert value is not None
+        value = evaluated(node, self.values(facts), small)  # all elements are alike where there is a size
         return (settled(Facts(value), len(node.shape), self.pool),)
 
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
@@ -177,11 +162,7 @@ class _Rules:
         found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
         if node.bound().get("train") is False:
             return (found, *rest)
-        zeros = found.zeros()
-        if zeros is None:
-            return nothing(node, facts)
-        dropped = partial(torch.zeros((), dtype=node.meta.dtype), zeros)
-        return (settled(dropped, len(node.shape), self.pool), *rest)
+        return (settled(zero_where(found.zeros(), node.meta.dtype), len(node.shape), self.pool), *rest)
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
@@ -225,17 +206,13 @@ class _Rules:
 
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up; a maximum carries the largest constant."""
-        (ref,) = node.refs[:1]
-        found = facts(ref)
+        found, ndim = facts(node.refs[0]), len(self.shape(node.refs[0]))
         if node.operation.tally in _ADDING and found.value is not None:
-            zero = found.zeros()
-            assert zero is not None
             literals = {"dtype": None} if "dtype" in node.bound() else {}
-            busy = evaluate(node, lambda _: lifted(~zero, len(self.shape(ref))).to(torch.float32), literals)[0]
-            assert busy is not None
-            return (partial(torch.zeros((), dtype=node.meta.dtype), busy == 0),)
+            busy = evaluated(node, lambda _: lifted(~found.zeros(), ndim).to(torch.float32), literals)
+            return (zero_where(busy == 0, node.meta.dtype),)
         if node.operation.tally is Tally.LARGEST and "dim" in node.bound() and (offset := found.offset()) is not None:
-            largest = evaluate(node, lambda _: lifted(offset, len(self.shape(ref))))[0]
+            largest = evaluated(node, lambda _: lifted(offset, ndim))
             return (Facts(bias=largest), *(UNKNOWN,) * (len(node.outputs) - 1))
         return nothing(node, facts)
 
@@ -255,11 +232,10 @@ class _Rules:
 
     def normalisation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Weight normalisation keeps zeros; what else is normalised is not known."""
-        zeros = facts(node.refs[0]).zeros()
-        if node.operation.statistics is not Statistics.WEIGHT or zeros is None:
+        if node.operation.statistics is not Statistics.WEIGHT:
             return nothing(node, facts)
-        rest = (UNKNOWN,) * (len(node.outputs) - 1)
-        return (partial(torch.zeros((), dtype=node.meta.dtype), zeros), *rest)
+        kept = zero_where(facts(node.refs[0]).zeros(), node.meta.dtype)
+        return (kept, *(UNKNOWN,) * (len(node.outputs) - 1))
 
 
 def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
@@ -295,11 +271,3 @@ def fills(node: Node) -> dict[str, float]:
         return {"value": 0.0} if named.get("mode", "constant") == "constant" else {}
     written = named.get("value") if node.kind is Kind.SCATTER else None
     return {"value": 0.0} if isinstance(written, bool | int | float) else {}
-
-
-def _by_channel(node: Node) -> bool:
-    return node.operation.pointwise is not None and node.operation.pointwise.form is Form.SLOPED
-
-
-def _facts(values: tuple[Tensor | None, ...]) -> tuple[Facts, ...]:
-    return tuple(UNKNOWN if value is None else Facts(value) for value in values)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.domains.engine import Lookup
-from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, partial
+from leadline.domains.values.facts import UNKNOWN, Facts, evaluated, partial, zero_where
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Pointwise
+
+_NOWHERE = torch.zeros((), dtype=torch.bool)
+_ONE = torch.ones(())
 
 
 def pointwise(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]:
     """Return what is known of a pointwise operation's outputs."""
-    rest = (UNKNOWN,) * (len(node.outputs) - 1)
-    record = node.operation.pointwise
-    if record is None:
-        return (UNKNOWN, *rest)
-    named = node.bound()
-    writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
-    if all(facts(ref).empty for ref in node.refs) and not writes:
-        return (UNKNOWN, *rest)
-    return (_first(node, record, {name: _operand(value, facts) for name, value in named.items()}, facts, floor), *rest)
+    record, named = node.operation.pointwise, node.bound()
+    first = UNKNOWN
+    if record is not None:
+        writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
+        if writes or not all(facts(ref).empty for ref in node.refs):
+            first = _first(node, record, {name: _operand(value, facts) for name, value in named.items()}, facts, floor)
+    return (first, *(UNKNOWN,) * (len(node.outputs) - 1))
 
 
 def _first(node: Node, record: Pointwise, known: Mapping[str, Facts], facts: Lookup[Facts], floor: float) -> Facts:
@@ -40,13 +42,12 @@ def _first(node: Node, record: Pointwise, known: Mapping[str, Facts], facts: Loo
     joint = _joint(known, node)
     if record.form is Form.EITHER:
         return _either(operands, joint, node)
-    zero = _broadcast([known[name].zeros() for name in record.zeros(named)])
+    zero = reduce(torch.logical_or, (known[name].zeros() for name in record.zeros(named)), _NOWHERE)
     bias = _bias(node, record.form, operands)
     if not bool((joint | zero).any()):
         return Facts(bias=bias)
-    value = evaluate(node, _filled(facts))[0]
-    assert value is not None
-    value = value.to(node.meta.dtype)
+    # a one stands for what is not known, so that nothing divides by zero
+    value = evaluated(node, lambda ref: _ONE if (found := facts(ref).value) is None else found).to(node.meta.dtype)
     return partial(torch.where(zero, torch.zeros_like(value), value), joint | zero, bias)
 
 
@@ -76,49 +77,24 @@ def _operand(argument: Any, facts: Lookup[Facts]) -> Facts:
     return UNKNOWN
 
 
-def _filled(facts: Lookup[Facts]) -> Callable[[Ref], Tensor]:
-    """Look up values; a one stands for what is not known, so that nothing divides by zero."""
-
-    def value(ref: Ref) -> Tensor:
-        found = facts(ref)
-        return torch.ones(()) if found.value is None else found.value
-
-    return value
-
-
-def _broadcast(masks: list[Tensor | None]) -> Tensor:
-    found = [mask for mask in masks if mask is not None]
-    result = torch.zeros((), dtype=torch.bool)
-    for mask in found:
-        result = result | mask
-    return result
-
-
 def _joint(known: Mapping[str, Facts], node: Node) -> Tensor:
     """Where every operand is known. Arguments that are neither tensors nor numbers do not count."""
-    result, named = torch.ones((), dtype=torch.bool), node.bound()
-    for name, operand in known.items():
-        if operand.value is None and isinstance(named[name], Ref):
-            return torch.zeros((), dtype=torch.bool)
-        if operand.known is not None:
-            result = result & operand.known
-    return result
+    named = node.bound()
+    count = (operand for name, operand in known.items() if operand.value is not None or isinstance(named[name], Ref))
+    return reduce(torch.logical_and, (operand.where_known() for operand in count), ~_NOWHERE)
 
 
 def _copied(source: Facts, node: Node) -> Facts:
-    def shaped(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
-        return None if tensor is None else tensor.to(dtype or tensor.dtype)
-
+    value = None if source.value is None else source.value.to(node.meta.dtype)
     bias = source.bias if node.meta.dtype.is_floating_point else None  # minus infinity is True, or any integer
-    return Facts(shaped(source.value, node.meta.dtype), shaped(source.known), shaped(bias))
+    return Facts(value, source.known, bias)
 
 
 def _chosen(node: Node, condition: Facts, a: Facts, b: Facts) -> Facts:
     """``where(condition, a, b)``: where the condition is known, one branch; else what both agree on."""
+    dtype, both = node.meta.dtype, a.zeros() & b.zeros()
     if condition.value is None:
-        both = _broadcast([a.zeros()]) & _broadcast([b.zeros()])
-        return partial(torch.zeros((), dtype=node.meta.dtype), both)
-    dtype = node.meta.dtype
+        return zero_where(both, dtype)
     sure, yes = condition.where_known(), condition.value.bool()
 
     def pick(left: Tensor | None, right: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -127,7 +103,6 @@ def _chosen(node: Node, condition: Facts, a: Facts, b: Facts) -> Facts:
         return torch.where(yes, left, right)
 
     known = sure & pick(a.where_known(), b.where_known(), torch.bool)
-    both = _broadcast([a.zeros()]) & _broadcast([b.zeros()])
     value = torch.where(sure, pick(a.value, b.value, dtype), torch.zeros((), dtype=dtype))
     offsets = a.offset(), b.offset()
     bias = None
@@ -138,19 +113,14 @@ def _chosen(node: Node, condition: Facts, a: Facts, b: Facts) -> Facts:
 
 def _exponential(x: Facts, node: Node, floor: float) -> Facts:
     """Minus infinity becomes zero; so does what lies below the floor."""
-    offset = x.offset()
-    gone = torch.zeros((), dtype=torch.bool) if offset is None else offset <= floor
-    known = x.where_known() | gone
-    if not bool(known.any()):
+    offset, held = x.offset(), x.value
+    if offset is None:
         return UNKNOWN
-    assert offset is not None
-    value = torch.zeros_like(offset)
-    if x.value is not None:
-        # x.value was asked for above; a lambda forgets it
-        computed = evaluate(node, lambda _: x.value)[0]  # type: ignore[arg-type,return-value]
-        assert computed is not None
-        value = torch.where(gone, torch.zeros_like(computed), computed)
-    return partial(value.to(node.meta.dtype), known)
+    gone, value = offset <= floor, torch.zeros_like(offset)
+    if held is not None:
+        value = evaluated(node, lambda _: held)
+        value = torch.where(gone, torch.zeros_like(value), value)
+    return partial(value.to(node.meta.dtype), x.where_known() | gone)
 
 
 def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None:
@@ -165,13 +135,11 @@ def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None
 
 def _summed(scale: float, a: Facts, b: Facts) -> Tensor | None:
     left, right = a.offset(), b.offset()
-    right = None if right is None else right * scale
-    if left is None and right is None:
+    parts = [part for part in (left, None if right is None else right * scale) if part is not None]
+    if not parts:
         return None
-    total = torch.as_tensor((0 if left is None else left) + (0 if right is None else right))
-    infinite = torch.zeros((), dtype=torch.bool)
-    for part in (left, right):
-        infinite = infinite if part is None else infinite | part.isinf()
+    total = torch.as_tensor(sum(parts))
+    infinite = reduce(torch.logical_or, (part.isinf() for part in parts))
     overflown = torch.finfo(total.dtype).min  # two finite constants never add up to a mask that nothing defeats
     total = torch.where(total.isinf() & ~infinite, total.sign() * -overflown, total)
     return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf)
@@ -186,11 +154,8 @@ def _raised(x: Facts, level: Facts) -> Tensor | None:
 
 def _either(operands: list[Facts], known: Tensor, node: Node) -> Facts:
     """Find what is known of a disjunction: truth absorbs; elsewhere both sides must be known."""
-    sides = operands[:2]
     if node.meta.dtype is not torch.bool:
         return UNKNOWN
-    true = torch.zeros((), dtype=torch.bool)
-    for side in sides:
-        if side.value is not None:
-            true = true | (side.value.bool() & side.where_known())
+    sides = (side.value.bool() & side.where_known() for side in operands[:2] if side.value is not None)
+    true = reduce(torch.logical_or, sides, _NOWHERE)
     return partial(true, known | true)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import Shapes, Values, described, expanded, lifted, reshaped
+from leadline.domains.compact import Shapes, Values, described, expanded, fits, lifted, reshaped
 from leadline.domains.values.facts import evaluate
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind, Move, Places
@@ -22,26 +22,11 @@ _LIKE_ANYWHERE = frozenset({Move.TAKE, Move.FLIP, Move.ROLL, Move.REPEAT})
 
 
 def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
-    """Carry out an operation that moves elements, on compact tensors for its references.
+    """Carry out an operation that moves elements, a view or a look-up at constant places, on compact tensors.
 
-    Parameters
-    ----------
-    node
-        A view, or a look-up at constant places.
-    value, shape
-        The compact tensor for a reference, and the shape that it stands for.
-    replaced
-        Literals to exchange, by name.
-
-    Returns
-    -------
-    Results
-        Compact tensors, one for each output; None for outputs that are not tensors.
-
-    Raises
-    ------
-    TooLarge
-        If an axis that must be laid out does not fit.
+    `value` and `shape` give the compact tensor for a reference, and the shape that it stands for; `replaced` are
+    literals to exchange, by name. Outputs that are not tensors are None; `TooLarge` if an axis that must be laid out
+    does not fit.
     """
     move = node.operation.move if node.kind is Kind.VIEW else None
     if move is Move.RESHAPE and len(node.outputs) == 1:
@@ -50,7 +35,7 @@ def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE
     if move is Move.EXPAND:
         return (lifted(lifted(value(node.refs[0]), len(shape(node.refs[0]))), len(node.shape)),)
     found = _in_part(node, move, value, shape, replaced)
-    if found is None or not all(_fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
+    if found is None or not all(fits(part, meta.shape) for part, meta in zip(found, node.outputs, strict=True)
                                 if part is not None and meta is not None):  # fmt: skip
         return in_full(node, value, shape, replaced)
     return found
@@ -59,10 +44,6 @@ def carried(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE
 def in_full(node: Node, value: Values, shape: Shapes, replaced: Literals = _NONE) -> Results:
     """Run an operation on tensors laid out in full."""
     return evaluate(node, lambda ref: expanded(value(ref), shape(ref), described(node)), replaced)
-
-
-def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
-    return x.ndim == len(shape) and all(size in (1, full) for size, full in zip(x.shape, shape, strict=True))
 
 
 def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replaced: Literals) -> Results | None:
@@ -116,11 +97,3 @@ def _laid_out(node: Node, small: dict[Ref, Tensor], shape: Shapes, acts: tuple[i
         ref: expanded(x, [shape(ref)[a] if a in acts else n for a, n in enumerate(common)], described(node))
         for ref, x in small.items()
     }
-
-
-def permutation(node: Node, ndim: int) -> tuple[int, ...]:
-    """Return, for each axis of a permuting view's result, the axis that it was."""
-    numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
-    moved = evaluate(node, lambda _: numbered)[0]
-    assert moved is not None
-    return tuple(size - 2 for size in moved.shape)

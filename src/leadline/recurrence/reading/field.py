@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels, Offset
 
 BATCH, FEATURE = -1, -2
-PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
-"""Sizes by which dimensions are told apart when an operator is asked how it orders them."""
 
 
 class Factor(NamedTuple):
@@ -40,18 +38,9 @@ class Misfit(Exception):
 class Field:
     """A tensor whose element at position p holds ``variable[p - shift]``, or `fill` beyond the variable's range.
 
-    Attributes
-    ----------
-    dims
-        The factors of every dimension.
-    variable
-        What is read.
-    channels
-        For every combination of features, in the order of `dims`, the variable's channel.
-    shift, sizes
-        By position axis: how far the reading is delayed, and how many positions the tensor has.
-    fill
-        The value beyond the variable's range.
+    `dims` are the factors of every dimension, and `channels` says for every combination of their features, in order,
+    which channel of the variable is read. `shift` and `sizes` go by position axis: how far the reading is delayed, and
+    how many positions the tensor has.
     """
 
     dims: Dims
@@ -65,6 +54,16 @@ class Field:
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape."""
         return tuple(math.prod(f.size for f in dim) for dim in self.dims)
+
+
+def of_features(dim: Sequence[Factor]) -> bool:
+    """Return whether a dimension holds no part of the batch or of a position axis."""
+    return all(f.role == FEATURE for f in dim)
+
+
+def axis_of(dim: Sequence[Factor]) -> int | None:
+    """Return the position axis that a dimension is; None for any other dimension."""
+    return dim[0].role if len(dim) == 1 and dim[0].role >= 0 else None
 
 
 def features(dims: Dims) -> tuple[int, ...]:
@@ -97,13 +96,7 @@ def _merged(dim: Sequence[Factor]) -> tuple[Factor, ...]:
 
 
 def regroup(field: Field, shape: Sequence[int]) -> Field:
-    """Read the same elements, in the same order, in another shape.
-
-    Raises
-    ------
-    Misfit
-        If a dimension would hold a part of the batch or of a position axis.
-    """
+    """Read the same elements, in the same order, in another shape; `Misfit` where that cuts the batch or positions."""
     rest = [factor for dim in field.dims for factor in dim]
     dims: list[tuple[Factor, ...]] = []
     for size in shape:
@@ -134,23 +127,25 @@ def permuted(field: Field, order: Sequence[int]) -> Field:
     return replace(field, dims=tuple(field.dims[d] for d in order), channels=field.channels.transpose(axes))
 
 
+def turned(field: Field) -> Field:
+    """Swap the last two dimensions."""
+    last = len(field.dims) - 1
+    return permuted(field, [*range(last - 1), last, last - 1])
+
+
 def taken(field: Field, dim: int, index: Sequence[int] | int, nowhere: int | None = None) -> Field:
     """Keep some indices of one dimension; a single number drops the dimension. No indices: start at `nowhere`.
 
-    Raises
-    ------
-    Misfit
-        If one position is picked out of many, or positions are reordered or skipped.
+    `Misfit` if one position is picked out of many, or positions are reordered or skipped.
     """
     factors, size = field.dims[dim], field.shape[dim]
     chosen = [index] if isinstance(index, int) else list(index)
     if chosen == list(range(size)):
-        kept = field
-        if isinstance(index, int) and not any(f.role != FEATURE for f in factors):
-            kept = replace(field, dims=field.dims[:dim] + field.dims[dim + 1 :])
-        elif isinstance(index, int):
-            kept = _without(field, dim)
-        return kept
+        if not isinstance(index, int):
+            return field
+        if of_features(factors):
+            return replace(field, dims=field.dims[:dim] + field.dims[dim + 1 :])
+        return _without(field, dim)
     if len(factors) == 1 and factors[0].role == FEATURE:
         axis = sum(f.role == FEATURE for d in field.dims[:dim] for f in d)
         new: tuple[tuple[Factor, ...], ...] = () if isinstance(index, int) else ((Factor(FEATURE, len(chosen)),),)
@@ -177,10 +172,10 @@ def _without(field: Field, dim: int) -> Field:
 
 def shifted(field: Field, dim: int, before: int, after: int) -> Field:
     """Pad (or crop, where negative) one dimension, which must be a position axis; what is read there is `fill`."""
-    factors = field.dims[dim]
-    if len(factors) != 1 or factors[0].role < 0:
+    axis = axis_of(field.dims[dim])
+    if axis is None:
         raise Misfit("a padding of the batch or of merged axes")
-    return _moved(field, dim, factors[0].role, before, factors[0].size + before + after)
+    return _moved(field, dim, axis, before, field.shape[dim] + before + after)
 
 
 def _moved(field: Field, dim: int, axis: int, by: int, size: int) -> Field:
@@ -193,10 +188,7 @@ def _moved(field: Field, dim: int, axis: int, by: int, size: int) -> Field:
 def spread(field: Field, dims: Dims) -> Channels:
     """Return the field's channels for all features of `dims`, to which its own dimensions broadcast.
 
-    Raises
-    ------
-    Misfit
-        If a dimension stands for something else in `dims`.
+    `Misfit` if a dimension stands for something else in `dims`.
     """
     lead = len(dims) - len(field.dims)
     shape: list[int] = []
@@ -209,6 +201,17 @@ def spread(field: Field, dims: Dims) -> Channels:
         else:
             raise Misfit("two tensors are combined whose axes stand for different things")
     return np.broadcast_to(field.channels.reshape(shape), features(dims))
+
+
+def widened(dims: Dims, shape: Sequence[int]) -> Dims:
+    """Let dimensions of size 1 become features where a shape is larger."""
+    out = []
+    for dim, size in zip(((),) * (len(shape) - len(dims)) + dims, shape, strict=True):
+        grown = math.prod(f.size for f in dim) != size
+        if grown and not of_features(dim):
+            raise Misfit("the batch or a position axis of size 1 is repeated")
+        out.append((Factor(FEATURE, size),) if grown else dim)
+    return tuple(out)
 
 
 def broadcast(all_dims: Sequence[Dims]) -> Dims:

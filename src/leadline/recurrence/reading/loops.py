@@ -33,16 +33,12 @@ class Loop:
 
     Attributes
     ----------
-    result
-        What it adds to the joined tensor.
-    length
-        How many iterations there are.
-    body
-        The nodes of that iteration, in order.
+    result, length
+        What it adds to the joined tensor; how many iterations there are.
+    body, members
+        The nodes of that iteration, in order; the nodes of all iterations.
     moving, states
         The reads in the body that differ from one iteration to the next.
-    members
-        The nodes of all iterations.
     early
         Whether the result comes before the update of the states that it rests on.
     """

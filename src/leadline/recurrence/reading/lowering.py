@@ -41,20 +41,9 @@ Value: TypeAlias = "Field | Fixed | Unread | Any"
 class Lowering:
     """Collects variables while the graph is walked.
 
-    Attributes
-    ----------
-    graph
-        What is read.
-    axes, sizes
-        The grid's axes and their traced sizes.
-    batch
-        The traced batch size.
-    variables
-        Those emitted so far.
-    node
-        The node at work, for names and places.
-    in_loop
-        Whether it is one of a loop's body, which the model computes position by position.
+    `axes`, `sizes` and `batch` are those of the traced grid, `variables` those emitted so far, and `node` is the one at
+    work, for names and places; `in_loop` says whether it is one of a loop's body, which the model computes position by
+    position.
     """
 
     graph: Graph
@@ -82,21 +71,21 @@ class Lowering:
         self.variables.append(Variable(result.variable, result.channels.size, equation, margin, node.place))
         return result
 
-    def replace(self, read: Field, equation: Equation) -> None:
-        """Give a variable that was just emitted another equation, one that reads the variable itself."""
-        index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
-        self.variables[index] = replace(self.variables[index], equation=equation)
+    def state(self, dims: Dims, sizes: tuple[int, ...], name: str) -> Field:
+        """Add a variable that gets its equation later, by `close`, because others read it before that."""
+        return self.emit(Pointwise("copy", (), lambda: torch.empty(0)), dims, sizes, name)
 
     def close(self, read: Field, equation: Equation) -> None:
         """Give a variable that others read one step back its equation, and put it last, after what it reads itself."""
-        self.replace(read, equation)
-        index = next(i for i, v in enumerate(self.variables) if v.name == read.variable)
-        self.variables.append(self.variables.pop(index))
+        index = self._index(read.variable)
+        self.variables.append(replace(self.variables.pop(index), equation=equation))
 
     def range_of(self, name: str) -> tuple[int, ...]:
         """Return the traced range of a variable."""
-        found = next(v for v in self.variables if v.name == name)
-        return found.range(self.sizes)
+        return self.variables[self._index(name)].range(self.sizes)
+
+    def _index(self, name: str) -> int:
+        return next(i for i, v in enumerate(self.variables) if v.name == name)
 
     def tap(self, read: Field, channels: Any = None, offset: Sequence[int] | None = None) -> Tap:
         """Return the tap that reads a field at the reader's own index, or `offset` before it."""
@@ -108,11 +97,6 @@ class Lowering:
             np.ascontiguousarray(channels).reshape(-1),
             read.fill,
         )
-
-    def copied(self, read: Field) -> Field:
-        """Give a reading a variable of its own, so that what lies beyond it can be filled anew."""
-        call = Pointwise("copy", (self.tap(read),), lambda x: x)
-        return self.emit(call, read.dims, read.sizes, "copy")
 
     def filled(self, read: Field, fill: float, over: Sequence[tuple[int, int]]) -> Field:
         """Return a reading that gives `fill` up to `over` positions before and after its ends, on every axis."""
@@ -126,7 +110,7 @@ class Lowering:
             for (first, last, m), (before, after) in zip(ends, over, strict=True)
         )
         if hides or (filled and read.fill != fill):
-            read = self.copied(read)
+            read = self.emit(copied(self.tap(read)), read.dims, read.sizes, "copy")
         return replace(read, fill=fill)
 
     def operand(self, value: Field | Fixed, dims: Dims, sizes: tuple[int, ...]) -> Operand:
@@ -158,12 +142,9 @@ class Lowering:
         return Table(values.contiguous())
 
 
-def arguments(node: Node) -> dict[str, Any]:
-    """Return a node's arguments by name, in the order of the operator's schema."""
-    bound = node.bound()
-    schema = getattr(node.target, "_schema", None)
-    names = [a.name for a in schema.arguments if a.name in bound] if schema is not None else list(bound)
-    return {name: bound[name] for name in names}
+def copied(operand: Operand) -> Pointwise:
+    """Return the equation of a variable that is what one operand is."""
+    return Pointwise("copy", (operand,), lambda x: x)
 
 
 def no_tensor(ref: Ref) -> Any:

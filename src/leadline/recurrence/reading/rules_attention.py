@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leadline.graph import Node
 from leadline.recurrence.ir import Attention
-from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit
+from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, axis_of, features, of_features
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def attention(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, mask: Tensor | None = None) -> Field:
     """Emit attention of readings whose last two dimensions are positions and features; no mask: to all before.
 
-    Raises
-    ------
-    Misfit
-        If they are read along more than one axis, or shifted against each other, or the mask is not a band.
+    `Misfit` if they are read along more than one axis, or shifted against each other, or the mask is not a band.
     """
     if low.rank != 1:
         raise Misfit("attention is read along one position axis, not over a grid")
@@ -52,7 +49,7 @@ def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, 
         raise Misfit("queries and keys do not have the same number of positions")
     window = None if mask is None else _window(mask, query.sizes[0])
     heads, _ = _heads(query)
-    repeat = math.prod(_lead(query)) // max(1, math.prod(_lead(key)))
+    repeat = heads // max(1, math.prod(features(key.dims[:-1])))
     q, k, v = (low.tap(r, _channels(r, heads, n)) for r, n in ((query, 1), (key, repeat), (value, repeat)))
     if any(tap.offset[0] != 0 or r.sizes != low.range_of(r.variable) for tap, r in ((k, key), (v, value))):
         raise Misfit("keys or values are shifted or padded")
@@ -62,15 +59,10 @@ def attend(low: Lowering, query: Field, key: Field, value: Field, scale: float, 
     return low.emit(equation, dims, query.sizes, "attention")
 
 
-def _lead(read: Field) -> list[int]:
-    return [f.size for dim in read.dims[:-1] for f in dim if f.role == FEATURE]
-
-
 def _heads(read: Field) -> tuple[int, Channels]:
-    position, channels = read.dims[-2], read.dims[-1]
-    if len(position) != 1 or position[0].role != 0 or any(f.role != FEATURE for f in channels):
+    if axis_of(read.dims[-2]) != 0 or not of_features(read.dims[-1]):
         raise Misfit("positions and features do not stand on the last two axes")
-    return math.prod(_lead(read)), read.channels.reshape(-1, math.prod(f.size for f in channels))
+    return math.prod(features(read.dims[:-1])), read.channels.reshape(-1, math.prod(f.size for f in read.dims[-1]))
 
 
 def _channels(read: Field, heads: int, repeat: int) -> Channels:
@@ -84,10 +76,7 @@ def _channels(read: Field, heads: int, repeat: int) -> Channels:
 def _window(mask: Tensor, length: int) -> int | None:
     """Return how many of the latest keys a mask leaves (booleans, or numbers to add); None: all.
 
-    Raises
-    ------
-    Misfit
-        If the mask looks ahead, or differs from place to place.
+    `Misfit` if the mask looks ahead, or differs from place to place.
     """
     seen = _seen(mask, length)
     band = int(seen[-1].sum())

@@ -10,27 +10,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leadline.domains.operations.convolutions import convolution_of
 from leadline.graph import Node
 from leadline.recurrence.ir import Contraction, Pointwise, Tap
-from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, broadcast, canonical, permuted
+from leadline.recurrence.reading.field import (
+    FEATURE,
+    Factor,
+    Field,
+    Misfit,
+    axis_of,
+    broadcast,
+    canonical,
+    features,
+    of_features,
+    turned,
+)
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.rules_scores import products
 
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read a convolution with stride 1 as taps at the offsets of its kernel that are not masked."""
-    read: Field = args["input"] if "input" in args else args["self"]
-    weight, bias, spatial = args["weight"], args.get("bias"), len(node.shape) - 2
+    conv = convolution_of(node, low.graph)
+    read, weight, kernel = args["input"], args["weight"], conv.taps
     if not isinstance(weight, Fixed) or not isinstance(read, Field):
         raise Misfit("its kernel is computed")
-    stride, dilation = (_each(args.get(name, 1), spatial) for name in ("stride", "dilation"))
-    transposed = node.operation.transposed or args.get("transposed")
-    if transposed or any(s != 1 for s, n in zip(stride, node.shape[2:], strict=True) if n > 1):
+    if conv.transposed or any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1):
         raise Misfit("a stride changes the grid")
-    if len(read.dims) != spatial + 2 or len(read.dims[0]) > 1 or any(f.role != FEATURE for f in read.dims[1]):
+    if len(read.dims) != conv.axes + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
-    kernel = tuple(weight.tensor.shape[2:])
-    padding = _padding(args.get("padding", 0), kernel, dilation)
+    spans = [d * (k - 1) for d, k in zip(conv.dilation, kernel, strict=True)]
+    sizes = zip(conv.padding, spans, low.graph.meta(conv.input).shape[2:], node.shape[2:], strict=True)
+    padding = [(before, max(0, after + span - size - before)) for before, span, size, after in sizes]
     roles = [_role(dim, size, pads) for dim, size, pads in zip(read.dims[2:], kernel, padding, strict=True)]
     over = [(0, 0)] * low.rank
     for role, pads in zip(roles, padding, strict=True):
@@ -40,7 +51,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     taps, weights, alive, masked = [], [], [], []
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
-        for role, k, d, (before, _) in zip(roles, place, dilation, padding, strict=True):
+        for role, k, d, (before, _) in zip(roles, place, conv.dilation, padding, strict=True):
             if role is not None:
                 offset[role] = before - k * d
         index: Any = (..., *place)
@@ -51,34 +62,21 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             alive.append(nonzero)
         else:
             masked.append(tap)
-    equation = Contraction(tuple(taps), tuple(weights), _bias(bias), args.get("groups", 1), tuple(alive), tuple(masked))
-    dims, sizes = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
+    equation = Contraction(
+        tuple(taps), tuple(weights), _bias(args.get("bias")), conv.groups, tuple(alive), tuple(masked)
+    )
+    dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
         if role is not None:
-            sizes[role] = size
-    return canonical(low.emit(equation, tuple(dims), tuple(sizes), "conv"))
-
-
-def _each(value: Any, n: int) -> tuple[int, ...]:
-    return tuple(value) * (n // len(value)) if isinstance(value, tuple) else (value,) * n
-
-
-def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> list[tuple[int, int]]:
-    if value == "valid":
-        return [(0, 0)] * len(kernel)
-    if value == "same":
-        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return [(span // 2, span - span // 2) for span in spans]
-    return [(p, p) for p in _each(value, len(kernel))]
+            counts[role] = size
+    return canonical(low.emit(equation, tuple(dims), tuple(counts), "conv"))
 
 
 def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int | None:
-    if len(dim) == 1 and dim[0].role >= 0:
-        return dim[0].role
-    if kernel == 1 and padding == (0, 0) and not dim:
-        return None
-    raise Misfit("it slides along an axis that is not a position axis of its own")
+    if axis_of(dim) is None and (kernel != 1 or padding != (0, 0) or dim):
+        raise Misfit("it slides along an axis that is not a position axis of its own")
+    return axis_of(dim)
 
 
 def _bias(bias: Any) -> Tensor | None:
@@ -98,16 +96,11 @@ def contraction(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if min(ranks) < 2 or ("b" in left and "b" not in result):
         raise Misfit("a product with a vector, or one that sums over samples")
     if right.startswith("jk"):
-        return _linear(low, args)
+        weight = _fixed(args["weight"])
+        return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
     if "beta" not in args:
         return _matmul(low, node, args[factors.left], args[factors.right])
     return _baddbmm(low, node, args) if left.startswith("b") else _addmm(low, args)
-
-
-def _linear(low: Lowering, args: dict[str, Any]) -> Value:
-    """Read ``x Wᵀ + b`` as a tap at offset 0."""
-    weight = _fixed(args["weight"])
-    return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
 
 
 def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
@@ -115,20 +108,17 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
     if isinstance(left, Field) and isinstance(right, Fixed):
         return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
     if isinstance(left, Fixed) and isinstance(right, Field):
-        swap = [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2]
-        made = multiplied(low, permuted(right, swap), left.tensor, left.generic, None)
-        return permuted(made, [*range(len(made.dims) - 2), len(made.dims) - 1, len(made.dims) - 2])
+        return turned(multiplied(low, turned(right), left.tensor, left.generic, None))
     if isinstance(left, Field) and isinstance(right, Field):
-        inner = [f for read in (left, right) for dim in read.dims[-2:] for f in dim]
-        within = len(left.dims) == len(right.dims) and all(f.role == FEATURE for f in inner)
+        within = len(left.dims) == len(right.dims) and all(map(of_features, (*left.dims[-2:], *right.dims[-2:])))
         return _inner_product(low, node, left, right) if within else products(left, right, node)
     raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
 
 
 def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
     """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
-    turned = permuted(right, [*range(len(right.dims) - 2), len(right.dims) - 1, len(right.dims) - 2])
-    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in ((left, -1), (turned, -2)))
+    pair = (left, -1), (turned(right), -2)
+    rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in pair)
     dims = broadcast([rows.dims, columns.dims])
     operands = tuple(low.operand(read, dims, left.sizes) for read in (rows, columns))
     made = low.emit(Pointwise("mul", operands, torch.mul), dims, left.sizes, "mul")
@@ -163,10 +153,10 @@ def _fixed(value: Any) -> Fixed:
 
 def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias: Tensor | None) -> Field:
     """Multiply the last dimension by a weight (..., out, in), whose leading dimensions meet the field's features."""
-    if any(f.role != FEATURE for f in read.dims[-1]):
+    if not of_features(read.dims[-1]):
         raise Misfit("a product sums over positions or samples")
     inner = weight.shape[-1]
-    lead = read.channels.reshape(*(f.size for d in read.dims[:-1] for f in d if f.role == FEATURE), inner)
+    lead = read.channels.reshape(*features(read.dims[:-1]), inner)
     groups = math.prod(lead.shape[:-1])
     weights = [_grouped(read, matrix, groups) for matrix in (weight, generic)]
     tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
@@ -187,7 +177,7 @@ def _grouped(read: Field, weight: Tensor, groups: int) -> Tensor:
     lead = ((),) * (weight.ndim - len(read.dims)) + read.dims[:-2]
     sizes = []
     for dim, size in zip(lead, weight.shape[:-2], strict=True):
-        if size > 1 and any(f.role != FEATURE for f in dim):
+        if size > 1 and not of_features(dim):
             raise Misfit("its matrix differs between positions or samples")
         sizes.append(math.prod(f.size for f in dim if f.role == FEATURE))
     rows = math.prod(f.size for f in read.dims[-2] if f.role == FEATURE)

@@ -12,10 +12,10 @@ import torch
 from leadline.graph import Node, Ref
 from leadline.graph.table import Move
 from leadline.recurrence.ir import Pointwise, Table, Variable
-from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, canonical, taken
+from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, axis_of, canonical, taken
 from leadline.recurrence.reading.iterations import Moving
 from leadline.recurrence.reading.loops import Loop
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, copied
 
 Apply: TypeAlias = Callable[[Lowering, Node, MutableMapping[Ref, Value]], None]
 
@@ -59,10 +59,12 @@ class Body:
 
     def _picked(self, read: Value, moving: Moving) -> Field:
         """Return a tensor at the position of the reader."""
-        dim = moving.dim % len(read.dims) if isinstance(read, Field) else 0
-        if not isinstance(read, Field) or len(read.dims[dim]) != 1 or read.dims[dim][0].role < 0:
+        if not isinstance(read, Field):
             raise Elsewhere
-        axis = read.dims[dim][0].role
+        dim = moving.dim % len(read.dims)
+        axis = axis_of(read.dims[dim])
+        if axis is None:
+            raise Elsewhere
         if self.axis not in (None, axis):
             raise Misfit("a loop goes along two position axes at once")
         self.axis = axis
@@ -89,24 +91,17 @@ class Body:
 
 
 def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, Value], apply: Apply) -> Field:
-    """Return the joined results of a loop.
+    """Return the joined results of a loop; `Elsewhere` if it does not go along a position axis.
 
     Which dimensions of a state are the batch and which are features is what the body makes of it: it is lowered with
     the states of before the first iteration until all are known.
-
-    Raises
-    ------
-    Elsewhere
-        If the loop does not go along a position axis.
-    Misfit
-        If a state begins with computed numbers, or rests on no input.
     """
     body = Body(low, loop, values, apply)
     wanted = sorted({state.new for state in loop.states.values()}, key=lambda ref: (ref.node, ref.output))
     known: dict[Ref, tuple[Dims, tuple[int, ...]]] = {}
     while True:
         start, low.node = len(low.variables), joint
-        states = {ref: _state(low, *known[ref]) for ref in wanted if ref in known}
+        states = {ref: low.state(*known[ref], "state") for ref in wanted if ref in known}
         low.in_loop = True
         try:
             inner = body.lowered(states)
@@ -123,14 +118,9 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
         raise Misfit("a state of a loop rests on no input")
     for ref, state in states.items():
         # all of them are fields: `found` holds no others, and is as long as `wanted`
-        low.close(state, Pointwise("copy", (low.tap(inner[ref]),), lambda x: x))  # type: ignore[arg-type]
+        low.close(state, copied(low.tap(inner[ref])))  # type: ignore[arg-type]
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     return _joined(inner[loop.result], joint, body.axis, loop.length)
-
-
-def _state(low: Lowering, dims: Dims, sizes: tuple[int, ...]) -> Field:
-    """Emit a variable that gets its equation when the body is known."""
-    return low.emit(Pointwise("copy", (), lambda: torch.empty(0)), dims, sizes, "state")
 
 
 def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:

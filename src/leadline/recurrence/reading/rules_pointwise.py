@@ -15,16 +15,28 @@ from leadline.graph import Node
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Form, Tally
 from leadline.recurrence.ir import Embedding, Operand, Pointwise, Reduction, Tap
-from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, broadcast, canonical, spread, taken
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, arguments, no_tensor
+from leadline.recurrence.reading.field import (
+    FEATURE,
+    Dims,
+    Factor,
+    Field,
+    Misfit,
+    axis_of,
+    broadcast,
+    canonical,
+    of_features,
+    spread,
+    taken,
+    widened,
+)
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, no_tensor
 
 
 def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply an elementwise function to all its tensors, broadcast."""
     values = {name: value for name, value in args.items() if isinstance(value, Field | Fixed)}
     reads = [value for value in values.values() if isinstance(value, Field)]
-    dims = broadcast([read.dims for read in reads])
-    dims = _widened(dims, node.shape)
+    dims = widened(broadcast([read.dims for read in reads]), node.shape)
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}
 
@@ -32,7 +44,7 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         result: Tensor = run_node(node, no_tensor, {name: tensors[i] for name, i in place.items()})[0]
         return result
 
-    literals = {name: value for name, value in arguments(node).items() if name not in place and value is not None}
+    literals = {name: value for name, value in node.bound().items() if name not in place and value is not None}
     made = low.emit(Pointwise(node.packet, operands, call, literals), dims, reads[0].sizes)
     return _with_others(made, node, "what is kept for the backward pass")
 
@@ -69,18 +81,6 @@ def sloped(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     scaled = apply("mul", torch.mul, below, low.constant(along, read.dims, read.sizes))
     above = apply("relu", torch.relu, low.tap(read, spread(read, read.dims)))
     return low.emit(Pointwise("sub", (above, scaled), torch.sub), read.dims, read.sizes)
-
-
-def _widened(dims: Dims, shape: tuple[int, ...]) -> Dims:
-    """Let fixed operands widen dimensions of size 1 to features."""
-    dims = ((),) * (len(shape) - len(dims)) + dims
-    out = []
-    for dim, size in zip(dims, shape, strict=True):
-        grown = math.prod(f.size for f in dim) != size
-        if grown and any(f.role != FEATURE for f in dim):
-            raise Misfit("the batch or a position axis of size 1 is repeated by a fixed tensor")
-        out.append((Factor(FEATURE, size),) if grown else dim)
-    return tuple(out)
 
 
 def created(low: Lowering, node: Node) -> Fixed:
@@ -124,17 +124,17 @@ def looked_up(low: Lowering, read: Field, rows: Tensor) -> Field:
 def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply a function along dimensions that hold features only: sums, softmax, layer normalisation."""
     read: Field = args["self"] if "self" in args else args["input"]
-    along = _along(read, args, node)
-    for dim in along:
-        if any(f.role != FEATURE for f in read.dims[dim]):
-            raise Misfit("it mixes positions or samples")
+    along = _along(read, args)
+    if not all(of_features(read.dims[dim]) for dim in along):
+        raise Misfit("it mixes positions or samples")
     sizes = tuple(math.prod(f.size for f in dim if f.role == FEATURE) for dim in read.dims)
-    extra = [value for name, value in args.items() if isinstance(value, Field) and value is not read]
-    if extra:
+    if any(isinstance(value, Field) and value is not read for value in args.values()):
         raise Misfit("its parameters are computed")
     fixed = {name: value.tensor for name, value in args.items() if isinstance(value, Fixed)}
     own = "self" if "self" in args else "input"
-    later = {"dim": _later(args["dim"])} if "dim" in args else {}
+    later: dict[str, Any] = {}  # a dimension of points stands first
+    if "dim" in args:
+        later["dim"] = [d + 1 for d in along] if isinstance(args["dim"], tuple) else along[0] + 1
 
     def call(x: Tensor) -> Tensor:
         first: Tensor = run_node(node, no_tensor, {own: x, **fixed, **later})[0]
@@ -146,7 +146,7 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return _with_others(out, node, "statistics of a normalisation")
 
 
-def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
+def _along(read: Field, args: dict[str, Any]) -> list[int]:
     rank = len(read.dims)
     if "normalized_shape" in args:
         return list(range(rank - len(args["normalized_shape"]), rank))
@@ -156,13 +156,6 @@ def _along(read: Field, args: dict[str, Any], node: Node) -> list[int]:
     if dim is None or dim == ():
         raise Misfit("it mixes positions or samples")
     return [d % rank for d in (dim if isinstance(dim, tuple) else (dim,))]
-
-
-def _later(dim: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    """Move dimensions one back: a dimension of points stands first."""
-    if isinstance(dim, tuple):
-        return tuple(d + 1 if d >= 0 else d for d in dim)
-    return dim + 1 if dim >= 0 else dim
 
 
 def _reduced(read: Field, along: list[int], shape: tuple[int, ...]) -> Dims:
@@ -205,13 +198,13 @@ _JOINED: dict[Tally, tuple[str, Callable[..., Tensor], float]] = {
 def cumulative(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along a position axis what is new to what there was so far."""
     read: Field = args["self"]
-    factors = read.dims[args["dim"] % len(read.dims)]
-    if len(factors) != 1 or factors[0].role < 0:
+    axis = axis_of(read.dims[args["dim"] % len(read.dims)])
+    if axis is None:
         return reduce(low, node, args)
-    step = tuple(int(a == factors[0].role) for a in range(low.rank))
+    step = tuple(int(a == axis) for a in range(low.rank))
     function, call, neutral = _JOINED[node.operation.tally]
     new = low.tap(read)
     own = low.emit(Pointwise(function, (new,), lambda x: x), read.dims, read.sizes)
     past = replace(low.tap(own, np.arange(own.channels.size), step), fill=neutral)
-    low.replace(own, Pointwise(function, (new, past), call))
+    low.close(own, Pointwise(function, (new, past), call))
     return _with_others(own, node, "where the extremes stand")

@@ -13,8 +13,8 @@ from torch import Tensor
 from leadline.graph import Node
 from leadline.graph.table import Cell
 from leadline.recurrence.ir import Contraction, Offset, Operand, Pointwise, Tap
-from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value
+from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, axis_of, of_features
+from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, copied
 
 Past: TypeAlias = "Field | Tap"
 Last: TypeAlias = "tuple[Any, ...]"  # the function that makes a state, and its operands
@@ -44,7 +44,7 @@ class Cells:
 
     def _written(self, state: Fixed) -> Field:
         dims = self.dims(state.tensor.shape[-1])
-        equation = Pointwise("copy", (self.low.constant(state.tensor, dims, self.read.sizes),), lambda x: x)
+        equation = copied(self.low.constant(state.tensor, dims, self.read.sizes))
         return self.low.emit(equation, dims, self.read.sizes, "start")
 
     def product(self, sources: Sequence[tuple[Field | Tap, Tensor]], bias: Tensor | None) -> Field:
@@ -57,19 +57,21 @@ class Cells:
 
     def apply(self, function: str, *operands: Field | Operand) -> Field:
         """Return an elementwise function of readings."""
-        taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
-        call = _call(function)
-        width = max(len(tap.channels) for tap in taps if isinstance(tap, Tap))
-        return self.low.emit(Pointwise(function, taps, call), self.dims(width), self.read.sizes, function)
+        equation = self._function(function, operands)
+        width = max(len(tap.channels) for tap in equation.taps)
+        return self.low.emit(equation, self.dims(width), self.read.sizes, function)
 
     def state(self, k: int, name: str) -> Field:
         """Return a variable that gets its equation later, because the gates read it."""
-        return self.low.emit(Pointwise("copy", (), lambda: torch.empty(0)), self.dims(k), self.read.sizes, name)
+        return self.low.state(self.dims(k), self.read.sizes, name)
 
     def close(self, state: Field, function: str, *operands: Field | Operand) -> None:
         """Give a state its equation and put it last, after what it reads."""
+        self.low.close(state, self._function(function, operands))
+
+    def _function(self, function: str, operands: Sequence[Field | Operand]) -> Pointwise:
         taps = tuple(self.low.tap(o) if isinstance(o, Field) else o for o in operands)
-        self.low.close(state, Pointwise(function, taps, _call(function)))
+        return Pointwise(function, taps, _COMPOSED.get(function) or getattr(torch, function))
 
 
 _COMPOSED: dict[str, Callable[..., Tensor]] = {
@@ -79,15 +81,10 @@ _COMPOSED: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _call(function: str) -> Callable[..., Tensor]:
-    call: Callable[..., Tensor] = _COMPOSED.get(function) or getattr(torch, function)
-    return call
-
-
 def part(read: Field, start: int, stop: int) -> Field:
     """Return some features of a reading whose last dimension is its only one with features."""
     dims = (*read.dims[:-1], (Factor(FEATURE, stop - start),))
-    return Field(dims, read.variable, read.channels[..., start:stop], read.shift, read.sizes, read.fill)
+    return replace(read, dims=dims, channels=read.channels[..., start:stop])
 
 
 def scan(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -95,22 +92,23 @@ def scan(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     recurrence = node.operation.recurrence
     assert recurrence is not None
     rule = grid if recurrence.grid else cell if recurrence.step else recurrent
-    return rule(low, node, args)
+    return rule(low, node, args, recurrence.cell)
 
 
-def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Value:
     """Read `nn.RNN`, `nn.GRU` and `nn.LSTM` as stacked cells along one position axis."""
     if args["bidirectional"]:
         raise Misfit("a bidirectional recurrence reads the whole future")
     if args["train"] and args["dropout"] > 0 and args["num_layers"] > 1:
         raise Misfit("dropout between its layers is random; call model.eval() first")
     read: Field = args["input"]
-    time = read.dims[1 if args["batch_first"] else 0]
-    if len(read.dims) != 3 or len(time) != 1 or time[0].role < 0 or any(f.role != FEATURE for f in read.dims[2]):
+    time = axis_of(read.dims[1 if args["batch_first"] else 0])
+    if len(read.dims) != 3 or time is None or not of_features(read.dims[2]):
         raise Misfit("it does not run along a position axis")
-    step = tuple(int(a == time[0].role) for a in range(low.rank))
-    kind = _cell(node)
-    _refuse_given_states(args["hx"])
+    step = tuple(int(a == time) for a in range(low.rank))
+    states = args["hx"] if isinstance(args["hx"], tuple) else (args["hx"],)
+    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in states):
+        raise Misfit("its initial state is not zero")
     per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
@@ -121,12 +119,6 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         b_in, b_own = mine[2:] if per == 4 else (None, None)
         read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
-
-
-def _refuse_given_states(states: Any) -> None:
-    values = states if isinstance(states, tuple) else (states,)
-    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in values):
-        raise Misfit("its initial state is not zero")
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -169,12 +161,6 @@ _CELLS: dict[Cell, Callable[..., Last]] = {
 }
 
 
-def _cell(node: Node) -> Cell:
-    recurrence = node.operation.recurrence
-    assert recurrence is not None
-    return recurrence.cell
-
-
 def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
     """Emit one layer that reads its own states `step` earlier."""
     k = weights[1].shape[1]
@@ -189,10 +175,10 @@ def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field
     return h
 
 
-def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def cell(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Value:
     """Read one step of `nn.RNNCell`, `nn.GRUCell` or `nn.LSTMCell`; the loop around it makes its states recur."""
-    read, kind = args["input"], _cell(node)
-    if not isinstance(read, Field) or any(f.role != FEATURE for f in read.dims[-1]):
+    read = args["input"]
+    if not isinstance(read, Field) or not of_features(read.dims[-1]):
         raise Misfit("a cell reads something else than features")
     c = Cells(low, read, initial=False)
     states = [c.given(state) for state in (args["hx"] if kind is Cell.LSTM else [args["hx"]])]
@@ -205,12 +191,12 @@ def cell(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return c.apply("mul", o, c.apply("tanh", new)), new
 
 
-def grid(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+def grid(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Value:
     """Read the grid recurrence as stacked cells that read themselves from the north and from the west."""
     read: Field = args["x"]
     if [dim[0].role for dim in read.dims[1:3]] != [0, 1] or low.rank != 2:
         raise Misfit("the grid recurrence does not run along the two position axes")
-    layered = _grid_lstm if _cell(node) is Cell.LSTM else _grid_tanh
+    layered = _grid_lstm if kind is Cell.LSTM else _grid_tanh
     below, north, west, bias = (args[n].tensor for n in ("weight_below", "weight_north", "weight_west", "bias"))
     for layer in range(len(north)):
         w_in = args["weight_in"].tensor if layer == 0 else below[layer - 1]

@@ -15,30 +15,20 @@ import torch
 from torch import Tensor
 
 from leadline.graph import Kind, Node
+from leadline.graph.run_node import permutation
 from leadline.graph.table import Form, Move, Noise, Operation
-from leadline.recurrence.reading.field import Field, Misfit, permuted, regroup
+from leadline.recurrence.reading.field import Field, Misfit, axis_of, regroup, turned
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.rules_attention import FORBIDDEN, attend
-from leadline.recurrence.reading.rules_views import order_of
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Softmax, once `normalised`, of ``scale · query · key + added`` where `seen`, along the positions of the keys.
 
-    Attributes
-    ----------
-    query, key
-        Readings whose last two dimensions are positions and features.
-    scale
-        Factor on the products so far.
-    added
-        What has been added to them, a fixed tensor that broadcasts to `shape`.
-    seen
-        Where nothing has been put in place of them; broadcasts to `shape`.
-    shape, rows, columns
-        The tensor's shape, and the dimensions of the positions of queries and of keys; the others stand in the order
-        of the query's.
+    Query and key are readings whose last two dimensions are positions and features. `added` has been added to their
+    products, and `seen` is where nothing has been put in place of them; both broadcast to `shape`. The positions of
+    queries and of keys are its dimensions `rows` and `columns`; the others stand in the order of the query's.
     """
 
     query: Field
@@ -59,16 +49,9 @@ class Scores:
 
 
 def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Tensor | None = None) -> Scores:
-    """Return the products of queries (…, positions, features) and keys (…, features, positions).
-
-    Raises
-    ------
-    Misfit
-        If these are other products of computed tensors.
-    """
-    rank = len(key.dims)
-    swapped = permuted(key, [*range(rank - 2), rank - 1, rank - 2])
-    if any(len(read.dims[-2]) != 1 or read.dims[-2][0].role < 0 for read in (query, swapped)):
+    """Return the products of queries (…, positions, features) and keys (…, features, positions)."""
+    swapped = turned(key)
+    if any(axis_of(read.dims[-2]) is None for read in (query, swapped)):
         raise Misfit("two computed tensors are multiplied that are not queries and keys along positions")
     nothing, everywhere = torch.zeros(()), torch.ones((), dtype=torch.bool)
     last = len(node.shape) - 1
@@ -76,13 +59,7 @@ def products(query: Field, key: Field, node: Node, scale: float = 1.0, added: Te
 
 
 def scored(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
-    """Apply an operation to scores.
-
-    Raises
-    ------
-    Misfit
-        If attention is not made of it.
-    """
+    """Apply an operation to scores; `Misfit` if attention is not made of it."""
     rule = _rule(node.operation)
     if rule is None:
         raise Misfit("scores of attention go through something else than scaling, masks and a softmax")
@@ -176,7 +153,7 @@ def _reshaped(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
 def _permuted(low: Lowering, node: Node, args: Mapping[str, Any]) -> Scores:
     """Move the dimensions of positions; the others keep their order."""
     scores: Scores = args["self"]
-    order = order_of(node, len(scores.shape))
+    order = permutation(node, len(scores.shape))
     others = [axis for axis in order if axis not in (scores.rows, scores.columns) and scores.shape[axis] > 1]
     if others != sorted(others):
         raise Misfit("heads or samples of its scores are put into another order")

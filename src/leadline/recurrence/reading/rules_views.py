@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from leadline.graph import Node
-from leadline.graph.run_node import run_node
+from leadline.graph.run_node import permutation, run_node
 from leadline.recurrence.ir import Pointwise
 from leadline.recurrence.reading.field import (
     FEATURE,
-    PRIMES,
     Factor,
     Field,
     Misfit,
+    axis_of,
     canonical,
+    features,
+    of_features,
     permuted,
     regroup,
     shifted,
+    spread,
     taken,
+    widened,
 )
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, no_tensor
 
@@ -41,14 +46,8 @@ def reshape(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 
 def permute(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Reorder dimensions; the operator itself says how, on a tensor whose sizes are told apart."""
-    return permuted(args["self"], order_of(node, len(args["self"].dims)))
-
-
-def order_of(node: Node, rank: int) -> list[int]:
-    """Return which axis stands where after a permutation."""
-    probe = torch.empty(PRIMES[:rank], device="meta")
-    return [PRIMES.index(size) for size in run_node(node, lambda _: probe)[0].shape]
+    """Reorder dimensions."""
+    return permuted(args["self"], permutation(node, len(args["self"].dims)))
 
 
 def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -75,21 +74,8 @@ def flip(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def expand(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Repeat along dimensions of size 1: features that all read the same channels."""
     read: Field = args["self"]
-    shape = node.shape
-    dims = ((),) * (len(shape) - len(read.dims)) + read.dims
-    new, sizes = [], []
-    for size, dim in zip(shape, dims, strict=True):
-        grown = math.prod(f.size for f in dim) != size
-        if grown and any(f.role != FEATURE for f in dim):
-            raise Misfit("the batch or a position axis is repeated")
-        new.append((Factor(FEATURE, size),) if grown else dim)
-        sizes += [1] if grown else [f.size for f in dim if f.role == FEATURE]
-    grown_dims = tuple(new)
-    channels = read.channels.reshape(sizes)
-    target = tuple(f.size for dim in grown_dims for f in dim if f.role == FEATURE)
-    return canonical(
-        Field(grown_dims, read.variable, np.broadcast_to(channels, target), read.shift, read.sizes, read.fill)
-    )
+    dims = widened(read.dims, node.shape)
+    return canonical(replace(read, dims=dims, channels=spread(read, dims)))
 
 
 def pad(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -98,13 +84,12 @@ def pad(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if args.get("mode", "constant") != "constant":
         raise Misfit(f"padding by {args['mode']} reads positions that no constant offset reaches")
     amounts, fill = args["pad"], float(args.get("value") or 0.0)
-    for place in range(len(amounts) // 2):
-        dim, before, after = len(read.dims) - 1 - place, amounts[2 * place], amounts[2 * place + 1]
+    for place, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True), 1):
         if before == after == 0:
             continue
-        factors = read.dims[dim]
-        if len(factors) == 1 and factors[0].role >= 0:
-            over = [(max(0, before), max(0, after)) if a == factors[0].role else (0, 0) for a in range(low.rank)]
+        dim = len(read.dims) - place
+        if (axis := axis_of(read.dims[dim])) is not None:
+            over = [(max(0, before), max(0, after)) if a == axis else (0, 0) for a in range(low.rank)]
             read = shifted(low.filled(read, fill, over), dim, before, after)
         else:
             read = _pad_features(low, read, dim, before, after, fill)
@@ -112,30 +97,20 @@ def pad(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 
 def _pad_features(low: Lowering, read: Field, dim: int, before: int, after: int, fill: float) -> Field:
-    if any(f.role != FEATURE for f in read.dims[dim]) or min(before, after) < 0:
+    if not of_features(read.dims[dim]) or min(before, after) < 0:
         raise Misfit("a padding of the batch or of merged axes")
-    shape = list(read.shape)
-    ends: list[torch.Tensor] = []
-    for amount in (before, after):
-        shape[dim] = amount
-        ends.append(
-            torch.full(
-                [1 if any(f.role != FEATURE for f in d) else n for n, d in zip(shape, read.dims, strict=True)], fill
-            )
-        )
+    shape = [size if of_features(d) else 1 for size, d in zip(read.shape, read.dims, strict=True)]
+    ends = [torch.full([*shape[:dim], amount, *shape[dim + 1 :]], fill) for amount in (before, after)]
     return joined(low, [Fixed(ends[0], ends[0]), read, Fixed(ends[1], ends[1])], dim)
 
 
 def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along features; or put fixed values before or after along positions."""
-    parts = list(args["tensors"])
-    rank = len(node.shape)
-    dim = args.get("dim", 0) % rank
-    parts = [p for p in parts if not isinstance(p, Fixed) or p.tensor.numel()]
+    dim = args.get("dim", 0) % len(node.shape)
+    parts = [p for p in args["tensors"] if not isinstance(p, Fixed) or p.tensor.numel()]
     read = next(p for p in parts if isinstance(p, Field))
-    if len(read.dims[dim]) == 1 and read.dims[dim][0].role >= 0:
-        return _beside(low, parts, read, dim)
-    return joined(low, parts, dim)
+    axis = axis_of(read.dims[dim])
+    return joined(low, parts, dim) if axis is None else _beside(low, parts, read, dim, axis)
 
 
 def stack(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -146,15 +121,14 @@ def stack(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         if isinstance(part, Fixed):
             parts.append(Fixed(part.tensor.unsqueeze(dim), part.generic.unsqueeze(dim)))
         else:
-            dims = part.dims[:dim] + ((),) + part.dims[dim:]
-            parts.append(Field(dims, part.variable, part.channels, part.shift, part.sizes, part.fill))
+            parts.append(replace(part, dims=part.dims[:dim] + ((),) + part.dims[dim:]))
     return joined(low, parts, dim)
 
 
 def joined(low: Lowering, parts: Sequence[Field | Fixed], dim: int) -> Field:
     """Return the concatenation along a dimension of features as a variable of its own."""
     template = next(p for p in parts if isinstance(p, Field))
-    if any(f.role != FEATURE for f in template.dims[dim]):
+    if not of_features(template.dims[dim]):
         raise Misfit("tensors are joined along the batch or along merged axes")
     before = sum(f.role == FEATURE for d in template.dims[:dim] for f in d)
     pieces: list[Channels] = []
@@ -163,13 +137,14 @@ def joined(low: Lowering, parts: Sequence[Field | Fixed], dim: int) -> Field:
         width = part.shape[dim] if isinstance(part, Field) else part.tensor.shape[dim]
         dims = (*template.dims[:dim], (Factor(FEATURE, width),), *template.dims[dim + 1 :])
         operands.append(low.operand(_wide(part, dim), dims, template.sizes))
-        shape = [f.size for d in dims for f in d if f.role == FEATURE]
+        shape = features(dims)
         start = sum(piece.size for piece in pieces)
         pieces.append(start + np.arange(math.prod(shape)).reshape(shape))
     channels = np.concatenate(pieces, axis=before)
     dims = (*template.dims[:dim], (Factor(FEATURE, channels.shape[before]),), *template.dims[dim + 1 :])
     call = Pointwise("concat", tuple(operands), lambda *values: torch.cat(values, -1))
-    made = low.emit(call, ((Factor(FEATURE, channels.size),), *_positions(template)), template.sizes)
+    positions = ((f,) for d in template.dims for f in d if f.role != FEATURE)
+    made = low.emit(call, ((Factor(FEATURE, channels.size),), *positions), template.sizes)
     return canonical(Field(dims, made.variable, channels, made.shift, made.sizes))
 
 
@@ -179,31 +154,23 @@ def _wide(part: Field | Fixed, dim: int) -> Field | Fixed:
         return part
     axis = sum(f.role == FEATURE for d in part.dims[:dim] for f in d)
     dims = (*part.dims[:dim], (Factor(FEATURE, 1),), *part.dims[dim + 1 :])
-    return Field(dims, part.variable, np.expand_dims(part.channels, axis), part.shift, part.sizes, part.fill)
+    return replace(part, dims=dims, channels=np.expand_dims(part.channels, axis))
 
 
-def _positions(read: Field) -> tuple[tuple[Factor, ...], ...]:
-    return tuple((f,) for dim in read.dims for f in dim if f.role != FEATURE)
-
-
-def _beside(low: Lowering, parts: list[Field | Fixed], read: Field, dim: int) -> Field:
+def _beside(low: Lowering, parts: list[Field | Fixed], read: Field, dim: int, axis: int) -> Field:
     """Put fixed values before and after along positions: a shift, and what is not its fill as a table that is added."""
     if sum(isinstance(p, Field) for p in parts) > 1:
         raise Misfit("computed tensors are joined along a position axis")
     place = next(i for i, p in enumerate(parts) if isinstance(p, Field))
-    fixed = [p.tensor if isinstance(p, Fixed) else None for p in parts]
-    before = sum(t.shape[dim] for t in fixed[:place] if t is not None)
-    after = sum(t.shape[dim] for t in fixed[place + 1 :] if t is not None)
-    values = {float(v) for t in fixed if t is not None for v in t.flatten().tolist()}
+    fixed = [p.tensor for p in parts if isinstance(p, Fixed)]
+    before, after = (sum(t.shape[dim] for t in side) for side in (fixed[:place], fixed[place:]))
+    values = {float(v) for t in fixed for v in t.flatten().tolist()}
     fill = values.pop() if len(values) == 1 else 0.0
-    axis = read.dims[dim][0].role
     over = [(before, after) if a == axis else (0, 0) for a in range(low.rank)]
     moved = shifted(low.filled(read, fill, over), dim, before, after)
     if not values:
         return moved
-    shape = list(next(t for t in fixed if t is not None).shape)
-    shape[dim] = read.shape[dim]
-    middle = torch.zeros(shape, dtype=next(t for t in fixed if t is not None).dtype)
-    table = torch.cat([middle if t is None else t for t in fixed], dim)
+    middle = torch.zeros_like(fixed[0].narrow(dim, 0, 1)).repeat_interleave(read.shape[dim], dim)
+    table = torch.cat([*fixed[:place], middle, *fixed[place:]], dim)
     operands = (low.tap(moved), low.constant(table, moved.dims, moved.sizes))
     return low.emit(Pointwise("add", operands, torch.add), moved.dims, moved.sizes, "start")

@@ -290,10 +290,7 @@ class _Builder:
 def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     """Turn a plan into a program for a batch.
 
-    Raises
-    ------
-    UsageError
-        If the grid has more than two axes, or a function has no instruction; the message names it and its place.
+    `UsageError` if the grid has more than two axes, or names the function that has no instruction, and its place.
     """
     if len(plan.schedule.slope) > 2:
         raise UsageError("the numba backend runs grids of one or two axes; use backend='torch'")
