@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
-from leadline.jacobian.formats import format_depths
-from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
+from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels
 from leadline.jacobian.probes import Tape, backward_norms, cut_open, forward_norms
 from leadline.jacobian.sources import scalar, starting_point, with_gradients
