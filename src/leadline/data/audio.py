@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from leadline.data.dataset import Dataset, Split
-from leadline.data.division import divide
+from leadline.data.dataset import Dataset, Split, divide
 from leadline.errors import DataError, UsageError
 
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"

@@ -1,11 +1,13 @@
-"""What a data set is here: three parts of integer symbols, and what a reader of a score needs to know about them."""
+"""What a data set is here: three parts of integer symbols, with their provenance, and their division."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Integer
 from torch import Tensor
 
@@ -101,3 +103,20 @@ class Dataset:
             "rate": self.rate,
             "examples": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
         }
+
+
+def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:
+    """Shuffle 0 to n - 1 with `seed` and divide them 8 : 1 : 1, at least one each.
+
+    Raises `DataError` if there are fewer than three files in `source`.
+
+    Examples
+    --------
+    >>> [len(part) for part in divide(20, seed=0, source=Path("."))]
+    [16, 2, 2]
+    """
+    if n < 3:
+        raise DataError(f"{source} holds {n} usable files; train, validation and test need at least one each")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    tenth = max(1, n // 10)
+    return order[2 * tenth :], order[tenth : 2 * tenth], order[:tenth]

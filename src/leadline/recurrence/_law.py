@@ -22,8 +22,7 @@ from leadline.recurrence.analysis.connections import connections, in_region, reg
 from leadline.recurrence.analysis.depth import Depth, generation_depth, symbol, training_depth
 from leadline.recurrence.analysis.fits import fit, size
 from leadline.recurrence.analysis.notation import growth, written
-from leadline.recurrence.analysis.receptive_field import find_leak
-from leadline.recurrence.analysis.sight import most_seen
+from leadline.recurrence.analysis.receptive_field import find_leak, most_seen
 from leadline.recurrence.analysis.window import state, window_region
 from leadline.recurrence.ir import System
 from leadline.results import Status

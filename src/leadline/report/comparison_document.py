@@ -11,8 +11,7 @@ from leadline.audit._check import Audit, Unavailable
 from leadline.audit._compare import Comparison, Trial
 from leadline.document import Block, Document, Section, Table
 from leadline.domains._context import Context
-from leadline.report.audit_document import gradient_curve
-from leadline.report.context_map import context_map
+from leadline.report.audit_document import context_map, gradient_curve
 from leadline.report.exports import blocks
 from leadline.report.numbers import bound, shape, size, whole
 

@@ -20,9 +20,9 @@ from leadline.training.budget import Budget, plan
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.folder import Builder, RunFolder, RunResult
-from leadline.training.isolation import isolated, seed_everything
 from leadline.training.progress import Reporter
 from leadline.training.session import Session
+from leadline.training.state import isolated, seed_everything
 from leadline.zoo import Specimen, build
 
 

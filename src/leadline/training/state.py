@@ -6,7 +6,8 @@ import copy
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,3 +125,25 @@ def duplicate(model: nn.Module) -> nn.Module:
 def _numpy_state() -> Any:
     state = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - a user's model may draw from it
     return json.loads(json.dumps(state, default=lambda array: np.asarray(array).tolist()))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, Python's `random` and numpy's global generator: a user's model may draw from any of them."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+@contextmanager
+def isolated(threads: int | None) -> Iterator[None]:
+    """Use `threads` CPU threads inside (None: as before), and leave threads and random states as they were."""
+    before = torch.get_num_threads()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(before)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
