@@ -57,13 +57,7 @@ class Counterexample:
 
     @classmethod
     def load(cls, path: Path) -> Counterexample:
-        """Read a case that `save` wrote.
-
-        Raises
-        ------
-        DataError
-            If the file does not hold one.
-        """
+        """Read a case that `save` wrote; raises `DataError` if the file does not hold one."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

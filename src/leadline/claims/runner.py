@@ -104,10 +104,7 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
 def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Path, ...]:
     """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`.
 
-    Raises
-    ------
-    StorageError
-        If the disk refuses.
+    Raises `StorageError` if the disk refuses.
     """
     make_directory(folder)
     paths = []

@@ -31,16 +31,8 @@ if TYPE_CHECKING:
 class Schedule:
     """A wavefront over one grid.
 
-    Attributes
-    ----------
-    system
-        What is scheduled.
-    sizes
-        Sizes of the grid.
-    slope
-        The linear form τ.
-    delay
-        For each variable, how many fronts after (before, if negative) its own τ·p it is computed; 0 for inputs.
+    `slope` is the linear form τ; `delay` says of each variable how many fronts after (before, if negative) its own τ·p
+    it is computed, 0 for inputs.
     """
 
     system: System
@@ -101,10 +93,7 @@ class Schedule:
 def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Schedule:
     """Return the wavefront of a forward pass: the fewest fronts such that no recurrence stays within one.
 
-    Raises
-    ------
-    NotUniform
-        If no linear schedule exists.
+    Raises `NotUniform` if no linear schedule exists.
     """
     own = [replace(s, cost=int(any(s.offset))) for s in training_edges(system)]
     recurrent = recurrent_variables(system)
@@ -145,10 +134,7 @@ def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | Non
 def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
     """Return the schedule of raster order: one point after another.
 
-    Raises
-    ------
-    NotCausal
-        If an output depends on what is drawn from it; the message names one.
+    Raises `NotCausal` if an output depends on what is drawn from it; the message names one.
     """
     sizes = tuple(system.sizes if sizes is None else sizes)
     refuse_leaks(system, lag)
@@ -162,13 +148,7 @@ def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> 
 
 
 def refuse_leaks(system: System, lag: int) -> None:
-    """Raise `NotCausal`, with the witness, if an output depends on what is drawn from it.
-
-    Raises
-    ------
-    NotCausal
-        Naming an output and the input that it must not see.
-    """
+    """Raise `NotCausal`, naming an output and the input, if an output depends on what is drawn from it."""
     leak = find_leak(system, lag)
     if leak is not None:
         raise NotCausal(
@@ -180,10 +160,7 @@ def refuse_leaks(system: System, lag: int) -> None:
 def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
     """Return the earliest delay of every variable under a linear form; inputs have 0.
 
-    Raises
-    ------
-    NotUniform
-        If a recurrence does not advance along the form.
+    Raises `NotUniform` if a recurrence does not advance along the form.
     """
     delay = _relaxed(system, slope, dict.fromkeys(system.inputs, 0))
     if len(delay) < len(system.variables):  # what rests on no input may go before the first front
@@ -228,16 +205,8 @@ def _dot(slope: Sequence[int], offset: Offset) -> int:
 class Wavefront:
     """When every point of a grid is computed.
 
-    Attributes
-    ----------
-    axes
-        Names of the grid's axes.
-    slope
-        The linear form: a point p is in front ``slope · p``.
-    fronts
-        The front of every point, from 0 on.
-    count, widest, parallelism
-        How many fronts hold points, the most points in one, and the mean.
+    A point p is in front ``slope · p``; `fronts` holds the front of every point, from 0 on. `count` fronts hold points,
+    the `widest` so many, and `parallelism` is their mean number.
     """
 
     axes: tuple[str, ...]
@@ -270,10 +239,7 @@ class Wavefronts:
 def wavefronts(system: System, lag: int | None) -> Wavefronts:
     """Return the wavefronts of a grid of several axes, at the sizes that the system was derived at.
 
-    Raises
-    ------
-    NotUniform
-        If no linear form orders the points.
+    Raises `NotUniform` if no linear form orders the points.
 
     Examples
     --------
