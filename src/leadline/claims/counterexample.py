@@ -18,16 +18,10 @@ from leadline.training.files import write_atomically
 
 @dataclass(frozen=True, eq=False)
 class Counterexample:
-    """Numbers under which a statement is false.
+    """Numbers under which the statement `against` is false.
 
-    Attributes
-    ----------
-    against
-        The statement.
-    values
-        Single numbers and words: what was claimed, what is the case, sizes, seeds.
-    arrays
-        Weights and inputs, float64 or int64.
+    `values` are single numbers and words: what was claimed, what is the case, sizes, seeds; `arrays` are weights and
+    inputs, float64 or int64.
 
     Examples
     --------

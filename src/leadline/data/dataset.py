@@ -17,14 +17,9 @@ from leadline.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set.
+    """One part of a data set, with the class of every example, or None.
 
-    Attributes
-    ----------
-    examples
-        A sequence of integer tensors: images as one tensor ``(n, height, width)``, clips as a tuple of ``(length,)``.
-    labels
-        The class of every example, or None.
+    Images are one integer tensor ``(n, height, width)``, clips a tuple of tensors ``(length,)``.
     """
 
     examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w"]

@@ -72,14 +72,19 @@ def fashion_mnist(
             "run: apt-get install -y --no-install-recommends dataset-fashion-mnist, or give data_dir="
         )
     given = {"data_dir": data_dir, "levels": levels, "binarise": binarise, "seed": seed}
-    return idx_directory(directory, name="fashion-mnist", licence="MIT (Zalando Research)", options=given)
+    return _idx(directory, "fashion-mnist", "MIT (Zalando Research)", given)
 
 
-def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
+def idx_directory(directory: Path, *, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:
     """Four files in MNIST's naming; the last 1/12 of the training images becomes the validation part.
 
     Raises `DataError` if a file is missing or corrupt, or images and labels differ in number.
     """
+    given = {"levels": levels, "binarise": binarise, "seed": seed}
+    return _idx(directory, str(directory), "the user's own", given)
+
+
+def _idx(directory: Path, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
     train, train_labels = _idx_pair(directory, "train")
     test, test_labels = _idx_pair(directory, "t10k")
     cut = len(train) - len(train) // 12

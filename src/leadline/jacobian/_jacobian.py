@@ -88,14 +88,9 @@ def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Jacobian(Operator):
-    """The ``m × n`` matrix of derivatives of a function at a point; see `jacobian`.
+    """The ``m × n`` matrix of derivatives of a function at a point, where its output is `value`; see `jacobian`.
 
-    Attributes
-    ----------
-    value
-        The function's output at the point, detached.
-    method
-        How forward products are made, set by the first: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
+    `method` says how forward products are made, from the first on: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
     """
 
     def __init__(

@@ -30,16 +30,9 @@ LawKind = Literal["stable", "exponential", "power"]
 class GrowthLaw:
     """The law of growth that the measurements support best.
 
-    Attributes
-    ----------
-    kind
-        ``"stable"``, ``"exponential"`` or ``"power"``.
-    parameter
-        The rate per stage, or the exponent of depth; 0 for stable.
-    interval
-        95 % interval of the parameter (Student's t, independent increments).
-    criterion
-        The Bayesian information criterion of all three candidates: lower is better.
+    `parameter` is the rate per stage, or the exponent of depth, 0 for stable, and `interval` holds it with 95 %
+    confidence (Student's t, independent increments). `criterion` is the Bayesian information criterion of all three
+    candidates: lower is better.
     """
 
     kind: LawKind

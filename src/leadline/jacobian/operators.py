@@ -21,14 +21,7 @@ Block = Callable[[Tensor], Tensor]
 
 
 class Operator(ABC):
-    """A real ``m × n`` matrix known by its products with blocks of columns.
-
-    Attributes
-    ----------
-    shape
-        ``(m, n)``.
-    dtype, device
-        Of the blocks that it takes and returns.
+    """A real matrix of `shape` ``(m, n)``, known by its products with blocks of columns of its `dtype` and `device`.
 
     Examples
     --------

@@ -117,13 +117,7 @@ def _better(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]], effort:
 
 
 def _theory(layers: int) -> float:
-    """Return the gradient norm at the input of x + BN(f(x)), for infinite width and batch.
-
-    Examples
-    --------
-    >>> round(_theory(80), 1)
-    22.1
-    """
+    """Return the gradient norm at the input of x + BN(f(x)), for infinite width and batch."""
     return math.sqrt(residual_growth(torch.relu, "branch", layers))
 
 

@@ -57,18 +57,14 @@ def settle(of: ResidualDepth, effort: Effort) -> Evidence:
 def _kept(of: ResidualDepth, effort: Effort) -> Outcome:
     size = f"{of.norm:g}/L" if of.by_depth else f"{of.norm:g}"
     statement = f"with ‖A_l‖ ≤ {size} every gradient keeps at least {1 - of.norm:g} of its size through all L layers"
-    if of.by_depth and of.norm < 1 and _bernoulli():
+    u = sympy.Symbol("u", nonnegative=True)
+    rate = sympy.log(1 - u) + u / (1 - u)
+    rises = rate.subs(u, 0) == 0 and sympy.simplify(sympy.diff(rate, u) - u / (1 - u) ** 2) == 0
+    if of.by_depth and of.norm < 1 and rises:
         argument = "σ_min ≥ (1 - c/L)^L, which grows with L: d/dL of its log is ln(1-u) + u/(1-u) ≥ 0 at u = c/L"
         return Outcome(statement, True, Grounds.SYMBOLIC, argument)
     floor = math.log(1 - of.norm)
     return _over_products(of, statement, lambda J, _: floor - singular_values(J)[..., -1].log(), effort)
-
-
-def _bernoulli() -> bool:
-    """Whether ln(1-u) + u/(1-u) vanishes at 0 and rises on [0, 1)."""
-    u = sympy.Symbol("u", nonnegative=True)
-    rate = sympy.log(1 - u) + u / (1 - u)
-    return bool(rate.subs(u, 0) == 0 and sympy.simplify(sympy.diff(rate, u) - u / (1 - u) ** 2) == 0)
 
 
 def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
