@@ -88,12 +88,8 @@ class Turn:
             raise UsageError(f"only square images can be turned, these are {height} × {width}; leave turn out")
         form = torch.randint(8, (b,), generator=generator)
         form *= (torch.rand(b, generator=generator) < self.chance * strength).long()
-        forms = torch.stack([quarter for side in (x, x.mT) for quarter in _quarters(side)])
+        forms = torch.stack([torch.rot90(side, quarter, (1, 2)) for side in (x, x.mT) for quarter in range(4)])
         return forms[form, torch.arange(b)]
-
-
-def _quarters(x: Integer[Tensor, "b h w"]) -> list[Integer[Tensor, "b h w"]]:
-    return [torch.rot90(x, quarter, (1, 2)) for quarter in range(4)]
 
 
 @dataclass(frozen=True)

@@ -283,12 +283,9 @@ def _in_words(
     manner = " as a power of depth" if law.kind == "power" else ""
     sign = 1.0 if kind == "exploding" else -1.0
     worst = int(np.argmax(sign * increments))
-    alone = sign * increments[worst] > 3 * abs(rate.value) and len(stages) > 2
-    where = (
-        f"most of all in {stages[worst].name!r} ({math.exp(increments[worst]):.3g} ×)"
-        if alone
-        else "in all stages alike"
-    )
+    where = "in all stages alike"
+    if sign * increments[worst] > 3 * abs(rate.value) and len(stages) > 2:
+        where = f"most of all in {stages[worst].name!r} ({math.exp(increments[worst]):.3g} ×)"
     limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
     lost = f"; lost at depth: {limits}" if limits else ""
     return f"{kind}{manner}: the gradient changes by {per_stage}, {where}{lost}"

@@ -213,8 +213,6 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
         final=(len(dataset.validation) + len(dataset.test)) / examples,
         spent=time.perf_counter() - clock,
     )
-    return (
-        fitting
-        if config.steps is None or fitting.steps < config.steps
-        else Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)
-    )
+    if config.steps is None or fitting.steps < config.steps:
+        return fitting
+    return Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)

@@ -103,16 +103,9 @@ def _better(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]], effort:
         f"over {of.layers} layers it is {math.exp(mean):.3g} × the rival's, 95 % in "
         f"[{math.exp(mean - 1.96 * sem):.3g}, {math.exp(mean + 1.96 * sem):.3g}], {len(gap)} networks each"
     )
-    norms: dict[str, int | float | str] = {
-        f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)
-    }
-    sizes: dict[str, int | float | str] = {
-        "width": of.width,
-        "batch": of.batch,
-        "layers": of.layers,
-        "seed of both networks": _seed(effort, 0),
-    }
-    case = None if holds else Counterexample(statement, norms | sizes)
+    norms = {f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)}
+    sizes = {"width": of.width, "batch": of.batch, "layers": of.layers, "seed of both networks": _seed(effort, 0)}
+    case = None if holds else Counterexample(statement, {**norms, **sizes})
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 

@@ -69,18 +69,15 @@ def _kept(of: ResidualDepth, effort: Effort) -> Outcome:
 
 def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
     """Look for branches that leave ``Π(1 - ‖A_l‖) … Π(1 + ‖A_l‖)``, and check that both ends are reached."""
-    lower = _over_products(
-        of,
-        "σ_min of the product ≥ Π(1 - ‖A_l‖)",
-        lambda J, A: (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1],
-        effort,
-    )
-    upper = _over_products(
-        of,
-        "σ_max of the product ≤ Π(1 + ‖A_l‖)",
-        lambda J, A: singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1,
-        effort,
-    )
+
+    def below(J: Tensor, A: Tensor) -> Tensor:
+        return (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1]
+
+    def above(J: Tensor, A: Tensor) -> Tensor:
+        return singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1
+
+    lower = _over_products(of, "σ_min of the product ≥ Π(1 - ‖A_l‖)", below, effort)
+    upper = _over_products(of, "σ_max of the product ≤ Π(1 + ‖A_l‖)", above, effort)
     return lower, upper, _attained(of)
 
 
@@ -136,12 +133,8 @@ def _over_products(of: ResidualDepth, statement: str, gap: _Gap, effort: Effort)
 
     def values(at: Point) -> dict[str, int | float | str]:
         s = singular_values(_product(scaled(at["A"][None])))[0]
-        return {
-            "norm of each branch (scale it)": of.each,
-            "layers": of.layers,
-            "σ_min": s[-1].item(),
-            "σ_max": s[0].item(),
-        }
+        reached = {"σ_min": s[-1].item(), "σ_max": s[0].item()}
+        return {"norm of each branch (scale it)": of.each, "layers": of.layers, **reached}
 
     search = Search(lambda g, n: _branches(of, g, n), excess, tolerance=1e-8)
     return searched(statement, search, effort, values)

@@ -75,22 +75,16 @@ def find_leak(system: System, lag: int) -> Leak | None:
     """
     ranks = {name: np.arange(np.prod(system.sizes)).reshape(system.sizes) for name in system.inputs}
     for source in system.inputs:
-        latest = _latest(system, {**{name: np.full_like(r, -1) for name, r in ranks.items()}, source: ranks[source]})
+        latest = {v.name: np.full(v.range(system.sizes), -1) for v in system.variables} | {source: ranks[source].copy()}
+        relax([replace(edge, cost=0, first=0) for edge in system.edges], latest)
         shape = system[system.output].range(system.sizes)
         grid = tuple(slice(0, n) for n in map(min, shape, system.sizes))
-        late = np.argwhere(latest[grid] > ranks[source][grid] - lag)
+        late = np.argwhere(latest[system.output][grid] > ranks[source][grid] - lag)
         if len(late):
             point = tuple(map(int, late[len(late) // 2]))
-            place = np.unravel_index(int(latest[point]), system.sizes)
+            place = np.unravel_index(int(latest[system.output][point]), system.sizes)
             return Leak(source, point, tuple(map(int, place)))
     return None
-
-
-def _latest(system: System, ranks: dict[str, NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the highest rank that each output rests on, -1 where it rests on no input."""
-    values = {v.name: ranks.get(v.name, np.full(v.range(system.sizes), -1)) for v in system.variables}
-    relax([replace(edge, cost=0, first=0) for edge in system.edges], values)
-    return values[system.output]
 
 
 _POINTS = 1 << 20  # the largest grid on which a context is looked for
@@ -110,9 +104,10 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
     >>> formula, least
     (8, {'t': 8})
     """
-    sizes = tuple(
-        2 + _farthest(system, a) - min(v.margin[a] for v in system.variables) for a in range(len(system.axes))
-    )
+    taps = [v.equation.taps for v in system.variables]
+    # along each axis a path goes no further than this, if it meets no variable twice
+    farthest = [sum(max((abs(t.offset[a]) for t in read), default=0) for read in taps) for a in range(len(system.axes))]
+    sizes = tuple(2 + far - min(v.margin[a] for v in system.variables) for a, far in enumerate(farthest))
     while np.prod(sizes) <= _POINTS:
         formula = _multilinear(system, sizes)
         larger = [tuple(m * n + 3 + a for a, n in enumerate(sizes)) for m in (1, 2)]
@@ -120,12 +115,6 @@ def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
             return formula, Status.PROVED, _smallest(system, formula, sizes)
         sizes = tuple(2 * n for n in sizes)
     raise NotUniform("what an output sees follows no formula that is linear in each size of the grid")
-
-
-def _farthest(system: System, axis: int) -> int:
-    """Return how far a path goes along an axis at most, if it meets no variable twice."""
-    taps = [variable.equation.taps for variable in system.variables]
-    return sum(max((abs(tap.offset[axis]) for tap in read), default=0) for read in taps)
 
 
 def _multilinear(system: System, sizes: Offset) -> sympy.Expr:
