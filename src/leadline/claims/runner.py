@@ -135,13 +135,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     case = outcome.counterexample
-    return {
-        "statement": outcome.statement,
-        "holds": outcome.holds,
-        "grounds": outcome.grounds.value,
-        "evidence": outcome.evidence,
-        "counterexample": None if case is None else case.to_json(),
-    }
+    fields = asdict(outcome) | {"grounds": outcome.grounds.value}
+    return fields | {"counterexample": None if case is None else case.to_json()}
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:

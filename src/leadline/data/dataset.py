@@ -86,18 +86,11 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the symbols, as JSON can hold it."""
-        return {
-            "name": self.name,
-            "options": dict(self.options),
-            "kind": self.kind,
-            "levels": self.levels,
-            "shape": list(self.shape) if self.shape else None,
-            "licence": self.licence,
-            "division": self.division,
-            "binarisation": self.binarisation,
-            "rate": self.rate,
-            "examples": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
-        }
+        names = ("name", "options", "kind", "levels", "shape", "licence", "division", "binarisation", "rate")
+        plain = {name: getattr(self, name) for name in names}
+        sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+        shape = list(self.shape) if self.shape else None
+        return plain | {"options": dict(self.options), "shape": shape, "examples": sizes}
 
 
 def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:

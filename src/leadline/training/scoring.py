@@ -57,11 +57,8 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """Return the score as JSON can hold it."""
         mean = self.nats_per_example
-        derived = {
-            "bits_per_dim": self.bits_per_dim,
-            "nats_per_example": mean.value,
-            "sem": mean.sem if math.isfinite(mean.sem) else None,
-        }
+        sem = mean.sem if math.isfinite(mean.sem) else None
+        derived = {"bits_per_dim": self.bits_per_dim, "nats_per_example": mean.value, "sem": sem}
         return derived | dataclasses.asdict(self)
 
     @classmethod

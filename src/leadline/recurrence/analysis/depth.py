@@ -11,8 +11,14 @@ import sympy
 
 from leadline.errors import NotUniform
 from leadline.recurrence.analysis.affine import Potential, smallest_potential
-from leadline.recurrence.analysis.feedback import generation_edges, recurrent_variables, training_edges
-from leadline.recurrence.analysis.longest import Longest, Point, longest_paths
+from leadline.recurrence.analysis.longest import (
+    Longest,
+    Point,
+    generation_edges,
+    longest_paths,
+    recurrent_variables,
+    training_edges,
+)
 from leadline.recurrence.ir import Edge, Offset, System
 from leadline.results import Status
 

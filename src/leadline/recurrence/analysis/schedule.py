@@ -18,7 +18,7 @@ import sympy
 from leadline.errors import NotCausal, NotUniform
 from leadline.recurrence.analysis.affine import smallest_potential
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.analysis.feedback import drawing_edges, recurrent_variables, training_edges
+from leadline.recurrence.analysis.longest import drawing_edges, recurrent_variables, training_edges
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.ir import Edge, Offset, System
 
