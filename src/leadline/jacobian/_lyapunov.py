@@ -144,16 +144,13 @@ def averaged(series: Float[Tensor, "steps k"], transient: int | None, seed: int)
     blocks = min(BLOCKS, len(kept))
     usable = kept[len(kept) % blocks :]
     means = usable.reshape(blocks, -1, series.shape[1]).mean(dim=1)
-    found = [_estimate(column, seed) for column in means.T]
+    lost = torch.isinf(means).any(dim=0)
+    found = [
+        Estimate(-math.inf, 0.0, blocks, seed) if gone else Estimate.of(column.tolist(), seed)
+        for column, gone in zip(means.T, lost.tolist(), strict=True)
+    ]
     found.sort(key=lambda estimate: -estimate.value)
     return LyapunovSpectrum(tuple(found), len(usable), dropped, seed)
-
-
-def _estimate(means: Float[Tensor, "blocks"], seed: int) -> Estimate:
-    """Return the mean of block means with its standard error."""
-    if torch.isinf(means).any():
-        return Estimate(-math.inf, 0.0, len(means), seed)
-    return Estimate(float(means.mean()), float(means.std()) / math.sqrt(len(means)), len(means), seed)
 
 
 def _size(parts: Sequence[Tensor]) -> int:

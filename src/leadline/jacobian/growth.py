@@ -62,9 +62,7 @@ def trimmed(stages: int) -> slice:
 
 def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estimate:
     """Return the slope of the log gradient norm per stage: generalised least squares for independent increments."""
-    n = len(increments)
-    sem = float(np.std(increments, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return Estimate(float(np.mean(increments)), sem, n, seed)
+    return Estimate.of(increments, seed)
 
 
 def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:

@@ -141,7 +141,7 @@ def _throughput(effort: Effort) -> tuple[Quantity, ...]:
     figures = []
     for name, specimen in models.items():
         rates = len(specimen.inputs[0]) / np.array(seconds[name][1:])  # the first one warms up
-        rate = Estimate(float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(repeats)), repeats, effort.seed)
+        rate = Estimate.of(rates, effort.seed)
         figures += [
             exact(f"parameters, {name}", sum(weight.numel() for weight in specimen.model.parameters())),
             measured(f"8 × 8 images per second in training, {name}, {torch.get_num_threads()} threads", rate),
