@@ -25,7 +25,7 @@ Phi = Callable[[Tensor], Tensor]
 def mean_of(samples: Iterable[float]) -> Estimate:
     """Return the mean with its standard error."""
     values = np.array(list(samples))
-    return Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)), len(values), 0)
+    return Estimate.of(values, 0)
 
 
 def in_the_limit(sizes: Sequence[int], measure: Callable[[int], Estimate], power: float) -> Estimate:

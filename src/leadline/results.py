@@ -8,8 +8,12 @@ zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Status(StrEnum):
@@ -89,6 +93,19 @@ class Estimate:
     sem: float
     n: int
     seed: int | None = None
+
+    @classmethod
+    def of(cls, samples: Sequence[float] | NDArray[np.float64], seed: int | None = None) -> Estimate:
+        """Return the mean of independent samples; a single one has an infinite error.
+
+        Examples
+        --------
+        >>> print(Estimate.of([1.0, 2.0, 3.0]))
+        2 ± 0.58 (n=3)
+        """
+        n = len(samples)
+        sem = float(np.std(samples, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+        return cls(float(np.mean(samples)), sem, n, seed)
 
     @property
     def status(self) -> Status:

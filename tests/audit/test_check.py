@@ -12,7 +12,7 @@ from leadline.audit._compare import compare_named
 from leadline.audit.named_model import find_model
 from leadline.document import FrontMap, GridMap, Table
 from leadline.errors import ModelError
-from leadline.recurrence.analysis.fronts import Wavefronts
+from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
 from leadline.report.encode import to_json

@@ -16,14 +16,14 @@ from leadline.claims.statements.known_numbers import KnownNumbers
 from leadline.claims.statements.matrix_rnn import MatrixRNN, jacobian
 from leadline.claims.statements.normalisation import Normalisation
 from leadline.claims.statements.placement import PlacedNorms
-from leadline.claims.statements.residual_depth import ResidualDepth
-from leadline.claims.statements.residual_spectrum import (
+from leadline.claims.statements.residual import (
     ResidualSpectrum,
     paper_bound,
     singular_residual,
     smallest_of_random,
     weyl_bound,
 )
+from leadline.claims.statements.residual_depth import ResidualDepth
 from leadline.claims.statements.sigmoid_chain import SigmoidChain
 from leadline.claims.statements.tanh_chain import TanhChain
 

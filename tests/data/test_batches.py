@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Split, TrainingBatches, evaluation_batches, load
-from leadline.data.augmentations import Shift, Turn, Warp
+from leadline.data.transforms import Shift, Turn, Warp
 from leadline.errors import UsageError
 
 DIGITS = load("digits")

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.jacobian.formats import FORMATS, format_depths
-from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
+from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, fit_rate, format_depths, trimmed
 
 
 @settings(max_examples=40)

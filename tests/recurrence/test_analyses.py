@@ -16,8 +16,7 @@ from leadline.errors import ModelError, NotCausal, NotUniform
 from leadline.recurrence.analysis.affine import smallest_potential
 from leadline.recurrence.analysis.connections import connections, count_at, in_region, region
 from leadline.recurrence.analysis.depth import generation_depth, symbol, training_chains, training_depth
-from leadline.recurrence.analysis.feedback import generation_edges, training_edges
-from leadline.recurrence.analysis.longest import Point, longest_paths
+from leadline.recurrence.analysis.longest import Point, generation_edges, longest_paths, training_edges
 from leadline.recurrence.analysis.receptive_field import find_leak, seen_from
 from leadline.recurrence.analysis.schedule import Schedule, generation_schedule, raster, training_schedule
 from leadline.recurrence.analysis.window import live_windows, state

@@ -7,7 +7,7 @@ import torch
 
 from leadline import zoo
 from leadline.errors import UsageError
-from leadline.zoo.layers.levels import LevelEmbedding
+from leadline.zoo.layers.condition import LevelEmbedding
 
 SMALL = {
     "wavenet": {"length": 20, "layers": 3, "labels": 2},

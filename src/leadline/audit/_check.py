@@ -26,7 +26,7 @@ from leadline.graph.trace import undisturbed
 from leadline.graph.user_code import running
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.recurrence._system import system_of
-from leadline.recurrence.analysis.fronts import Wavefronts, wavefronts
+from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
 from leadline.results import Status
 
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ from leadline.errors import UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
 from leadline.key_values import literals
 from leadline.recurrence import Laws, law
-from leadline.zoo.letters import LETTERS, settings_behind
+from leadline.zoo.settings import LETTERS, settings_behind
 
 _DEPTHS, _WIDTHS, _LONGER = range(1, 7), range(1, 5), 3
 

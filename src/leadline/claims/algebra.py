@@ -33,13 +33,6 @@ def singular_values(A: Float[Tensor, "*n m k"]) -> Float[Tensor, "*n s"]:
 
 
 def derivative(f: Callable[[Tensor], Tensor], x: Float[Tensor, " n"]) -> Float[Tensor, "m n"]:
-    """Return the Jacobian of a map of vectors, by automatic differentiation.
-
-    Examples
-    --------
-    >>> derivative(torch.square, torch.tensor([1.0, 2.0]))
-    tensor([[2., 0.],
-            [0., 4.]])
-    """
+    """Return the Jacobian of a map of vectors, by automatic differentiation."""
     J: Tensor = jacrev(f)(x)
     return J.detach()

@@ -95,18 +95,10 @@ def measured(name: str, value: Estimate | Bound) -> Quantity:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What settling a claim found.
+    """What settling a claim found: outcomes of tests, figures, and what to draw.
 
-    Attributes
-    ----------
-    claimed
-        Tests of the statement itself; together they are the claim.
-    instead
-        Tests of what holds in its place, or beyond it.
-    aside
-        Tests of what was said along the way and does not carry the claim, such as a premise.
-    quantities, picture
-        The figures, and what to draw.
+    Tests of the statement itself (`claimed`) together are the claim; others are of what holds in its place or beyond it
+    (`instead`), and of what was said along the way and does not carry the claim, such as a premise (`aside`).
     """
 
     claimed: tuple[Outcome, ...]
@@ -180,18 +172,8 @@ class Finding:
 class Claim(Generic[M]):
     """A statement of the theory as a program.
 
-    Attributes
-    ----------
-    id, title
-        ``"A1"``, and a few words.
-    statement
-        What is claimed, about the default mathematics.
-    paper
-        What the founding paper answered; None where it left a blank or agrees.
-    mathematics
-        What the statement speaks of; pass another to `run` to see whether the statement survives it.
-    settle
-        Puts the statement to the test.
+    The `statement` is about the default `mathematics`; pass another to `run` to see whether it survives. `settle` puts
+    it to the test. `paper` is what the founding paper answered, None where it left a blank or agrees.
     """
 
     id: str

@@ -18,16 +18,10 @@ from leadline.training.files import write_atomically
 
 @dataclass(frozen=True, eq=False)
 class Counterexample:
-    """Numbers under which a statement is false.
+    """Numbers under which the statement `against` is false.
 
-    Attributes
-    ----------
-    against
-        The statement.
-    values
-        Single numbers and words: what was claimed, what is the case, sizes, seeds.
-    arrays
-        Weights and inputs, float64 or int64.
+    `values` are single numbers and words: what was claimed, what is the case, sizes, seeds; `arrays` are weights and
+    inputs, float64 or int64.
 
     Examples
     --------
@@ -57,13 +51,7 @@ class Counterexample:
 
     @classmethod
     def load(cls, path: Path) -> Counterexample:
-        """Read a case that `save` wrote.
-
-        Raises
-        ------
-        DataError
-            If the file does not hold one.
-        """
+        """Read a case that `save` wrote; raises `DataError` if the file does not hold one."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -33,14 +33,12 @@ def grid_density(taps: tuple[Offset, ...], layers: int) -> System:
 
 def same_depth(statement: str, cases: Iterable[tuple[str, Depth, sympy.Expr]]) -> Outcome:
     """Compare depths, each proved for all sizes by a potential and a family of paths, with what is claimed of them."""
-    proofs = []
+    seen = []
     for label, depth, claimed in cases:
         if depth.status is not Status.PROVED or sympy.expand(depth.upper - claimed) != 0:
-            values = _at_eight(label, claimed, depth.upper)
-            evidence = f"for {label} it is {depth}, not {claimed}"
-            return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
-        proofs.append(f"{label}: {depth.upper}")
-    argument = "a potential from above and a family of paths from below meet, for all sizes: " + "; ".join(proofs)
+            return _differing(statement, label, depth.upper, claimed, str(depth))
+        seen.append(f"{label}: {depth.upper}")
+    argument = "a potential from above and a family of paths from below meet, for all sizes: " + "; ".join(seen)
     return Outcome(statement, True, Grounds.SYMBOLIC, argument)
 
 
@@ -49,9 +47,7 @@ def same_law(statement: str, cases: Iterable[tuple[str, sympy.Expr, sympy.Expr]]
     seen = []
     for label, found, claimed in cases:
         if sympy.expand(found - claimed) != 0:
-            values = _at_eight(label, claimed, found)
-            evidence = f"for {label} it is {found}, not {claimed}"
-            return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))
+            return _differing(statement, label, found, claimed, str(found))
         seen.append(f"{label}: {sympy.factor_terms(found)}")
     return Outcome(statement, True, Grounds.SYMBOLIC, "from the taps, for all sizes: " + "; ".join(seen))
 
@@ -68,13 +64,10 @@ def per_point(systems: Mapping[str, System], without_borders: str, limit: float)
     return Curve(tuple(map(float, sides)), tuple(series), "side of the square", "connections a point, k = 1", caption)
 
 
-def _at_eight(label: str, claimed: sympy.Expr, found: sympy.Expr) -> dict[str, int | float | str]:
-    """Record two laws that differ, and their values where all sizes are 8."""
-    at = {H: 8, W: 8, T: 8}
-    return {
-        "case": label,
-        "claimed": str(claimed),
-        "found": str(found),
-        "claimed at sizes 8": str(claimed.subs(at)),
-        "found at sizes 8": str(found.subs(at)),
-    }
+def _differing(statement: str, case: str, found: sympy.Expr, claimed: sympy.Expr, shown: str) -> Outcome:
+    """Refute a statement by two laws that differ, with their values where all sizes are 8."""
+    laws = {"claimed": claimed, "found": found}
+    at_8 = {f"{name} at sizes 8": str(law.subs({H: 8, W: 8, T: 8})) for name, law in laws.items()}
+    values = {"case": case} | {name: str(law) for name, law in laws.items()} | at_8
+    evidence = f"for {case} it is {shown}, not {claimed}"
+    return Outcome(statement, False, Grounds.SYMBOLIC, evidence, Counterexample(statement, values))

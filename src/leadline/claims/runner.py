@@ -10,48 +10,29 @@ from types import MappingProxyType
 from typing import Any
 
 from leadline.claims.claim import Claim, Finding, Outcome, Quantity
-from leadline.claims.statements import (
-    dilated_stack,
-    discussion,
-    grid_count,
-    grid_steps,
-    known_numbers,
-    live_state,
-    masked_count,
-    masked_steps,
-    matrix_rnn,
-    normalisation,
-    placement,
-    residual,
-    residual_depth,
-    sight,
-    sigmoid_chain,
-    tanh_chain,
-)
+from leadline.claims.statements.dilated_stack import CLAIM as B1
+from leadline.claims.statements.discussion import CLAIM as B8
+from leadline.claims.statements.grid_count import CLAIM as B4
+from leadline.claims.statements.grid_steps import CLAIM as B5
+from leadline.claims.statements.known_numbers import CLAIM as A8
+from leadline.claims.statements.live_state import CLAIM as B7
+from leadline.claims.statements.masked_count import CLAIM as B2
+from leadline.claims.statements.masked_steps import CLAIM as B3
+from leadline.claims.statements.matrix_rnn import CLAIM as A3
+from leadline.claims.statements.normalisation import CLAIM as A6
+from leadline.claims.statements.placement import CLAIM as A7
+from leadline.claims.statements.residual import CLAIM as A4
+from leadline.claims.statements.residual_depth import CLAIM as A5
+from leadline.claims.statements.sight import CLAIM as B6
+from leadline.claims.statements.sigmoid_chain import CLAIM as A1
+from leadline.claims.statements.tanh_chain import CLAIM as A2
 from leadline.errors import UsageError, near_misses
 from leadline.results import Bound, Estimate
 from leadline.training.files import make_directory
 
-_MODULES = (
-    sigmoid_chain,
-    tanh_chain,
-    matrix_rnn,
-    residual,
-    residual_depth,
-    normalisation,
-    placement,
-    known_numbers,
-    dilated_stack,
-    masked_count,
-    masked_steps,
-    grid_count,
-    grid_steps,
-    sight,
-    live_state,
-    discussion,
+CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType(
+    {claim.id: claim for claim in (A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, B5, B6, B7, B8)}
 )
-
-CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType({module.CLAIM.id: module.CLAIM for module in _MODULES})
 """Every claim by its id, A1 … B8."""
 
 
@@ -104,10 +85,7 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
 def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Path, ...]:
     """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`.
 
-    Raises
-    ------
-    StorageError
-        If the disk refuses.
+    Raises `StorageError` if the disk refuses.
     """
     make_directory(folder)
     paths = []
@@ -138,13 +116,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     case = outcome.counterexample
-    return {
-        "statement": outcome.statement,
-        "holds": outcome.holds,
-        "grounds": outcome.grounds.value,
-        "evidence": outcome.evidence,
-        "counterexample": None if case is None else case.to_json(),
-    }
+    fields = asdict(outcome) | {"grounds": outcome.grounds.value}
+    return fields | {"counterexample": None if case is None else case.to_json()}
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:

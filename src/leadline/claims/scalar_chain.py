@@ -75,7 +75,7 @@ def bounded(activation: Activation, weight: float, layers: int, limit: sympy.Rat
 
 def _steeper(model: Chain, limit: sympy.Rational) -> Search:
     """Look for an input and biases at which log |f'| exceeds n log limit."""
-    depth = model.config.layers
+    depth: int = model.config.layers
 
     def draw(generator: torch.Generator, starts: int) -> Point:
         x = normal(generator, starts)

@@ -37,15 +37,7 @@ class Search:
 
 
 def ascend(search: Search, effort: Effort) -> tuple[float, Point]:
-    """Return the largest excess that the ascent meets, and where.
-
-    Examples
-    --------
-    >>> square = Search(lambda g, n: {"x": torch.randn(n, generator=g)}, lambda p: 1 - (p["x"] - 2) ** 2)
-    >>> excess, at = ascend(square, Effort())
-    >>> excess > 0, abs(at["x"].item() - 2) < 1
-    (True, True)
-    """
+    """Return the largest excess that the ascent meets, and where."""
     starts = search.starts * effort.pick(1, 4)
     point = {name: t.detach().requires_grad_() for name, t in search.draw(effort.generator(), starts).items()}
     optimiser = torch.optim.Adam(point.values(), lr=search.rate)

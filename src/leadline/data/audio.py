@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from leadline.data.dataset import Dataset, Split
-from leadline.data.division import divide
+from leadline.data.dataset import Dataset, Split, divide
 from leadline.errors import DataError, UsageError
 
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"
@@ -68,34 +67,29 @@ def read_wav(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
     return signal, rate
 
 
-def wav_folder(
-    directory: Path,
-    *,
-    levels: int | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-    leave_out: frozenset[str] = frozenset(),
-    name: str | None = None,
-    licence: str = "the user's own",
-    options: Mapping[str, Any] | None = None,
-) -> Dataset:
+def wav_folder(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
     """Read a folder of wavs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
     There are 256 mu-law classes unless `levels` says otherwise. At most `limit` files are read, the first in sorted
-    order, and none in subfolders whose names are in `leave_out`.
+    order.
     """
+    return _wavs(directory, str(directory), "the user's own", {"levels": levels, "seed": seed, "limit": limit})
+
+
+def _wavs(
+    directory: Path, name: str, licence: str, options: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
+) -> Dataset:
+    """Read a folder of wavs, without subfolders whose names are in `leave_out`."""
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() == ".wav")
-    paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][:limit]
+    paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][: options["limit"]]
     read = [read_wav(path) for path in paths]
     for path, (_, rate) in zip(paths, read, strict=True):
         if rate != read[0][1]:
             raise DataError(
                 f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them"
             )
-    parts = divide(len(read), seed, directory)
-    given = options if options is not None else {"levels": levels, "seed": seed, "limit": limit}
-    signals = [signal for signal, _ in read]
-    return _dataset(name or str(directory), signals, parts, "file", licence, read[0][1], given)
+    parts = divide(len(read), options["seed"], directory)
+    return _dataset(name, [signal for signal, _ in read], parts, "file", licence, read[0][1], options)
 
 
 def speech(
@@ -111,16 +105,8 @@ def speech(
             f"the English speech set is not in {directory}; "
             "run: apt-get install -y --no-install-recommends asterisk-core-sounds-en-wav, or give data_dir="
         )
-    return wav_folder(
-        directory,
-        levels=levels,
-        seed=seed,
-        limit=limit,
-        leave_out=frozenset({"silence"}),
-        name="speech",
-        licence="CC-BY-SA-3.0 (Asterisk core sounds)",
-        options={"data_dir": data_dir, "levels": levels, "seed": seed, "limit": limit},
-    )
+    options = {"data_dir": data_dir, "levels": levels, "seed": seed, "limit": limit}
+    return _wavs(directory, "speech", "CC-BY-SA-3.0 (Asterisk core sounds)", options, frozenset({"silence"}))
 
 
 def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed: int = 0) -> Dataset:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Integer
 from torch import Tensor
 
-from leadline.data.augmentations import Augmentation
 from leadline.data.dataset import Dataset, Split
+from leadline.data.transforms import Augmentation
 
 
 @dataclass(frozen=True)

@@ -53,21 +53,13 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     sounds, pictures = ".wav" in suffixes, bool(suffixes & IMAGE_SUFFIXES)
     if sounds and pictures:
         raise DataError(f"{directory} holds wavs and pictures; name a folder of one kind")
-    if sounds:
-        return _call(_wavs, name_or_path, options)
-    if pictures:
-        return _call(image_folder, name_or_path, options)
-    if any(directory.glob("*-idx3-ubyte.gz")):
-        return _call(_idx, name_or_path, options)
-    raise DataError(f"{directory} holds no wavs, no pictures and no IDX.gz files")
+    if not sounds and not pictures and not any(directory.glob("*-idx3-ubyte.gz")):
+        raise DataError(f"{directory} holds no wavs, no pictures and no IDX.gz files")
+    return _call(wav_folder if sounds else image_folder if pictures else idx_directory, name_or_path, options)
 
 
 def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any]) -> Dataset:
-    known = [
-        key
-        for key, parameter in inspect.signature(loader).parameters.items()
-        if parameter.kind == parameter.KEYWORD_ONLY
-    ]
+    known = [name for name, p in inspect.signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
     hints = get_type_hints(loader)
     for key, value in options.items():
         if key not in known:
@@ -76,12 +68,3 @@ def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any])
     if options.get("seed", 0) < 0:
         raise UsageError(f"the seed of data set {name!r} must be at least 0, got {options['seed']}")
     return loader(**options) if loader in NAMED.values() else loader(Path(name), **options)
-
-
-def _wavs(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
-    return wav_folder(directory, levels=levels, seed=seed, limit=limit)
-
-
-def _idx(directory: Path, *, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:
-    given = {"levels": levels, "binarise": binarise, "seed": seed}
-    return idx_directory(directory, name=str(directory), licence="the user's own", options=given)

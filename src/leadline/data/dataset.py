@@ -1,11 +1,13 @@
-"""What a data set is here: three parts of integer symbols, and what a reader of a score needs to know about them."""
+"""What a data set is here: three parts of integer symbols, with their provenance, and their division."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Integer
 from torch import Tensor
 
@@ -15,14 +17,9 @@ from leadline.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set.
+    """One part of a data set, with the class of every example, or None.
 
-    Attributes
-    ----------
-    examples
-        A sequence of integer tensors: images as one tensor ``(n, height, width)``, clips as a tuple of ``(length,)``.
-    labels
-        The class of every example, or None.
+    Images are one integer tensor ``(n, height, width)``, clips a tuple of tensors ``(length,)``.
     """
 
     examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w"]
@@ -89,15 +86,25 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the symbols, as JSON can hold it."""
-        return {
-            "name": self.name,
-            "options": dict(self.options),
-            "kind": self.kind,
-            "levels": self.levels,
-            "shape": list(self.shape) if self.shape else None,
-            "licence": self.licence,
-            "division": self.division,
-            "binarisation": self.binarisation,
-            "rate": self.rate,
-            "examples": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
-        }
+        names = ("name", "options", "kind", "levels", "shape", "licence", "division", "binarisation", "rate")
+        plain = {name: getattr(self, name) for name in names}
+        sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+        shape = list(self.shape) if self.shape else None
+        return plain | {"options": dict(self.options), "shape": shape, "examples": sizes}
+
+
+def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:
+    """Shuffle 0 to n - 1 with `seed` and divide them 8 : 1 : 1, at least one each.
+
+    Raises `DataError` if there are fewer than three files in `source`.
+
+    Examples
+    --------
+    >>> [len(part) for part in divide(20, seed=0, source=Path("."))]
+    [16, 2, 2]
+    """
+    if n < 3:
+        raise DataError(f"{source} holds {n} usable files; train, validation and test need at least one each")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    tenth = max(1, n // 10)
+    return order[2 * tenth :], order[tenth : 2 * tenth], order[:tenth]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Integer
+from jaxtyping import Integer, UInt8
 from torch import Tensor
 
-from leadline.data.dataset import Dataset, Split
-from leadline.data.division import divide
-from leadline.data.idx import read_idx
+from leadline.data.dataset import Dataset, Split, divide
 from leadline.data.transforms import Binarise, reduce_levels
 from leadline.errors import DataError, UsageError, near_misses
 
@@ -71,14 +72,19 @@ def fashion_mnist(
             "run: apt-get install -y --no-install-recommends dataset-fashion-mnist, or give data_dir="
         )
     given = {"data_dir": data_dir, "levels": levels, "binarise": binarise, "seed": seed}
-    return idx_directory(directory, name="fashion-mnist", licence="MIT (Zalando Research)", options=given)
+    return _idx(directory, "fashion-mnist", "MIT (Zalando Research)", given)
 
 
-def idx_directory(directory: Path, *, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
+def idx_directory(directory: Path, *, levels: int | None = None, binarise: str | None = None, seed: int = 0) -> Dataset:
     """Four files in MNIST's naming; the last 1/12 of the training images becomes the validation part.
 
     Raises `DataError` if a file is missing or corrupt, or images and labels differ in number.
     """
+    given = {"levels": levels, "binarise": binarise, "seed": seed}
+    return _idx(directory, str(directory), "the user's own", given)
+
+
+def _idx(directory: Path, name: str, licence: str, options: Mapping[str, Any]) -> Dataset:
     train, train_labels = _idx_pair(directory, "train")
     test, test_labels = _idx_pair(directory, "t10k")
     cut = len(train) - len(train) // 12
@@ -181,3 +187,29 @@ def _mapped(part: Split, change: Any) -> Split:
     images = part.examples
     assert isinstance(images, Tensor)
     return Split(change(images).to(torch.uint8), part.labels)
+
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path) -> UInt8[Tensor, "..."]:
+    """Read one IDX.gz file of unsigned bytes, of any number of axes.
+
+    Raises `DataError`, with the file's name, if it is not a gzip or not an IDX of bytes, or shorter or longer than its
+    header says.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as gzip: {error}") from error
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _UNSIGNED_BYTE:
+        raise DataError(f"{path} is not an IDX file of unsigned bytes: its header is {raw[:4].hex() or 'empty'}")
+    axes = raw[3]
+    start = 4 + 4 * axes
+    if len(raw) < start:
+        raise DataError(f"{path} ends within its IDX header")
+    shape = struct.unpack(f">{axes}I", raw[4:start])
+    expected = torch.Size(shape).numel()
+    if len(raw) - start != expected:
+        raise DataError(f"{path} holds {len(raw) - start} bytes of data where its header {shape} means {expected}")
+    return torch.frombuffer(bytearray(raw[start:]) or bytearray(1), dtype=torch.uint8)[:expected].reshape(shape)

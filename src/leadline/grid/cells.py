@@ -196,21 +196,12 @@ class LSTMCell(Cell):
     def linearise(*known: Tensor) -> Tensor:
         """Return ∂h/∂o, ∂h/∂c, then ∂c by the four other pre-activations and by the neighbours' cell states."""
         pre, c, c_north, c_west = known
-        o, i, g, f_north, f_west = LSTMCell._gates(pre)
+        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
+        g = pre.chunk(5, -1)[2].tanh()
         squashed = c.tanh()
-        return torch.cat(
-            [
-                squashed * o * (1 - o),
-                o * (1 - squashed * squashed),
-                g * i * (1 - i),
-                i * (1 - g * g),
-                c_north * f_north * (1 - f_north),
-                c_west * f_west * (1 - f_west),
-                f_north,
-                f_west,
-            ],
-            -1,
-        )
+        h_by = squashed * o * (1 - o), o * (1 - squashed * squashed)
+        c_by = g * i * (1 - i), i * (1 - g * g), c_north * f_north * (1 - f_north), c_west * f_west * (1 - f_west)
+        return torch.cat([*h_by, *c_by, f_north, f_west], -1)
 
     @staticmethod
     def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
@@ -228,11 +219,6 @@ class LSTMCell(Cell):
         k = h.shape[-1]
         c = c + a[..., 1, :] * h + south[..., 5 * k : 6 * k] + east[..., 6 * k :]
         return torch.cat([a[..., 0, :] * h, (a[..., 2:, :] * c.unsqueeze(-2)).flatten(-2)], -1)
-
-    @staticmethod
-    def _gates(pre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
-        return o, i, pre.chunk(5, -1)[2].tanh(), f_north, f_west
 
 
 def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:

@@ -8,6 +8,7 @@ tangent of zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,10 +35,12 @@ _ADJOINT = (
 
 def _registered(name: str, cell: type[Cell]) -> tuple[Any, Any]:
     """Register the recurrence of `cell` and its adjoint as custom ops."""
-    op = torch.library.custom_op(f"leadline::{name}", _forward(cell), mutates_args=(), schema=_SCHEMA)
-    op.register_fake(_forward_shapes(cell))
+    op = torch.library.custom_op(f"leadline::{name}", partial(_forward, cell), mutates_args=(), schema=_SCHEMA)
+    op.register_fake(partial(_forward_shapes, cell))
     op.register_vmap(lambda info, in_dims, *inputs: _batched(op, info.batch_size, in_dims, inputs))
-    adjoint_op = torch.library.custom_op(f"leadline::{name}_adjoint", _adjoint(cell), mutates_args=(), schema=_ADJOINT)
+    adjoint_op = torch.library.custom_op(
+        f"leadline::{name}_adjoint", partial(_adjoint, cell), mutates_args=(), schema=_ADJOINT
+    )
     adjoint_op.register_fake(lambda *given: tuple(torch.empty_like(value) for value in given[:6]))
     adjoint_op.register_vmap(lambda info, in_dims, *given: _one_by_one(adjoint_op, info.batch_size, in_dims, given))
     return op, adjoint_op
@@ -86,33 +89,24 @@ def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function
     return Grid
 
 
-def _forward(cell: type[Cell]) -> Callable[..., Outputs]:
-    def run(x: Tensor, *weights: Tensor) -> Outputs:
-        out, carry, gates = forward(cell, x, Weights(*weights))
-        return out, carry, gates
-
-    return run
+def _forward(cell: type[Cell], x: Tensor, *weights: Tensor) -> Outputs:
+    out, carry, gates = forward(cell, x, Weights(*weights))
+    return out, carry, gates
 
 
-def _forward_shapes(cell: type[Cell]) -> Callable[..., Outputs]:
-    def run(x: Tensor, *weights: Tensor) -> Outputs:
-        (batch, height, width, _), (layers, _, k) = x.shape, weights[2].shape
-        columns = Columns.of(int(layers), int(height), int(width), 1).length  # of a symbolic size, the one at hand
-        carry, gates = (x.new_empty(layers, n, k, columns * batch) for n in (cell.states, cell.kept))
-        return x.new_empty(batch, height, width, k), carry, gates
-
-    return run
+def _forward_shapes(cell: type[Cell], x: Tensor, *weights: Tensor) -> Outputs:
+    (batch, height, width, _), (layers, _, k) = x.shape, weights[2].shape
+    columns = Columns.of(int(layers), int(height), int(width), 1).length  # of a symbolic size, the one at hand
+    carry, gates = (x.new_empty(layers, n, k, columns * batch) for n in (cell.states, cell.kept))
+    return x.new_empty(batch, height, width, k), carry, gates
 
 
-def _adjoint(cell: type[Cell]) -> Callable[..., tuple[Tensor, ...]]:
-    def run(x: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        *weights, carry, gates, g_out, g_carry = given
-        known = Weights(*weights)
-        g = x.new_zeros(*x.shape[:3], known.units) if g_out is None else g_out
-        g_x, g_weights = adjoint(cell, x, known, Swept(g, carry, gates), g_carry)
-        return g_x, *g_weights
-
-    return run
+def _adjoint(cell: type[Cell], x: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    *weights, carry, gates, g_out, g_carry = given
+    known = Weights(*weights)
+    g = x.new_zeros(*x.shape[:3], known.units) if g_out is None else g_out
+    g_x, g_weights = adjoint(cell, x, known, Swept(g, carry, gates), g_carry)
+    return g_x, *g_weights
 
 
 def _tangent(cell: type[Cell], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:

@@ -86,17 +86,8 @@ def bound_of(reading: Reading, *, box: Box = None, on_unknown: OnUnknown = "rais
     gain = found.values[graph.outputs[name]]
     lo = gain.lo if len(moving & live) == 1 == len(moving) else 0.0
     where = "all inputs" if box is None else f"inputs in {box}" if isinstance(box, tuple) else "inputs in the box"
-    return Bound(
-        lo,
-        gain.hi,
-        Status.BOUND,
-        (
-            where,
-            "exact arithmetic with the stored weights",
-            "no custom backward functions",
-            *map(str, found.coverage.gaps),
-        ),
-    )
+    grounds = where, "exact arithmetic with the stored weights", "no custom backward functions"
+    return Bound(lo, gain.hi, Status.BOUND, (*grounds, *map(str, found.coverage.gaps)))
 
 
 def _check_ends(graph: Graph, moving: set[int], output: str) -> None:
@@ -132,14 +123,10 @@ def _boxes(graph: Graph, box: Box) -> dict[str, Interval]:
         lo, hi = box
         if not lo <= hi:
             raise UsageError(f"the box needs lo <= hi, not {box}")
-        shapes = {name: graph.nodes[i].meta for name, i in graph.inputs.items()}
-        return {
-            name: Interval(
-                torch.full(meta.shape, lo, dtype=torch.float64), torch.full(meta.shape, hi, dtype=torch.float64)
-            )
-            for name, meta in shapes.items()
-            if meta.dtype.is_floating_point
-        }
+        metas = {name: graph.nodes[i].meta for name, i in graph.inputs.items()}
+        floating = {name: meta.shape for name, meta in metas.items() if meta.dtype.is_floating_point}
+        ends = [{name: torch.full(shape, end, dtype=torch.float64) for name, shape in floating.items()} for end in box]
+        return {name: Interval(ends[0][name], ends[1][name]) for name in floating}
     for name in box:
         if name not in graph.inputs:
             raise UsageError(f"no input is called {name!r}; {near_misses(name, graph.inputs)}")

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
-from leadline.jacobian.formats import format_depths
-from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, trimmed
+from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels
-from leadline.jacobian.probes import Tape, backward_norms, cut_open, forward_norms
+from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
 from leadline.jacobian.sources import scalar, starting_point, with_gradients
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate
@@ -160,7 +159,11 @@ def gradient_of(
         with running(type(model).__name__, (reading.inputs, reading.kwargs)):
             chain = find_stages(model, run)
         generator = torch.Generator().manual_seed(seed)
-        tape = _measurable(model, chain, run, seed)
+        try:
+            tape = cut_open(model, chain, run, seed)
+        except RuntimeError:  # kernels of its own that cannot be cut
+            with plain_kernels():
+                tape = cut_open(model, chain, run, seed)
         backward = backward_norms(tape, 1 if loss is not None else probes, generator)
         dtype = tape.crossing[0][0].dtype
         entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
@@ -171,15 +174,6 @@ def gradient_of(
     usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
     stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, seed)
     return _judged(stages, squares, usable, method, "train" if model.training else "eval", dtype, seed)
-
-
-def _measurable(model: nn.Module, chain: Chain, run: Callable[[], Tensor], seed: int) -> Tape:
-    """Cut the model open with its own kernels, or with plain ones where those cannot be cut."""
-    try:
-        return cut_open(model, chain, run, seed)
-    except RuntimeError:
-        with plain_kernels():
-            return cut_open(model, chain, run, seed)
 
 
 def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
@@ -216,15 +210,10 @@ def _stages(
     ones = np.ones(len(squares))
     stages = []
     for i in range(squares.shape[1] - 1):
-        ahead = None if forward is None or i + 1 >= forward.shape[1] else forward[:, i + 1]
-        stages.append(
-            Stage(
-                name=names[i],
-                backward=_ratio(squares[:, i], squares[:, i + 1], seed),
-                forward=None if ahead is None or forward is None else _ratio(ahead, forward[:, i], seed),
-                gradient=_ratio(squares[:, i], ones, seed),
-            )
-        )
+        backward, gradient = (_ratio(squares[:, i], below, seed) for below in (squares[:, i + 1], ones))
+        carried = forward is not None and i + 1 < forward.shape[1]
+        ahead = _ratio(forward[:, i + 1], forward[:, i], seed) if forward is not None and carried else None
+        stages.append(Stage(names[i], backward, ahead, gradient))
     return tuple(stages)
 
 
@@ -294,12 +283,9 @@ def _in_words(
     manner = " as a power of depth" if law.kind == "power" else ""
     sign = 1.0 if kind == "exploding" else -1.0
     worst = int(np.argmax(sign * increments))
-    alone = sign * increments[worst] > 3 * abs(rate.value) and len(stages) > 2
-    where = (
-        f"most of all in {stages[worst].name!r} ({math.exp(increments[worst]):.3g} ×)"
-        if alone
-        else "in all stages alike"
-    )
+    where = "in all stages alike"
+    if sign * increments[worst] > 3 * abs(rate.value) and len(stages) > 2:
+        where = f"most of all in {stages[worst].name!r} ({math.exp(increments[worst]):.3g} ×)"
     limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
     lost = f"; lost at depth: {limits}" if limits else ""
     return f"{kind}{manner}: the gradient changes by {per_stage}, {where}{lost}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -87,14 +88,9 @@ def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Jacobian(Operator):
-    """The ``m × n`` matrix of derivatives of a function at a point; see `jacobian`.
+    """The ``m × n`` matrix of derivatives of a function at a point, where its output is `value`; see `jacobian`.
 
-    Attributes
-    ----------
-    value
-        The function's output at the point, detached.
-    method
-        How forward products are made, set by the first: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
+    `method` says how forward products are made, from the first on: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
     """
 
     def __init__(
@@ -250,27 +246,22 @@ def _pulled(end: Tensor, leaves: Sequence[Tensor], rows: Tensor) -> Tensor:
         ]
         return torch.cat(flat, dim=-1)
 
-    with without_torch_warnings():
-        if not _is_cheaper_one_by_one(rows):
-            try:
-                return back(rows.reshape(-1, *end.shape), batched=True)
-            except (RuntimeError, NotImplementedError):
-                pass
-        return torch.stack([back(row.reshape(end.shape), batched=False) for row in rows])
-
-
-def _is_cheaper_one_by_one(rows: Tensor) -> bool:
-    """Whether what `torch.vmap` adds to every operation is more than it saves."""
-    return len(rows) == 1 or (len(rows) <= FEW and rows.shape[1] >= LARGE)
+    return _by_rows(
+        lambda rows: back(rows.reshape(-1, *end.shape), batched=True),
+        lambda row: back(row.reshape(end.shape), batched=False),
+        rows,
+    )
 
 
 def batched(push: Block, rows: Tensor) -> Tensor:
     """Apply a linear function to each row, all at once where the operations allow it and it pays."""
+    return _by_rows(torch.vmap(push, randomness="same"), push, rows)
+
+
+def _by_rows(together: Block, alone: Block, rows: Tensor) -> Tensor:
+    """Apply a function to all rows at once, unless that fails, or adds more to every operation than it saves."""
     with without_torch_warnings():
-        if not _is_cheaper_one_by_one(rows):
-            try:
-                together: Tensor = torch.vmap(push, randomness="same")(rows)
-                return together
-            except (RuntimeError, NotImplementedError):
-                pass
-        return torch.stack([push(row) for row in rows])
+        if len(rows) > FEW or (len(rows) > 1 and rows.shape[1] < LARGE):
+            with suppress(RuntimeError, NotImplementedError):
+                return together(rows)
+        return torch.stack([alone(row) for row in rows])

@@ -111,22 +111,16 @@ def lyapunov(
         raise UsageError(f"k must be at least 1, not {k}")
     drawn = torch.randn(n, min(k or n, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     start = drawn.to(parts[0].device, torch.promote_types(parts[0].dtype, torch.float32))
-    series = exponents_through(_jacobians(_as_map(step), parts, inputs, steps), start)
+    if isinstance(step, nn.RNNCellBase):  # takes its input first
+        cell, step = step, lambda state, x: cell(x, state)
+    series = exponents_through(_jacobians(step, parts, inputs, steps), start)
     return averaged(series, transient, seed)
 
 
 def exponents_through(
     multiplies: Iterable[Callable[[Tensor], Tensor]], Q: Float[Tensor, "n k"]
 ) -> Float[Tensor, "steps k"]:
-    """Return ``ln |R_ii|`` of each step, for a sequence of linear maps that are given as their action on columns.
-
-    Examples
-    --------
-    >>> A = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64))
-    >>> series = exponents_through([lambda V: A @ V] * 30, torch.ones(2, 1).double())
-    >>> round(series[-1].exp().item(), 6)
-    3.0
-    """
+    """Return ``ln |R_ii|`` of each step, for a sequence of linear maps that are given as their action on columns."""
     Q = torch.linalg.qr(Q)[0]
     rows: list[Tensor] = []
     for multiply in multiplies:
@@ -150,16 +144,13 @@ def averaged(series: Float[Tensor, "steps k"], transient: int | None, seed: int)
     blocks = min(BLOCKS, len(kept))
     usable = kept[len(kept) % blocks :]
     means = usable.reshape(blocks, -1, series.shape[1]).mean(dim=1)
-    found = [_estimate(column, seed) for column in means.T]
+    lost = torch.isinf(means).any(dim=0)
+    found = [
+        Estimate(-math.inf, 0.0, blocks, seed) if gone else Estimate.of(column.tolist(), seed)
+        for column, gone in zip(means.T, lost.tolist(), strict=True)
+    ]
     found.sort(key=lambda estimate: -estimate.value)
     return LyapunovSpectrum(tuple(found), len(usable), dropped, seed)
-
-
-def _estimate(means: Float[Tensor, "blocks"], seed: int) -> Estimate:
-    """Return the mean of block means with its standard error."""
-    if torch.isinf(means).any():
-        return Estimate(-math.inf, 0.0, len(means), seed)
-    return Estimate(float(means.mean()), float(means.std()) / math.sqrt(len(means)), len(means), seed)
 
 
 def _size(parts: Sequence[Tensor]) -> int:
@@ -171,13 +162,6 @@ def _size(parts: Sequence[Tensor]) -> int:
         kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
         raise NotDifferentiable(f"the state is {kinds}, which has no derivative: give floating numbers")
     return n
-
-
-def _as_map(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a cell of `torch.nn`, which takes its input first, as a map of states."""
-    if isinstance(step, nn.RNNCellBase):
-        return lambda state, x: step(x, state)
-    return step
 
 
 def _jacobians(

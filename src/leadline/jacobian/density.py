@@ -38,10 +38,7 @@ class Density:
 
     def below(self, value: float) -> Estimate:
         """Estimate the fraction of singular values at or below `value`."""
-        sums = (self.weights * (self.nodes <= value)).sum(dim=1)
-        n = len(sums)
-        sem = float(sums.std()) / math.sqrt(n) if n > 1 else math.inf
-        return Estimate(float(sums.mean()), sem, n, self.seed)
+        return Estimate.of((self.weights * (self.nodes <= value)).sum(dim=1).tolist(), self.seed)
 
 
 def density(

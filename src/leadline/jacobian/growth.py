@@ -1,4 +1,4 @@
-"""The law by which a gradient grows with depth: exponential, power, or none.
+"""The law by which a gradient grows with depth, exponential, power, or none, and how deep number formats carry it.
 
 Let ``x_l`` be the growth of the log gradient norm on its way back through stage l, counted from the input. Three models
 compete, each with normal noise of unknown variance:
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -29,16 +30,9 @@ LawKind = Literal["stable", "exponential", "power"]
 class GrowthLaw:
     """The law of growth that the measurements support best.
 
-    Attributes
-    ----------
-    kind
-        ``"stable"``, ``"exponential"`` or ``"power"``.
-    parameter
-        The rate per stage, or the exponent of depth; 0 for stable.
-    interval
-        95 % interval of the parameter (Student's t, independent increments).
-    criterion
-        The Bayesian information criterion of all three candidates: lower is better.
+    `parameter` is the rate per stage, or the exponent of depth, 0 for stable, and `interval` holds it with 95 %
+    confidence (Student's t, independent increments). `criterion` is the Bayesian information criterion of all three
+    candidates: lower is better.
     """
 
     kind: LawKind
@@ -68,9 +62,7 @@ def trimmed(stages: int) -> slice:
 
 def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estimate:
     """Return the slope of the log gradient norm per stage: generalised least squares for independent increments."""
-    n = len(increments)
-    sem = float(np.std(increments, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return Estimate(float(np.mean(increments)), sem, n, seed)
+    return Estimate.of(increments, seed)
 
 
 def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:
@@ -114,3 +106,36 @@ def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64] | None) ->
     value = float(shape @ x) / weight
     rss = float(np.sum((x - value * shape) ** 2))
     return value, math.sqrt(rss / max(n - 1, 1) / weight), rss
+
+
+FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+UNREACHABLE = 10**6
+"""No network is deeper than this: a power law that needs more is never lost."""
+
+
+def format_depths(law: GrowthLaw) -> dict[str, int | None]:
+    """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
+
+    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows.
+
+    Examples
+    --------
+    >>> from leadline.jacobian.growth import fit_law
+    >>> import numpy as np
+    >>> format_depths(fit_law(np.log(np.full(10, 0.25))))
+    {'float16': 13, 'bfloat16': 67, 'float32': 75}
+    """
+    return {name: _depth(law, dtype) for name, dtype in FORMATS.items()}
+
+
+def _depth(law: GrowthLaw, dtype: torch.dtype) -> int | None:
+    """Return the first depth at which the law leaves the range of one format."""
+    if law.kind == "stable" or law.parameter == 0.0:
+        return None
+    info = torch.finfo(dtype)
+    # Half a unit in the last place above the largest number, and half the smallest subnormal.
+    edge = math.log(info.max * (1 + info.eps / 4) if law.parameter > 0 else info.smallest_normal * info.eps / 2)
+    depth = edge / law.parameter if law.kind == "exponential" else math.exp(min(edge / law.parameter, 700.0))
+    return math.ceil(depth) if depth < UNREACHABLE else None

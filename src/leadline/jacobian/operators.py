@@ -21,14 +21,7 @@ Block = Callable[[Tensor], Tensor]
 
 
 class Operator(ABC):
-    """A real ``m × n`` matrix known by its products with blocks of columns.
-
-    Attributes
-    ----------
-    shape
-        ``(m, n)``.
-    dtype, device
-        Of the blocks that it takes and returns.
+    """A real matrix of `shape` ``(m, n)``, known by its products with blocks of columns of its `dtype` and `device`.
 
     Examples
     --------
@@ -90,52 +83,10 @@ class Operator(ABC):
         return self.rmatmat(torch.eye(m, dtype=self.dtype, device=self.device)).T
 
 
-class Dense(Operator):
-    """A matrix held in memory."""
-
-    def __init__(self, matrix: Float[Tensor, "m n"]) -> None:
-        self.matrix = matrix
-        self.shape = (matrix.shape[0], matrix.shape[1])
-        self.dtype, self.device = matrix.dtype, matrix.device
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """Return ``A V``."""
-        return self.matrix @ V
-
-    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
-        """Return ``Aᵀ U``."""
-        return self.matrix.T @ U
-
-    def dense(self) -> Float[Tensor, "m n"]:
-        """Return the matrix itself."""
-        return self.matrix
-
-
-class Adjoint(Operator):
-    """The transpose of an operator."""
-
-    def __init__(self, of: Operator) -> None:
-        self.of = of
-        self.shape, self.dtype, self.device = (of.shape[1], of.shape[0]), of.dtype, of.device
-
-    def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """Return ``Aᵀ V``."""
-        return self.of.rmatmat(V)
-
-    def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
-        """Return ``A U``."""
-        return self.of.matmat(U)
-
-    @property
-    def T(self) -> Operator:  # noqa: N802
-        """The operator itself."""
-        return self.of
-
-
 class Composed(Operator):
     """An operator made of others: how it multiplies a block, and how its transpose does."""
 
-    def __init__(self, shape: tuple[int, int], like: Operator, matmat: Block, rmatmat: Block) -> None:
+    def __init__(self, shape: tuple[int, int], like: Operator | Tensor, matmat: Block, rmatmat: Block) -> None:
         self.shape, self.dtype, self.device = shape, like.dtype, like.device
         self._matmat, self._rmatmat = matmat, rmatmat
 
@@ -146,6 +97,31 @@ class Composed(Operator):
     def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """Return ``Aᵀ U``."""
         return self._rmatmat(U)
+
+
+class Adjoint(Composed):
+    """The transpose of an operator."""
+
+    def __init__(self, of: Operator) -> None:
+        self.of = of
+        super().__init__((of.shape[1], of.shape[0]), of, of.rmatmat, of.matmat)
+
+    @property
+    def T(self) -> Operator:  # noqa: N802
+        """The operator itself."""
+        return self.of
+
+
+class Dense(Composed):
+    """A matrix held in memory."""
+
+    def __init__(self, matrix: Float[Tensor, "m n"]) -> None:
+        self.matrix = matrix
+        super().__init__((len(matrix), matrix.shape[1]), matrix, lambda V: matrix @ V, lambda U: matrix.T @ U)
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """Return the matrix itself."""
+        return self.matrix
 
 
 def scaled(factor: float, A: Operator) -> Operator:

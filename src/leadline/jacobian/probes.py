@@ -84,13 +84,9 @@ def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | Non
     totals = []
     for tensors in crossing:
         own = [v.detach().double().square().sum() for v in (values.pop(0) for _ in tensors) if v is not None]
-        total = (
-            torch.stack(own).sum().nan_to_num(torch.inf, torch.inf)
-            if own
-            else torch.tensor(torch.nan, dtype=torch.float64)
-        )
-        totals.append(total)
-    return torch.stack([total.cpu() for total in totals])
+        nothing = torch.tensor(torch.nan, dtype=torch.float64)
+        totals.append(torch.stack(own).sum().nan_to_num(torch.inf, torch.inf).cpu() if own else nothing)
+    return torch.stack(totals)
 
 
 def forward_norms(

@@ -55,15 +55,6 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
 
     `run` calls the model and returns the output that gradients start from; the floating parameters and inputs must
     require gradients.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from leadline.jacobian.kernels import kept
-    >>> net = nn.Sequential(*[layer for _ in range(3) for layer in (nn.Linear(4, 4), nn.Tanh())])
-    >>> with kept(net):
-    ...     find_stages(net, lambda: net(torch.ones(1, 4, requires_grad=True))).calls
-    (('0', 0), ('2', 0), ('4', 0))
     """
     with recorded(model) as calls:
         output = run()
@@ -98,13 +89,9 @@ def _blocks(calls: Sequence[ModuleCall], used: Sequence[int], flow: GradientFlow
 
 
 def _layers(calls: Sequence[ModuleCall], used: Sequence[int]) -> list[int]:
-    """Return the calls of layers that hold a matrix and take something that has a gradient."""
-
-    def holds_matrix(module: nn.Module) -> bool:
-        leaf = next(module.children(), None) is None
-        return leaf and any(p.ndim >= 2 for p in module.parameters())
-
-    return [i for i in used if calls[i].inputs and holds_matrix(calls[i].module)]
+    """Return the calls of layers without children that hold a matrix and take something that has a gradient."""
+    leaves = [i for i in used if calls[i].inputs and next(calls[i].module.children(), None) is None]
+    return [i for i in leaves if any(p.ndim >= 2 for p in calls[i].module.parameters())]
 
 
 def _carried(calls: Sequence[ModuleCall], before: int, after: int, flow: GradientFlow) -> tuple[int, ...]:
@@ -140,16 +127,12 @@ def _best_blocks(calls: Sequence[ModuleCall], chains: Sequence[list[int]], flow:
     def outermost(chain: list[int]) -> int:
         return -sum(type(calls[j].module) not in CONTAINERS for j in calls[chain[0]].enclosing)
 
-    cuts = [chain for chain in chains if _all_cuts(calls, chain, flow, end)]
+    def is_cut_between_all(chain: list[int]) -> bool:
+        between = [[calls[j].inputs[i] for i in _carried(calls, before, j, flow)] for before, j in pairwise(chain)]
+        return all(is_cut([end], boundary, between[0]) for boundary in between[1:])
+
+    cuts = list(filter(is_cut_between_all, chains))
     if cuts:
         return max(cuts, key=lambda chain: (len(chain), outermost(chain)))
     long = [chain for chain in chains if len(chain) >= 4]
     return max(long, key=outermost) if long else max(chains, key=len, default=[])
-
-
-def _all_cuts(calls: Sequence[ModuleCall], chain: Sequence[int], flow: GradientFlow, end: Any) -> bool:
-    """Whether every path of the gradient passes through what each stage hands to the next."""
-    boundaries = [
-        [calls[after].inputs[i] for i in _carried(calls, before, after, flow)] for before, after in pairwise(chain)
-    ]
-    return all(is_cut([end], boundary, boundaries[0]) for boundary in boundaries[1:])

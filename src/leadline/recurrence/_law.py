@@ -22,8 +22,7 @@ from leadline.recurrence.analysis.connections import connections, in_region, reg
 from leadline.recurrence.analysis.depth import Depth, generation_depth, symbol, training_depth
 from leadline.recurrence.analysis.fits import fit, size
 from leadline.recurrence.analysis.notation import growth, written
-from leadline.recurrence.analysis.receptive_field import find_leak
-from leadline.recurrence.analysis.sight import most_seen
+from leadline.recurrence.analysis.receptive_field import find_leak, most_seen
 from leadline.recurrence.analysis.window import state, window_region
 from leadline.recurrence.ir import System
 from leadline.results import Status
@@ -47,10 +46,7 @@ class Law:
     def at(self, **sizes: int) -> int:
         """Return the value at given sizes; of a bound, the whole number below it.
 
-        Raises
-        ------
-        UsageError
-            If a size is missing or below the region of validity.
+        Raises `UsageError` if a size is missing or below the region of validity.
         """
         given = {size(name): value for name, value in sizes.items()}
         for name, expression in self.region.items():
@@ -214,13 +210,7 @@ class _Architecture:
         return self._systems[key]
 
     def generation(self, s: System) -> Formula:
-        """Return the steps of generation, if the model generates at these sizes as it does at the first ones.
-
-        Raises
-        ------
-        NotUniform
-            If it does not.
-        """
+        """Return the steps of generation; raises `NotUniform` if the model generates at another lag than at first."""
         if self.lag is None or _lag(s) != self.lag:
             raise NotUniform(f"the model generates at a lag of {self.lag} at some sizes and of {_lag(s)} at others")
         return _of_depth(generation_depth(s, self.lag))

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
+
 from leadline.audit._check import Audit, Unavailable
-from leadline.document import Block, Curve, Document, FrontMap, Section, Table, Text
+from leadline.document import Block, Curve, Document, FrontMap, GridMap, Section, Table, Text
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
 from leadline.domains._count import Count
@@ -15,8 +17,7 @@ from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.jacobian import GradientDepth
-from leadline.recurrence.analysis.fronts import Wavefront, Wavefronts
-from leadline.report.context_map import context_map
+from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
 from leadline.report.numbers import bound, shape, size, whole
 from leadline.training import Run
 
@@ -186,3 +187,38 @@ def _training(run: Run) -> tuple[Block, ...]:
         ("trained", f"{result.steps} steps in {result.seconds:.0f} s", f"seed {run.config.seed}"),
     ]
     return (Table(("", "", ""), tuple(rows)),)
+
+
+_LEGEND = (
+    ("·", "not earlier, not seen"),
+    ("#", "seen"),
+    ("o", "blind"),
+    ("x", "blind in any stack of copies"),
+    ("@", "the output's position"),
+)
+
+
+def context_map(context: Context) -> GridMap | None:
+    """Draw the map of the first input with one or two axes; None if it has another number."""
+    name, seen = next(iter(context.seen.items()))
+    if seen.ndim not in (1, 2):
+        return None
+    cells = seen.long()
+    if name in context.blind:
+        cells[context.blind[name]] = 2
+        always = context.always_blind[name]
+        if always is not None:
+            cells[always] = 3
+    axes = context.axes[name]
+    if set(axes) <= set(context.position):
+        here = tuple(context.position[axis] for axis in axes)
+        if not bool(seen[here]):
+            cells[here] = 4
+    used = sorted(set(cells.flatten().tolist()))
+    cells = torch.searchsorted(torch.tensor(used), cells)
+    place = ", ".join(f"{axis} = {index}" for axis, index in context.position.items())
+    return GridMap(
+        cells.reshape(1, -1).numpy() if cells.ndim == 1 else cells.numpy(),
+        tuple(_LEGEND[value] for value in used),
+        f"What the output at {place} sees of {name}",
+    )

@@ -20,14 +20,10 @@ def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Do
     seconds = sum(finding.seconds for finding in findings)
     sizes = "full sizes" if any(finding.effort.full for finding in findings) else "default sizes"
     subtitle = f"{len(findings)} claims settled in {seconds:.0f} s, {sizes}"
-    summary = Section("Verdicts", (_summary(findings),))
+    rows = tuple((f.id, f.title, f.verdict.value, _reason(f), f"{f.seconds:.1f} s") for f in findings)
+    summary = Section("Verdicts", (Table(("claim", "about", "verdict", "because", "time"), rows),))
     details = tuple(_section(finding) for finding in findings) if detailed else ()
     return Document("What is true of gradients and of autoregressive models", subtitle, (summary, *details))
-
-
-def _summary(findings: Sequence[Finding]) -> Table:
-    rows = tuple((f.id, f.title, f.verdict.value, _reason(f), f"{f.seconds:.1f} s") for f in findings)
-    return Table(("claim", "about", "verdict", "because", "time"), rows)
 
 
 def _reason(finding: Finding) -> str:
@@ -43,18 +39,15 @@ def _reason(finding: Finding) -> str:
 
 def _section(finding: Finding) -> Section:
     paper = f"The paper: {finding.paper}" if finding.paper else "The paper left this blank."
-    blocks: list[Block] = [Text(f"{finding.verdict.value}: {finding.statement}"), Text(paper), _tests(finding)]
+    tests = tuple(_row(role, outcome) for role, outcome in finding.evidence.outcomes)
+    table = Table(("role", "statement", "holds", "grounds", "evidence"), tests)
+    blocks: list[Block] = [Text(f"{finding.verdict.value}: {finding.statement}"), Text(paper), table]
     if finding.evidence.quantities:
         rows = tuple((quantity.name, str(quantity)) for quantity in finding.evidence.quantities)
         blocks.append(Table(("figure", "value"), rows))
     if finding.evidence.picture is not None:
         blocks.append(finding.evidence.picture)
     return Section(f"{finding.id} {finding.title}", tuple(blocks))
-
-
-def _tests(finding: Finding) -> Table:
-    rows = tuple(_row(role, outcome) for role, outcome in finding.evidence.outcomes)
-    return Table(("role", "statement", "holds", "grounds", "evidence"), rows)
 
 
 def _row(role: str, outcome: Outcome) -> tuple[str, ...]:

@@ -9,16 +9,16 @@ from typing import TypeVar
 
 from leadline.audit._check import Audit, Unavailable
 from leadline.audit._compare import Comparison, Trial
-from leadline.document import Block, Document, Section, Table
+from leadline.document import Curve, Document, GridMap, Section, Table
 from leadline.domains._context import Context
-from leadline.report.audit_document import gradient_curve
-from leadline.report.context_map import context_map
+from leadline.report.audit_document import context_map, gradient_curve
 from leadline.report.exports import blocks
 from leadline.report.numbers import bound, shape, size, whole
+from leadline.results import Bound
 
 Result = TypeVar("Result")
 
-_UNKNOWN = "unknown"
+Figure = TypeVar("Figure", GridMap, Curve)
 
 
 def describe_comparison(comparison: Comparison) -> Document:
@@ -27,10 +27,10 @@ def describe_comparison(comparison: Comparison) -> Document:
     names = [audit.name for audit in audits]
     rows = (*_depth_rows(audits), *_trial_rows(comparison.trials))
     sections = [Section("Depths", (Table(("", *names), rows),))]
-    maps = tuple(chain.from_iterable(map(_map, audits)))
+    maps = _captioned(audits, lambda a: _drawn(a.context, context_map))
     if maps:
         sections.append(Section("What one output sees", maps))
-    curves = tuple(chain.from_iterable(map(_curve, audits)))
+    curves = _captioned(audits, lambda a: _drawn(a.gradient, gradient_curve))
     if curves:
         sections.append(Section("Gradients through depth", curves))
     trials = zip(names, comparison.trials, strict=True)
@@ -49,8 +49,11 @@ def _depth_rows(audits: tuple[Audit, ...]) -> tuple[tuple[str, ...], ...]:
         ("multiply-accumulates", lambda a: _unless(a.count, lambda c: f"{whole(c.macs)} ({c.status[0]})")),
         ("sequential steps to train", lambda a: _unless(a.span, lambda s: f"{whole(s.steps)} ({s.status[0]})")),
         ("steps as the code runs them", lambda a: _unless(a.span, lambda s: f"{whole(s.op_steps)} ({s.status[0]})")),
-        ("sequential steps to generate", _generation),
-        ("fronts of symbols drawn at once", _fronts),
+        ("sequential steps to generate", lambda a: _unless(a.generation, lambda g: _whole_bound(g.steps))),
+        (
+            "fronts of symbols drawn at once",
+            lambda a: _unless(a.generation, lambda g: f"{_whole_bound(g.fronts)} for {whole(g.symbols)} symbols"),
+        ),
         ("causality", lambda a: _unless(a.causality, lambda c: f"{c.verdict}, lag {c.lag}")),
         ("positions that one output sees", lambda a: _unless(a.context, lambda c: f"{whole(c.size)} (p)")),
         ("earlier positions it does not see", _blind),
@@ -79,17 +82,11 @@ def _drawing(trial: Trial) -> str:
 
 
 def _unless(result: Result | Unavailable, tell: Callable[[Result], str]) -> str:
-    return _UNKNOWN if isinstance(result, Unavailable) else tell(result)
+    return "unknown" if isinstance(result, Unavailable) else tell(result)
 
 
-def _generation(audit: Audit) -> str:
-    return _unless(audit.generation, lambda g: f"{bound(g.steps)} ({g.steps.status[0]})")
-
-
-def _fronts(audit: Audit) -> str:
-    return _unless(
-        audit.generation, lambda g: f"{bound(g.fronts)} ({g.fronts.status[0]}) for {whole(g.symbols)} symbols"
-    )
+def _whole_bound(value: Bound) -> str:
+    return f"{bound(value)} ({value.status[0]})"
 
 
 def _blind(audit: Audit) -> str:
@@ -104,15 +101,10 @@ def _blind(audit: Audit) -> str:
     return _unless(audit.context, tell)
 
 
-def _map(audit: Audit) -> tuple[Block, ...]:
-    if isinstance(audit.context, Unavailable):
-        return ()
-    drawn = context_map(audit.context)
-    return () if drawn is None else (replace(drawn, caption=f"{audit.name}: {drawn.caption}"),)
+def _drawn(result: Result | Unavailable, draw: Callable[[Result], Figure | None]) -> Figure | None:
+    return None if isinstance(result, Unavailable) else draw(result)
 
 
-def _curve(audit: Audit) -> tuple[Block, ...]:
-    if isinstance(audit.gradient, Unavailable):
-        return ()
-    drawn = gradient_curve(audit.gradient)
-    return () if drawn is None else (replace(drawn, caption=f"{audit.name}: {drawn.caption}"),)
+def _captioned(audits: tuple[Audit, ...], figure_of: Callable[[Audit], Figure | None]) -> tuple[Figure, ...]:
+    drawn = ((audit.name, figure_of(audit)) for audit in audits)
+    return tuple(replace(figure, caption=f"{name}: {figure.caption}") for name, figure in drawn if figure is not None)

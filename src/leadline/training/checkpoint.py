@@ -23,13 +23,7 @@ _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON state, atomically.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses; the previous checkpoint is intact.
-    """
+    """Write tensors and a JSON state, atomically; raises `StorageError` with the previous checkpoint intact."""
     from safetensors.torch import save
 
     # Clones: tied parameters share storage, which the format does not allow.
@@ -42,11 +36,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_checkpoint` wrote.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, a pickle (which is refused unread), no safetensors file, not a checkpoint of ours, of
-        another version, or damaged.
+    Raises `CheckpointError` if the file is missing, a pickle (which is refused unread), not a safetensors file, not a
+    checkpoint of ours, of another version, or damaged.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -84,10 +84,11 @@ class TrainConfig:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
         positive = ("steps", "batch", "validate_every", "checkpoint_every", "validation_examples", "crop", "threads")
-        for name in positive:
+        natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
+        for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
+            if value is not None and value < least:
+                raise UsageError(f"{name} must be at least {least}, got {value}")
         for name in ("minutes", "lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -95,14 +96,8 @@ class TrainConfig:
         for name in ("ema", "shift_chance", "turn", "warp", "fade"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "shift", "burn_in", "seed"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
-        self._refuse_other_words()
-
-    def _refuse_other_words(self) -> None:
         words: dict[str, tuple[str | None, ...]] = {"precision": ("no", "bf16"), "device": (None, "cpu")}
         for name, allowed in words.items():
             if getattr(self, name) not in allowed:

@@ -157,19 +157,10 @@ class Run:
 
 
 def load_run(path: Path | str, *, build: Builder = build) -> Run:
-    """Read a run folder: rebuild the model and load the best averaged weights.
+    """Read the folder that `train` wrote: rebuild the model, by `build`, and load the best averaged weights.
 
-    Parameters
-    ----------
-    path
-        The folder that `train` wrote.
-    build
-        Turns the model's name and settings into a specimen; the zoo's unless given.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder or its checkpoint is missing, damaged, foreign, a pickle, or of another model.
+    Raises `CheckpointError` if the folder or its checkpoint is missing, damaged, foreign, a pickle, or of another
+    model.
     """
     folder = RunFolder(Path(path))
     record = folder.description()

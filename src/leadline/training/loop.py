@@ -20,9 +20,9 @@ from leadline.training.budget import Budget, plan
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.folder import Builder, RunFolder, RunResult
-from leadline.training.isolation import isolated, seed_everything
 from leadline.training.progress import Reporter
 from leadline.training.session import Session
+from leadline.training.state import isolated, seed_everything
 from leadline.zoo import Specimen, build
 
 
@@ -213,8 +213,6 @@ def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, c
         final=(len(dataset.validation) + len(dataset.test)) / examples,
         spent=time.perf_counter() - clock,
     )
-    return (
-        fitting
-        if config.steps is None or fitting.steps < config.steps
-        else Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)
-    )
+    if config.steps is None or fitting.steps < config.steps:
+        return fitting
+    return Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)

@@ -25,9 +25,7 @@ class Reporter:
 
     def validation(self, step: int, train: float | None, bits: float, best: bool) -> None:
         """Show one validation, in bits per dimension."""
-        losses = (
-            f"validation {bits:.4f} bits/dim" if train is None else f"train {train:.4f}, validation {bits:.4f} bits/dim"
-        )
+        losses = ("" if train is None else f"train {train:.4f}, ") + f"validation {bits:.4f} bits/dim"
         if self._bar is not None:
             self._bar.update(self._task, description=losses)
         elif self._console is not None:

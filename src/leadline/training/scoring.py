@@ -20,22 +20,11 @@ from leadline.results import Estimate
 
 @dataclass(frozen=True)
 class Score:
-    """A negative log-likelihood over a whole part of a data set.
+    """A negative log-likelihood, summed over all `symbols` of the `examples` of a `part`, such as ``"test"``.
 
-    Attributes
-    ----------
-    nats
-        The sum over all symbols.
-    symbols, examples
-        How many of each were scored.
-    squares
-        The sum of the squared nats of the examples, for the standard error.
-    part
-        Which part: ``"test"``, ``"validation"``.
-    binarisation
-        How the data became bits, None if it did not: scores under different binarisations do not compare.
-    unscored
-        Symbols left out: the first one of each example, where the model has lag 0 and says nothing about it.
+    `squares` is the sum of the squared nats of the examples, for the standard error. `binarisation` says how the data
+    became bits, None if it did not: scores under different binarisations do not compare. `unscored` symbols are left
+    out: the first one of each example, where the model has lag 0 and says nothing about it.
 
     Examples
     --------
@@ -68,11 +57,8 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """Return the score as JSON can hold it."""
         mean = self.nats_per_example
-        derived = {
-            "bits_per_dim": self.bits_per_dim,
-            "nats_per_example": mean.value,
-            "sem": mean.sem if math.isfinite(mean.sem) else None,
-        }
+        sem = mean.sem if math.isfinite(mean.sem) else None
+        derived = {"bits_per_dim": self.bits_per_dim, "nats_per_example": mean.value, "sem": sem}
         return derived | dataclasses.asdict(self)
 
     @classmethod
@@ -96,13 +82,9 @@ def symbol_nats(
 ) -> Float[Tensor, "b ..."]:
     """Return the negative log-likelihood of every symbol, 0 where it does not count.
 
-    Parameters
-    ----------
-    lag
-        1: output p is the distribution of symbol p. 0: of symbol p + 1, in the order of the axes as they stand; the
-        first symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``.
-    conditional
-        Pass the labels as the second input.
+    With a `lag` of 1 output p is the distribution of symbol p; with 0 of symbol p + 1, in the order of the axes as they
+    stand; the first symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``. `conditional` models
+    take the labels as the second input.
 
     Raises
     ------
@@ -143,21 +125,9 @@ def score(
 ) -> Score:
     """Score every symbol of a part of a data set, in evaluation mode; sums are kept in float64.
 
-    Parameters
-    ----------
-    part, name, binarisation
-        The part, and what the result says about it.
-    lag, conditional
-        As in `symbol_nats`.
-    examples
-        Score the first this many only.
-    batch, max_symbols
-        Examples, and symbols, that go through the model at a time.
-
-    Raises
-    ------
-    Diverged
-        If the likelihood of an example is not finite; the message names the example.
+    `name` and `binarisation` are what the result says about the part; `lag` and `conditional` are as in `symbol_nats`.
+    Only the first `examples` are scored, if given; at most `batch` examples, and `max_symbols` symbols, go through the
+    model at a time. Raises `Diverged`, naming the example, if a likelihood is not finite.
     """
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device

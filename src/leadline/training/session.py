@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
-from leadline.data.augmentations import Augmentation, Shift, Turn, Warp
+from leadline.data.transforms import Augmentation, Shift, Turn, Warp
 from leadline.errors import Diverged, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.config import TrainConfig

@@ -6,7 +6,8 @@ import copy
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import CheckpointError
+
+_PLAIN = ("step", "best_step", "validated", "seconds")
 
 
 @dataclass
@@ -69,13 +72,11 @@ class TrainingState:
 
     def record(self) -> dict[str, Any]:
         """Return everything that is not a tensor, as JSON can hold it."""
-        return {
-            "step": self.step,
+        numpy = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - a user's model may draw from it
+        numpy = json.loads(json.dumps(numpy, default=lambda array: np.asarray(array).tolist()))
+        return {name: getattr(self, name) for name in _PLAIN} | {
             "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,
-            "best_step": self.best_step,
-            "validated": self.validated,
-            "seconds": self.seconds,
-            "random": {"python": random.getstate(), "numpy": _numpy_state()},
+            "random": {"python": random.getstate(), "numpy": numpy},
         }
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -92,9 +93,9 @@ class TrainingState:
             entries.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
-        self.step, self.seconds = record["step"], record["seconds"]
+        for name in _PLAIN:
+            setattr(self, name, record[name])
         self.best_bits = math.inf if record["best_bits"] is None else record["best_bits"]
-        self.best_step, self.validated = record["best_step"], record["validated"]
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -121,6 +122,23 @@ def duplicate(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).requires_grad_(False)
 
 
-def _numpy_state() -> Any:
-    state = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - a user's model may draw from it
-    return json.loads(json.dumps(state, default=lambda array: np.asarray(array).tolist()))
+def seed_everything(seed: int) -> None:
+    """Seed torch, Python's `random` and numpy's global generator: a user's model may draw from any of them."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+@contextmanager
+def isolated(threads: int | None) -> Iterator[None]:
+    """Use `threads` CPU threads inside (None: as before), and leave threads and random states as they were."""
+    before = torch.get_num_threads()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(before)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

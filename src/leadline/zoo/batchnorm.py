@@ -70,10 +70,7 @@ class BatchNormNet(Stack):
     True
     """
 
-    config: BatchNormConfig
-
-    def __init__(self, config: BatchNormConfig) -> None:
-        super().__init__(config, (Layer(config) for _ in range(config.layers)))
+    layer = Layer
 
 
 @factory

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.zoo.layers.activations import ACTIVATIONS
-from leadline.zoo.layers.stack import Stack
+from leadline.zoo.layers.stack import ACTIVATIONS, Stack
 from leadline.zoo.settings import Activation, Positive, factory
 from leadline.zoo.specimen import Specimen
 
@@ -54,10 +53,7 @@ class Chain(Stack):
     True
     """
 
-    config: ChainConfig
-
-    def __init__(self, config: ChainConfig) -> None:
-        super().__init__(config, (Layer(config) for _ in range(config.layers)))
+    layer = Layer
 
 
 @factory

@@ -19,10 +19,9 @@ from torch.nn.functional import pad
 
 from leadline.grid import grid_lstm
 from leadline.grid import grid_rnn as grid_tanh
-from leadline.zoo.examples import density_specimen
 from leadline.zoo.layers.condition import Condition
 from leadline.zoo.settings import Fraction, Natural, Positive, factory
-from leadline.zoo.specimen import Specimen
+from leadline.zoo.specimen import Specimen, density_specimen
 
 GridCell = Literal["tanh", "lstm"]
 

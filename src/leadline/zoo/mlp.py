@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.zoo.layers.activations import ACTIVATIONS
-from leadline.zoo.layers.stack import Stack
+from leadline.zoo.layers.stack import ACTIVATIONS, Stack
 from leadline.zoo.settings import Activation, Positive, Range, factory
 from leadline.zoo.specimen import Specimen
 
@@ -64,10 +63,7 @@ class MLP(Stack):
     True
     """
 
-    config: MLPConfig
-
-    def __init__(self, config: MLPConfig) -> None:
-        super().__init__(config, (Layer(config) for _ in range(config.layers)))
+    layer = Layer
 
 
 @factory

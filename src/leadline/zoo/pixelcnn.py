@@ -15,12 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leadline.zoo.examples import density_specimen
-from leadline.zoo.layers.condition import Condition
-from leadline.zoo.layers.levels import LevelEmbedding
+from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.masked_conv import MaskedConv2d
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
-from leadline.zoo.specimen import Specimen
+from leadline.zoo.specimen import Specimen, density_specimen
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,7 @@ class Residual(Stack):
     True
     """
 
-    config: ResidualConfig
-
-    def __init__(self, config: ResidualConfig) -> None:
-        super().__init__(config, (Layer(config) for _ in range(config.layers)))
+    layer = Layer
 
 
 @factory

@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
@@ -171,3 +172,28 @@ def _describe(hint: Any) -> str:
     }[_kind(hint)]
     ranges = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return " ".join([words, *map(str, ranges)])
+
+
+LETTERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "d": ("layers",),
+        "k": ("channels", "hidden", "inputs", "head_channels"),
+        "s": ("skip",),
+        "H": ("height",),
+        "W": ("width",),
+        "T": ("length",),
+    }
+)
+"""Letter -> the settings that it stands for: depth, width (in and out), skip channels, and the sizes of the grid."""
+
+
+def settings_behind(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return the settings of one model that a letter or a setting's own name stands for, if it has any.
+
+    Examples
+    --------
+    >>> settings_behind("k", ["inputs", "hidden", "layers"]), settings_behind("layers", ["layers"])
+    (('hidden', 'inputs'), ('layers',))
+    """
+    known = set(known)
+    return (name,) if name in known else tuple(s for s in LETTERS.get(name, ()) if s in known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -38,3 +39,20 @@ class Specimen:
     def config(self) -> Any:
         """The frozen dataclass that the model was built from."""
         return self.model.config
+
+
+def density_specimen(
+    model: nn.Module, classes: int, labels: int, shape: tuple[int, ...], axes: str, lag: int = 1
+) -> Specimen:
+    """Wrap a model that gives logits over `classes` at every position of integers of `shape`, batch first.
+
+    `axes` names the axes of the shape after the batch: ``"h w"``. A conditional model takes one of as many `labels` for
+    each batch element. With a `lag` of 1 the logits are of the position's own class, so the model is a density; with 0
+    of the next one.
+    """
+    x = torch.randint(classes, shape)
+    likelihood = "categorical" if lag == 1 else None
+    if not labels:
+        return Specimen(model, (x,), f"b {axes} -> b {axes} v", likelihood=likelihood)
+    label = torch.randint(labels, shape[:1])
+    return Specimen(model, (x, label), f"b {axes}, _ -> b {axes} v", likelihood=likelihood)

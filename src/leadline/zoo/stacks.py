@@ -5,18 +5,35 @@ These are the networks that the growth laws of WaveNet and PixelCNN are stated f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.zoo.layers.activations import ACTIVATIONS
 from leadline.zoo.layers.causal_conv import CausalConv1d
 from leadline.zoo.layers.masked_conv import MaskedConv2d
+from leadline.zoo.layers.stack import ACTIVATIONS
 from leadline.zoo.settings import Activation, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
+
+
+class Core(nn.Module):
+    """Convolutions, one after another, with the nonlinearity of the config after each."""
+
+    def __init__(self, config: Any, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(layers)
+        self.nonlinearity = ACTIVATIONS[config.nonlinearity]()
+
+    def forward(self, x: Float[Tensor, "b k *grid"]) -> Float[Tensor, "b k *grid"]:
+        """Run the layers in turn."""
+        for layer in self.layers:
+            x = self.nonlinearity(layer(x))
+        return x
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class DilatedStackConfig:
     length: Positive = 64
 
 
-class DilatedStack(nn.Module):
+class DilatedStack(Core):
     """Output t sees the last ``1 + (kernel - 1)·(2^layers - 1)`` inputs, the one at t among them.
 
     With kernel 2 it has ``k²(2dT - (2^d - 1))`` connections over T ≥ 2^(d-1) steps, d = `layers` and k = `channels`.
@@ -46,19 +63,8 @@ class DilatedStack(nn.Module):
     """
 
     def __init__(self, config: DilatedStackConfig) -> None:
-        super().__init__()
-        self.config = config
         k = config.channels
-        self.layers = nn.ModuleList(
-            CausalConv1d(k, k, config.kernel, 2**layer, config.bias) for layer in range(config.layers)
-        )
-        self.nonlinearity = ACTIVATIONS[config.nonlinearity]()
-
-    def forward(self, x: Float[Tensor, "b k t"]) -> Float[Tensor, "b k t"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = self.nonlinearity(layer(x))
-        return x
+        super().__init__(config, (CausalConv1d(k, k, config.kernel, 2**i, config.bias) for i in range(config.layers)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class MaskedStackConfig:
     width: Positive = 8
 
 
-class MaskedStack(nn.Module):
+class MaskedStack(Core):
     """A plain PixelCNN core: 3 × 3, a layer of mask A has ``k²(4HW - 3H - 3W + 2)`` connections, B k²HW more.
 
     Examples
@@ -88,20 +94,9 @@ class MaskedStack(nn.Module):
     """
 
     def __init__(self, config: MaskedStackConfig) -> None:
-        super().__init__()
-        self.config = config
-        k = config.channels
-        self.layers = nn.ModuleList(
-            MaskedConv2d(k, k, config.kernel, config.first if layer == 0 else "B", config.bias)
-            for layer in range(config.layers)
-        )
-        self.nonlinearity = ACTIVATIONS[config.nonlinearity]()
-
-    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
-        """Run the layers in turn."""
-        for layer in self.layers:
-            x = self.nonlinearity(layer(x))
-        return x
+        k, masks = config.channels, [config.first]
+        masks += ["B"] * (config.layers - 1)
+        super().__init__(config, (MaskedConv2d(k, k, config.kernel, mask, config.bias) for mask in masks))
 
 
 @factory

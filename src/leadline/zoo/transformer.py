@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from leadline.errors import UsageError
-from leadline.zoo.examples import density_specimen
 from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.settings import Fraction, Lag, Positive, factory
-from leadline.zoo.specimen import Specimen
+from leadline.zoo.specimen import Specimen, density_specimen
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leadline.zoo.examples import density_specimen
 from leadline.zoo.layers.causal_conv import CausalConv1d, shift
 from leadline.zoo.settings import Lag, Natural, Positive, factory
-from leadline.zoo.specimen import Specimen
+from leadline.zoo.specimen import Specimen, density_specimen
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import sympy
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, Quantity, exact, measured
@@ -23,7 +22,7 @@ from leadline.recurrence.analysis.window import live_windows
 from leadline.recurrence.examples import NORTH_AND_WEST, convolutions, grid_recurrence, layered, masked
 from leadline.recurrence.ir import Offset, System
 from leadline.results import Estimate
-from leadline.zoo import Specimen, build
+from leadline.zoo import build
 
 SETTINGS = {
     "pixelcnn": {"channels": 32, "inner": 16, "layers": 5, "first_kernel": 5, "head": 32},
@@ -127,17 +126,10 @@ def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dic
     return Table(("", *names), rows, "The discussion, from the taps")
 
 
-def _models() -> dict[str, Specimen]:
-    return {name: build(name, batch=16, **settings) for name, settings in SETTINGS.items()}
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def _throughput(effort: Effort) -> tuple[Quantity, ...]:
     """Time training steps of the two side by side, so that both meet the same machine."""
-    models, repeats = _models(), effort.pick(5, 30)
+    models = {name: build(name, batch=16, **settings) for name, settings in SETTINGS.items()}
+    repeats = effort.pick(5, 30)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(repeats + 1):
         for name, specimen in models.items():
@@ -149,9 +141,9 @@ def _throughput(effort: Effort) -> tuple[Quantity, ...]:
     figures = []
     for name, specimen in models.items():
         rates = len(specimen.inputs[0]) / np.array(seconds[name][1:])  # the first one warms up
-        rate = Estimate(float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(repeats)), repeats, effort.seed)
+        rate = Estimate.of(rates, effort.seed)
         figures += [
-            exact(f"parameters, {name}", _parameters(specimen.model)),
+            exact(f"parameters, {name}", sum(weight.numel() for weight in specimen.model.parameters())),
             measured(f"8 × 8 images per second in training, {name}, {torch.get_num_threads()} threads", rate),
         ]
     return tuple(figures)

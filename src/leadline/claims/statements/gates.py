@@ -81,21 +81,17 @@ def _carry(lstm: nn.LSTMCell, steps: int, generator: torch.Generator) -> tuple[f
     """Return σ_min(∂c_T/∂c_0) and its lower bound along one random sequence."""
     h, c = torch.zeros(2, UNITS, dtype=torch.float64)
     J = eye(2 * UNITS)
-    worst = {"f_min": 1.0, "s_max": 0.0, "P": 0.0, "Q": 0.0}
+    f_min, s_max, P, Q = 1.0, 0.0, 0.0, 0.0
     for _ in range(steps):
         x = normal(generator, INPUTS)
         step = gates.lstm_step(lstm, x, h, c)
-        worst = {
-            "f_min": min(worst["f_min"], float(step.f.min())),
-            "s_max": max(worst["s_max"], float(step.s.max())),
-            "P": max(worst["P"], spectral_norm(step.P).item()),
-            "Q": max(worst["Q"], spectral_norm(step.Q).item()),
-        }
+        f_min, s_max = min(f_min, float(step.f.min())), max(s_max, float(step.s.max()))
+        P, Q = max(P, spectral_norm(step.P).item()), max(Q, spectral_norm(step.Q).item())
         J = step.jacobian @ J
         with torch.no_grad():
             h, c = lstm(x, (h, c))
     kept = float(singular_values(J[UNITS:, UNITS:])[-1])
-    return kept, gates.lstm_carry_bound(**worst, steps=steps).lo
+    return kept, gates.lstm_carry_bound(f_min, s_max, P, Q, steps).lo
 
 
 def no_floor(kind: str, effort: Effort) -> Outcome:

@@ -13,8 +13,7 @@ from leadline.claims.proof import exhausted
 from leadline.document import FrontMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
-from leadline.recurrence.analysis.feedback import generation_edges, training_edges
-from leadline.recurrence.analysis.longest import longest_paths
+from leadline.recurrence.analysis.longest import generation_edges, longest_paths, training_edges
 from leadline.recurrence.analysis.schedule import training_schedule
 from leadline.recurrence.examples import NORTH_AND_WEST, grid_recurrence
 from leadline.recurrence.ir import Offset

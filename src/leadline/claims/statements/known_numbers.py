@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -94,7 +93,7 @@ def _ordered_phase(of: KnownNumbers, effort: Effort) -> tuple[Outcome, Estimate]
     for seed in range(nets):
         torch.manual_seed(effort.seed + seed)
         rates.append(gradient(MLP(config), scale * torch.randn(1, width), probes=2, seed=seed).rate.value)
-    growth = Estimate(2 * float(np.mean(rates)), 2 * float(np.std(rates, ddof=1)) / math.sqrt(nets), nets, effort.seed)
+    growth = Estimate.of([2 * rate for rate in rates], effort.seed)
     holds = abs(growth.value - math.log(chi)) <= 3 * growth.sem + 2 / width
     case = None if holds else Counterexample(statement, {"ln χ₁": math.log(chi), "measured": growth.value})
     evidence = f"ln χ₁ measured {growth} over {nets} networks of width {width}, by theory {math.log(chi):.4f}"
@@ -113,11 +112,8 @@ def _pennington(effort: Effort) -> tuple[Outcome, dict[str, Estimate]]:
         ("tanh, orthogonal", True, torch.tanh, point),
     ):
         generator = effort.generator()
-        samples = [
-            _squares(width, depth, variance, q, orthogonal, name.startswith("tanh"), generator) for _ in range(draws)
-        ]
-        values = np.array([float(s.var()) for s in samples])
-        found[name] = Estimate(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(draws), draws, effort.seed)
+        law = (width, depth, variance, q, orthogonal, name.startswith("tanh"))
+        found[name] = Estimate.of([float(_squares(*law, generator).var()) for _ in range(draws)], effort.seed)
         theory = mean_field.squared_value_variance(phi, variance, q, depth, orthogonal=orthogonal)
         gaps.append(abs(found[name].value - theory) - 4 * found[name].sem - 4 * theory / width)
     holds = max(gaps) <= 0
@@ -170,7 +166,7 @@ def _recurrent(effort: Effort) -> tuple[Outcome, Estimate]:
         W = 2 * normal(generator, width, width) / math.sqrt(width)
         state = normal(generator, width)
         rates.append(lyapunov(lambda x, W=W: torch.tanh(W @ x), state, steps=steps, k=1).largest.value)
-    found = Estimate(float(np.mean(rates)), float(np.std(rates, ddof=1)) / math.sqrt(nets), nets, effort.seed)
+    found = Estimate.of(rates, effort.seed)
     holds = abs(found.value - theory) <= 4 * found.sem + 2 / width
     case = None if holds else Counterexample(statement, {"measured": found.value, "width": width})
     return Outcome(statement, holds, Grounds.MEASURED, f"{found}, width {width}", case), found

@@ -31,7 +31,7 @@ class LiveState:
 
 def settle(of: LiveState, effort: Effort) -> Evidence:
     """Derive from the taps which values are still read later; compare the two networks in the limit of wide images."""
-    grid, pixel = _grid_window(of), _pixel_window(of.radius)
+    grid, pixel = live_windows(grid_density(of.taps, 1))["h1"], _pixel_window(of.radius)
     radii = [(f"radius {r}", _pixel_window(r), r * W + r) for r in (1, 2, 3)]
     return Evidence(
         claimed=(_discards(grid), _apart(of, grid, pixel)),
@@ -50,13 +50,8 @@ def settle(of: LiveState, effort: Effort) -> Evidence:
     )
 
 
-def _grid_window(of: LiveState) -> sympy.Expr:
-    """Return how many vectors of one recurrent layer are still read later, in raster order."""
-    return live_windows(grid_density(of.taps, 1))["h1"]
-
-
 def _pixel_window(radius: int) -> sympy.Expr:
-    """Return the same for a masked convolution that reads a layer of its own kind."""
+    """Return how many vectors of a masked convolution that reads one of its kind are still read, in raster order."""
     return live_windows(convolutions([mask(radius, centre=False), mask(radius, centre=True)]))["h1"]
 
 

@@ -11,8 +11,7 @@ from leadline.document import FrontMap
 from leadline.domains import generation, span
 from leadline.recurrence._system import system
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
-from leadline.recurrence.analysis.feedback import drawing_edges
-from leadline.recurrence.analysis.longest import longest_paths
+from leadline.recurrence.analysis.longest import drawing_edges, longest_paths
 from leadline.recurrence.analysis.schedule import generation_schedule
 from leadline.recurrence.examples import masked
 from leadline.recurrence.ir import System

@@ -36,7 +36,7 @@ def settle(of: PlacedNorms, effort: Effort) -> Evidence:
     places: tuple[Placement, ...] = ("branch", "after", "plain")
     logs = {place: _log_norms(of, place, seeds, effort) for place in dict.fromkeys((*places, of.preferred, of.rival))}
     laws = {place: _law(logs[place]) for place in places}
-    norms = {place: _at_input(logs[place], effort) for place in logs}
+    norms = {place: Estimate.of(np.exp(logs[place][:, 0]), effort.seed) for place in logs}
     return Evidence(
         claimed=(_better(of, logs, effort),),
         instead=(
@@ -81,11 +81,6 @@ def _log_norms(of: PlacedNorms, place: Placement, seeds: int, effort: Effort) ->
     return np.array(rows)
 
 
-def _at_input(logs: NDArray[np.float64], effort: Effort) -> Estimate:
-    norms = np.exp(logs[:, 0])
-    return Estimate(float(norms.mean()), float(norms.std(ddof=1) / math.sqrt(len(norms))), len(norms), effort.seed)
-
-
 def _law(logs: NDArray[np.float64]) -> GrowthLaw:
     """Fit the law of the growth through the layers, leaving out the first and the last tenth."""
     increments = -np.diff(logs.mean(axis=0))
@@ -96,34 +91,21 @@ def _law(logs: NDArray[np.float64]) -> GrowthLaw:
 def _better(of: PlacedNorms, logs: dict[Placement, NDArray[np.float64]], effort: Effort) -> Outcome:
     """Compare the two placements' norms at the input, network by network."""
     statement = f"{_NAMES[of.preferred]} lets gradients grow less than {_NAMES[of.rival]}"
-    gap = logs[of.preferred][:, 0] - logs[of.rival][:, 0]
-    mean, sem = gap.mean(), gap.std(ddof=1) / math.sqrt(len(gap))
-    holds = bool(mean + 1.96 * sem < 0)
+    gap = Estimate.of(logs[of.preferred][:, 0] - logs[of.rival][:, 0])
+    low, high = gap.interval()
+    holds = high < 0
     evidence = (
-        f"over {of.layers} layers it is {math.exp(mean):.3g} × the rival's, 95 % in "
-        f"[{math.exp(mean - 1.96 * sem):.3g}, {math.exp(mean + 1.96 * sem):.3g}], {len(gap)} networks each"
+        f"over {of.layers} layers it is {math.exp(gap.value):.3g} × the rival's, 95 % in "
+        f"[{math.exp(low):.3g}, {math.exp(high):.3g}], {gap.n} networks each"
     )
-    norms: dict[str, int | float | str] = {
-        f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)
-    }
-    sizes: dict[str, int | float | str] = {
-        "width": of.width,
-        "batch": of.batch,
-        "layers": of.layers,
-        "seed of both networks": _seed(effort, 0),
-    }
-    case = None if holds else Counterexample(statement, norms | sizes)
+    norms = {f"gradient norm, {_NAMES[p]}": float(np.exp(logs[p][0, 0])) for p in (of.preferred, of.rival)}
+    sizes = {"width": of.width, "batch": of.batch, "layers": of.layers, "seed of both networks": _seed(effort, 0)}
+    case = None if holds else Counterexample(statement, {**norms, **sizes})
     return Outcome(statement, holds, Grounds.MEASURED, evidence, case)
 
 
 def _theory(layers: int) -> float:
-    """Return the gradient norm at the input of x + BN(f(x)), for infinite width and batch.
-
-    Examples
-    --------
-    >>> round(_theory(80), 1)
-    22.1
-    """
+    """Return the gradient norm at the input of x + BN(f(x)), for infinite width and batch."""
     return math.sqrt(residual_growth(torch.relu, "branch", layers))
 
 

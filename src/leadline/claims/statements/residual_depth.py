@@ -57,34 +57,27 @@ def settle(of: ResidualDepth, effort: Effort) -> Evidence:
 def _kept(of: ResidualDepth, effort: Effort) -> Outcome:
     size = f"{of.norm:g}/L" if of.by_depth else f"{of.norm:g}"
     statement = f"with ‖A_l‖ ≤ {size} every gradient keeps at least {1 - of.norm:g} of its size through all L layers"
-    if of.by_depth and of.norm < 1 and _bernoulli():
+    u = sympy.Symbol("u", nonnegative=True)
+    rate = sympy.log(1 - u) + u / (1 - u)
+    rises = rate.subs(u, 0) == 0 and sympy.simplify(sympy.diff(rate, u) - u / (1 - u) ** 2) == 0
+    if of.by_depth and of.norm < 1 and rises:
         argument = "σ_min ≥ (1 - c/L)^L, which grows with L: d/dL of its log is ln(1-u) + u/(1-u) ≥ 0 at u = c/L"
         return Outcome(statement, True, Grounds.SYMBOLIC, argument)
     floor = math.log(1 - of.norm)
     return _over_products(of, statement, lambda J, _: floor - singular_values(J)[..., -1].log(), effort)
 
 
-def _bernoulli() -> bool:
-    """Whether ln(1-u) + u/(1-u) vanishes at 0 and rises on [0, 1)."""
-    u = sympy.Symbol("u", nonnegative=True)
-    rate = sympy.log(1 - u) + u / (1 - u)
-    return bool(rate.subs(u, 0) == 0 and sympy.simplify(sympy.diff(rate, u) - u / (1 - u) ** 2) == 0)
-
-
 def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
     """Look for branches that leave ``Π(1 - ‖A_l‖) … Π(1 + ‖A_l‖)``, and check that both ends are reached."""
-    lower = _over_products(
-        of,
-        "σ_min of the product ≥ Π(1 - ‖A_l‖)",
-        lambda J, A: (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1],
-        effort,
-    )
-    upper = _over_products(
-        of,
-        "σ_max of the product ≤ Π(1 + ‖A_l‖)",
-        lambda J, A: singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1,
-        effort,
-    )
+
+    def below(J: Tensor, A: Tensor) -> Tensor:
+        return (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1]
+
+    def above(J: Tensor, A: Tensor) -> Tensor:
+        return singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1
+
+    lower = _over_products(of, "σ_min of the product ≥ Π(1 - ‖A_l‖)", below, effort)
+    upper = _over_products(of, "σ_max of the product ≤ Π(1 + ‖A_l‖)", above, effort)
     return lower, upper, _attained(of)
 
 
@@ -141,12 +134,8 @@ def _over_products(of: ResidualDepth, statement: str, gap: _Gap, effort: Effort)
 
     def values(at: Point) -> dict[str, int | float | str]:
         s = singular_values(_product(scaled(at["A"][None])))[0]
-        return {
-            "norm of each branch (scale it)": of.each,
-            "layers": of.layers,
-            "σ_min": s[-1].item(),
-            "σ_max": s[0].item(),
-        }
+        reached = {"σ_min": s[-1].item(), "σ_max": s[0].item()}
+        return {"norm of each branch (scale it)": of.each, "layers": of.layers, **reached}
 
     search = Search(lambda g, n: _branches(of, g, n), excess, tolerance=1e-8)
     return searched(statement, search, effort, values)

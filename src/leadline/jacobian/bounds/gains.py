@@ -247,10 +247,8 @@ class Rules:
             raise NoRule
         named = node.bound()
         p = float(named["p"]) if named.get("train") else 0.0
-        return (
-            look(named["input"]).times(float(p == 0.0), 1 / (1 - p) if p < 1 else 0.0),
-            *[NOTHING] * (len(node.outputs) - 1),
-        )
+        gain = look(named["input"]).times(float(p == 0.0), 1 / (1 - p) if p < 1 else 0.0)
+        return (gain, *[NOTHING] * (len(node.outputs) - 1))
 
     def _attention(self, node: Node, look: Look) -> tuple[Gain, ...]:
         """Split ``d(P V) = P dV + dP V``: rows of P sum to 1, and softmax halves what its logits move by."""

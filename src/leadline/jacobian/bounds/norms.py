@@ -25,12 +25,6 @@ def certified_range(W: Float[Tensor, "*batch m n"] | Complex[Tensor, "*batch m n
     """Return a lower bound on the least and an upper bound on the largest singular value, of all matrices in a batch.
 
     The least is that of ``min(m, n)``.
-
-    Examples
-    --------
-    >>> lo, hi = certified_range(torch.eye(3, dtype=torch.float64) / 2)
-    >>> lo <= 0.5 <= hi, hi - lo < 1e-13
-    (True, True)
     """
     W = W.to(torch.complex128 if W.is_complex() else torch.float64)
     m, n = W.shape[-2:]
@@ -59,12 +53,6 @@ def convolution_norm(
 
     The lesser of two: Schur's, and the norm of the circular convolution on a grid so large that nothing wraps around,
     of which the zero-padded one is a part. The Fourier transform splits that one into a small matrix per frequency.
-
-    Examples
-    --------
-    >>> mean = torch.full((1, 1, 3), 1 / 3, dtype=torch.float64)
-    >>> round(convolution_norm(mean, (100,), (1,), 1), 6)
-    1.0
     """
     weight = weight.double()
     blocks = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])

@@ -11,8 +11,14 @@ import sympy
 
 from leadline.errors import NotUniform
 from leadline.recurrence.analysis.affine import Potential, smallest_potential
-from leadline.recurrence.analysis.feedback import generation_edges, recurrent_variables, training_edges
-from leadline.recurrence.analysis.longest import Longest, Point, longest_paths
+from leadline.recurrence.analysis.longest import (
+    Longest,
+    Point,
+    generation_edges,
+    longest_paths,
+    recurrent_variables,
+    training_edges,
+)
 from leadline.recurrence.ir import Edge, Offset, System
 from leadline.results import Status
 
@@ -148,9 +154,8 @@ def _families(
 def _bases(system: System, potential: Potential) -> Iterator[tuple[int, ...]]:
     """Yield small grids, thin ones first: wide enough for the furthest tap in the end."""
     furthest = [1 + max((abs(e.offset[a]) for e in system.edges), default=0) for a in range(len(system.axes))]
-    ratio = max((int(s) for s in potential.slope), default=1) // max(
-        1, min((int(s) for s in potential.slope if s), default=1)
-    )
+    slopes = [int(s) for s in potential.slope]
+    ratio = max(slopes, default=1) // max(1, min(filter(None, slopes), default=1))
     limits = [min(2 + max(r, ratio + 1), 64) for r in furthest]
     grids = product(*(range(1, limit + 1) for limit in limits))
     for base in sorted(grids, key=lambda g: (sum(g), g))[:200]:

@@ -1,15 +1,20 @@
-"""What an output can see: the closure of the taps within the grid, and the first input that it must not see."""
+"""What an output sees: the closure of the taps within a grid, what it must not see, and the context as a formula."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+import sympy
 
+from leadline.errors import NotUniform
+from leadline.recurrence.analysis.depth import symbol
 from leadline.recurrence.analysis.longest import overlap, relax
 from leadline.recurrence.ir import Edge, Offset, System
+from leadline.results import Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,19 +75,78 @@ def find_leak(system: System, lag: int) -> Leak | None:
     """
     ranks = {name: np.arange(np.prod(system.sizes)).reshape(system.sizes) for name in system.inputs}
     for source in system.inputs:
-        latest = _latest(system, {**{name: np.full_like(r, -1) for name, r in ranks.items()}, source: ranks[source]})
+        latest = {v.name: np.full(v.range(system.sizes), -1) for v in system.variables} | {source: ranks[source].copy()}
+        relax([replace(edge, cost=0, first=0) for edge in system.edges], latest)
         shape = system[system.output].range(system.sizes)
         grid = tuple(slice(0, n) for n in map(min, shape, system.sizes))
-        late = np.argwhere(latest[grid] > ranks[source][grid] - lag)
+        late = np.argwhere(latest[system.output][grid] > ranks[source][grid] - lag)
         if len(late):
             point = tuple(map(int, late[len(late) // 2]))
-            place = np.unravel_index(int(latest[point]), system.sizes)
+            place = np.unravel_index(int(latest[system.output][point]), system.sizes)
             return Leak(source, point, tuple(map(int, place)))
     return None
 
 
-def _latest(system: System, ranks: dict[str, NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the highest rank that each output rests on, -1 where it rests on no input."""
-    values = {v.name: ranks.get(v.name, np.full(v.range(system.sizes), -1)) for v in system.variables}
-    relax([replace(edge, cost=0, first=0) for edge in system.edges], values)
-    return values[system.output]
+_POINTS = 1 << 20  # the largest grid on which a context is looked for
+
+
+def most_seen(system: System) -> tuple[sympy.Expr, Status, Mapping[str, int]]:
+    """Return the most positions that an output of the last row sees, and the smallest sizes from which that holds.
+
+    The formula is linear in each size, as where a context is finite or grows by a row at a time. It is read off a grid
+    wider than all taps together, which no path without recurrences leaves, and verified at grids twice as wide. Raises
+    `NotUniform` if it is not multilinear, as with recurrences that skip positions.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import dilated
+    >>> formula, _, least = most_seen(dilated(layers=3))
+    >>> formula, least
+    (8, {'t': 8})
+    """
+    taps = [v.equation.taps for v in system.variables]
+    # along each axis a path goes no further than this, if it meets no variable twice
+    farthest = [sum(max((abs(t.offset[a]) for t in read), default=0) for read in taps) for a in range(len(system.axes))]
+    sizes = tuple(2 + far - min(v.margin[a] for v in system.variables) for a, far in enumerate(farthest))
+    while np.prod(sizes) <= _POINTS:
+        formula = _multilinear(system, sizes)
+        larger = [tuple(m * n + 3 + a for a, n in enumerate(sizes)) for m in (1, 2)]
+        if all(_value(system, formula, grid) == _seen(system, grid) for grid in larger):
+            return formula, Status.PROVED, _smallest(system, formula, sizes)
+        sizes = tuple(2 * n for n in sizes)
+    raise NotUniform("what an output sees follows no formula that is linear in each size of the grid")
+
+
+def _multilinear(system: System, sizes: Offset) -> sympy.Expr:
+    """Interpolate between a grid and the grids that are larger by one."""
+    total = sympy.Integer(0)
+    for corner in product((0, 1), repeat=len(sizes)):
+        steps = [symbol(axis) - n for axis, n in zip(system.axes, sizes, strict=True)]
+        weights = (step if more else 1 - step for step, more in zip(steps, corner, strict=True))
+        total += _seen(system, tuple(n + e for n, e in zip(sizes, corner, strict=True))) * sympy.Mul(*weights)
+    return sympy.expand(total)
+
+
+def _smallest(system: System, formula: sympy.Expr, sizes: Offset) -> dict[str, int]:
+    """Shrink one axis after the other as far as the formula holds."""
+    current = list(sizes)
+    for axis in range(len(sizes)):
+        while current[axis] > 1:
+            current[axis] -= 1
+            grid = tuple(current)
+            empty = any(min(v.range(grid)) < 1 for v in system.variables)
+            if empty or _value(system, formula, grid) != _seen(system, grid):
+                current[axis] += 1
+                break
+    return dict(zip(system.axes, current, strict=True))
+
+
+def _value(system: System, formula: sympy.Expr, sizes: Offset) -> int:
+    return int(formula.subs({symbol(axis): n for axis, n in zip(system.axes, sizes, strict=True)}))
+
+
+def _seen(system: System, sizes: Offset) -> int:
+    """Return the largest number of positions that one output of the last row sees."""
+    shape = system[system.output].range(sizes)
+    last = [range(n) if axis == len(shape) - 1 and axis else (n - 1,) for axis, n in enumerate(shape)]
+    return max(int(np.logical_or.reduce(list(seen_from(system, p, sizes).values())).sum()) for p in product(*last))

@@ -18,11 +18,12 @@ import sympy
 from leadline.errors import NotCausal, NotUniform
 from leadline.recurrence.analysis.affine import smallest_potential
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.analysis.feedback import drawing_edges, recurrent_variables, training_edges
+from leadline.recurrence.analysis.longest import drawing_edges, recurrent_variables, training_edges
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.ir import Edge, Offset, System
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -30,16 +31,8 @@ if TYPE_CHECKING:
 class Schedule:
     """A wavefront over one grid.
 
-    Attributes
-    ----------
-    system
-        What is scheduled.
-    sizes
-        Sizes of the grid.
-    slope
-        The linear form τ.
-    delay
-        For each variable, how many fronts after (before, if negative) its own τ·p it is computed; 0 for inputs.
+    `slope` is the linear form τ; `delay` says of each variable how many fronts after (before, if negative) its own τ·p
+    it is computed, 0 for inputs.
     """
 
     system: System
@@ -100,10 +93,7 @@ class Schedule:
 def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Schedule:
     """Return the wavefront of a forward pass: the fewest fronts such that no recurrence stays within one.
 
-    Raises
-    ------
-    NotUniform
-        If no linear schedule exists.
+    Raises `NotUniform` if no linear schedule exists.
     """
     own = [replace(s, cost=int(any(s.offset))) for s in training_edges(system)]
     recurrent = recurrent_variables(system)
@@ -144,10 +134,7 @@ def generation_schedule(system: System, lag: int = 1, sizes: Sequence[int] | Non
 def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> Schedule:
     """Return the schedule of raster order: one point after another.
 
-    Raises
-    ------
-    NotCausal
-        If an output depends on what is drawn from it; the message names one.
+    Raises `NotCausal` if an output depends on what is drawn from it; the message names one.
     """
     sizes = tuple(system.sizes if sizes is None else sizes)
     refuse_leaks(system, lag)
@@ -161,13 +148,7 @@ def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> 
 
 
 def refuse_leaks(system: System, lag: int) -> None:
-    """Raise `NotCausal`, with the witness, if an output depends on what is drawn from it.
-
-    Raises
-    ------
-    NotCausal
-        Naming an output and the input that it must not see.
-    """
+    """Raise `NotCausal`, naming an output and the input, if an output depends on what is drawn from it."""
     leak = find_leak(system, lag)
     if leak is not None:
         raise NotCausal(
@@ -179,10 +160,7 @@ def refuse_leaks(system: System, lag: int) -> None:
 def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
     """Return the earliest delay of every variable under a linear form; inputs have 0.
 
-    Raises
-    ------
-    NotUniform
-        If a recurrence does not advance along the form.
+    Raises `NotUniform` if a recurrence does not advance along the form.
     """
     delay = _relaxed(system, slope, dict.fromkeys(system.inputs, 0))
     if len(delay) < len(system.variables):  # what rests on no input may go before the first front
@@ -221,3 +199,55 @@ def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) 
 
 def _dot(slope: Sequence[int], offset: Offset) -> int:
     return sum(a * d for a, d in zip(slope, offset, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Wavefront:
+    """When every point of a grid is computed.
+
+    A point p is in front ``slope · p``; `fronts` holds the front of every point, from 0 on. `count` fronts hold points,
+    the `widest` so many, and `parallelism` is their mean number.
+    """
+
+    axes: tuple[str, ...]
+    slope: tuple[int, ...]
+    fronts: NDArray[np.int64]
+    count: int
+    widest: int
+    parallelism: float
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Wavefront:
+        """Take a schedule's fronts."""
+        widths = schedule.widths
+        axes, slope = schedule.system.axes, schedule.slope
+        return cls(axes, slope, schedule.fronts, len(widths), int(widths.max()), schedule.parallelism)
+
+    def __str__(self) -> str:
+        form = " + ".join(f"{s}{a}" if s > 1 else a for s, a in zip(self.slope, self.axes, strict=True) if s)
+        return f"front {form or '0'}"
+
+
+@dataclass(frozen=True)
+class Wavefronts:
+    """The wavefronts of a forward pass and of generation; None where the model does not generate."""
+
+    training: Wavefront
+    generation: Wavefront | None
+
+
+def wavefronts(system: System, lag: int | None) -> Wavefronts:
+    """Return the wavefronts of a grid of several axes, at the sizes that the system was derived at.
+
+    Raises `NotUniform` if no linear form orders the points.
+
+    Examples
+    --------
+    >>> from leadline.recurrence.examples import masked
+    >>> found = wavefronts(masked(layers=3, sizes=(8, 8)), lag=1)
+    >>> str(found.generation), found.generation.count, found.training.count
+    ('front 2h + w', 22, 1)
+    """
+    generates = lag is not None and lag >= 1
+    generation = Wavefront.of(generation_schedule(system)) if generates else None
+    return Wavefronts(Wavefront.of(training_schedule(system)), generation)

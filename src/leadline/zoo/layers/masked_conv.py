@@ -62,11 +62,7 @@ class MaskedConv2d(nn.Module):
         self.register_buffer("mask", seen, persistent=False)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, self.radius + 1, kernel))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
-        self._reset(inputs * int(seen.sum()))
-
-    def _reset(self, fan_in: int) -> None:
-        """Draw as `nn.Conv2d` does, with the taps that exist as fan-in."""
-        bound = 1 / math.sqrt(fan_in)
+        bound = 1 / math.sqrt(inputs * int(seen.sum()))  # as `nn.Conv2d` draws, with the taps that exist as fan-in
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
