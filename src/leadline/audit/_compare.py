@@ -29,8 +29,7 @@ class Trial:
     training_seconds, examples_per_second
         Wall time of training with its validations, and how many training examples it read in a second of that.
     drawn, seconds_per_sample, naive_seconds_per_sample
-        Samples, and the wall time of one when so many are drawn at once: by the sampler derived from the model, once
-        it is compiled, and by full forward passes.
+        Samples, and the wall time of one, by the sampler derived from the model, once compiled, and by full passes.
     """
 
     test_bits: float

@@ -65,6 +65,12 @@ def raised_at(error: BaseException) -> str:
     return f" ({line})" if line else ""
 
 
+def _is_ours(file: str) -> bool:
+    """Whether a file is leadline's, and not a model's."""
+    path = Path(file)
+    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
+
+
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
     """Return the innermost line, ``file:line``, outside torch and leadline; torch's if there is no other."""
     written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
@@ -85,9 +91,3 @@ def shortened(file: str) -> str:
     path = Path(file)
     roots = (root for root in (Path.cwd(), *map(Path, sys.path)) if root.is_absolute() and path.is_relative_to(root))
     return min((str(path.relative_to(root)) for root in roots), key=len, default=file)
-
-
-def _is_ours(file: str) -> bool:
-    """Whether a file is leadline's, and not a model's."""
-    path = Path(file)
-    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
