@@ -47,12 +47,7 @@ def find_architecture(word: str, words: Sequence[str] = ()) -> Architecture:
     It is a name of the zoo, ``file.py:factory`` or ``package.module:factory``; a factory takes sizes as keywords. Among
     `words`, ``name=1..5`` or ``name=1,2,4,8`` is a size that varies, ``name=value`` a setting that does not. A model of
     the zoo takes the letters of the theory too (d, k, s, H, W, T); if nothing is said to vary, its depth d and width k
-    do, as far as they are not set.
-
-    Raises
-    ------
-    UsageError
-        If nothing is called so, a name is unknown, or nothing varies.
+    do, as far as they are not set. `UsageError` if nothing is called so, a name is unknown, or nothing varies.
 
     Examples
     --------

@@ -26,16 +26,9 @@ from leadline.zoo import Specimen
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples of a run: integer classes, ``(n, *positions)``.
+    """Samples of a run: integer classes, ``(n, *positions)``, of `levels`, drawn by a `sampler` in some `seconds`.
 
-    Attributes
-    ----------
-    symbols, levels, rate
-        The samples; the number of classes; samples per second where the symbols are sound.
-    seconds, sampler
-        Wall time of the drawing; which sampler drew them.
-    seed
-        Sample i depends on the seed and on i only.
+    Sample i depends on the seed and on i only. The `rate` is samples per second where the symbols are sound.
     """
 
     symbols: Int[Tensor, "n ..."]

@@ -47,13 +47,9 @@ class Span:
         arguments. A fused recurrence of L layers runs L · T steps; a grid recurrence runs its wavefront.
     critical_path
         One longest chain, from the input to the output: where its steps are spent. The steps sum to `steps`.
-    coverage
-        Operations with a rule.
-    status
-        `proved` when the coverage is complete; otherwise operations without a rule count as no step, though every
-        output of theirs waits for every input, and this is `unknown`.
-    training
-        Whether the model was in training mode.
+    coverage, status, training
+        Operations with a rule: `proved` when that is all; otherwise `unknown`, since the others count as no step,
+        though every output of theirs waits for every input. Whether the model was in training mode.
     """
 
     steps: int
