@@ -55,14 +55,8 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
     A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs), or a
-    `zoo.Specimen`. `settings` are ``key=value`` for the zoo's config or the factory's keyword arguments.
-
-    Raises
-    ------
-    UsageError
-        If nothing is called so, or a setting is unknown.
-    ModelError
-        If the factory raises, or returns something else.
+    `zoo.Specimen`; if it raises, or returns something else, that is a `ModelError`. `settings` are ``key=value`` for
+    the zoo's config or the factory's keyword arguments. `UsageError` if nothing is called so, or a setting is unknown.
 
     Examples
     --------

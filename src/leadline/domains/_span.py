@@ -71,13 +71,9 @@ def span(
 
     Matrix products, convolutions, each of attention's two products and each recurrent step cost one; pointwise work,
     views, normalisation, softmax, pooling, reductions and cumulative sums are free. Elements that are known to be zero
-    (padding, masks) and what depends on no input extend no chain. `costs` gives other prices by kind of operation, for
-    example ``{"softmax": 1}`` or ``{"attention": 0}``. The rest, and errors, are those of `read`.
-
-    Raises
-    ------
-    UsageError
-        If `costs` names no kind of operation, or a cost is negative.
+    (padding, masks) and what depends on no input extend no chain. `costs` gives other prices, which are not negative,
+    by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}`` (else `UsageError`). The rest, and
+    other errors, are as in `read`.
 
     Examples
     --------

@@ -32,16 +32,12 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 
     Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.table` does not know
-    are decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state
-    and global flags are left as they were; on ``meta``, or built with fake tensors, it is traced without memory for its
-    weights. With `verify` the graph is replayed against `forward` on fresh inputs.
+    are decomposed where torch knows how. Inputs are tensors, or lists, tuples, dicts and dataclasses of them, and
+    literals, which are fixed as given. The model, its mode, the random state and global flags are left as they were; on
+    ``meta``, or built with fake tensors, it is traced without memory for its weights. With `verify` the graph is
+    replayed against `forward` on fresh inputs.
 
-    Inputs are tensors, or lists, tuples, dicts and dataclasses of them, and literals.
-
-    Raises
-    ------
-    TraceError
-        If control flow depends on values, `forward` fails, it returns no tensor, or the replay differs.
+    `TraceError` if control flow depends on values, `forward` fails, it returns no tensor, or the replay differs.
 
     Examples
     --------
