@@ -46,20 +46,12 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `check` found out about one model.
+    """What `check` found out about one model, by the name that it was called.
 
-    Attributes
-    ----------
-    name, inputs
-        What the model was called; the shape of every input tensor, by name.
-    training, dtype, seed, torch
-        The mode and number format that the model ran in, the seed of random probes, torch's version.
-    count, span, causality, generation, context, memory, gradient
-        The depths, each with its status, or `Unavailable`.
-    wavefronts
-        The points of a grid of several axes that are computed at once; None for sequences, whose order is the only one.
-    seconds
-        Wall time of each.
+    It has the shape of every input tensor by name, the mode and number format that the model ran in, the seed of random
+    probes and torch's version; the depths, each with its status, or `Unavailable`; and the wall time of each.
+    `wavefronts` are the points of a grid of several axes that are computed at once; None for sequences, whose order is
+    the only one.
     """
 
     name: str

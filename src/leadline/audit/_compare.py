@@ -29,8 +29,7 @@ class Trial:
     training_seconds, examples_per_second
         Wall time of training with its validations, and how many training examples it read in a second of that.
     drawn, seconds_per_sample, naive_seconds_per_sample
-        Samples, and the wall time of one when so many are drawn at once: by the sampler derived from the model, once
-        it is compiled, and by full forward passes.
+        Samples, and the wall time of one, by the sampler derived from the model, once compiled, and by full passes.
     """
 
     test_bits: float
@@ -55,15 +54,9 @@ class Comparison:
 def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = None, seed: int = 0) -> Comparison:
     """Put the depths of several models side by side: two or more readings, or models with their inputs.
 
-    Those are given as ``(model, *inputs)`` or ``(model, {"input_ids": ids})``. Models are called by their `names`, by
-    default their classes; `seed` is that of the gradient's probes.
-
-    Raises
-    ------
-    ModelError
-        If a model cannot be called with its inputs.
-    UsageError
-        If there are fewer than two models, or one is not given with its inputs, or there are not as many names.
+    Those are given as ``(model, *inputs)`` or ``(model, {"input_ids": ids})``, else it is a `UsageError`; `ModelError`
+    if one cannot be called with them. Models are called by as many `names`, by default their classes; `seed` is that of
+    the gradient's probes.
 
     Examples
     --------

@@ -44,19 +44,10 @@ class Architecture:
 def find_architecture(word: str, words: Sequence[str] = ()) -> Architecture:
     """Find the architecture that `word` names, and read which of its sizes vary.
 
-    Parameters
-    ----------
-    word
-        A name of the zoo, ``file.py:factory`` or ``package.module:factory``; a factory takes sizes as keywords.
-    words
-        ``name=1..5`` or ``name=1,2,4,8`` for a size that varies; ``name=value`` for a setting that does not. A model
-        of the zoo takes the letters of the theory too (d, k, s, H, W, T); if nothing is said to vary, its depth d and
-        width k do, as far as they are not set.
-
-    Raises
-    ------
-    UsageError
-        If nothing is called so, a name is unknown, or nothing varies.
+    It is a name of the zoo, ``file.py:factory`` or ``package.module:factory``; a factory takes sizes as keywords. Among
+    `words`, ``name=1..5`` or ``name=1,2,4,8`` is a size that varies, ``name=value`` a setting that does not. A model of
+    the zoo takes the letters of the theory too (d, k, s, H, W, T); if nothing is said to vary, its depth d and width k
+    do, as far as they are not set. `UsageError` if nothing is called so, a name is unknown, or nothing varies.
 
     Examples
     --------
@@ -65,7 +56,10 @@ def find_architecture(word: str, words: Sequence[str] = ()) -> Architecture:
     """
     varied, fixed = _parted(word, words)
     if ":" in word:
-        return _of_factory(word, varied, literals(fixed))
+        if not varied:
+            raise UsageError(f"say which sizes of {word} vary, by the names of its keywords: depth=1..5 width=1..4")
+        make, settings = find_factory(word), literals(fixed)
+        return Architecture(word, lambda **sizes: make(**settings, **sizes), varied, settings)
     if word not in zoo.ZOO:
         raise UsageError(
             f"no architecture is called {word!r} (a zoo name, file.py:factory or package.module:factory); "
@@ -111,13 +105,6 @@ def _values(text: str) -> tuple[int, ...] | None:
     return tuple(sorted(set(values)))
 
 
-def _of_factory(word: str, varied: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> Architecture:
-    if not varied:
-        raise UsageError(f"say which sizes of {word} vary, by the names of its keywords: depth=1..5 width=1..4")
-    make = find_factory(word)
-    return Architecture(word, lambda **sizes: make(**settings, **sizes), varied, settings)
-
-
 def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str]) -> Architecture:
     known = zoo.settings_of(zoo.ZOO[word])
     fixed: list[str] = []
@@ -126,8 +113,9 @@ def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str])
         fixed += [f"{setting}={text}" for setting in settings_behind(name, known) or (name,)]
     settings = zoo.parse_settings(word, fixed)
     if not varied:
-        free = {"d": tuple(_DEPTHS), "k": tuple(_WIDTHS)}
-        varied = {n: v for n, v in free.items() if _free(n, known, settings)}
+        for letter, values in (("d", _DEPTHS), ("k", _WIDTHS)):
+            if (meant := settings_behind(letter, known)) and not any(setting in settings for setting in meant):
+                varied[letter] = tuple(values)
     behind = {name: settings_behind(name, known) for name in varied}
     for name, meant in behind.items():
         if not meant:
@@ -136,9 +124,7 @@ def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str])
             raise UsageError(f"{word}: {twice[0]} is given twice; give it once")
     taken = {*settings, *(setting for meant in behind.values() for setting in meant)}
     config = zoo.build(word, **settings).config
-    for (
-        letter
-    ) in "HWT":  # the sizes of the grid are in the formulas anyway: trace at two, to see that they do not matter
+    for letter in "HWT":  # sizes of the grid are in the formulas anyway: trace at two, to see that they do not matter
         (axis,) = LETTERS[letter]
         if axis in known and axis not in taken:
             size = getattr(config, axis)
@@ -149,8 +135,3 @@ def _of_zoo(word: str, varied: dict[str, tuple[int, ...]], words: Sequence[str])
         return from_specimen(word, zoo.build(word, **{"batch": 1, **settings, **chosen}))
 
     return Architecture(word, make, varied, settings)
-
-
-def _free(letter: str, known: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    meant = settings_behind(letter, known)
-    return bool(meant) and not any(setting in settings for setting in meant)

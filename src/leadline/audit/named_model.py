@@ -28,18 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model and everything needed to call it and to read its axes.
+    """A model, by the name that the user called it, and everything needed to call it and to read its axes.
 
-    Attributes
-    ----------
-    name
-        What the user called it.
-    model, inputs, keywords
-        Called as ``model(*inputs, **keywords)``.
-    layout, order
-        See `leadline.graph.layout`; None where they are inferred.
-    likelihood, run
-        ``"categorical"`` or ``"bernoulli"`` for density models; the training run that the weights come from, if any.
+    It is called as ``model(*inputs, **keywords)``. `layout` and `order` are None where they are inferred; `likelihood`
+    is ``"categorical"`` or ``"bernoulli"`` for density models, and `run` the training run that the weights come from,
+    if any.
     """
 
     name: str
@@ -62,14 +55,8 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
     A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs), or a
-    `zoo.Specimen`. `settings` are ``key=value`` for the zoo's config or the factory's keyword arguments.
-
-    Raises
-    ------
-    UsageError
-        If nothing is called so, or a setting is unknown.
-    ModelError
-        If the factory raises, or returns something else.
+    `zoo.Specimen`; if it raises, or returns something else, that is a `ModelError`. `settings` are ``key=value`` for
+    the zoo's config or the factory's keyword arguments. `UsageError` if nothing is called so, or a setting is unknown.
 
     Examples
     --------
@@ -82,7 +69,14 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     if word in zoo.ZOO:
         return from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
     if path.is_dir():
-        return _from_run(path, settings)
+        from leadline.training import load_run
+
+        if settings:
+            raise UsageError(
+                f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
+            )
+        run = load_run(path)
+        return from_specimen(path.name, run.specimen, run)
     raise UsageError(
         f"no model is called {word!r}; {near_misses(word, zoo.ZOO)} "
         "(a model is a zoo name, a run folder, file.py:factory or package.module:factory)"
@@ -102,26 +96,11 @@ def from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> Name
     )
 
 
-def _from_run(path: Path, settings: Sequence[str]) -> NamedModel:
-    from leadline.training import load_run
-
-    if settings:
-        raise UsageError(
-            f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
-        )
-    run = load_run(path)
-    return from_specimen(path.name, run.specimen, run)
-
-
 def find_factory(word: str) -> Callable[..., NamedModel]:
     """Find the user's ``file.py:factory`` or ``package.module:factory``, which takes settings as keywords.
 
-    Raises
-    ------
-    UsageError
-        If there is no such file, module or function.
-    ModelError
-        If importing it raises; when called, if the factory raises or returns something else than `find_model` says.
+    `UsageError` if there is no such file, module or function; `ModelError` if importing it raises or, when called, if
+    the factory raises or returns something else than `find_model` says.
     """
     where, _, name = word.rpartition(":")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)

@@ -26,16 +26,9 @@ from leadline.zoo import Specimen
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples of a run: integer classes, ``(n, *positions)``.
+    """Samples of a run: integer classes, ``(n, *positions)``, of `levels`, drawn by a `sampler` in some `seconds`.
 
-    Attributes
-    ----------
-    symbols, levels, rate
-        The samples; the number of classes; samples per second where the symbols are sound.
-    seconds, sampler
-        Wall time of the drawing; which sampler drew them.
-    seed
-        Sample i depends on the seed and on i only.
+    Sample i depends on the seed and on i only. The `rate` is samples per second where the symbols are sound.
     """
 
     symbols: Int[Tensor, "n ..."]
@@ -70,13 +63,8 @@ def draw(
 
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
     draws; where no system of recurrence equations describes the model, or `naive` asks for it, the naive one draws, by
-    a full forward pass for each symbol. `label` is the class to draw, for conditional models; the other arguments are
-    those of `leadline.sampling.naive_sample`.
-
-    Raises
-    ------
-    UsageError
-        If a conditional model gets no label, or another model gets one; else as `naive_sample`.
+    a full forward pass for each symbol. `label` is the class to draw: conditional models get one, others do not
+    (`UsageError`). The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
     """
     specimen, levels = run.specimen, int(run.data["levels"])
     inputs = list(specimen.inputs)

@@ -32,14 +32,12 @@ class Context:
 
     Attributes
     ----------
-    position
-        The output position, by axis.
-    axes
-        The axes of each map: an input's position axes, or all but the batch where it shares none with the output.
-    seen
-        Maps over input positions, by input name: True where the output may depend on the input.
-    blind
-        Earlier positions that the output does not depend on, by input name; only for inputs that have an order.
+    position, axes
+        The output position, by axis; the axes of each map: an input's position axes, or all but the batch where it
+        shares none with the output.
+    seen, blind
+        Maps over input positions, by input name: where the output may depend on the input; and, for inputs that have an
+        order, earlier positions that it does not depend on.
     always_blind
         Those of them that stay blind however many copies of the model are stacked: no sum of the offsets seen reaches
         them. (A deeper model of the same kind may see more: the rows of a Gated PixelCNN widen.) It holds for models

@@ -47,16 +47,12 @@ class Count:
     macs
         Dense multiply-accumulates of matrix products, convolutions, attention's two products and recurrent steps, as
         the code performs them: masked or padded ones too.
-    parameters
-        Elements of the parameters, tied ones once.
-    by_module
-        The three by module path (``""`` is the model itself), children left out; they sum to the totals.
-    coverage
-        Operations with a rule. Totals leave the others out.
-    status
-        `proved` when the coverage is complete; otherwise the totals are lower bounds, and this is `bound`.
-    training
-        Whether the model was in training mode.
+    parameters, by_module
+        Elements of the parameters, tied ones once; the three by module path (``""`` is the model itself), children left
+        out: they sum to the totals.
+    coverage, status, training
+        Operations with a rule: `proved` when that is all; otherwise the totals leave the others out, and are lower
+        bounds (`bound`). Whether the model was in training mode.
     """
 
     connections: int

@@ -40,10 +40,8 @@ class Generation:
     steps
         Contractions on the longest chain: no schedule of the same arithmetic needs fewer steps. Those of the first
         symbol count, though they read constants only.
-    fronts
-        Groups of symbols that can be drawn at once, one after the other; raster order draws `symbols` of them.
-    symbols
-        Positions to draw.
+    fronts, symbols
+        Groups of symbols that can be drawn at once, one after the other; raster order draws all `symbols` so.
     lag
         1 where a position's own output is its distribution, 0 where it is the next one's.
     """
@@ -67,14 +65,8 @@ def generation(
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
     With a `lag` (which `causality` tells) of 1 or more the symbol at a position is drawn from the output there; with 0
-    from the output one place earlier in the order, the first one being given. The rest is as in `read`.
-
-    Raises
-    ------
-    NotCausal
-        If the lag is negative.
-    LayoutError
-        If no single input shares its positions with the output.
+    from the output one place earlier in the order, the first one being given. A negative one is `NotCausal`; and it is
+    a `LayoutError` if no single input shares its positions with the output. The rest is as in `read`.
 
     Examples
     --------

@@ -30,21 +30,18 @@ class Memory:
 
     Attributes
     ----------
-    saved
-        Kept from the forward for the backward pass: each storage once, parameters and buffers left out.
-    by_module
-        The same by module path; a storage belongs to the module that saves it first, a module's own line leaves its
-        children out (``""`` is the model itself).
+    saved, by_module
+        Kept from the forward for the backward pass: each storage once, parameters and buffers left out. The same by
+        module path; a storage belongs to the module that saves it first, a module's own line leaves its children out
+        (``""`` is the model itself).
     parameters, buffers, gradients
         The model's own tensors, and one gradient for each parameter that asks for one.
     peak
         Estimate of the most that is held at once: all of the above, and the two largest saved tensors once more for
         the activation gradients in flight. Optimiser state is not part of it.
-    status
+    status, training
         How `saved` is known: `proved` when real kernels ran, `estimate` on the meta device, where other kernels may be
-        chosen than on the device in the end. (`peak` is an estimate always.)
-    training
-        Whether the model was in training mode.
+        chosen than on the device in the end. Whether the model was in training mode.
     """
 
     saved: int

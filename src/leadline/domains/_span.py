@@ -47,13 +47,9 @@ class Span:
         arguments. A fused recurrence of L layers runs L · T steps; a grid recurrence runs its wavefront.
     critical_path
         One longest chain, from the input to the output: where its steps are spent. The steps sum to `steps`.
-    coverage
-        Operations with a rule.
-    status
-        `proved` when the coverage is complete; otherwise operations without a rule count as no step, though every
-        output of theirs waits for every input, and this is `unknown`.
-    training
-        Whether the model was in training mode.
+    coverage, status, training
+        Operations with a rule: `proved` when that is all; otherwise `unknown`, since the others count as no step,
+        though every output of theirs waits for every input. Whether the model was in training mode.
     """
 
     steps: int
@@ -75,13 +71,9 @@ def span(
 
     Matrix products, convolutions, each of attention's two products and each recurrent step cost one; pointwise work,
     views, normalisation, softmax, pooling, reductions and cumulative sums are free. Elements that are known to be zero
-    (padding, masks) and what depends on no input extend no chain. `costs` gives other prices by kind of operation, for
-    example ``{"softmax": 1}`` or ``{"attention": 0}``. The rest, and errors, are those of `read`.
-
-    Raises
-    ------
-    UsageError
-        If `costs` names no kind of operation, or a cost is negative.
+    (padding, masks) and what depends on no input extend no chain. `costs` gives other prices, which are not negative,
+    by kind of operation, for example ``{"softmax": 1}`` or ``{"attention": 0}`` (else `UsageError`). The rest, and
+    other errors, are as in `read`.
 
     Examples
     --------

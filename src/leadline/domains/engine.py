@@ -42,14 +42,8 @@ def walk(
 
     `leaf` gives the value of an input, parameter or buffer, `transfers` lead from the values of a node's arguments to
     those of its outputs, by kind, and `top` is the sound answer where no rule is known: with ``on_unknown="top"`` it is
-    taken, and the coverage lists the node.
-
-    Raises
-    ------
-    UnknownOp
-        If a node has no rule and `on_unknown` is ``"raise"``; with the operation, module path and source line.
-    ModelError
-        If a rule fails on a tensor without elements.
+    taken, and the coverage lists the node; else that is an `UnknownOp` with the operation, module path and source line.
+    A rule that fails on a tensor without elements raises `ModelError`.
     """
     if on_unknown not in ("raise", "top"):
         raise UsageError(f"on_unknown is 'raise' or 'top', not {on_unknown!r}")

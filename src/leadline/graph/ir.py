@@ -43,24 +43,11 @@ Argument: TypeAlias = Any
 class Node:
     """One operation, or one leaf (input, parameter, buffer, constant).
 
-    Attributes
-    ----------
-    index
-        Its place in `Graph.nodes`; arguments refer to smaller indices only.
-    name
-        Unique within the graph; for leaves, the name in the model (``"h.0.attn.bias"``) or of the argument.
-    op
-        The ATen overload, ``"aten.add.Tensor"``; for leaves, the kind.
-    kind
-        How domains treat it.
-    args, kwargs
-        Literals, `Ref` and tuples of these.
-    outputs
-        One `Meta` for each output; None for outputs that are not tensors.
-    place
-        Module path and source line.
-    target
-        What computes it (None for leaves).
+    Its `index` is its place in `Graph.nodes`; arguments (literals, `Ref` and tuples of these) refer to smaller indices
+    only. The `name` is unique within the graph: of a leaf, the name in the model (``"h.0.attn.bias"``) or of the
+    argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
+    and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
+    path and source line.
     """
 
     index: int
@@ -161,22 +148,11 @@ def substitute(argument: Argument, values: Callable[[Ref], Any]) -> Any:
 class Graph:
     """A model's forward pass for one set of input shapes.
 
-    Attributes
-    ----------
-    nodes
-        In execution order.
-    inputs, parameters, buffers
-        Names to node indices. Lifted constants stand under `buffers` too.
-    outputs
-        Names (pytree paths, ``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to references.
-    values
-        Tensors of parameters and buffers by node index; nothing for those on the meta device.
-    mutated
-        Names of the buffers that this forward pass changes.
-    training
-        Whether the model was in training mode.
-    verified
-        Whether the graph was replayed against `forward` on fresh inputs (impossible without memory for the weights).
+    The `nodes` stand in execution order. `inputs`, `parameters` and `buffers` (with lifted constants) lead from names
+    to their indices, `outputs` from pytree paths (``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to
+    references. `values` holds the tensors of parameters and buffers by node index, but none on the meta device;
+    `mutated` names the buffers that this forward pass changes. `verified` says whether the graph was replayed against
+    `forward` on fresh inputs (impossible without memory for the weights).
     """
 
     nodes: tuple[Node, ...]

@@ -141,20 +141,11 @@ def projected(x: Shaped[Tensor, "..."], axes: Axes, kept: Axes) -> Shaped[Tensor
 def resolve(
     layout: LayoutLike, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], *, output: str | None = None
 ) -> Layout:
-    """Give every input, and the one output that is asked about, its axes.
+    """Give every input, and the one output that is asked about (by name, where there are several), its axes.
 
-    Parameters
-    ----------
-    layout
-        Einops notation; or a dict from the names of inputs (and of the output) to axes, None for conditioning; or None:
-        inferred where only one reading is possible.
-    inputs, outputs, output
-        Tensors by name, of which only shapes and dtypes are read; the output asked about, where there are several.
-
-    Raises
-    ------
-    LayoutError
-        If the axes do not fit, or several readings are possible; the message shows them.
+    A layout is einops notation; or a dict from the names of inputs (and of the output) to axes, None for conditioning;
+    or None: inferred where only one reading is possible. Of tensors only shapes and dtypes are read. `LayoutError` if
+    the axes do not fit, or several readings are possible; the message shows them.
     """
     if isinstance(layout, Mapping):
         resolved = _from_dict(layout, inputs, outputs, output)

@@ -58,11 +58,11 @@ class Reading:
             try:
                 self._known[key] = work()
             except LeadlineError as error:
-                self._known[key] = _Refusal(error)
+                self._known[key] = error
                 raise
         found = self._known[key]
-        if isinstance(found, _Refusal):
-            raise found.error.with_traceback(None)
+        if isinstance(found, LeadlineError):
+            raise found.with_traceback(None)
         return cast(Result, found)
 
     @cached_property
@@ -174,13 +174,6 @@ class Reading:
         """Return the reading of the same call on other tensors, given by name, with the axes as they were read here."""
         axes: dict[str, Any] = {"layout": self.layout, "order": self.order, "output": self.output}
         return type(self)(self.model, *self.call.replaced(tensors), **axes, evaluation=self.evaluation)
-
-
-class _Refusal:
-    """An error that was raised where an answer was asked for."""
-
-    def __init__(self, error: LeadlineError) -> None:
-        self.error = error
 
 
 def batch_ranks(shape: tuple[int, ...], axes: Axes) -> Int[Tensor, "..."] | None:

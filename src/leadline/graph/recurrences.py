@@ -5,7 +5,7 @@ Traced as they are, torch's fused recurrences run step by step on tensors withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -18,39 +18,35 @@ _SETTINGS = "bool has_biases, int num_layers, float dropout, bool train, bool bi
 _ONE_STATE = "rnn_tanh", "rnn_relu", "gru"
 
 
-def _one_state(x: Tensor, hx: Tensor, params: Sequence[Tensor], *settings: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    return _outputs(x, hx, settings), torch.empty_like(hx)
-
-
-def _two_states(
+def _shapes(
     x: Tensor,
-    hx: Sequence[Tensor],
+    hx: Tensor | Sequence[Tensor],
     params: Sequence[Tensor],  # noqa: ARG001 - the operator's schema
     *settings: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _outputs(x, hx[0], settings), torch.empty_like(hx[0]), torch.empty_like(hx[1])
-
-
-def _outputs(x: Tensor, hidden: Tensor, settings: Sequence[Any]) -> Tensor:
+) -> tuple[Tensor, ...]:
+    """Return outputs and last states without values, laid out as torch does: time is the slowest axis in memory."""
+    states = [hx] if isinstance(hx, Tensor) else hx
     *_, bidirectional, batch_first = settings
-    width = hidden.shape[-1] * (1 + bidirectional)
-    if batch_first:  # laid out as torch does: time is the slowest axis in memory
-        return x.new_empty(x.shape[1], x.shape[0], width).transpose(0, 1)
-    return x.new_empty(*x.shape[:-1], width)
+    width = states[0].shape[-1] * (1 + bidirectional)
+    steps = x.transpose(0, 1) if batch_first else x
+    if not len(steps):
+        raise RuntimeError("a recurrence over a sequence without steps")
+    out = x.new_empty(*steps.shape[:-1], width)
+    return (out.transpose(0, 1) if batch_first else out, *map(torch.empty_like, states))
 
 
-def _defined(name: str, states: str, results: int, fake: Callable[..., Any]) -> tuple[Any, Any]:
+def _defined(name: str, states: str, results: int) -> tuple[Any, Any]:
     """Define a stand-in that knows its shapes alone; return it with the operation that it stands for."""
     torch.library.define(
         f"leadline::{name}",
         f"(Tensor input, {states} hx, Tensor[] params, {_SETTINGS}) -> ({', '.join(['Tensor'] * results)})",
     )
-    torch.library.register_fake(f"leadline::{name}", fake)
+    torch.library.register_fake(f"leadline::{name}", _shapes)
     return getattr(torch.ops.leadline, name).default, getattr(torch.ops.aten, name).input
 
 
 _ATEN: Mapping[Any, Any] = dict(
-    [*(_defined(name, "Tensor", 2, _one_state) for name in _ONE_STATE), _defined("lstm", "Tensor[]", 3, _two_states)]
+    [*(_defined(name, "Tensor", 2) for name in _ONE_STATE), _defined("lstm", "Tensor[]", 3)]
 )
 _STAND_INS = {stand_in._schema.name.partition("::")[2]: stand_in for stand_in in _ATEN}
 

@@ -41,8 +41,9 @@ def run_node(
     if node.operation.move is Move.RESHAPE and "size" in given:
         target = torch.ops.aten.reshape.default
         given = {"self": given["self"], "shape": given["size"]}
-    call = {name: _placed(substitute(argument, values), device) for name, argument in given.items()}
-    result = target(**call)
+    if device is not None:
+        given |= {name: device for name, argument in given.items() if isinstance(argument, torch.device)}
+    result = target(**{name: substitute(argument, values) for name, argument in given.items()})
     return tuple(result) if isinstance(result, list | tuple) else (result,)
 
 
@@ -50,7 +51,3 @@ def permutation(node: Node, ndim: int) -> tuple[int, ...]:
     """Return, for each axis of a permuting view's result, the axis that it was: the operation itself says it."""
     numbered = torch.empty(tuple(range(2, 2 + ndim)), device="meta")
     return tuple(size - 2 for size in run_node(node, lambda _: numbered)[0].shape)
-
-
-def _placed(argument: Any, device: torch.device | None) -> Any:
-    return device if device is not None and isinstance(argument, torch.device) else argument

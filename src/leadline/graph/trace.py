@@ -33,16 +33,12 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 
     Recurrent layers, convolutions, attention and normalisations stay whole; operations that `graph.table` does not know
-    are decomposed where torch knows how. Non-tensor arguments are fixed as given. The model, its mode, the random state
-    and global flags are left as they were; on ``meta``, or built with fake tensors, it is traced without memory for its
-    weights. With `verify` the graph is replayed against `forward` on fresh inputs.
+    are decomposed where torch knows how. Inputs are tensors, or lists, tuples, dicts and dataclasses of them, and
+    literals, which are fixed as given. The model, its mode, the random state and global flags are left as they were; on
+    ``meta``, or built with fake tensors, it is traced without memory for its weights. With `verify` the graph is
+    replayed against `forward` on fresh inputs.
 
-    Inputs are tensors, or lists, tuples, dicts and dataclasses of them, and literals.
-
-    Raises
-    ------
-    TraceError
-        If control flow depends on values, `forward` fails, it returns no tensor, or the replay differs.
+    `TraceError` if control flow depends on values, `forward` fails, it returns no tensor, or the replay differs.
 
     Examples
     --------
@@ -56,18 +52,22 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
     call.training = call.model.training
     with undisturbed(call.model):
-        program = _export(call)
+        with _explained(call):
+            program = _export(call)
         graph = _Reader(program, call, call.model).graph()
-        return _replayed(graph, call) if verify and call.real and graph.has_values else graph
+        with _explained(call):  # what forward refuses on real tensors, but not on the trace's
+            return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
 
-def _replayed(graph: Graph, call: Call) -> Graph:
+@contextmanager
+def _explained(call: Call) -> Iterator[None]:
+    """Say whatever is raised in a sentence: a hundred frames of torch tell the user nothing."""
     try:
-        return check_replay(graph, call)
+        yield
     except TraceError:
         raise
-    except Exception as error:  # what forward refuses on real tensors, but not on the trace's
-        raise TraceError(explain(call.model, error)) from None
+    except Exception as error:
+        raise TraceError(explain(call.model, error) + hint_of_empty(call.tensors)) from None
 
 
 @contextmanager
@@ -113,28 +113,20 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _export(call: Call) -> ExportedProgram:
     """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
-    try:
-        program = _exported(call)
-        if make_functional(program):
-            return program
-        program.graph_module.recompile()
-        table = torch.export.default_decompositions()
-        for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
-            for overload in _overloads(packet):
-                if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
-                    table.pop(overload)
-        # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
-        table.update(get_decompositions(_opaque(program)))
-        decomposed: ExportedProgram = program.run_decompositions(table)
-        hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
-        if hidden:
-            decomposed = decomposed.run_decompositions({**table, **hidden})
-        return decomposed
-    except TraceError:
-        raise
-    except Exception as error:
-        reason = explain(call.model, error) + hint_of_empty(call.tensors)
-        raise TraceError(reason) from None  # a hundred frames of torch tell the user nothing
+    program = _exported(call)
+    if make_functional(program):
+        return program
+    program.graph_module.recompile()
+    table = torch.export.default_decompositions()
+    for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
+        for overload in _overloads(packet):
+            if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
+                table.pop(overload)
+    # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
+    table.update(get_decompositions(_opaque(program)))
+    decomposed: ExportedProgram = program.run_decompositions(table)
+    hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
+    return decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed
 
 
 def _exported(call: Call) -> ExportedProgram:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from leadline.errors import LeadlineError, ModelError
 
 _PACKAGE = Path(__file__).parents[1]
-_TORCH = Path(torch.__file__).parent
+_LIBRARIES = tuple(Path(str(package.__file__)).parent for package in (torch, jaxtyping))  # between ours and the user's
 _MODELS = ("zoo", "grid")
 """The rooms of leadline whose lines are a model's."""
 
@@ -65,10 +66,16 @@ def raised_at(error: BaseException) -> str:
     return f" ({line})" if line else ""
 
 
+def _is_ours(file: str) -> bool:
+    """Whether a file is leadline's, and not a model's."""
+    path = Path(file)
+    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
+
+
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
-    """Return the innermost line, ``file:line``, outside torch and leadline; torch's if there is no other."""
+    """Return the innermost line, ``file:line``, outside torch, jaxtyping and leadline; theirs if there is no other."""
     written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
-    outside = [frame for frame in written if not Path(frame[0]).is_relative_to(_TORCH)]
+    outside = [frame for frame in written if not any(map(Path(frame[0]).is_relative_to, _LIBRARIES))]
     chosen = (outside or written)[-1:]
     return f"{shortened(chosen[0][0])}:{chosen[0][1]}" if chosen else None
 
@@ -85,9 +92,3 @@ def shortened(file: str) -> str:
     path = Path(file)
     roots = (root for root in (Path.cwd(), *map(Path, sys.path)) if root.is_absolute() and path.is_relative_to(root))
     return min((str(path.relative_to(root)) for root in roots), key=len, default=file)
-
-
-def _is_ours(file: str) -> bool:
-    """Whether a file is leadline's, and not a model's."""
-    path = Path(file)
-    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS

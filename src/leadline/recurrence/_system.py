@@ -81,14 +81,8 @@ def system(
 
     A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same. Inputs that
     the layout marks as conditioning are fixed at the given values, the model is read in its own mode, and what the
-    output does not rest on is left out. The arguments are those of `leadline.read`.
-
-    Raises
-    ------
-    NotUniform
-        If an operation has no such reading: the message names it, its module and its line.
-    LayoutError
-        If the layout does not fit, or has no positions.
+    output does not rest on is left out. The arguments and the errors are those of `leadline.read`; and if an operation
+    has no such reading, `NotUniform` names it, its module and its line.
 
     Examples
     --------

@@ -78,6 +78,7 @@ def _same_facts(graph: Graph, ref: Ref, mine: Facts, theirs: Any) -> None:
     if value is not None:
         assert mine.value is not None
         both = (t.expand(meta.shape)[known.expand(meta.shape)] for t in (mine.value, value))
+        both = (torch.view_as_real(t) if t.is_complex() else t for t in both)
         assert torch.equal(*(torch.nan_to_num(t.double(), nan=1e99) for t in both)), f"values of {where}"
     bias = torch.zeros(()) if theirs.bias is None else theirs.bias
     own = torch.zeros(()) if mine.bias is None else mine.bias

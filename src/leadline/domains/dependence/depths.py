@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from leadline.domains.dependence.depth_scan import scan
 from leadline.domains.dependence.flow import Flow, Links, Rule, from_inputs, multiplying
 from leadline.domains.dependence.rules import RULES, walk_by
-from leadline.domains.engine import Lookup, OnUnknown, Walk
+from leadline.domains.engine import OnUnknown, Walk
 from leadline.graph.ir import Node
 from leadline.graph.table import Kind
 
@@ -39,10 +39,8 @@ class Depths(Flow):
     def rules(self) -> dict[Kind, Rule]:
         """Return the rules: those of dependence, with prices, and a recurrence that counts its steps."""
         priced: dict[Kind, Rule] = {kind: multiplying(rule) for kind, rule in RULES.items() if kind not in COSTS}
-        return {**RULES, **priced, Kind.SCAN: self._scan}
-
-    def _scan(self, flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-        return scan(flow, self.costs.get(Kind.SCAN, 0), node, links)
+        cost = self.costs.get(Kind.SCAN, 0)
+        return {**RULES, **priced, Kind.SCAN: lambda flow, node, links: scan(flow, cost, node, links)}
 
 
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:

@@ -28,19 +28,11 @@ _ELEMENTWISE = frozenset({Kind.POINTWISE, Kind.RANDOM})
 
 @dataclass(frozen=True)
 class Witness:
-    """An output element that may depend on an input element that it must not see.
+    """An output element that may depend on an input element that it must not see, both by name and place by axis name.
 
-    Attributes
-    ----------
-    output, output_index
-        Name of the output, and the element's place in it by axis name.
-    input, input_index
-        The same of the input.
-    confirmed
-        Whether the output changed when the input was perturbed in the real model. Rounding, argmax and saturation may
-        hide a dependence from every perturbation tried.
-    path
-        Where the dependence passes, from input to output: operations that combine different elements.
+    It is `confirmed` if the output changed when the input was perturbed in the real model; rounding, argmax and
+    saturation may hide a dependence from every perturbation tried. The `path` says where the dependence passes, from
+    input to output: operations that combine different elements.
     """
 
     output: str

@@ -23,14 +23,8 @@ from leadline.graph.run_node import run_node
 class Facts:
     """What is known of a tensor, element by element, in compact tensors (see `leadline.domains.compact`).
 
-    Attributes
-    ----------
-    value
-        Exact values; None if no element is known.
-    known
-        Where `value` holds; None: everywhere.
-    bias
-        Constants within sums: an element that is not known is anything plus its bias. None: no such constants.
+    The exact `value` holds where `known` (None: everywhere); it is None if no element is known. The `bias` are
+    constants within sums: an element that is not known is anything plus its bias. None: no such constants.
     """
 
     value: Tensor | None = None

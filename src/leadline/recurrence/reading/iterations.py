@@ -28,16 +28,10 @@ class Moving:
 class Step:
     """What an iteration computes, compared with the one before.
 
-    Attributes
-    ----------
-    partner
-        For each node of the iteration, the same node of the one before.
-    moving
-        Reads of a position; `Moving.first` is the one read in this very iteration.
-    states
-        For each read of a state: what becomes of it in this iteration, and what the one before reads in its place.
-    given
-        In the second iteration, what it has computed where the first one reads what it was given.
+    `partner` gives for each node of the iteration the same node of the one before, `moving` the reads of a position
+    (`Moving.first` is the one read in this very iteration), and `states` for each read of a state what becomes of it in
+    this iteration, and what the one before reads in its place. In the second iteration, `given` is what it has computed
+    where the first one reads what it was given.
     """
 
     graph: Graph

@@ -31,16 +31,9 @@ class State:
 class Loop:
     """One iteration, read off the last ones, and what stands for its neighbours.
 
-    Attributes
-    ----------
-    result, length
-        What it adds to the joined tensor; how many iterations there are.
-    body, members
-        The nodes of that iteration, in order; the nodes of all iterations.
-    moving, states
-        The reads in the body that differ from one iteration to the next.
-    early
-        Whether the result comes before the update of the states that it rests on.
+    It adds `result` to the joined tensor, of which there are `length`. `body` are its nodes, in order, and `members`
+    those of all iterations; `moving` and `states` are the reads in the body that differ from one iteration to the next.
+    It is `early` if the result comes before the update of the states that it rests on.
     """
 
     result: Ref

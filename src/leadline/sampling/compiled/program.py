@@ -29,21 +29,8 @@ from leadline.recurrence.ir import (
     Tap,
     Variable,
 )
-from leadline.sampling.compiled.instructions import (
-    BASE,
-    BEFORE,
-    COLUMNS,
-    COUNT,
-    FIRST,
-    FURTHER,
-    INSTRUCTION,
-    OP,
-    OPERAND,
-    P0,
-    SLOTS,
-    STRIDE,
-    Op,
-)
+from leadline.sampling.compiled import instructions as word
+from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import ENDLESS, Plan
 
@@ -58,22 +45,11 @@ CHUNK = 256  # inputs of one product: its part of the weights should fit the nea
 class Program:
     """The arrays of one program, and what it needs to run.
 
-    Attributes
-    ----------
-    words
-        Instructions, operands, and channels that are chosen one by one; `instructions` says what the words mean.
-    instructions
-        How many there are.
-    numbers
-        Weights, biases, constants, tables and fills; rings follow them in memory.
-    ends
-        Where in the words the output and the input stand as operands.
-    rings
-        For each variable: its address, how many slots it has, and how many numbers a slot takes for one sample.
-    state
-        How many numbers all rings hold, for one sample.
-    most
-        The largest number of operands, of points in a front, and of channels.
+    The `words` are so many `instructions`, their operands, and channels that are chosen one by one; the module
+    `instructions` says what they mean. The `numbers` are weights, biases, constants, tables and fills; rings follow
+    them in memory. `ends` says where in the words the output and the input stand as operands. `rings` has for each
+    variable its address, how many slots it has, and how many numbers a slot takes for one sample; `state` is how many
+    they all hold. `most` has the largest number of operands, of points in a front, and of channels.
     """
 
     words: NDArray[np.int64]
@@ -189,8 +165,8 @@ class _Builder:
         first = self.result(variable)
         self.operands.extend(self.operand(operand, variable) for operand in operands)
         row = [int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), int(after), *rest]
-        row += [0] * (BEFORE - len(row)) + [int(f) for f in before]
-        self.code.append(row + [int(Op.COPY)] * (INSTRUCTION - len(row)))
+        row += [0] * (word.BEFORE - len(row)) + [int(f) for f in before]
+        self.code.append(row + [int(Op.COPY)] * (word.INSTRUCTION - len(row)))
 
     def contraction(self, variable: Variable, equation: Contraction) -> None:
         """Lay weights out panel by panel: (lines of outputs, inputs, one line); long sums go on where they stopped."""
@@ -299,21 +275,21 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
         if not isinstance(variable.equation, Input):
             builder.rules[type(variable.equation)](variable, variable.equation)
     output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
-    code = np.array(builder.code, np.int64).reshape(-1, INSTRUCTION)
-    operands = np.array(builder.operands, np.int64).reshape(-1, OPERAND)
-    operands[operands[:, STRIDE] > 0, BASE] += builder.used
+    code = np.array(builder.code, np.int64).reshape(-1, word.INSTRUCTION)
+    operands = np.array(builder.operands, np.int64).reshape(-1, word.OPERAND)
+    operands[operands[:, word.STRIDE] > 0, word.BASE] += builder.used
     down, right = plan.step
-    operands[:, FURTHER] = (down * operands[:, COLUMNS] + right) % operands[:, SLOTS]
-    code[:, FIRST] = code.size + code[:, FIRST] * OPERAND
-    code[code[:, OP] == Op.SELECT, P0] += code.size + operands.size
+    operands[:, word.FURTHER] = (down * operands[:, word.COLUMNS] + right) % operands[:, word.SLOTS]
+    code[:, word.FIRST] = code.size + code[:, word.FIRST] * word.OPERAND
+    code[code[:, word.OP] == Op.SELECT, word.P0] += code.size + operands.size
     return Program(
         np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64)]),
         len(code),
         np.concatenate(builder.numbers),
-        (code.size + output * OPERAND, code.size + given * OPERAND),
+        (code.size + output * word.OPERAND, code.size + given * word.OPERAND),
         {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
         builder.state,
-        (int(code[:, COUNT].max(initial=1)), plan.width, builder.widest),
+        (int(code[:, word.COUNT].max(initial=1)), plan.width, builder.widest),
     )
 
 
