@@ -7,7 +7,7 @@ import warnings
 
 import torch
 
-OLDEST, NEWEST = (2, 8), (2, 14)  # pyproject.toml tells pip the same; a test compares the two
+OLDEST, NEWEST = (2, 9), (2, 14)  # pyproject.toml tells pip the same; a test compares the two
 
 
 def warn_if_untested(version: str = torch.__version__) -> None:

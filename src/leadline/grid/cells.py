@@ -129,8 +129,7 @@ class TanhCell(Cell):
     def linearise(*known: Tensor) -> Tensor:
         """Return the slopes ``1 - h²``."""
         (h,) = known
-        slopes: Tensor = 1 - h * h
-        return slopes
+        return 1 - h * h
 
     @staticmethod
     def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004

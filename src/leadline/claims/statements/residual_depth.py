@@ -99,8 +99,7 @@ def _monotone(of: ResidualDepth, effort: Effort) -> Outcome:
     def excess(point: Point) -> Tensor:
         M, N = point["A"], point["B"]
         J = _product(M @ M.mT + N - N.mT)
-        loss: Tensor = 1 - singular_values(J)[..., -1]
-        return loss
+        return 1 - singular_values(J)[..., -1]
 
     def draw(generator: torch.Generator, starts: int) -> Point:
         return _branches(of, generator, starts) | {"B": _branches(of, generator, starts)["A"]}

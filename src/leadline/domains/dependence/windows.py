@@ -78,7 +78,7 @@ def _pool(named: Mapping[str, Any], node: Node, axis: int, n_in: int, n_out: int
     out = torch.arange(n_out).unsqueeze(1)
     if node.operation.adaptive:
         start, end = out * n_in // n_out, -((-(out + 1) * n_in) // n_out)
-        place: Tensor = start + torch.arange(int((end - start).max()))
+        place = start + torch.arange(int((end - start).max()))
         return place.masked_fill(place >= end, n_in)
     size, padding, dilation = (_at(named.get(key), axis, d) for key, d in
                                (("kernel_size", 1), ("padding", 0), ("dilation", 1)))  # fmt: skip

@@ -29,8 +29,7 @@ def batchnorm_jacobian(x: Float[Tensor, "m"], gamma: float = 1.0, eps: float = 1
     s = torch.sqrt(centred.square().mean() + eps)
     normal = centred / s
     eye = torch.eye(m, dtype=x.dtype, device=x.device)
-    slope: Tensor = gamma / s
-    return slope * (eye - 1 / m - torch.outer(normal, normal) / m)
+    return gamma / s * (eye - 1 / m - torch.outer(normal, normal) / m)
 
 
 def batchnorm_singular_values(x: Float[Tensor, "m"], gamma: float = 1.0, eps: float = 1e-5) -> Float[Tensor, "m"]:
@@ -42,7 +41,7 @@ def batchnorm_singular_values(x: Float[Tensor, "m"], gamma: float = 1.0, eps: fl
     tensor([1.4142, 1.4142, 0.7071, 0.0000])
     """
     variance = x.var(correction=0)
-    gain: Tensor = abs(gamma) / torch.sqrt(variance + eps)
+    gain = abs(gamma) / torch.sqrt(variance + eps)
     values = gain.repeat(len(x))
     values[-1] = 0.0
     if float(variance) > 0:
