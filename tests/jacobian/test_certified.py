@@ -211,6 +211,12 @@ def test_literals_are_read(name, box):
         assert found.lo * (1 - 1e-12) <= norm <= found.hi
 
 
+@pytest.mark.parametrize("box", [None, (-2.0, 0.0), (0.0, 1.0)])
+def test_a_slope_that_jumps_over_zero_is_never_zero(box):
+    found = bound(nn.LeakyReLU(-0.25), torch.zeros(1, 3, dtype=torch.float64), box=box)
+    assert (found.lo, found.hi) == (pytest.approx(0.25), pytest.approx(1.0))
+
+
 def test_a_division_that_rounds_has_no_bound():
     class Rounds(nn.Module):
         def forward(self, x):

@@ -14,8 +14,14 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 from torch.overrides import TorchFunctionMode
 
+from leadline.graph.table import OPERATIONS, Cell
+
 _SETTINGS = "bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first"
-_ONE_STATE = "rnn_tanh", "rnn_relu", "gru"
+_CELLS = {  # of the layers in the table
+    record.packet: record.recurrence.cell
+    for record in OPERATIONS.values()
+    if record.recurrence is not None and not (record.recurrence.step or record.recurrence.grid)
+}
 
 
 def _shapes(
@@ -46,7 +52,7 @@ def _defined(name: str, states: str, results: int) -> tuple[Any, Any]:
 
 
 _ATEN: Mapping[Any, Any] = dict(
-    [*(_defined(name, "Tensor", 2) for name in _ONE_STATE), _defined("lstm", "Tensor[]", 3)]
+    _defined(name, "Tensor[]", 3) if cell is Cell.LSTM else _defined(name, "Tensor", 2) for name, cell in _CELLS.items()
 )
 _STAND_INS = {stand_in._schema.name.partition("::")[2]: stand_in for stand_in in _ATEN}
 

@@ -25,7 +25,7 @@ def image(curve: Curve, apply: Function, x: Interval) -> Interval:
     Examples
     --------
     >>> found = image(Curve(turns=(0.0,)), torch.square, Interval(-torch.ones(1), 2 * torch.ones(1)))
-    >>> [round(end.item(), 12) for end in (found.lo, found.hi)]
+    >>> [round(end.item(), 12) + 0.0 for end in (found.lo, found.hi)]
     [0.0, 4.0]
     """
     x = _inside(curve, x)
@@ -33,7 +33,8 @@ def image(curve: Curve, apply: Function, x: Interval) -> Interval:
     if curve.rising is not None and curve.pole is None:
         low, high = ends if curve.rising else reversed(ends)
         return outward(low, high, curve.error)
-    values = torch.stack([*ends, *(_at(apply, place) for place in _places(curve.turns, curve.period, x, x))])
+    places = [place for around in _places(curve.turns, curve.period, x, x) for place in around]
+    values = torch.stack([*ends, *(_at(apply, place) for place in places)])
     return outward(values.amin(0), values.amax(0), curve.error)
 
 
@@ -44,11 +45,13 @@ def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
     near = Interval(*((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi)))
     wide = Interval((x.lo - near.lo).clamp(min=first), (x.hi + near.hi).clamp(max=last))
     slope = curve.slope or (lambda places: _derivative(apply, places))
-    places = [x.lo, x.hi, *_places(curve.bends, curve.period, x, wide)]
-    values = torch.stack([_at(slope, place) for place in places])
-    low, high = values.amin(0), values.amax(0)
-    least = torch.where((low <= 0) & (high >= 0), 0.0, torch.minimum(low.abs(), high.abs()))
-    most = torch.maximum(low.abs(), high.abs())
+    bends = [place for around in _places(curve.bends, curve.period, x, wide) for place in around]
+    values = torch.stack([_at(slope, place) for place in (wide.lo, *bends, wide.hi)])
+    # From right after one bend to right before the next the slope is continuous; across a bend it may jump over 0.
+    begin, finish = values[[0, *range(3, len(values) - 1, 3)]], values[[*range(1, len(values) - 1, 3), -1]]
+    crosses = ((begin <= 0) & (finish >= 0)) | ((begin >= 0) & (finish <= 0))
+    least = torch.where(crosses.any(0), 0.0, values.abs().amin(0))
+    most = values.abs().amax(0)
     slack = 0.0 if curve.slope else _DERIVED
     return (least * (1 - 16 * EPS) - slack).clamp(min=0.0), most * (1 + 16 * EPS) + slack
 
@@ -78,15 +81,17 @@ def _derivative(apply: Function, places: Tensor) -> Tensor:
     return found
 
 
-def _places(marks: tuple[float, ...], period: float | None, x: Interval, within: Interval) -> Iterator[Tensor]:
-    """List marks and what is right beside them, or ends where they are not inside; of a wave, two that follow."""
+def _places(
+    marks: tuple[float, ...], period: float | None, x: Interval, within: Interval
+) -> Iterator[tuple[Tensor, ...]]:
+    """List what is right before marks, these, and right after; ends where they are not inside; of a wave, two."""
     unclear = torch.zeros_like(x.lo, dtype=torch.bool) if period is None else ~(x.size < _MANY_TURNS)
-    for mark in marks:
+    for mark in sorted(marks):
         centres = [torch.full_like(x.lo, mark)]
         if period is not None:
             first = torch.where(unclear, 0.0, torch.ceil((x.lo - mark) / period))
             centres = [mark + (first + i) * period for i in (0, 1)]
         for centre in centres:
             beside = 4 * EPS * centre.abs() + _TINY
-            for place in (centre - beside, centre, centre + beside):
-                yield torch.where(unclear, place, place.clamp(within.lo, within.hi))
+            around = (centre - beside, centre, centre + beside)
+            yield tuple(torch.where(unclear, place, place.clamp(within.lo, within.hi)) for place in around)
