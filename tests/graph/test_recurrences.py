@@ -29,6 +29,7 @@ def shapes(layer: nn.Module, x: Tensor) -> list[tuple[torch.Size, tuple[int, ...
     return [(tensor.shape, tensor.stride()) for tensor in every]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # said once a process
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_outputs_are_shaped_and_laid_out_as_torch_does(name: str, first: bool) -> None:
