@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leadline import zoo
 from leadline.domains._context import context
-from leadline.domains.dependence.algebra import Links
+from leadline.domains.dependence.algebra import Paths
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.support import support
 from leadline.domains.values.pattern import pattern
@@ -26,7 +26,7 @@ from leadline.graph import Reading
 def mapped(model: nn.Module, inputs: tuple[Tensor, ...], layout: str) -> np.ndarray:
     """Boolean array [output position..., input position...] by one walk backwards for each output position."""
     reading = Reading(model, inputs, layout=layout)
-    flow = Flow(reading.graph, pattern(reading.graph), Links())
+    flow = Flow(reading.graph, pattern(reading.graph), Paths())
     sizes, name = reading.sizes, next(iter(reading.input_axes))
     axes, shape = reading.input_axes[name], tuple(sizes[axis] for axis in reading.layout.positions)
     other = [i for i, axis in enumerate(axes) if axis not in reading.layout.positions]

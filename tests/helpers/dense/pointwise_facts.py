@@ -71,6 +71,8 @@ def _absorbed(packet: str, operands: list[Facts], node: Node) -> tuple[Tensor, T
         return _broadcast(zeros[:1], node), None
     if packet in _SUMS:
         return nowhere, _summed(packet, operands, node)
+    if packet == "rsub":
+        return nowhere, _summed("sub", operands[1::-1], node)
     if packet in ("maximum", "clamp", "clamp_min"):
         return nowhere, _raised(operands)
     return nowhere, None
