@@ -13,6 +13,7 @@ from torch import nn
 import leadline
 from leadline import DepthReading, read
 from leadline.audit import _check
+from leadline.domains.dependence.rules import walk_by
 from leadline.domains.dependence.support import behind
 from leadline.domains.engine import walk
 from leadline.errors import LayoutError, NotDifferentiable, UsageError
@@ -45,7 +46,7 @@ def test_one_check_is_one_trace_one_layout_and_one_walk_for_each_domain(name: st
     specimen = build(name, **SMALL[name])
     reading = reading_of(specimen)
     with (
-        counted(trace_call, resolve, run, walk, behind) as calls,
+        counted(trace_call, resolve, run, walk, walk_by, behind) as calls,
         forward_passes(specimen.model) as passes,
     ):
         audit = reading.check()
@@ -53,11 +54,13 @@ def test_one_check_is_one_trace_one_layout_and_one_walk_for_each_domain(name: st
     assert (calls["reading.trace_call"], calls["reading.resolve"]) == (1, 1)
     assert passes == [True, False]  # for the memory, and beside the graph
     assert calls["replay.run"] == 1
-    walks = {key: count for key, count in calls.items() if key.endswith((".walk", ".behind"))}
-    assert walks.pop("_generation.walk") > 1  # two fixed points
-    assert walks.pop("ranks.walk") == 3  # of positions, and of samples from both ends
+    walks = {key: count for key, count in calls.items() if key.endswith((".walk", ".walk_by", ".behind"))}
+    passes_of_generation = walks.pop("_generation.walk_by")
+    assert passes_of_generation > 1  # two fixed points
+    assert walks.pop("ranks.walk_by") == 3  # of positions, and of samples from both ends
+    assert walks.pop("rules.walk") == passes_of_generation + 3 + 2
     assert walks == dict.fromkeys(
-        ("pattern.walk", "units.walk", "units.behind", "_count.walk", "depths.walk", "support.behind"), 1
+        ("pattern.walk", "units.walk_by", "units.behind", "_count.walk", "depths.walk_by", "support.behind"), 1
     )
 
 
@@ -66,7 +69,7 @@ def test_what_was_worked_out_for_a_check_is_there_for_the_methods() -> None:
     specimen = build("pixelcnn", **SMALL["pixelcnn"])
     reading = reading_of(specimen)
     audit = reading.check()
-    with counted(trace_call, resolve, walk, behind) as calls, forward_passes(specimen.model) as passes:
+    with counted(trace_call, resolve, walk, walk_by, behind) as calls, forward_passes(specimen.model) as passes:
         assert reading.count() is audit.count
         assert reading.span() is audit.span
         assert reading.causality() is audit.causality

@@ -83,7 +83,7 @@ def _edges(
     letters = "abc"[: len(rows)]
     sizes = {**dict(zip(letters, rows, strict=True)), "g": shape[0], "f": shape[1]}
 
-    def pairs(x: Bool[Tensor, "*rows features"], weight: Bool[Tensor, "gates features"]) -> int:
+    def pairs(x: Bool[Tensor, "..."], weight: Bool[Tensor, "..."]) -> int:  # compact: an axis may have size 1
         return paired(sizes, (f"{letters}f", x), ("gf", weight), (f"{letters}g", read))
 
     if x is None:
