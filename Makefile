@@ -19,7 +19,8 @@ test: check
 	$(BIN)/pytest -n 2
 
 test-all: check
-	$(BIN)/pytest -n 2 -m "slow or not slow" --timeout 5400
+	$(BIN)/pytest -n 2 -m "slow or not slow" --timeout 5400 \
+		--jaxtyping-packages='leadline,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
 # Lint, types and import layers.
 check: $(VENV)/.dev
