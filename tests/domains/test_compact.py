@@ -79,6 +79,11 @@ def test_a_pool_tells_dtypes_shapes_and_contents_apart() -> None:
     assert len({id(pool.one(other)) for other in [x, *others]}) == 6
 
 
+def test_zeros_of_either_sign_are_not_alike() -> None:
+    assert shrunk(torch.tensor([0.0, -0.0, 0.0])).shape == (3,)
+    assert shrunk(torch.tensor([-0.0, -0.0])).shape == (1,)
+
+
 class Pairs(nn.Module):
     """Compares every position with every other."""
 

@@ -93,9 +93,17 @@ def shrunk(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     for axis, size in enumerate(x.shape):
         if size > 1:
             first = x.narrow(axis, 0, 1)
-            if torch.equal(first, x.narrow(axis, size - 1, 1)) and bool((x == first).all()):
+            if torch.equal(first, x.narrow(axis, size - 1, 1)) and _alike(x, first):
                 x = first
     return x
+
+
+def _alike(x: Tensor, first: Tensor) -> bool:
+    """Whether all slices are equal to the first one, the signs of zeros too: 1 / -0.0 is another mask than 1 / 0.0."""
+    if not bool((x == first).all()):
+        return False
+    signed = x.is_floating_point() and bool((first == 0).any())
+    return not signed or bool((x.signbit() == first.signbit()).all())
 
 
 def lifted(x: Shaped[Tensor, "..."], ndim: int) -> Shaped[Tensor, "..."]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from leadline.graph.table.record import Acts, Kind, Literals, Move, Operation, everywhere
 
 
-def _nowhere(literals: Literals, ndim: int) -> tuple[int, ...]:  # noqa: ARG001
+def _nowhere(literals: Literals, ndim: int) -> tuple[int, ...]:  # noqa: ARG001 - all have one signature
     return ()
 
 

@@ -188,7 +188,7 @@ def unknown(literals: Literals) -> None:
     """Say nothing, whatever the literals."""
 
 
-def nothing(literals: Literals) -> tuple[str, ...]:  # noqa: ARG001
+def nothing(literals: Literals) -> tuple[str, ...]:  # noqa: ARG001 - all have one signature
     """Name no argument, whatever the literals."""
     return ()
 
