@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
@@ -260,7 +260,7 @@ def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> GradientKind:
     slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
     if law.kind != "stable" and not slow and not low <= 0 <= high:
         return "exploding" if law.parameter > 0 else "vanishing"
-    half_width = float(stats.t.ppf(0.975, rate.n - 1)) * rate.sem
+    half_width = float(stdtrit(rate.n - 1, 0.975)) * rate.sem
     return "stable" if abs(rate.value) + half_width < UNDECIDED else "unknown"
 
 
