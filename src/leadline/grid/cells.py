@@ -1,8 +1,6 @@
-"""The cells of the grid recurrence: what one does with its pre-activations, and the linearisation of that.
+"""The cells of the grid recurrence: what one does with its pre-activations, and the derivative of that in place.
 
-A cell *carries* `states` vectors to its neighbours, its output h first. Its derivative splits into coefficients, known
-once the forward sweep has ended, and two linear steps: `push` for tangents (towards the
-south-east) and `pull` for gradients (back towards the north-west), each other's transpose.
+A cell *carries* `states` vectors to its neighbours, its output h first.
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ class Cell(ABC):
     gates: ClassVar[int]
     """Pre-activations per unit."""
     states: ClassVar[int]
-    """Vectors of k carried forwards; `pull` carries ``gates + 2 * (states - 1)``, the pre-activations' first."""
-
+    """Vectors of k carried to the neighbours."""
     kept: ClassVar[int]
     """Gates per unit that the adjoint reads again; 0 where the carry tells them, and is given in their place."""
 
@@ -72,35 +69,10 @@ class Cell(ABC):
 
     @staticmethod
     @abstractmethod
-    def linearise(*known: Float[Tensor, "*c _"]) -> Float[Tensor, "*c ak"]:
-        """Return the derivative's coefficients.
-
-        A cell of one state is given its output; a cell with more its pre-activations, its further states, and those of
-        its north and west neighbours.
-        """
-
-    @staticmethod
-    @abstractmethod
-    def push(
-        table: Float[Tensor, "*c ak"],
-        pre: Float[Tensor, "*c gk"],
-        north: Float[Tensor, "*c sk"],
-        west: Float[Tensor, "*c sk"],
+    def carry(
+        pre: Float[Tensor, "*c gk"], north: Float[Tensor, "*c sk"], west: Float[Tensor, "*c sk"]
     ) -> Float[Tensor, "*c sk"]:
-        """Return the carry's tangent from the tangents of the pre-activations and of the neighbours' carries."""
-
-    @staticmethod
-    @abstractmethod
-    def pull(
-        table: Float[Tensor, "*c ak"],
-        carry: Float[Tensor, "*c sk"],
-        south: Float[Tensor, "*c pk"],
-        east: Float[Tensor, "*c pk"],
-    ) -> Float[Tensor, "*c pk"]:
-        """Return the pre-activations' gradient, then what reaches the north and west neighbours' further states.
-
-        The first vector of `carry` is h's whole gradient, the others hold what arrives from outside the recurrence.
-        """
+        """Return a cell's carry, from its pre-activations and its neighbours' carries: the cell's definition."""
 
 
 class TanhCell(Cell):
@@ -126,20 +98,9 @@ class TanhCell(Cell):
         delta.mul_(grad)
 
     @staticmethod
-    def linearise(*known: Tensor) -> Tensor:
-        """Return the slopes ``1 - h²``."""
-        (h,) = known
-        return 1 - h * h
-
-    @staticmethod
-    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
-        """Multiply by the slopes."""
-        return table * pre
-
-    @staticmethod
-    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:  # noqa: ARG004
-        """Multiply by the slopes: the derivative is diagonal."""
-        return table * carry
+    def carry(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
+        """Squash."""
+        return pre.tanh()
 
 
 class LSTMCell(Cell):
@@ -192,33 +153,9 @@ class LSTMCell(Cell):
         torch.mul(gates[:, 3:], dc, out=states[:, :2])
 
     @staticmethod
-    def linearise(*known: Tensor) -> Tensor:
-        """Return ∂h/∂o, ∂h/∂c, then ∂c by the four other pre-activations and by the neighbours' cell states."""
-        pre, c, c_north, c_west = known
-        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
-        g = pre.chunk(5, -1)[2].tanh()
-        squashed = c.tanh()
-        h_by = squashed * o * (1 - o), o * (1 - squashed * squashed)
-        c_by = g * i * (1 - i), i * (1 - g * g), c_north * f_north * (1 - f_north), c_west * f_west * (1 - f_west)
-        return torch.cat([*h_by, *c_by, f_north, f_west], -1)
-
-    @staticmethod
-    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
-        """Sum what moves c, then pass it on to h."""
-        a, v = _split(table, 8), _split(pre, 5)
-        states = torch.stack([north.chunk(2, -1)[1], west.chunk(2, -1)[1]], -2)
-        c = (a[..., 2:, :] * torch.cat([v[..., 1:, :], states], -2)).sum(-2)
-        return torch.cat([a[..., 0, :] * v[..., 0, :] + a[..., 1, :] * c, c], -1)
-
-    @staticmethod
-    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:
-        """Gather c's gradient from h, the south and the east, then spread it over all that moved c."""
-        a = _split(table, 8)
-        h, c = carry.chunk(2, -1)
-        k = h.shape[-1]
-        c = c + a[..., 1, :] * h + south[..., 5 * k : 6 * k] + east[..., 6 * k :]
-        return torch.cat([a[..., 0, :] * h, (a[..., 2:, :] * c.unsqueeze(-2)).flatten(-2)], -1)
-
-
-def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
-    return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)
+    def carry(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
+        """Mix the neighbours' cell states and the candidate."""
+        o, i, g, keep_north, keep_west = pre.chunk(5, -1)
+        c_north, c_west = north.chunk(2, -1)[1], west.chunk(2, -1)[1]
+        c = keep_north.sigmoid() * c_north + keep_west.sigmoid() * c_west + i.sigmoid() * g.tanh()
+        return torch.cat([o.sigmoid() * c.tanh(), c], -1)
