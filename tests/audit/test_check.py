@@ -15,8 +15,8 @@ from leadline.errors import ModelError
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
-from leadline.report.encode import to_json
 from leadline.report.html import render
+from leadline.report.writing import to_json
 from leadline.zoo import build
 
 

@@ -1,4 +1,4 @@
-"""The cells of the grid recurrence: what one does with its pre-activations, and the derivative of that in place.
+"""The weights of a stack of grid recurrences; and its cells: what they do with pre-activations, and their derivative.
 
 A cell *carries* `states` vectors to its neighbours, its output h first.
 """
@@ -6,13 +6,45 @@ A cell *carries* `states` vectors to its neighbours, its output h first.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
-from leadline.grid.weights import Weights
+
+class Weights(NamedTuple):
+    """The weights of `d` layers of `k` units with `g` gates each; gates are the outer part of the first axis."""
+
+    weight_in: Float[Tensor, "gk k_in"]
+    weight_below: Float[Tensor, "d-1 gk k"]
+    weight_north: Float[Tensor, "d gk k"]
+    weight_west: Float[Tensor, "d gk k"]
+    bias: Float[Tensor, "d gk"]
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.weight_north.shape[0]
+
+    @property
+    def units(self) -> int:
+        """Width of each layer's output."""
+        return self.weight_north.shape[-1]
+
+    def mixing(self) -> Float[Tensor, "d gk s"]:
+        """Return, side by side, what multiplies the northern, western and lower neighbours; none is below the first."""
+        sides = [self.weight_north, self.weight_west]
+        if self.layers > 1:
+            sides.append(pad(self.weight_below, (0, 0, 0, 0, 1, 0)))
+        return torch.cat(sides, -1)
+
+    def scaled(self, rows: Float[Tensor, " gk"]) -> Weights:
+        """Multiply what each pre-activation is made of by a number."""
+        column = rows[:, None]
+        return Weights._make([*(weight * column for weight in self[:4]), self.bias * rows])
+
 
 aten = torch.ops.aten
 _MINUS_ONE = torch.tensor(-1.0)

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from leadline.grid.cells import Cell
-from leadline.grid.weights import Weights
+from leadline.grid.cells import Cell, Weights
 
 
 def run(cell: type[Cell], x: Float[Tensor, "b h w k_in"], *given: Tensor) -> Float[Tensor, "b h w k"]:

@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.grid.cells import Cell
+from leadline.grid.cells import Cell, Weights
 from leadline.grid.columns import Columns, FrontSlice
-from leadline.grid.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from torch.func import vjp
 
 from leadline.errors import LayoutError
 from leadline.grid import functional
-from leadline.grid.cells import Cell, LSTMCell, TanhCell
+from leadline.grid.cells import Cell, LSTMCell, TanhCell, Weights
 from leadline.grid.columns import Columns
 from leadline.grid.kernels import Swept, adjoint, forward
-from leadline.grid.weights import Weights
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 _INPUTS = "Tensor x, Tensor weight_in, Tensor weight_below, Tensor weight_north, Tensor weight_west, Tensor bias"

@@ -8,7 +8,7 @@ import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, grid_density, same_depth
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import FrontMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
