@@ -71,15 +71,16 @@ def _read_as(command: Command) -> Command:
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
     """Print the four depths of MODEL, each number with its status."""
-    from leadline.audit._check import check_named
+    from leadline.audit._check import audit_of
     from leadline.audit.named_model import find_model
     from leadline.report.audit_document import describe_audit
     from leadline.report.exports import samples_of
     from leadline.report.writing import publish
 
-    named = find_model(model, settings)
-    position = how.pop("position")
-    audit = check_named(named, position=None if position is None else _place(position), **how)
+    named, position = find_model(model, settings), how.pop("position")
+    reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
+    place = None if position is None else _place(position)
+    audit = audit_of(reading, name=named.name, position=place, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0
@@ -146,13 +147,15 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
     """Train a density model of the zoo, in a run folder that can be resumed bit for bit."""
-    from leadline.training.jobs import prepare
+    from leadline.training.jobs import train_by_recipe
 
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
-    training = {**literals(options["train"]), **given}
-    order = prepare(model, settings, data, recipe=recipe, training=training, options=literals(options["data_option"]))
-    result = order.train(run, resume=options["resume"], console=Console(stderr=True))
+    how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
+    console = Console(stderr=True)
+    result = train_by_recipe(
+        model, settings, data, run, recipe=recipe, resume=options["resume"], console=console, **how
+    )
     print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     print(f"test: {result.test}")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import leadline
-from leadline.audit._check import Unavailable, check, check_named
+from leadline.audit._check import Unavailable, audit_of, check
 from leadline.audit._compare import compare_named
 from leadline.audit.named_model import find_model
 from leadline.document import FrontMap, GridMap, Table
@@ -15,8 +15,8 @@ from leadline.errors import ModelError
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
-from leadline.report.encode import to_json
 from leadline.report.html import render
+from leadline.report.writing import to_json
 from leadline.zoo import build
 
 
@@ -87,7 +87,7 @@ def test_the_model_is_left_as_it_was() -> None:
 @pytest.mark.parametrize("name", ["masked-stack", "grid-rnn", "dilated-stack"])
 def test_documents_and_json_hold_the_numbers(name: str) -> None:
     named = find_model(name, ["layers=2", "channels=2"] if name != "grid-rnn" else ["layers=2", "hidden=2"])
-    audit = check_named(named)
+    audit = audit_of(named.reading(), name=named.name)
     document = describe_audit(audit)
     kinds = {type(block) for section in document.sections for block in section.blocks}
     assert {Table, GridMap} <= kinds

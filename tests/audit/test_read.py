@@ -19,7 +19,7 @@ from leadline.domains.engine import walk
 from leadline.errors import LayoutError, NotDifferentiable, UsageError
 from leadline.graph import resolve, run
 from leadline.graph.trace import trace_call
-from leadline.report.encode import encode
+from leadline.report.writing import encode
 from leadline.zoo import Specimen, build
 
 SMALL: dict[str, dict[str, int]] = {

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from leadline.claims import Grounds
 from leadline.claims.claim import Effort
-from leadline.claims.proof import exhausted, vanishes
 from leadline.claims.scalar_chain import DERIVATIVES, chain, gradients, steepest
-from leadline.claims.search import Point, Search, ascend, searched
+from leadline.claims.settling import Point, Search, ascend, exhausted, searched, vanishes
 
 
 def bumps(height: float) -> Search:

@@ -27,7 +27,7 @@ def test_products_are_those_of_the_dense_jacobian(name):
     assert (U * (J @ V)).sum() == pytest.approx((V * (J.T @ U)).sum().item())
 
 
-@pytest.mark.parametrize("way", ["_by_double_backward", "_by_linearize", "_by_jvp"])
+@pytest.mark.parametrize("way", ["_by_double_backward", "_by_jvp"])
 @pytest.mark.parametrize("name", ["dense", "conv", "batch norm, training", "attention"])
 def test_every_way_of_making_products_agrees(name, way):
     model, x = CASES[name]()
@@ -59,18 +59,10 @@ class OnceBackward(torch.autograd.Function):
         return (2 * ctx.saved_tensors[0] * grad).detach()
 
 
-@pytest.mark.parametrize(("products", "method"), [(1, "jvp"), (100, "linearize")])
-def test_without_a_second_derivative_few_products_are_not_traced_and_many_are(products, method):
-    J = jacobian(OnceBackward.apply, torch.tensor([1.0, 3.0]), products=products)
+def test_without_a_second_derivative_columns_are_carried_forwards():
+    J = jacobian(OnceBackward.apply, torch.tensor([1.0, 3.0]))
     torch.testing.assert_close(J @ torch.eye(2), torch.diag(torch.tensor([2.0, 6.0])))
-    assert J.method == method
-
-
-def test_a_trace_that_writes_in_place_is_not_trusted():
-    model, x = CASES["rnn"]()
-    J = jacobian(model, x)
-    assert not J._agrees(J._by_linearize())
-    assert J._agrees(J._by_double_backward())
+    assert J.method == "jvp"
 
 
 def test_several_inputs_are_concatenated_and_integers_stand():
@@ -110,7 +102,7 @@ def test_flags_buffers_and_noise_are_left_alone():
     model, x = CASES["batch norm, training"]()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     noise = torch.random.get_rng_state()
-    jacobian(model, x, products=100).matmat(torch.ones(x.numel(), 2, dtype=x.dtype))
+    jacobian(model, x).matmat(torch.ones(x.numel(), 2, dtype=x.dtype))
     assert torch.equal(torch.random.get_rng_state(), noise)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()) == flags

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, fit_rate, format_depths, trimmed
+from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
+from leadline.results import Estimate
 
 
 @settings(max_examples=40)
@@ -50,7 +51,7 @@ def test_transients_are_dropped_at_both_ends():
 
 
 def test_one_stage_supports_no_interval():
-    assert math.isinf(fit_rate(np.array([0.5])).sem)
+    assert math.isinf(Estimate.of(np.array([0.5])).sem)
     assert math.isinf(fit_law(np.array([0.5])).interval[1])
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from leadline.document import Curve, Document, FrontMap, GridMap, Pictures, Section, Table, Text, Wave
 from leadline.report import html, terminal
-from leadline.report.figures import contact_sheet, wave_bytes
+from leadline.report.html import contact_sheet, wave_bytes
 
 CURVE = Curve((0.0, 1.0, 2.0), (("norm", (1.0, 0.1, 0.01)),), "stage", "norm", "gradient norms", log_y=True)
 MAP = GridMap(np.array([[1, 1, 2], [0, 0, 0]]), ((".", "unseen"), ("#", "seen"), ("o", "output")), "context")

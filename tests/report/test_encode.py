@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.report.encode import encode, to_json
+from leadline.report.writing import encode, to_json
 from leadline.results import Coverage, Estimate, Gap, Place, Status
 
 PLAIN = st.recursive(

@@ -1,6 +1,6 @@
 """All depths of one model, composed, and of several side by side; finding a model by its name."""
 
-from leadline.audit._check import Audit, Unavailable, check, check_named
+from leadline.audit._check import Audit, Unavailable, check
 from leadline.audit._compare import Comparison, Trial, compare, compare_named
 from leadline.audit._read import DepthReading, read
 
@@ -11,7 +11,6 @@ __all__ = [
     "Trial",
     "Unavailable",
     "check",
-    "check_named",
     "compare",
     "compare_named",
     "read",

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from leadline.audit.named_model import NamedModel
 from leadline.domains._causality import Causality, Verdict, causality_of
 from leadline.domains._context import Context, context_of
 from leadline.domains._count import Count, count_of
@@ -195,16 +194,6 @@ def _positions_given(reading: Reading) -> bool:
     layout = reading.given_layout
     ordered = isinstance(layout, str) and bool(Layout.parse(layout).positions)
     return ordered or reading.order is not None or reading.given_output is not None
-
-
-def check_named(
-    named: NamedModel, *, layout: LayoutLike = None, order: Order = None, output: str | None = None, **settings: Any
-) -> Audit:
-    """Take the depths of a model that `leadline.audit.named_model.find_model` found.
-
-    `settings` are those of `audit_of`; where layout or order is None, the model's own holds.
-    """
-    return audit_of(named.reading(layout=layout, order=order, output=output), name=named.name, **settings)
 
 
 def _lag(verdict: Causality | Unavailable) -> int:

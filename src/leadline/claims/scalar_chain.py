@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from leadline.claims.algebra import normal
 from leadline.claims.claim import Effort, Grounds, Outcome
-from leadline.claims.search import Point, Search, searched
+from leadline.claims.settling import Point, Search, searched
 from leadline.zoo.chain import Chain, ChainConfig
 from leadline.zoo.settings import Activation
 

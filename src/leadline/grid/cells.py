@@ -1,20 +1,50 @@
-"""The cells of the grid recurrence: what one does with its pre-activations, and the linearisation of that.
+"""The weights of a stack of grid recurrences; and its cells: what they do with pre-activations, and their derivative.
 
-A cell *carries* `states` vectors to its neighbours, its output h first. Its derivative splits into coefficients, known
-once the forward sweep has ended, and two linear steps: `push` for tangents (towards the
-south-east) and `pull` for gradients (back towards the north-west), each other's transpose.
+A cell *carries* `states` vectors to its neighbours, its output h first.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
-from leadline.grid.weights import Weights
+
+class Weights(NamedTuple):
+    """The weights of `d` layers of `k` units with `g` gates each; gates are the outer part of the first axis."""
+
+    weight_in: Float[Tensor, "gk k_in"]
+    weight_below: Float[Tensor, "d-1 gk k"]
+    weight_north: Float[Tensor, "d gk k"]
+    weight_west: Float[Tensor, "d gk k"]
+    bias: Float[Tensor, "d gk"]
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.weight_north.shape[0]
+
+    @property
+    def units(self) -> int:
+        """Width of each layer's output."""
+        return self.weight_north.shape[-1]
+
+    def mixing(self) -> Float[Tensor, "d gk s"]:
+        """Return, side by side, what multiplies the northern, western and lower neighbours; none is below the first."""
+        sides = [self.weight_north, self.weight_west]
+        if self.layers > 1:
+            sides.append(pad(self.weight_below, (0, 0, 0, 0, 1, 0)))
+        return torch.cat(sides, -1)
+
+    def scaled(self, rows: Float[Tensor, " gk"]) -> Weights:
+        """Multiply what each pre-activation is made of by a number."""
+        column = rows[:, None]
+        return Weights._make([*(weight * column for weight in self[:4]), self.bias * rows])
+
 
 aten = torch.ops.aten
 _MINUS_ONE = torch.tensor(-1.0)
@@ -26,8 +56,7 @@ class Cell(ABC):
     gates: ClassVar[int]
     """Pre-activations per unit."""
     states: ClassVar[int]
-    """Vectors of k carried forwards; `pull` carries ``gates + 2 * (states - 1)``, the pre-activations' first."""
-
+    """Vectors of k carried to the neighbours."""
     kept: ClassVar[int]
     """Gates per unit that the adjoint reads again; 0 where the carry tells them, and is given in their place."""
 
@@ -72,35 +101,10 @@ class Cell(ABC):
 
     @staticmethod
     @abstractmethod
-    def linearise(*known: Float[Tensor, "*c _"]) -> Float[Tensor, "*c ak"]:
-        """Return the derivative's coefficients.
-
-        A cell of one state is given its output; a cell with more its pre-activations, its further states, and those of
-        its north and west neighbours.
-        """
-
-    @staticmethod
-    @abstractmethod
-    def push(
-        table: Float[Tensor, "*c ak"],
-        pre: Float[Tensor, "*c gk"],
-        north: Float[Tensor, "*c sk"],
-        west: Float[Tensor, "*c sk"],
+    def carry(
+        pre: Float[Tensor, "*c gk"], north: Float[Tensor, "*c sk"], west: Float[Tensor, "*c sk"]
     ) -> Float[Tensor, "*c sk"]:
-        """Return the carry's tangent from the tangents of the pre-activations and of the neighbours' carries."""
-
-    @staticmethod
-    @abstractmethod
-    def pull(
-        table: Float[Tensor, "*c ak"],
-        carry: Float[Tensor, "*c sk"],
-        south: Float[Tensor, "*c pk"],
-        east: Float[Tensor, "*c pk"],
-    ) -> Float[Tensor, "*c pk"]:
-        """Return the pre-activations' gradient, then what reaches the north and west neighbours' further states.
-
-        The first vector of `carry` is h's whole gradient, the others hold what arrives from outside the recurrence.
-        """
+        """Return a cell's carry, from its pre-activations and its neighbours' carries: the cell's definition."""
 
 
 class TanhCell(Cell):
@@ -126,20 +130,9 @@ class TanhCell(Cell):
         delta.mul_(grad)
 
     @staticmethod
-    def linearise(*known: Tensor) -> Tensor:
-        """Return the slopes ``1 - h²``."""
-        (h,) = known
-        return 1 - h * h
-
-    @staticmethod
-    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
-        """Multiply by the slopes."""
-        return table * pre
-
-    @staticmethod
-    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:  # noqa: ARG004
-        """Multiply by the slopes: the derivative is diagonal."""
-        return table * carry
+    def carry(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:  # noqa: ARG004
+        """Squash."""
+        return pre.tanh()
 
 
 class LSTMCell(Cell):
@@ -192,33 +185,9 @@ class LSTMCell(Cell):
         torch.mul(gates[:, 3:], dc, out=states[:, :2])
 
     @staticmethod
-    def linearise(*known: Tensor) -> Tensor:
-        """Return ∂h/∂o, ∂h/∂c, then ∂c by the four other pre-activations and by the neighbours' cell states."""
-        pre, c, c_north, c_west = known
-        o, i, _, f_north, f_west = pre.sigmoid().chunk(5, -1)
-        g = pre.chunk(5, -1)[2].tanh()
-        squashed = c.tanh()
-        h_by = squashed * o * (1 - o), o * (1 - squashed * squashed)
-        c_by = g * i * (1 - i), i * (1 - g * g), c_north * f_north * (1 - f_north), c_west * f_west * (1 - f_west)
-        return torch.cat([*h_by, *c_by, f_north, f_west], -1)
-
-    @staticmethod
-    def push(table: Tensor, pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
-        """Sum what moves c, then pass it on to h."""
-        a, v = _split(table, 8), _split(pre, 5)
-        states = torch.stack([north.chunk(2, -1)[1], west.chunk(2, -1)[1]], -2)
-        c = (a[..., 2:, :] * torch.cat([v[..., 1:, :], states], -2)).sum(-2)
-        return torch.cat([a[..., 0, :] * v[..., 0, :] + a[..., 1, :] * c, c], -1)
-
-    @staticmethod
-    def pull(table: Tensor, carry: Tensor, south: Tensor, east: Tensor) -> Tensor:
-        """Gather c's gradient from h, the south and the east, then spread it over all that moved c."""
-        a = _split(table, 8)
-        h, c = carry.chunk(2, -1)
-        k = h.shape[-1]
-        c = c + a[..., 1, :] * h + south[..., 5 * k : 6 * k] + east[..., 6 * k :]
-        return torch.cat([a[..., 0, :] * h, (a[..., 2:, :] * c.unsqueeze(-2)).flatten(-2)], -1)
-
-
-def _split(table: Float[Tensor, "*c nk"], n: int) -> Float[Tensor, "*c n k"]:
-    return table.reshape(*table.shape[:-1], n, table.shape[-1] // n)
+    def carry(pre: Tensor, north: Tensor, west: Tensor) -> Tensor:
+        """Mix the neighbours' cell states and the candidate."""
+        o, i, g, keep_north, keep_west = pre.chunk(5, -1)
+        c_north, c_west = north.chunk(2, -1)[1], west.chunk(2, -1)[1]
+        c = keep_north.sigmoid() * c_north + keep_west.sigmoid() * c_west + i.sigmoid() * g.tanh()
+        return torch.cat([o.sigmoid() * c.tanh(), c], -1)

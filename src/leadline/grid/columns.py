@@ -1,5 +1,9 @@
 """Where the kernels keep their cells: tables whose last axis runs through the fronts, one after another.
 
+A front holds the cells with ``layer + row + column = s``. A cell needs its north and west neighbours and the cell below
+it in the stack; all three lie on front ``s - 1``, so one front after the other is a valid order (Lamport's hyperplane
+method) and ``layers + h + w - 2`` steps are enough.
+
 A table is ``[layers, vectors, units, columns · batch]``. A front's rows are neighbouring columns, the same for all
 layers, so that a front is a slice, a gate of it a few long runs, and what need not wait for the neighbours one product.
 """
@@ -14,8 +18,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
-
-from leadline.grid.fronts import Front, Schedule
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class Columns:
     @lru_cache(maxsize=64)
     def of(layers: int, height: int, width: int, batch: int) -> Columns:
         """Return the layout for `layers` stacked grids and a batch."""
-        fronts = Schedule.of(layers, height, width).fronts
-        row = np.concatenate([np.arange(front.rows.start, front.rows.stop) for front in fronts])
-        step = np.repeat(np.arange(len(fronts)), [front.shape[1] for front in fronts])
+        fronts = [_front(s, layers, height, width) for s in range(layers + height + width - 2)]
+        row = np.concatenate([np.arange(rows.start, rows.stop) for _, rows in fronts])
+        step = np.repeat(np.arange(len(fronts)), [rows.stop - rows.start for _, rows in fronts])
         column = step - np.arange(layers)[:, None] - row
         inside = (column >= 0) & (column < width)
         cells = np.where(inside, row * width + column, 0)
@@ -119,32 +121,20 @@ class Columns:
             columns = np.flatnonzero(~inside)[:, None] * self.batch + np.arange(self.batch)
             layer.index_fill_(-1, _index(columns.reshape(-1), table), 0)
 
-    def mask(self, like: Tensor) -> Float[Tensor, "d 1 1 n"]:
-        """Return 1 where there is a cell and 0 elsewhere."""
-        return _index(self.inside, like).to(like.dtype).repeat_interleave(self.batch, 1)[:, None, None]
-
-    def cells_of(self, table: Float[Tensor, "d v k n"]) -> Float[Tensor, "d h w b vk"]:
-        """Turn a table into one of cells, differentiably; the inverse of `table_of`."""
-        layers, height, width = self.grid
-        features = table.shape[1] * table.shape[2]
-        flat = table.reshape(layers, features, self.count, self.batch).permute(0, 2, 3, 1).flatten(0, 1)
-        index = self.columns + np.arange(layers)[:, None] * self.count
-        found = flat.index_select(0, _index(index.reshape(-1), table))
-        return found.reshape(layers, height, width, self.batch, features)
-
-    def table_of(self, cells: Float[Tensor, "d h w b vk"], vectors: int) -> Float[Tensor, "d v k n"]:
-        """Turn a table of cells into one of columns, zeros outside, differentiably."""
-        layers, height, width = self.grid
-        index = self.cells + np.arange(layers)[:, None] * height * width
-        found = cells.flatten(0, 2).index_select(0, _index(index.reshape(-1), cells))
-        columns = found.reshape(layers, self.count, *found.shape[1:]).permute(0, 3, 1, 2)
-        return columns.reshape(layers, vectors, columns.shape[1] // vectors, self.length) * self.mask(cells)
-
 
 def _index(places: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(places).to(like.device)
 
 
-def _slice(front: Front, layers: int, batch: int) -> FrontSlice:
-    depth, rows = front.shape
-    return FrontSlice(None if depth == layers else front.layers, front.rows.start * batch, rows * batch)
+def _front(s: int, layers: int, height: int, width: int) -> tuple[slice, slice]:
+    """Return the smallest rectangle of layers and rows that holds all cells with ``layer + row + column = s``."""
+    return (
+        slice(max(0, s - (height + width - 2)), min(layers, s + 1)),
+        slice(max(0, s - (layers - 1) - (width - 1)), min(height, s + 1)),
+    )
+
+
+def _slice(front: tuple[slice, slice], layers: int, batch: int) -> FrontSlice:
+    part, rows = front
+    whole = part.stop - part.start == layers
+    return FrontSlice(None if whole else part, rows.start * batch, (rows.stop - rows.start) * batch)

@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.grid.cells import Cell
+from leadline.grid.cells import Cell, Weights
 from leadline.grid.columns import Columns, FrontSlice
-from leadline.grid.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,11 @@ def adjoint(
     x: Float[Tensor, "b h w k_in"],
     weights: Weights,
     run: Swept,
-    g_carry: Float[Tensor, "d s k n"] | None,
 ) -> tuple[Float[Tensor, "b h w k_in"], Weights]:
-    """Return the gradient of the input and the weights; `run.out` is the outputs' gradient, `g_carry` the carries'."""
+    """Return the gradient of the input and the weights; `run.out` is the outputs' gradient."""
     plan, last = layout(x, weights), weights.layers - 1
     grad = torch.zeros_like(run.carry)
     grad[last, 0] = plan.gather(run.out, last).T
-    if g_carry is not None:
-        grad += g_carry
     plan.clear(grad)
     gates = run.gates if cell.kept else run.carry
     near = plan.neighbours(run.carry)

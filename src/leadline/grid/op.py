@@ -7,7 +7,7 @@ tangent of zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,22 +15,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn.functional import pad
+from torch.func import vjp
 
 from leadline.errors import LayoutError
-from leadline.grid.cells import Cell, LSTMCell, TanhCell
+from leadline.grid import functional
+from leadline.grid.cells import Cell, LSTMCell, TanhCell, Weights
 from leadline.grid.columns import Columns
-from leadline.grid.kernels import Swept, adjoint, forward, layout
-from leadline.grid.wavefront import Linearised
-from leadline.grid.weights import Weights
+from leadline.grid.kernels import Swept, adjoint, forward
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 _INPUTS = "Tensor x, Tensor weight_in, Tensor weight_below, Tensor weight_north, Tensor weight_west, Tensor bias"
 _SCHEMA = f"({_INPUTS}) -> (Tensor, Tensor, Tensor)"
-_ADJOINT = (
-    f"({_INPUTS}, Tensor carry, Tensor gates, Tensor? g_out, Tensor? g_carry)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
+_ADJOINT = f"({_INPUTS}, Tensor carry, Tensor gates, Tensor g) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 
 def _registered(name: str, cell: type[Cell]) -> tuple[Any, Any]:
@@ -49,10 +45,11 @@ def _registered(name: str, cell: type[Cell]) -> tuple[Any, Any]:
 def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function]:
     """Return the function of which the recurrence and its adjoint are parts.
 
-    Its outputs are the fields of `kernels.Swept`; only the first is for users. The gates have no derivative: where
-    one is to be differentiated further, everything follows from the carries.
+    Its outputs are the fields of `kernels.Swept`; only the first has a derivative, and where that is to be
+    differentiated further, it is taken of the recurrence in plain torch.
     """
     op, adjoint_op = _registered(name, cell)
+    plain = partial(functional.run, cell)
 
     class Grid(torch.autograd.Function):
         @staticmethod
@@ -63,24 +60,28 @@ def _differentiable(name: str, cell: type[Cell]) -> type[torch.autograd.Function
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Outputs) -> None:
             ctx.save_for_backward(*inputs, *output[1:])
-            ctx.save_for_forward(*inputs, output[1])
-            ctx.mark_non_differentiable(output[2])
-            ctx.set_materialize_grads(False)
+            ctx.save_for_forward(*inputs)
+            ctx.mark_non_differentiable(*output[1:])
+            ctx.set_materialize_grads(False)  # else zeros are written for the tables
 
         @staticmethod
-        def backward(ctx: Any, g_out: Tensor | None, g_carry: Tensor | None, _: Tensor | None) -> tuple[Tensor, ...]:
-            *primals, gates = ctx.saved_tensors
+        def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+            if g is None:
+                return (None,) * 6
             if torch.is_grad_enabled():
-                return _differentiable_adjoint(cell, primals, g_out, g_carry)
-            return tuple(adjoint_op(*primals, gates, g_out, g_carry))
+                return vjp(plain, *ctx.saved_tensors[:6])[1](g)  # type: ignore[no-any-return]
+            return tuple(adjoint_op(*ctx.saved_tensors, g))
 
         @staticmethod
-        def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor, None]:
+        def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None]:
             # Autograd calls this with forward mode off for every level, so that an outer jvp would silently see a
-            # constant. Turn it on again, and strip the primals of this level's own tangents.
+            # constant. Turn it on again, and give the bare primals the tangents at hand, which outer levels see.
             with forward_ad._set_fwd_grad_enabled(True):
-                primals = [forward_ad.unpack_dual(saved, level=0)[0] for saved in ctx.saved_tensors]
-                return *_tangent(cell, primals, tangents), None
+                bare = [forward_ad.unpack_dual(saved, level=0).primal for saved in ctx.saved_tensors]
+                given = zip(bare, tangents, strict=True)
+                moved = (x if dx is None else forward_ad.make_dual(x, dx, level=0) for x, dx in given)
+                tangent = forward_ad.unpack_dual(plain(*moved), level=0).tangent
+                return tangent.clone(memory_format=torch.contiguous_format), None, None
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Outputs, tuple[int, int, int]]:
@@ -102,42 +103,9 @@ def _forward_shapes(cell: type[Cell], x: Tensor, *weights: Tensor) -> Outputs:
 
 
 def _adjoint(cell: type[Cell], x: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    *weights, carry, gates, g_out, g_carry = given
-    known = Weights(*weights)
-    g = x.new_zeros(*x.shape[:3], known.units) if g_out is None else g_out
-    g_x, g_weights = adjoint(cell, x, known, Swept(g, carry, gates), g_carry)
+    *weights, carry, gates, g = given
+    g_x, g_weights = adjoint(cell, x, Weights(*weights), Swept(g, carry, gates))
     return g_x, *g_weights
-
-
-def _tangent(cell: type[Cell], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-    x, *weights, carry = primals
-    given = zip((x, *weights), tangents, strict=True)
-    dx, *d_weights = (torch.zeros_like(primal) if tangent is None else tangent for primal, tangent in given)
-    linearised = _linearised(cell, x, Weights(*weights), carry)
-    d_carry = linearised.tangent(dx, Weights(*d_weights))
-    d_out = d_carry[-1, ..., : linearised.weights.units].permute(2, 0, 1, 3)
-    return d_out.clone(memory_format=torch.contiguous_format), layout(x, linearised.weights).table_of(
-        d_carry, cell.states
-    )
-
-
-def _differentiable_adjoint(
-    cell: type[Cell], primals: Sequence[Tensor], g_out: Tensor | None, g_carry: Tensor | None
-) -> tuple[Tensor, ...]:
-    x, *weights, carry = primals
-    linearised = _linearised(cell, x, Weights(*weights), carry)
-    k, g = linearised.weights.units, torch.zeros_like(linearised.carry)
-    if g_carry is not None:
-        g = layout(x, linearised.weights).cells_of(g_carry)
-    if g_out is not None:
-        missing = len(g) - 1, g.shape[-1] - k
-        g = g + pad(g_out.permute(1, 2, 0, 3)[None], (0, missing[1]) + (0, 0) * 3 + (missing[0], 0))
-    g_x, g_weights = linearised.adjoint(g)
-    return g_x, *g_weights
-
-
-def _linearised(cell: type[Cell], x: Tensor, weights: Weights, carry: Tensor) -> Linearised:
-    return Linearised(cell, x, weights, layout(x, weights).cells_of(carry))
 
 
 def _batched(

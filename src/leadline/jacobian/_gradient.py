@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
-from leadline.jacobian.growth import GrowthLaw, fit_law, fit_rate, format_depths, trimmed
+from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
 from leadline.jacobian.sources import scalar, starting_point, with_gradients
@@ -242,7 +242,7 @@ def _judged(
     window = trimmed(len(increments))
     settled = increments[window]
     law = fit_law(settled, first=start + window.start + 1, resolution=8 * torch.finfo(dtype).eps)
-    rate = fit_rate(settled, seed)
+    rate = Estimate.of(settled, seed)  # generalised least squares for independent increments
     kind = _kind(law, rate, len(stages))
     depths = format_depths(law) if kind != "unknown" else {}
     measured = [stage for stage, is_alive in zip(stages, alive, strict=True) if is_alive]

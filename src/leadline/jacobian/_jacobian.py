@@ -17,13 +17,6 @@ from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_w
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
-LINEARISE_FROM = 16
-"""From so many products on, tracing the linearised function once pays, where double backward does not work.
-
-Measured on six Transformer blocks: a product costs one forward pass and a half by double backward, as much after a
-trace that costs five hundred, and four by dual numbers.
-"""
-
 CHUNK, MOST_NUMBERS = 32, 2**22
 """So many columns are carried at once, and so many numbers: more would only cost memory."""
 
@@ -35,9 +28,7 @@ more than that.
 """
 
 
-def jacobian(
-    f: Callable[..., Any], *inputs: Any, products: int = 64, output: str | None = None, seed: int = 0
-) -> Jacobian:
+def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, seed: int = 0) -> Jacobian:
     """Return the Jacobian of `f` at a point: of its (first or named) output, by all its floating inputs.
 
     Inputs and output are flattened and concatenated. A model is called with its own weights and in its own mode, on
@@ -47,8 +38,6 @@ def jacobian(
     ----------
     f, inputs
         A function or model and what it is called with; integers stay as they are.
-    products
-        How many forward products will be asked for: decides what is tried where the double-backward trick fails.
     output
         Name of the output, if there are several.
     seed
@@ -71,7 +60,7 @@ def jacobian(
     """
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
     with running(name, inputs):
-        return Jacobian(_pure(f), inputs, products=products, output=output, seed=seed)
+        return Jacobian(_pure(f), inputs, output=output, seed=seed)
 
 
 def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,14 +79,12 @@ def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
 class Jacobian(Operator):
     """The ``m × n`` matrix of derivatives of a function at a point, where its output is `value`; see `jacobian`.
 
-    `method` says how forward products are made, from the first on: ``"double backward"``, ``"linearize"`` or ``"jvp"``.
+    `method` says how forward products are made, from the first on: ``"double backward"`` or ``"jvp"``.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], inputs: Sequence[Any], *, products: int, output: str | None, seed: int
-    ) -> None:
+    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], *, output: str | None, seed: int) -> None:
         self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
-        self._inputs, self._products, self._seed = list(inputs), products, seed
+        self._inputs, self._seed = list(inputs), seed
         point = [inputs[i].detach() for i in self._floating]
         if not point:
             kinds = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in inputs)
@@ -154,15 +141,11 @@ class Jacobian(Operator):
 
     def _prepared(self) -> tuple[Block, str]:
         """Choose how forward products are made: the first way that works and agrees with back-propagation."""
-        traced, dual = self._by_linearize, self._by_jvp
         reasons = []
-        for way in (
-            self._by_double_backward,
-            *((traced, dual) if self._products >= LINEARISE_FROM else (dual, traced)),
-        ):
+        for way in (self._by_double_backward, self._by_jvp):
             try:
                 block = way()
-                agrees = self._agrees(block, times=2 if way == traced else 1)
+                agrees = self._agrees(block)
             except (RuntimeError, NotImplementedError) as error:
                 reasons.append(str(error).splitlines()[0])
                 continue
@@ -171,34 +154,22 @@ class Jacobian(Operator):
             reasons.append("forward derivatives contradict back-propagation")
         raise NotDifferentiable(f"no forward products, only those with the transpose: {reasons[0]}")
 
-    def _agrees(self, block: Block, times: int = 2) -> bool:
-        """Check ``⟨u, J v⟩ = ⟨Jᵀ u, v⟩``.
-
-        A custom operation without a forward derivative yields zero, and a trace that writes in place is right once at
-        the most; both without a word.
-        """
+    def _agrees(self, block: Block) -> bool:
+        """Check ``⟨u, J v⟩ = ⟨Jᵀ u, v⟩``: a custom operation without a forward derivative silently yields zero."""
         generator = torch.Generator().manual_seed(self._seed)
-        for _ in range(times):
-            u, v = (torch.randn(1, size, generator=generator).to(self.value) for size in self.shape)
-            pushed, pulled = block(v), _finite(_pulled(self._value, self._leaves, u))
-            scale = float(pushed.norm() * u.norm() + pulled.norm() * v.norm())
-            difference = abs(float((u * pushed).sum() - (pulled * v).sum()))
-            if not difference <= torch.finfo(self.dtype).eps ** 0.5 * scale:
-                return False
-        return True
-
-    def _by_linearize(self) -> Block:
-        """Trace the linearised function once; a product then costs about one forward pass."""
-        with plain_kernels(), without_torch_warnings():
-            _, pushed = torch.func.linearize(self._evaluate, *self._point)
-        return lambda rows: batched(lambda row: pushed(*self._unpacked(row)), rows).flatten(1)
+        u, v = (torch.randn(1, size, generator=generator).to(self.value) for size in self.shape)
+        pushed, pulled = block(v), _finite(_pulled(self._value, self._leaves, u))
+        scale = float(pushed.norm() * u.norm() + pulled.norm() * v.norm())
+        difference = abs(float((u * pushed).sum() - (pulled * v).sum()))
+        return bool(difference <= torch.finfo(self.dtype).eps ** 0.5 * scale)
 
     def _by_jvp(self) -> Block:
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
             with plain_kernels(), without_torch_warnings():
-                tangents = tuple(self._unpacked(row))
+                parts = torch.split(row, [x.numel() for x in self._point])
+                tangents = tuple(part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
             return pushed.flatten()
 
@@ -215,11 +186,6 @@ class Jacobian(Operator):
         if not flat.requires_grad:
             raise RuntimeError("the back-propagated gradient is not differentiable by its cotangent")
         return lambda rows: _pulled(flat, [cotangent], rows)
-
-    def _unpacked(self, row: Tensor) -> list[Tensor]:
-        """Cut a flat vector into tangents of the inputs' shapes."""
-        parts = torch.split(row, [x.numel() for x in self._point])
-        return [part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True)]
 
 
 def _finite(product: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def spectrum(
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
     inputs = (x,) if isinstance(x, Tensor) else tuple(x)
-    of = f if isinstance(f, Operator) else jacobian(f, *inputs, products=16 * k, output=output, seed=seed)
+    of = f if isinstance(f, Operator) else jacobian(f, *inputs, output=output, seed=seed)
     eps = torch.finfo(of.dtype).eps
     A = cast(of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
     generator = torch.Generator().manual_seed(seed)

@@ -21,8 +21,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from leadline.results import Estimate
-
 LawKind = Literal["stable", "exponential", "power"]
 
 
@@ -58,11 +56,6 @@ def trimmed(stages: int) -> slice:
     """Return the stages left when the transients, a tenth at either end, are dropped."""
     tenth = stages // 10
     return slice(tenth, stages - tenth)
-
-
-def fit_rate(increments: NDArray[np.float64], seed: int | None = None) -> Estimate:
-    """Return the slope of the log gradient norm per stage: generalised least squares for independent increments."""
-    return Estimate.of(increments, seed)
 
 
 def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:

@@ -34,7 +34,6 @@ def without_torch_warnings() -> Iterator[None]:
     """Silence the warnings that torch's own transforms raise about torch; the user's still come through."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch.jit.script` is (deprecated|not supported)")
-        warnings.filterwarnings("ignore", message=r"Attempted to insert a get_attr Node", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"There is a performance drop", category=UserWarning)
         yield
 

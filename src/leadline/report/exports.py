@@ -10,7 +10,7 @@ import numpy as np
 from leadline.audit.trained import Drawn, draw
 from leadline.document import Block, Pictures, Wave
 from leadline.errors import UsageError
-from leadline.report.figures import pictures_png, wave_bytes
+from leadline.report.html import pictures_png, wave_bytes
 from leadline.training import Run
 from leadline.training.files import write_atomically
 

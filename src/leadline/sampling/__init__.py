@@ -1,7 +1,6 @@
 """Samplers: the naive oracle, and those derived from a system."""
 
 from leadline.sampling._stream import Stream, stream
-from leadline.sampling.naive import naive_sample
-from leadline.sampling.uniforms import uniforms
+from leadline.sampling.naive import naive_sample, uniforms
 
 __all__ = ["Stream", "naive_sample", "stream", "uniforms"]

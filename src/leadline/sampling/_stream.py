@@ -23,8 +23,7 @@ from leadline.sampling.interface import Interface
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
-from leadline.sampling.source import Source
-from leadline.sampling.weights import WeightsSnapshot
+from leadline.sampling.source import Source, WeightsSnapshot
 
 Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]

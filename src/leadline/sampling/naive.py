@@ -1,10 +1,14 @@
-"""The naive sampler: a full forward pass for every position. Slow and plainly right: the oracle of all others."""
+"""The naive sampler: a full forward pass for every position. Slow and plainly right: the oracle of all others.
+
+Samples are drawn from uniforms; each sample has its own stream of them, whatever the batch it is drawn in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -13,7 +17,24 @@ from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.layout import Layout, Order
 from leadline.graph.trace import evaluating
 from leadline.likelihoods import Likelihood
-from leadline.sampling.uniforms import uniforms as seeded_uniforms
+
+
+def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor, "n p"]:
+    """Return float64 numbers in [0, 1): row i is the beginning of the stream of sample ``first + i`` under `seed`.
+
+    Entry r of a row decides the symbol of rank r in the generation order, so a longer sample begins like a shorter one.
+
+    Examples
+    --------
+    >>> alone, among = uniforms(0, 1, 3, first=2), uniforms(0, 4, 5)
+    >>> torch.equal(alone[0], among[2, :3])
+    True
+    """
+    if seed < 0 or first < 0:
+        raise UsageError(f"seed and number of a sample must be at least 0, got {seed} and {first}")
+    streams = (np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, first + i)))) for i in range(n))
+    rows = [torch.from_numpy(stream.random(positions)) for stream in streams]
+    return torch.stack(rows) if rows else torch.zeros(0, positions, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -171,7 +192,7 @@ def _expanded(tensor: Tensor, n: int) -> Tensor:
 
 def _checked_uniforms(u: Tensor | None, seed: int, n: int, positions: int) -> Float[Tensor, "n p"]:
     if u is None:
-        return seeded_uniforms(seed, n, positions)
+        return uniforms(seed, n, positions)
     if u.shape != (n, positions):
         raise UsageError(
             f"uniforms has shape {tuple(u.shape)}; {n} samples of {positions} symbols need {(n, positions)}"

@@ -1,4 +1,7 @@
-"""Where a stream's equations come from: a model that is read, and read again where a longer sequence asks for it."""
+"""Where a stream's equations come from: a model that is read, and read again where a longer sequence asks for it.
+
+Weights are kept as they were read, to tell at every call whether they are still the same.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leadline.errors import LeadlineError, UsageError
 from leadline.graph.reading import Reading
@@ -14,6 +17,52 @@ from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Attention, Pointwise, System, Table
+
+
+class WeightsSnapshot:
+    """What a model's parameters and buffers were when this was made.
+
+    Every call of a stream asks, so that nothing is walked or gathered: an unchanged model still has the same objects in
+    the same places, at the same versions, in storages of the same bytes.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1)
+    >>> weights = WeightsSnapshot(model)
+    >>> weights.unchanged()
+    True
+    >>> model.weight.data.zero_()
+    tensor([[0., 0.]])
+    >>> weights.unchanged(), weights.unchanged(values=False)  # no version was counted
+    (False, True)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        holders = [h for m in model.modules() for h in (m._modules, m._parameters, m._buffers)]
+        self._places = [(holder, name, value) for holder in holders for name, value in holder.items()]
+        self._tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+        self._versions = self._current()
+        storages = {t.untyped_storage().data_ptr(): t.detach() for t in self._tensors}
+        self._bytes = [(live, live.clone()) for live in map(_bytes_of, storages.values())]
+
+    def _current(self) -> list[tuple[int, int]]:
+        return [(t.data_ptr(), t._version) for t in self._tensors]
+
+    def unchanged(self, values: bool = True) -> bool:
+        """Return whether everything is as it was; `values` also finds changes that count no version."""
+        if any(holder.get(name) is not value for holder, name, value in self._places):
+            return False
+        if self._current() != self._versions:
+            return False
+        return not values or all(torch.equal(live, then) for live, then in self._bytes)
+
+
+def _bytes_of(weight: Tensor) -> Tensor:
+    """Return a view of all bytes under a weight, as the widest whole numbers that fit: several are compared at once."""
+    storage = weight.untyped_storage()
+    whole = torch.empty(0, dtype=torch.uint8, device=weight.device).set_(storage)
+    kinds = (torch.int64, torch.int32, torch.uint8)
+    return whole.view(next(kind for kind in kinds if storage.nbytes() % kind.itemsize == 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,19 @@ from leadline.zoo import ZOO, build, parse_settings
 from leadline.zoo.settings import settings_of
 
 
-@dataclass(frozen=True)
-class TrainingJob:
-    """Everything that `leadline.training.train` needs but a folder."""
-
-    model: str
-    settings: Mapping[str, Any]
-    dataset: Dataset
-    config: TrainConfig
-    lag: int
-
-    def train(self, path: Path, *, resume: bool = False, console: Console | None = None) -> RunResult:
-        """Train in a run folder."""
-        return train(
-            self.model, self.settings, self.dataset, self.config, path, resume=resume, lag=self.lag, console=console
-        )
-
-
-def prepare(
+def train_by_recipe(
     model: str,
     settings: Sequence[str],
     data_name: str,
+    path: Path,
     *,
     recipe: str | None = None,
-    training: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> TrainingJob:
-    """Combine a recipe (None: the default one, if there is any) with what was asked for on top of it.
+    training: Mapping[str, Any],
+    options: Mapping[str, Any],
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Train in a run folder by a recipe (None: the default one, if there is any) with what is asked for on top of it.
 
     `settings` are the model's as ``key=value`` words, `training` those of `TrainConfig` (a length given here replaces
     the recipe's), `options` those of `leadline.data.load`. Raises `UsageError` if a name or setting is unknown, or
@@ -54,16 +39,16 @@ def prepare(
     """
     asked = parse_settings(model, settings)
     found = find_recipe(model, data_name, recipe)
-    dataset = data.load(data_name, **{**found.options, **(options or {})})
-    changes = dict(training or {})
+    dataset = data.load(data_name, **{**found.options, **options})
     lengths = {"steps", "minutes"}
-    base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & changes.keys())}
-    if not lengths & {*base, *changes}:
+    base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & training.keys())}
+    if not lengths & {*base, *training}:
         raise UsageError(f"there is no recipe for {model} on {data_name}: say how long to train, --minutes or --steps")
-    config = TrainConfig.from_dict({**base, **changes})
+    config = TrainConfig.from_dict({**base, **training})
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
     _refuse_other_kinds(model, chosen, dataset)
-    return TrainingJob(model, {"seed": config.seed, **chosen}, dataset, config, int(chosen.get("lag", 1)))
+    lag, chosen = int(chosen.get("lag", 1)), {"seed": config.seed, **chosen}
+    return train(model, chosen, dataset, config, path, resume=resume, lag=lag, console=console)
 
 
 def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import T, same_depth, same_law
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import Curve
 from leadline.domains import context, count, span
 from leadline.recurrence.analysis.connections import connections, count_at, in_region

@@ -14,7 +14,7 @@ from torch.func import jacrev, vmap
 from leadline.claims.algebra import derivative, eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Effort, Grounds, Outcome
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.search import Point, Search, searched
+from leadline.claims.settling import Point, Search, searched
 from leadline.jacobian.theory import gates
 from leadline.zoo.recurrent import gru_step, lstm_step
 

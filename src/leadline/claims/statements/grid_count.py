@@ -9,7 +9,7 @@ import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, per_point, same_law
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.domains import count
 from leadline.recurrence.analysis.connections import connections, count_at, in_region
 from leadline.recurrence.examples import NORTH_AND_WEST, grid_recurrence

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, grid_density, same_depth
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import FrontMap
 from leadline.domains import span
 from leadline.recurrence.analysis.depth import generation_depth, training_depth
@@ -78,16 +77,12 @@ def _cases(largest: int, layers: int) -> list[dict[str, int]]:
 
 def _small(of: GridSteps, effort: Effort) -> Outcome:
     """Both laws on all small grids, thin ones included, by brute force."""
-
-    def both(length: Callable[..., int]) -> Callable[..., int]:
-        return lambda H, W, d, drawn: length(drawn, H, W, d)
-
     cases = [case | {"drawn": drawn} for case in _cases(effort.pick(4, 7), 3) for drawn in (0, 1)]
     return exhausted(
         "both laws hold on every small grid, by brute force",
         cases,
-        both(lambda drawn, H, W, d: d * (H + W - 1) if drawn else H + W + d - 2),
-        both(lambda drawn, *sizes: (longest_generation if drawn else longest_training)(of.taps, *sizes)),
+        lambda H, W, d, drawn: d * (H + W - 1) if drawn else H + W + d - 2,
+        lambda H, W, d, drawn: (longest_generation if drawn else longest_training)(of.taps, H, W, d),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import H, T, W, grid_density, same_law
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import Curve
 from leadline.domains import memory
 from leadline.recurrence.analysis.schedule import training_schedule

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, per_point, same_law
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.domains import count
 from leadline.recurrence.analysis.connections import connections, count_at, in_region, region
 from leadline.recurrence.examples import convolutions, mask

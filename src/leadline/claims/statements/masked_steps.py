@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact
 from leadline.claims.grids import H, W, same_depth
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import FrontMap
 from leadline.domains import generation, span
 from leadline.recurrence._system import system

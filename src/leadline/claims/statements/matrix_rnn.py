@@ -14,7 +14,7 @@ from leadline.claims.algebra import normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.scalar_chain import rational, steepest
-from leadline.claims.search import Point, Search, searched
+from leadline.claims.settling import Point, Search, searched
 from leadline.document import Curve
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from leadline.claims.algebra import derivative, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed
 from leadline.claims.counterexample import Counterexample, arrays
-from leadline.claims.proof import vanishes
+from leadline.claims.settling import vanishes
 from leadline.document import Curve
 from leadline.jacobian.theory.normalisation import batchnorm_jacobian, batchnorm_singular_values
 

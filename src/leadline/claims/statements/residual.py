@@ -15,8 +15,7 @@ from torch.func import vmap
 from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.proof import vanishes
-from leadline.claims.search import Point, Search, searched
+from leadline.claims.settling import Point, Search, searched, vanishes
 from leadline.claims.statements import gates
 from leadline.document import Curve
 from leadline.jacobian.theory.residual import attaining, smallest_possible, weyl_lower

@@ -16,7 +16,7 @@ from torch import Tensor
 from leadline.claims.algebra import eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.search import Point, Search, searched
+from leadline.claims.settling import Point, Search, searched
 from leadline.document import Curve
 from leadline.jacobian._lyapunov import averaged, exponents_through
 from leadline.jacobian.theory.mean_field import residual_product_exponents

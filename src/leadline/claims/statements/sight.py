@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, exact
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import grid_density
-from leadline.claims.proof import exhausted
+from leadline.claims.settling import exhausted
 from leadline.document import GridMap
 from leadline.domains import context
 from leadline.recurrence.analysis.receptive_field import seen_from

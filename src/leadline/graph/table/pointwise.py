@@ -33,28 +33,15 @@ def _neutral(name: str, value: float) -> Callable[[Literals], str | None]:
 
 _SELF = _zeros("self")
 _OTHER = ("self", "other")
-_SAME = Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, opcode=code("copy"))
-_CONVERTED = Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)
-_SUM = Pointwise(Form.SUM, _OTHER, _neutral("other", 0.0), opcode=code("add", alpha=1))
-_DIFFERENCE = Pointwise(Form.DIFFERENCE, _OTHER, _neutral("other", 0.0), opcode=code("sub", alpha=1))
 _PRODUCT = Pointwise(Form.PRODUCT, _OTHER, _neutral("other", 1.0), _zeros("self", "other"), opcode=code("mul"))
 _QUOTIENT = Pointwise(Form.QUOTIENT, _OTHER, _neutral("other", 1.0), _SELF, opcode=code("div", rounding_mode=None))
-_KEEPING = Pointwise(zeros=_SELF)
-_BOTH = Pointwise(Form.BOTH, _OTHER, zeros=_zeros("self", "other"))
-_EITHER = Pointwise(Form.EITHER, _OTHER)
-_NEGATIVE = Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(-1.0)), opcode=code("neg"))
-_SIZE = Pointwise(zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), bends=(0.0,), slope=torch.sign)))
 _SIGMOID = Pointwise(
     curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.logistic)), opcode=code("sigmoid"), vanishes=True
 )
-_STEPS = Pointwise(zeros=_SELF, curve=curves.flat)
-_ERROR_FUNCTION = Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,))))
 _LOG_SIGMOID = Pointwise(curve=_fixed(Curve(rising=True, slope=lambda x: torch.sigmoid(-x))))
 _CLAMP = Pointwise(
     Form.CLAMP, ("self", "min", "max"), zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max")
 )
-_MASKED = Pointwise(Form.CHOICE, ("mask", "value", "self"))
-
 _ABOVE = (0.0, math.inf)
 _COPIES = "clone contiguous lift_fresh lift_fresh_copy positive resolve_conj resolve_neg"
 _SILENT = """
@@ -63,75 +50,47 @@ _SILENT = """
     lgamma _local_scalar_dense logaddexp logaddexp2 logical_not logical_xor lt mvlgamma ne not_equal polygamma signbit
     sinc special_erfcx special_i0e special_log_ndtr special_ndtr
 """
+# quotients rounded in some way, shifts of integers, parts of complex numbers, and what else has no curve here
+_ZEROS_KEPT = """
+    div.Tensor_mode div.Scalar_mode divide.Tensor_mode divide.Scalar_mode floor_divide fmod remainder __lshift__
+    __rshift__ bitwise_left_shift bitwise_right_shift real imag conj _conj conj_physical _conj_physical copysign
+    frac nan_to_num special_xlog1py xlogy tan
+"""
+
+
+def _all(names: str, facts: Pointwise) -> dict[str, Pointwise]:
+    return dict.fromkeys(names.split(), facts)
+
 
 _FACTS: dict[str, Pointwise] = {
-    **dict.fromkeys(_SILENT.split(), Pointwise()),
-    **dict.fromkeys(_COPIES.split(), _SAME),
-    **dict.fromkeys(["to", "_to_copy", "type_as"], _CONVERTED),
+    **_all(_SILENT, Pointwise()),
+    **_all(_COPIES, Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, opcode=code("copy"))),
+    **_all("to _to_copy type_as", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)),
     # traces show `detach` as `alias`
-    **dict.fromkeys(["alias", "detach"], Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, detaches=True)),
+    **_all("alias detach", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, detaches=True)),
     "copy": Pointwise(Form.COPY, ("src",), _always("src"), _zeros("src"), opcode=code("copy")),
     "fill": Pointwise(Form.COPY, ("value",), _always("value"), _zeros("value")),
-    "add": _SUM,
-    "sub": _DIFFERENCE,
-    "subtract": _DIFFERENCE,
+    "add": Pointwise(Form.SUM, _OTHER, _neutral("other", 0.0), opcode=code("add", alpha=1)),
+    **_all("sub subtract", Pointwise(Form.DIFFERENCE, _OTHER, _neutral("other", 0.0), opcode=code("sub", alpha=1))),
     "rsub": Pointwise(Form.REVERSED, _OTHER, opcode=code("rsub", alpha=1)),
-    "mul": _PRODUCT,
-    "multiply": _PRODUCT,
-    "div": _QUOTIENT,
-    "divide": _QUOTIENT,
-    "true_divide": _QUOTIENT,
-    # rounded, whatever the mode
-    "div.Tensor_mode": _KEEPING,
-    "div.Scalar_mode": _KEEPING,
-    "divide.Tensor_mode": _KEEPING,
-    "divide.Scalar_mode": _KEEPING,
-    "floor_divide": _KEEPING,
-    "fmod": _KEEPING,
-    "remainder": _KEEPING,
+    **_all("mul multiply", _PRODUCT),
+    **_all("div divide true_divide", _QUOTIENT),
     "maximum": Pointwise(Form.MAXIMUM, _OTHER, opcode=code("maximum")),
     "max.other": Pointwise(Form.MAXIMUM, _OTHER, opcode=code("maximum")),
     "minimum": Pointwise(Form.MINIMUM, _OTHER, opcode=code("minimum")),
     "min.other": Pointwise(Form.MINIMUM, _OTHER, opcode=code("minimum")),
     "where": Pointwise(Form.CHOICE, ("condition", "self", "other")),
-    "masked_fill": _MASKED,
-    "logical_and": _BOTH,
-    "bitwise_and": _BOTH,
-    "__and__": _BOTH,
-    "logical_or": _EITHER,
-    "bitwise_or": _EITHER,
-    "__or__": _EITHER,
-    # shifts of integers, parts of complex numbers, and what else keeps zeros and has no curve here
-    "__lshift__": _KEEPING,
-    "__rshift__": _KEEPING,
-    "bitwise_left_shift": _KEEPING,
-    "bitwise_right_shift": _KEEPING,
-    "real": _KEEPING,
-    "imag": _KEEPING,
-    "conj": _KEEPING,
-    "_conj": _KEEPING,
-    "conj_physical": _KEEPING,
-    "_conj_physical": _KEEPING,
-    "copysign": _KEEPING,
-    "frac": _KEEPING,
-    "nan_to_num": _KEEPING,
+    "masked_fill": Pointwise(Form.CHOICE, ("mask", "value", "self")),
+    **_all("logical_and bitwise_and __and__", Pointwise(Form.BOTH, _OTHER, zeros=_zeros("self", "other"))),
+    **_all("logical_or bitwise_or __or__", Pointwise(Form.EITHER, _OTHER)),
+    **_all(_ZEROS_KEPT, Pointwise(zeros=_SELF)),
     "prelu": Pointwise(Form.SLOPED, ("self", "weight"), zeros=_SELF),
-    "special_xlog1py": _KEEPING,
-    "xlogy": _KEEPING,
-    "tan": _KEEPING,
     "polar": Pointwise(operands=("abs", "angle"), zeros=_zeros("abs")),
     # straight lines and steps
-    "neg": _NEGATIVE,
-    "negative": _NEGATIVE,
-    "_neg_view": _NEGATIVE,
+    **_all("neg negative _neg_view", Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(-1.0)), opcode=code("neg"))),
     "deg2rad": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(math.pi / 180))),
     "rad2deg": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(180 / math.pi))),
-    "ceil": _STEPS,
-    "floor": _STEPS,
-    "round": _STEPS,
-    "sgn": _STEPS,
-    "sign": _STEPS,
-    "trunc": _STEPS,
+    **_all("ceil floor round sgn sign trunc", Pointwise(zeros=_SELF, curve=curves.flat)),
     # activations
     "relu": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x))), opcode=code("relu")
@@ -159,17 +118,14 @@ _FACTS: dict[str, Pointwise] = {
     "threshold": Pointwise(zeros=curves.threshold_keeps_zeros, curve=curves.threshold),
     "hardshrink": Pointwise(zeros=_SELF, curve=curves.hardshrink),
     "softshrink": Pointwise(zeros=_SELF, curve=curves.softshrink),
-    "sigmoid": _SIGMOID,
-    "special_expit": _SIGMOID,
-    "log_sigmoid": _LOG_SIGMOID,
-    "log_sigmoid_forward": _LOG_SIGMOID,
+    **_all("sigmoid special_expit", _SIGMOID),
+    **_all("log_sigmoid log_sigmoid_forward", _LOG_SIGMOID),
     "logit": Pointwise(curve=curves.logit),
     "tanh": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.sech2)), opcode=code("tanh")
     ),
     # functions
-    "abs": _SIZE,
-    "absolute": _SIZE,
+    **_all("abs absolute", Pointwise(zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), bends=(0.0,), slope=torch.sign)))),
     "square": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), slope=lambda x: 2 * x)), opcode=code("square")
     ),
@@ -205,8 +161,7 @@ _FACTS: dict[str, Pointwise] = {
         zeros=_SELF,
         curve=_fixed(Curve(rising=True, slope=lambda x: (1 + x).reciprocal(), domain=(-1.0, math.inf))),
     ),
-    "erf": _ERROR_FUNCTION,
-    "special_erf": _ERROR_FUNCTION,
+    **_all("erf special_erf", Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,))))),
     "erfc": Pointwise(curve=_fixed(Curve(rising=False, bends=(0.0,)))),
     "sin": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(turns=(math.pi / 2,), bends=(0.0,), slope=torch.cos, period=math.pi))

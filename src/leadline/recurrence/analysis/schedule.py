@@ -75,20 +75,6 @@ class Schedule:
             kept[edge.source] = max(kept[edge.source], late)
         return kept
 
-    def picture(self) -> str:
-        """Draw the fronts on the grid, one character for each point; they repeat after 62.
-
-        Examples
-        --------
-        >>> from leadline.recurrence.examples import masked
-        >>> print(raster(masked(layers=1, sizes=(2, 3))).picture())
-        012
-        345
-        """
-        digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        rows = np.atleast_2d(self.fronts.reshape(-1, self.fronts.shape[-1]))
-        return "\n".join("".join(digits[front % 62] for front in row) for row in rows)
-
 
 def training_schedule(system: System, sizes: Sequence[int] | None = None) -> Schedule:
     """Return the wavefront of a forward pass: the fewest fronts such that no recurrence stays within one.
