@@ -22,7 +22,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.errors import Diverged, LayoutError, ModelError, NotCausal
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.trace import undisturbed
+from leadline.graph.undisturbed import ONE_AT_A_TIME, undisturbed
 from leadline.graph.user_code import running
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.recurrence._system import system_of
@@ -230,5 +230,6 @@ def _rehearsed(reading: Reading) -> Memory:
 
 def _rehearse(reading: Reading) -> None:
     """Call a model that cannot be called with gradients without them: if that fails too, nothing can be said of it."""
-    with undisturbed(reading.model), running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+    given = reading.inputs, reading.kwargs
+    with undisturbed(reading.model, given), running(type(reading.model).__name__, given):
         reading.model(*reading.inputs, **reading.kwargs)

@@ -13,6 +13,7 @@ from leadline.graph.call import Call
 from leadline.graph.ir import Graph, Ref
 from leadline.graph.run_node import run_node
 from leadline.graph.table import LEAVES, Kind
+from leadline.graph.undisturbed import restored
 
 _SEED = 20  # any; dropout draws the same noise in both runs
 
@@ -62,12 +63,10 @@ def check_replay(graph: Graph, call: Call) -> Graph:
     generator = torch.Generator().manual_seed(_SEED)
     inputs = [fresh(tensor.detach(), generator) for tensor in call.tensors.values()]
     try:
-        torch.manual_seed(_SEED)
-        expected = call(*inputs)
+        expected = _forward(call, inputs)
     except Exception:  # the model checks its inputs' values: stay with the given ones
         inputs = [tensor.detach() for tensor in call.tensors.values()]
-        torch.manual_seed(_SEED)
-        expected = call(*inputs)
+        expected = _forward(call, inputs)
     torch.manual_seed(_SEED)
     found = run(graph, inputs)
     for (name, mine), theirs in zip(found.items(), expected, strict=True):
@@ -77,6 +76,13 @@ def check_replay(graph: Graph, call: Call) -> Graph:
                 "The model depends on Python values, on state outside its buffers or on noise of its own."
             )
     return replace(graph, verified=True)
+
+
+def _forward(call: Call, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Call the model in the state in which it was traced, with the same noise; what it returns may be changed in it."""
+    with restored(call.model, call.given):
+        torch.manual_seed(_SEED)
+        return [tensor.clone() for tensor in call(*inputs)]
 
 
 def _close(mine: Tensor, theirs: Tensor) -> bool:

@@ -147,7 +147,7 @@ def gradient_of(
 ) -> GradientDepth:
     """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
     model, output = reading.model, reading.given_output
-    with kept(model), torch.enable_grad():
+    with kept(model, reading.inputs, reading.kwargs) as beginning, torch.enable_grad():
         given, named = with_gradients((reading.inputs, reading.kwargs))
 
         def call() -> Any:
@@ -158,16 +158,19 @@ def gradient_of(
 
         with running(type(model).__name__, (reading.inputs, reading.kwargs)):
             chain = find_stages(model, run)
+        beginning.restore()
         generator = torch.Generator().manual_seed(seed)
         try:
             tape = cut_open(model, chain, run, seed)
         except RuntimeError:  # kernels of its own that cannot be cut
+            beginning.restore()
             with plain_kernels():
                 tape = cut_open(model, chain, run, seed)
         backward = backward_norms(tape, 1 if loss is not None else probes, generator)
         dtype = tape.crossing[0][0].dtype
         entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
         del tape
+        beginning.restore()
         forward, method = forward_norms(model, chain, call, probes, generator, seed)
     squares = _alive(backward.numpy(), chain)
     measured = squares.shape[1]
