@@ -17,7 +17,7 @@ _READ, _WRITTEN = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: 
 
 
 class _TracedData(TorchFunctionMode):
-    """Put operations in the place of `.data`, which no trace records: it is detached memory, and is written by copying."""
+    """Put operations in the place of `.data`, which no trace records: it is detached, and is written by copying."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Take `.data` of a traced tensor apart, and call any other function as it is."""
@@ -52,7 +52,7 @@ def traced_assignments() -> Iterator[None]:
         else:
             assign(module, name, value)
 
-    nn.Module.__setattr__ = assigned  # type: ignore[method-assign]
+    nn.Module.__setattr__ = assigned  # type: ignore[method-assign, assignment]
     try:
         with _TracedData():
             yield

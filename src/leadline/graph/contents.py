@@ -10,7 +10,7 @@ from torch import Tensor
 from leadline.graph.call import hollow
 
 COPIED = 2**31
-"""So many bytes are copied, the smallest storages first; larger models share theirs with the copy until it is written."""
+"""So many bytes are copied, the smallest storages first; others share their memory with the copy until it is written."""
 
 
 class Contents:
@@ -42,6 +42,11 @@ class Contents:
         for place, whole in sorted(found.items(), key=lambda item: item[1].nbytes):
             self._bytes += whole.nbytes
             self._held[place] = whole, whole.clone() if self._bytes <= COPIED else _shared_until_written(whole)
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        """Whether a tensor looks at memory that is held here, or may do so."""
+        whole = bytes_of(tensor)
+        return whole is None or whole.untyped_storage()._cdata in self._held
 
     def restore(self) -> None:
         """Write back what has changed."""
@@ -79,4 +84,5 @@ def _grow_back(live: Tensor, then: Tensor) -> None:
 
 def _address(tensor: Tensor) -> int:
     """Return where a tensor's memory begins, without asking for a copy of one's own of it."""
-    return int(torch._C._data_address(tensor))
+    address: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
+    return address

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from leadline.graph.contents import Contents
 
-Undo: TypeAlias = Callable[[], None]
+Undo: TypeAlias = Callable[[], object]
 _MISSING = object()
 _ATOMS = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, types.ModuleType, Enum, torch.Size)
 _PLAIN = (Tensor, dict, list, set, deque, tuple, int, float, type(None))
@@ -31,7 +31,7 @@ _CALLABLES = (
     functools.cached_property,
 )  # fmt: skip
 _BUILTIN = (dict, list, set, deque, OrderedDict)
-_LIBRARIES = (sys.stdlib_module_names | {"torch", "numpy", "leadline", "jaxtyping"}) - {"collections", "types", "weakref"}
+_LIBRARIES = sys.stdlib_module_names - {"collections", "types", "weakref"} | {"torch", "numpy", "leadline", "jaxtyping"}
 """Packages whose functions, classes and objects hold no state of the user's."""
 
 
@@ -81,6 +81,11 @@ class Snapshot:
             self.contents.restore()
             for state in self._tensors:
                 state.count_as_before()
+
+    def added(self) -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
+        """Return the attributes and entries that were not there, with what they belong to."""
+        known = [(mapping, {key for key, _ in items}) for mapping, items in self._dicts if len(mapping) > len(items)]
+        return [(mapping, {key: mapping[key] for key in mapping if key not in keys}) for mapping, keys in known]
 
     # -- what a value is made of: each records the value itself, and returns its parts --------------------------------
 
@@ -320,6 +325,4 @@ def _fill(cell: types.CellType, found: Any) -> None:
 
 def _alike(now: Iterable[tuple[Any, Any]], then: list[tuple[Any, Any]]) -> bool:
     found = list(now)
-    return len(found) == len(then) and all(
-        a is c and b is d for (a, b), (c, d) in zip(found, then, strict=True)
-    )
+    return len(found) == len(then) and all(a is c and b is d for (a, b), (c, d) in zip(found, then, strict=True))

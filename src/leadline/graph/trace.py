@@ -67,7 +67,7 @@ def _explained(call: Call) -> Iterator[None]:
         yield
     except TraceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TraceError(explain(call.model, error) + hint_of_empty(call.tensors)) from None
 
 
@@ -105,9 +105,9 @@ def _exported_once(call: Call) -> ExportedProgram:
     Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
     """
     for above in (True, False):
-        with restored(call.model, call.given), WholeRecurrences(), traced_assignments():
-            with redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
-                program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
+        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
+        with restored(call.model, call.given), WholeRecurrences(), traced_assignments(), silent:
+            program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
         if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
             break
     return program
