@@ -13,9 +13,10 @@ from leadline.domains._causality import Causality, causality_of
 from leadline.domains._context import Context, Position, context_of
 from leadline.domains._count import Count, count_of
 from leadline.domains._generation import Generation, generation_of
-from leadline.domains._memory import Memory, memory_of
+from leadline.domains._memory import Device, Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
+from leadline.domains.hollow import OptimizerLike
 from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
@@ -127,10 +128,10 @@ class DepthReading(Reading):
         with self._unchanged():
             return generation_of(self, lag, on_unknown=on_unknown)
 
-    def memory(self) -> Memory:
+    def memory(self, *, device: Device | None = None, optimizer: OptimizerLike = None) -> Memory:
         """Measure what training keeps for the backward pass; see `leadline.memory`."""
         with self._unchanged():
-            return memory_of(self)
+            return memory_of(self, device=device, optimizer=optimizer)
 
     def gradient(self, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0) -> GradientDepth:
         """Measure how the gradient grows or shrinks through the stages; see `leadline.gradient`."""
