@@ -16,7 +16,7 @@ from leadline.domains._generation import Generation, generation_of
 from leadline.domains._memory import Device, Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
-from leadline.domains.hollow import OptimizerLike
+from leadline.domains.stand_ins import OptimizerLike
 from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from leadline.domains.hollow import OptimizerLike, optimizer_state, standing_in
 from leadline.domains.saved import SavedStorages, storages
+from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
 from leadline.graph.call import hollow
 from leadline.graph.reading import Reading
