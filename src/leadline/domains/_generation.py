@@ -60,7 +60,7 @@ class Generation:
 def generation(
     model: nn.Module,
     *inputs: Any,
-    lag: int,
+    lag: int | None = None,
     layout: LayoutLike = None,
     order: Order = None,
     output: str | None = None,
@@ -69,9 +69,10 @@ def generation(
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
-    With a `lag` (which `causality` tells) of 1 or more the symbol at a position is drawn from the output there; with 0
-    from the output one place earlier in the order, the first one being given. A negative one is `NotCausal`; and it is
-    a `LayoutError` if no single input shares its positions with the output. The rest is as in `read`.
+    With a `lag` (default: the one that `causality` finds) of 1 or more the symbol at a position is drawn from the
+    output there; with 0 from the output one place earlier in the order, the first one being given. A negative one is
+    `NotCausal`; and it is a `LayoutError` if no single input shares its positions with the output. The rest is as in
+    `read`.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def generation(
 
     >>> from leadline.zoo import build
     >>> stack = build("masked-stack", layers=3, channels=2, height=4, width=6)
-    >>> found = generation(stack.model, *stack.inputs, layout=stack.layout, lag=1)
+    >>> found = generation(stack.model, *stack.inputs, layout=stack.layout)
     >>> int(found.fronts.hi), int(found.steps.hi)
     (12, 36)
     """

@@ -13,7 +13,7 @@ from leadline.graph.user_code import users_line
 from leadline.results import Place
 
 
-def explain(model: nn.Module, error: Exception) -> str:
+def explain(model: nn.Module, error: BaseException) -> str:
     """Return what was wrong, where, and what to do about it."""
     name, text = type(model).__name__, str(error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
@@ -26,7 +26,7 @@ def explain(model: nn.Module, error: Exception) -> str:
     return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
 
 
-def _place(model: nn.Module, error: Exception) -> Place:
+def _place(model: nn.Module, error: BaseException) -> Place:
     """Return the innermost of the user's lines, and the innermost module at work."""
     paths = {id(module): path for path, module in model.named_modules()}
     frames = list(_frames(error))
@@ -34,7 +34,7 @@ def _place(model: nn.Module, error: Exception) -> Place:
     return Place(modules[-1] if modules else "", users_line([(f.f_code.co_filename, line) for f, line in frames]))
 
 
-def _operation(error: Exception) -> str:
+def _operation(error: BaseException) -> str:
     """Name the operation at work, if one was: ``in aten.pad.default ``."""
     found = (frame.f_locals.get("func") for frame, _ in _frames(error))
     return next((f"in {op} " for op in found if isinstance(op, torch._ops.OpOverload)), "")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from typing import Any
 
@@ -15,9 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
+from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import TraceError
+from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
@@ -25,6 +25,7 @@ from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.table import OPERATIONS, Kind, kind_of
+from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -50,8 +51,8 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
-    call.training = call.model.training
-    with undisturbed(call.model):
+    with undisturbed(call.model, call.given):
+        call.training = call.model.training
         with _explained(call):
             program = _export(call)
         graph = _Reader(program, call, call.model).graph()
@@ -66,49 +67,8 @@ def _explained(call: Call) -> Iterator[None]:
         yield
     except TraceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TraceError(explain(call.model, error) + hint_of_empty(call.tensors)) from None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not hollow(buffer)}
-    modes = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
-    levels = [logger.level for logger in loggers]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for logger in loggers:  # they repeat what our errors say
-            logger.setLevel(logging.CRITICAL)
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-            torch.backends.mha.set_fastpath_enabled(fast)
-            for module, mode in modes:
-                module.training = mode
-            for name, buffer in model.named_buffers():
-                if name in buffers and not torch.equal(buffer, buffers[name]):
-                    buffer.copy_(buffers[name])
 
 
 def _export(call: Call) -> ExportedProgram:
@@ -130,14 +90,27 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
-        try:
-            return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-        except Exception:
-            if call.fix_numbers():
-                with suppress(Exception):  # the first one is the one to tell
-                    return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-            raise
+    try:
+        return _exported_once(call)
+    except Exception:
+        if call.fix_numbers():
+            with suppress(Exception):  # the first one is the one to tell
+                return _exported_once(call)
+        raise
+
+
+def _exported_once(call: Call) -> ExportedProgram:
+    """Export a call; one that transforms functions (`torch.vmap`) is traced beneath the transforms.
+
+    Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
+    """
+    for above in (True, False):
+        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
+        with restored(call.model, call.given), WholeRecurrences(), traced_assignments(), silent:
+            program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
+        if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+            break
+    return program
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -152,6 +125,10 @@ def _overloads(packet: str) -> Iterator[Any]:
     found = getattr(getattr(torch.ops, space), name, None)
     if found is not None:
         yield from (getattr(found, overload) for overload in found.overloads())
+
+
+_TRANSFORMS = "torch._functorch.predispatch"
+_export_to_aten: Callable[..., ExportedProgram] = export_to_aten  # typed here because torch leaves it untyped
 
 
 class _Reader:
