@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import TraceError
+from leadline.graph.questions import Questions
 
 
 class Call(nn.Module):
@@ -29,7 +30,7 @@ class Call(nn.Module):
             raise TraceError(f"{type(model).__name__}.forward does not take these inputs: {error}") from error
         self._args, self._kwargs = args, kwargs
         self.tensors: dict[str, Tensor] = dict(_named(signature.bind_partial(*args), kwargs))
-        self._numbers: dict[str, int | float] = {}
+        self._questions: Questions | None = None
         self._seen = SimpleNamespace(outputs=())  # torch.export undoes assignments to the module itself
 
     @property
@@ -48,22 +49,29 @@ class Call(nn.Module):
         args, kwargs = _rebuild((self._args, dict(self._kwargs)), stream)
         return args, kwargs
 
-    def fix_numbers(self) -> bool:
-        """Take the whole numbers that buffers hold as fixed from now on; return whether there are any.
+    @contextmanager
+    def traced(self) -> Iterator[Questions]:
+        """Answer, while the context is open, what the model asks of values that rest on no input."""
+        self._questions = Questions(self.model)
+        try:
+            yield self._questions
+        finally:
+            self._questions.open = False
 
-        Audio codecs keep strides and kernel sizes as such, and compute paddings from them.
-        """
-        buffers = self.model.named_buffers(remove_duplicate=False)
-        scalars = {name: buffer for name, buffer in buffers if buffer.ndim == 0 and not hollow(buffer)}
-        whole = {name: b.item() for name, b in scalars.items() if not (b.is_floating_point() or b.is_complex())}
-        self._numbers = whole
-        return bool(whole)
+    @property
+    def decided(self) -> frozenset[str]:
+        """The parameters whose values were asked for when the call was traced."""
+        return frozenset(self._questions.read if self._questions else ())
+
+    def blamed(self, text: str) -> str:
+        """Say what the values rest on that a message of the trace speaks of: ``, those of the input 'x'``."""
+        return self._questions.blamed(text, self.tensors) if self._questions else ""
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Call the model and list the tensors of its output."""
-        stream = iter(tensors)
-        args, kwargs = _rebuild((self._args, dict(self._kwargs)), stream)
-        with _constants(self.model, self._numbers):
+        args, kwargs = self.replaced(given := dict(zip(self.tensors, tensors, strict=True)))
+        asked = self._questions is not None and self._questions.open
+        with self._questions.watching(self.model, given) if self._questions and asked else nullcontext():
             named = dict(_leaves(self.model(*args, **kwargs), ""))
         if not named:
             raise TraceError(f"{type(self.model).__name__}.forward returns no tensor")
@@ -112,20 +120,6 @@ def _rebuild(value: Any, stream: Iterator[Tensor]) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return type(value)(**{item.name: _rebuild(getattr(value, item.name), stream) for item in fields(value)})
     return value
-
-
-@contextmanager
-def _constants(model: nn.Module, numbers: Mapping[str, int | float]) -> Iterator[None]:
-    """Put constants in the places of some buffers: tracing knows their values, but those of no buffer."""
-    places = {name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in numbers}
-    buffers = {name: model.get_buffer(name) for name in numbers}
-    try:
-        for name, (module, place) in places.items():
-            module._buffers[place] = torch.tensor(numbers[name], dtype=buffers[name].dtype)
-        yield
-    finally:
-        for name, (module, place) in places.items():
-            module._buffers[place] = buffers[name]
 
 
 def hollow(tensor: Tensor) -> bool:

@@ -9,19 +9,20 @@ from types import FrameType
 import torch
 from torch import nn
 
+from leadline.graph.call import Call
 from leadline.graph.user_code import users_line
 from leadline.results import Place
 
 
-def explain(model: nn.Module, error: Exception) -> str:
+def explain(call: Call, error: Exception) -> str:
     """Return what was wrong, where, and what to do about it."""
-    name, text = type(model).__name__, str(error)
+    name, text = type(call.model).__name__, str(error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    place = _place(model, error)
-    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+    place = _place(call.model, error)
+    if "data-dependent" in text.lower() or "DataDependent" in type(error).__name__:
         return (
-            f"{name}.forward branches on the values of its tensors, {_operation(error)}at {place}: {first} "
-            "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
+            f"{name}.forward branches on the values of its tensors{call.blamed(first)}, {_operation(error)}at {place}: "
+            f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
         )
     return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
 

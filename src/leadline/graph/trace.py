@@ -7,7 +7,7 @@ import operator
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from io import StringIO
 from typing import Any
 
@@ -24,6 +24,7 @@ from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
+from leadline.graph.settled import settle
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
@@ -67,7 +68,7 @@ def _explained(call: Call) -> Iterator[None]:
     except TraceError:
         raise
     except Exception as error:
-        raise TraceError(explain(call.model, error) + hint_of_empty(call.tensors)) from None
+        raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 
 @contextmanager
@@ -130,14 +131,11 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
-        try:
-            return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-        except Exception:
-            if call.fix_numbers():
-                with suppress(Exception):  # the first one is the one to tell
-                    return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-            raise
+    given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
+    with WholeRecurrences(), call.traced(), redirect_stderr(StringIO()):  # torch prints what it gives up
+        program = torch.export.export(call, given, strict=False)
+    settle(program, call.decided)
+    return program
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -198,6 +196,7 @@ class _Reader:
             outputs=dict(zip(self.call.outputs, outputs, strict=True)),
             values=values,
             mutated=frozenset(mutated),
+            decided=self.call.decided,
             training=self.model.training,
             verified=False,
         )
@@ -211,7 +210,7 @@ class _Reader:
     def _leaf(self, node: fx.Node, kind: Kind, name: str) -> int:
         index = len(self.nodes)
         module = name.rpartition(".")[0] if kind is not Kind.INPUT else ""
-        self.nodes.append(Node(index, name, kind.value, kind, (), {}, (_meta(node.meta["val"]),), Place(module)))
+        self.nodes.append(Node(index, name, kind.value, kind, (), {}, (self._meta(node.meta["val"], node),), Place(module)))
         self.refs[node] = Ref(index)
         return index
 
@@ -232,7 +231,7 @@ class _Reader:
                 kind=kind_of(str(target)),
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
-                outputs=tuple(map(_meta, parts)),
+                outputs=tuple(self._meta(part, node) for part in parts),
                 place=self._place(node),
                 target=target,
             )
@@ -247,6 +246,17 @@ class _Reader:
         if isinstance(argument, list | tuple):
             return tuple(self._argument(part) for part in argument)
         return frozen(argument)
+
+    def _meta(self, value: Any, node: fx.Node) -> Meta | None:
+        """Shape and dtype of a tensor; numbers read from one count as scalars, None and other values as nothing."""
+        if not isinstance(value, Tensor):
+            return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
+        if not all(isinstance(size, int) for size in value.shape):
+            raise TraceError(
+                f"the shape {list(value.shape)} of what {node.target} at {self._place(node)} gives depends on values"
+                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only"
+            )
+        return Meta(tuple(value.shape), value.dtype)
 
     def _place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -268,14 +278,3 @@ def _strip(path: str) -> str:
 
 
 _NUMBERS = {torch.SymInt: torch.int64, torch.SymFloat: torch.float64, torch.SymBool: torch.bool}
-
-
-def _meta(value: Any) -> Meta | None:
-    """Shape and dtype of a tensor; numbers read from one count as scalars, None and other values as nothing."""
-    if not isinstance(value, Tensor):
-        return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
-    if not all(isinstance(size, int) for size in value.shape):
-        raise TraceError(
-            f"a tensor's shape {list(value.shape)} depends on values; a graph would hold for this input only"
-        )
-    return Meta(tuple(value.shape), value.dtype)
