@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from leadline.graph.call import Call
-from leadline.graph.user_code import users_line
+from leadline.graph.user_code import is_users, users_line
 from leadline.results import Place
 
 
@@ -24,7 +24,7 @@ def explain(call: Call, error: Exception) -> str:
             f"{name}.forward branches on the values of its tensors{call.blamed(first)}, {_operation(error)}at {place}: "
             f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
         )
-    return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
+    return f"{name} cannot be traced: {type(error).__name__}: {first} ({_called(error)}at {place})"
 
 
 def _place(model: nn.Module, error: Exception) -> Place:
@@ -39,6 +39,14 @@ def _operation(error: Exception) -> str:
     """Name the operation at work, if one was: ``in aten.pad.default ``."""
     found = (frame.f_locals.get("func") for frame, _ in _frames(error))
     return next((f"in {op} " for op in found if isinstance(op, torch._ops.OpOverload)), "")
+
+
+def _called(error: Exception) -> str:
+    """Name the function of torch that the user's innermost line called, if it did: ``in flex_attention ``."""
+    files = [(frame.f_code.co_filename, frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
+    last = max((i for i, (file, _) in enumerate(files) if is_users(file)), default=len(files))
+    name = files[last + 1][1] if last + 1 < len(files) else ""
+    return f"in {name} " if name.isidentifier() and not name.startswith("_") else ""
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:

@@ -30,6 +30,8 @@ class Questions(TorchDispatchMode):
     `read` are the parameters on which answers rest. While it is `open`, a call is traced.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._real = dict(_own(model))

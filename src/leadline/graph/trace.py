@@ -17,7 +17,7 @@ from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from leadline.errors import TraceError
+from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
@@ -65,7 +65,7 @@ def _explained(call: Call) -> Iterator[None]:
     """Say whatever is raised in a sentence: a hundred frames of torch tell the user nothing."""
     try:
         yield
-    except TraceError:
+    except LeadlineError:
         raise
     except Exception as error:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
@@ -180,6 +180,8 @@ class _Reader:
                     values[leaves[kind][name]] = value.detach()
             elif node.op == "call_function":
                 self._call(node)
+            elif node.op == "get_attr":  # a function that an operation takes
+                continue
             elif node.op == "output":
                 results = tuple(self._argument(part) for part in node.args[0])
             else:
@@ -220,15 +222,21 @@ class _Reader:
             refs = self.refs[source]  # type: ignore[index]
             self.refs[node] = refs[place]
             return
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            raise UnknownOp(
+                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does out "
+                "with tensor operations, or in a Python loop or branch on constants"
+            )
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)
         index, target = len(self.nodes), meant(node.target)
+        op = str(target) if isinstance(target, torch._ops.OpOverload) else f"number.{target.__name__}"
         self.nodes.append(
             Node(
                 index=index,
                 name=node.name,
-                op=str(target),
-                kind=kind_of(str(target)),
+                op=op,
+                kind=kind_of(op),
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
                 outputs=tuple(self._meta(part, node) for part in parts),

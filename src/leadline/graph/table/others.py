@@ -200,7 +200,17 @@ _RANDOM = {
     **_operations(Kind.RANDOM, "bernoulli exponential normal poisson rrelu rrelu_with_noise_functional uniform"),
 }
 
+_NUMBERS = _operations(  # Python's own, on numbers that were read from tensors
+    Kind.POINTWISE,
+    """
+    abs add and_ eq floordiv ge gt le lt mod mul ne neg not_ or_ pos pow sub sym_float sym_int sym_ite sym_max sym_min
+    sym_not sym_sum truediv
+    """,
+    "number",
+)
+
 OTHERS: dict[str, Operation] = {
+    **_NUMBERS,
     **_CREATION,
     **_WINDOWS,
     **_operations(Kind.CONVOLUTION, "conv1d conv2d conv3d convolution"),
