@@ -26,6 +26,7 @@ from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.settled import settle
 from leadline.graph.table import OPERATIONS, Kind, kind_of
+from leadline.graph.unsorted import unsorted
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -55,7 +56,7 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
     with undisturbed(call.model):
         with _explained(call):
             program = _export(call)
-        graph = _Reader(program, call, call.model).graph()
+        graph = unsorted(_Reader(program, call, call.model).graph())
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
