@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
+from torch._higher_order_ops.effects import with_effects
 from torch.export import ExportedProgram
 from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
@@ -19,6 +20,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from leadline.errors import TraceError
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
+from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -54,8 +56,7 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
     with undisturbed(call.model, call.given):
         call.training = call.model.training
         with _explained(call):
-            program = _export(call)
-        graph = _Reader(program, call, call.model).graph()
+            graph = with_computed_weights(_Reader(_export(call), call, call.model).graph())
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
@@ -149,6 +150,9 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 spec = specs[node.name]
+                if spec.kind is InputKind.TOKEN:  # orders checks, which have no value
+                    self.refs[node] = None
+                    continue
                 kind = _LEAF_KINDS.get(spec.kind)
                 if kind is None:
                     raise TraceError(f"the model takes {spec.kind.name.lower()} {node.name}, which no rule covers")
@@ -193,6 +197,9 @@ class _Reader:
         return index
 
     def _call(self, node: fx.Node) -> None:
+        if node.target is with_effects:
+            self.refs[node] = [None]
+            return
         if node.target is operator.getitem:
             source, place = node.args
             refs = self.refs[source]  # type: ignore[index]
