@@ -19,6 +19,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
+from leadline.graph.undisturbed import ONE_AT_A_TIME
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
@@ -94,14 +95,12 @@ class DepthReading(Reading):
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Refuse to go on with another model than was read; what running it changes does not make it another one."""
-        if _state(self.model) != self._state:
-            name = type(self.model).__name__
-            raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
-        try:
+        """Refuse to go on with another model than was read; another thread waits."""
+        with ONE_AT_A_TIME:
+            if _state(self.model) != self._state:
+                name = type(self.model).__name__
+                raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
             yield
-        finally:
-            self._state = _state(self.model)
 
     def count(self, *, on_unknown: OnUnknown = "raise") -> Count:
         """Count connections and multiply-accumulates; see `leadline.count`."""
@@ -200,4 +199,4 @@ def _state(model: nn.Module) -> tuple[Any, ...]:
     """Return what tells whether a model has changed: its modes, and its tensors with their versions."""
     tensors = (*model.parameters(), *model.buffers())
     modes = tuple(module.training for module in model.modules())
-    return (modes, *((id(tensor), tensor._version) for tensor in tensors))
+    return (modes, *((id(tensor), None if tensor.is_inference() else tensor._version) for tensor in tensors))

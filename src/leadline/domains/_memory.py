@@ -21,6 +21,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from leadline.graph.reading import Reading
+from leadline.graph.undisturbed import restored
 from leadline.results import Status
 
 
@@ -78,13 +79,10 @@ def memory_of(reading: Reading) -> Memory:
 def _measured(reading: Reading) -> Memory:
     model, given = reading.model, (reading.inputs, reading.kwargs)
     devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
-    with _hollow(given, model) as (given, own):
-        copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if name not in own}
-        record = _Record(
-            skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values(), *copies.values()]))
-        )
-        with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
-            functional_call(model, {**own, **copies}, *given)
+    with restored(model, given), _hollow(given, model) as (given, own):
+        record = _Record(skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values()])))
+        with torch.enable_grad(), record.watch(model):
+            functional_call(model, own, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
     buffers = sum(_storages(model.buffers()).values())

@@ -43,6 +43,11 @@ class Call(nn.Module):
         """Whether every input holds values."""
         return not any(hollow(t) for t in self.tensors.values())
 
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What the model is called with, as it was given."""
+        return self._args, self._kwargs
+
     def replaced(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the same call on other tensors, given by name."""
         stream = iter([tensors.get(name, tensor) for name, tensor in self.tensors.items()])

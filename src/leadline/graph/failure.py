@@ -14,7 +14,7 @@ from leadline.graph.user_code import is_users, users_line
 from leadline.results import Place
 
 
-def explain(call: Call, error: Exception) -> str:
+def explain(call: Call, error: BaseException) -> str:
     """Return what was wrong, where, and what to do about it."""
     name, text = type(call.model).__name__, str(error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
@@ -27,7 +27,7 @@ def explain(call: Call, error: Exception) -> str:
     return f"{name} cannot be traced: {type(error).__name__}: {first} ({_called(error)}at {place})"
 
 
-def _place(model: nn.Module, error: Exception) -> Place:
+def _place(model: nn.Module, error: BaseException) -> Place:
     """Return the innermost of the user's lines, and the innermost module at work."""
     paths = {id(module): path for path, module in model.named_modules()}
     frames = list(_frames(error))
@@ -35,13 +35,13 @@ def _place(model: nn.Module, error: Exception) -> Place:
     return Place(modules[-1] if modules else "", users_line([(f.f_code.co_filename, line) for f, line in frames]))
 
 
-def _operation(error: Exception) -> str:
+def _operation(error: BaseException) -> str:
     """Name the operation at work, if one was: ``in aten.pad.default ``."""
     found = (frame.f_locals.get("func") for frame, _ in _frames(error))
     return next((f"in {op} " for op in found if isinstance(op, torch._ops.OpOverload)), "")
 
 
-def _called(error: Exception) -> str:
+def _called(error: BaseException) -> str:
     """Name the function of torch that the user's innermost line called, if it did: ``in flex_attention ``."""
     files = [(frame.f_code.co_filename, frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
     last = max((i for i, (file, _) in enumerate(files) if is_users(file)), default=len(files))

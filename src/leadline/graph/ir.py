@@ -176,7 +176,7 @@ class Graph:
     @property
     def has_values(self) -> bool:
         """Whether every parameter and buffer has its values here."""
-        return self.values.keys() == {*self.parameters.values(), *self.buffers.values()}
+        return self.values.keys() >= {*self.parameters.values(), *self.buffers.values()}
 
     def live(self, *outputs: str) -> frozenset[int]:
         """Return the indices of the nodes on which the named outputs (default: all) rest."""

@@ -80,7 +80,7 @@ class Questions(TorchDispatchMode):
         def stand_in(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+            fake: Tensor = torch.ops.aten.lift_fresh_copy.default(value).to(device)
             self._record.begin(fake, None, value)
             return fake
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
+from torch._higher_order_ops.effects import with_effects
 from torch.export import ExportedProgram
+from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import LeadlineError, TraceError, UnknownOp
+from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
+from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -26,6 +28,7 @@ from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.settled import settle
 from leadline.graph.table import OPERATIONS, Kind, kind_of
+from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.unsorted import unsorted
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
@@ -52,11 +55,10 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
-    call.training = call.model.training
-    with undisturbed(call.model):
+    with undisturbed(call.model, call.given):
+        call.training = call.model.training
         with _explained(call):
-            program = _export(call)
-        graph = unsorted(_Reader(program, call, call.model).graph())
+            graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
@@ -68,49 +70,8 @@ def _explained(call: Call) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not hollow(buffer)}
-    modes = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
-    levels = [logger.level for logger in loggers]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for logger in loggers:  # they repeat what our errors say
-            logger.setLevel(logging.CRITICAL)
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-            torch.backends.mha.set_fastpath_enabled(fast)
-            for module, mode in modes:
-                module.training = mode
-            for name, buffer in model.named_buffers():
-                if name in buffers and not torch.equal(buffer, buffers[name]):
-                    buffer.copy_(buffers[name])
 
 
 def _export(call: Call) -> ExportedProgram:
@@ -132,9 +93,17 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
+    """Export a call; one that transforms functions (`torch.vmap`) is traced beneath the transforms.
+
+    Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
+    """
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
-    with WholeRecurrences(), call.traced(), redirect_stderr(StringIO()):  # torch prints what it gives up
-        program = torch.export.export(call, given, strict=False)
+    for above in (True, False):
+        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
+        with restored(call.model, call.given), WholeRecurrences(), call.traced(), traced_assignments(), silent:
+            program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
+        if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+            break
     settle(program, call.decided)
     return program
 
@@ -151,6 +120,10 @@ def _overloads(packet: str) -> Iterator[Any]:
     found = getattr(getattr(torch.ops, space), name, None)
     if found is not None:
         yield from (getattr(found, overload) for overload in found.overloads())
+
+
+_TRANSFORMS = "torch._functorch.predispatch"
+_export_to_aten: Callable[..., ExportedProgram] = export_to_aten  # typed here because torch leaves it untyped
 
 
 class _Reader:
@@ -171,6 +144,9 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 spec = specs[node.name]
+                if spec.kind is InputKind.TOKEN:  # orders checks, which have no value
+                    self.refs[node] = None
+                    continue
                 kind = _LEAF_KINDS.get(spec.kind)
                 if kind is None:
                     raise TraceError(f"the model takes {spec.kind.name.lower()} {node.name}, which no rule covers")
@@ -218,6 +194,9 @@ class _Reader:
         return index
 
     def _call(self, node: fx.Node) -> None:
+        if node.target is with_effects:
+            self.refs[node] = [None]
+            return
         if node.target is operator.getitem:
             source, place = node.args
             refs = self.refs[source]  # type: ignore[index]

@@ -40,7 +40,7 @@ def running(name: str, inputs: Any) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
         said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {error}"
         raise ModelError(said + raised_at(error) + hint_of_empty(inputs)) from error

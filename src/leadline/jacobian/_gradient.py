@@ -147,7 +147,7 @@ def gradient_of(
 ) -> GradientDepth:
     """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
     model, output = reading.model, reading.given_output
-    with kept(model), torch.enable_grad():
+    with kept(model, reading.inputs, reading.kwargs) as beginning, torch.enable_grad():
         given, named = with_gradients((reading.inputs, reading.kwargs))
 
         def call() -> Any:
@@ -158,22 +158,26 @@ def gradient_of(
 
         with running(type(model).__name__, (reading.inputs, reading.kwargs)):
             chain = find_stages(model, run)
-        generator = torch.Generator().manual_seed(seed)
-        try:
-            tape = cut_open(model, chain, run, seed)
-        except RuntimeError:  # kernels of its own that cannot be cut
-            with plain_kernels():
+            generator = torch.Generator().manual_seed(seed)
+            beginning.restore()
+            try:
                 tape = cut_open(model, chain, run, seed)
-        backward = backward_norms(tape, 1 if loss is not None else probes, generator)
-        dtype = tape.crossing[0][0].dtype
-        entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
-        del tape
-        forward, method = forward_norms(model, chain, call, probes, generator, seed)
+            except RuntimeError:  # kernels of its own that cannot be cut
+                beginning.restore()
+                with plain_kernels():
+                    tape = cut_open(model, chain, run, seed)
+            backward = backward_norms(tape, 1 if loss is not None else probes, generator)
+            dtype = tape.crossing[0][0].dtype
+            entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
+            del tape
+            beginning.restore()
+            forward, method = forward_norms(model, chain, call, probes, generator, seed)
+        mode: Literal["train", "eval"] = "train" if model.training else "eval"
     squares = _alive(backward.numpy(), chain)
     measured = squares.shape[1]
     usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
     stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, seed)
-    return _judged(stages, squares, usable, method, "train" if model.training else "eval", dtype, seed)
+    return _judged(stages, squares, usable, method, mode, dtype, seed)
 
 
 def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
@@ -71,7 +72,7 @@ def jacobian(
     """
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
     with running(name, inputs):
-        return Jacobian(_pure(f), inputs, products=products, output=output, seed=seed)
+        return Jacobian(f, inputs, products=products, output=output, seed=seed)
 
 
 def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,9 +108,9 @@ class Jacobian(Operator):
             )
         if any(x.numel() == 0 for x in point):
             raise NotDifferentiable(f"nothing to differentiate by{hint_of_empty(point)}")
-        self._f, self._point, self._name = f, point, output
+        self._model, self._f, self._point, self._name = f, _pure(f), point, output
         self._leaves = [x.clone().requires_grad_() for x in point]
-        with torch.enable_grad():
+        with restored(f, inputs), torch.enable_grad():
             result = self._run(self._leaves)
         self._value, self._position = starting_point(result, output), starting_position(result, output)
         self.value = self._value.detach()
@@ -189,7 +190,7 @@ class Jacobian(Operator):
 
     def _by_linearize(self) -> Block:
         """Trace the linearised function once; a product then costs about one forward pass."""
-        with plain_kernels(), without_torch_warnings():
+        with restored(self._model, self._inputs), plain_kernels(), without_torch_warnings():
             _, pushed = torch.func.linearize(self._evaluate, *self._point)
         return lambda rows: batched(lambda row: pushed(*self._unpacked(row)), rows).flatten(1)
 
@@ -197,7 +198,7 @@ class Jacobian(Operator):
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with plain_kernels(), without_torch_warnings():
+            with restored(self._model, self._inputs), plain_kernels(), without_torch_warnings():
                 tangents = tuple(self._unpacked(row))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
             return pushed.flatten()
@@ -207,7 +208,7 @@ class Jacobian(Operator):
     def _by_double_backward(self) -> Block:
         """Differentiate the back-propagated gradient, which is linear in its cotangent, by that cotangent."""
         leaves = [x.clone().requires_grad_() for x in self._point]
-        with plain_kernels(), torch.enable_grad():
+        with restored(self._model, self._inputs), plain_kernels(), torch.enable_grad():
             value = self._evaluate(*leaves)
             cotangent = torch.zeros_like(value, requires_grad=True)
             pulled = torch.autograd.grad(value, leaves, cotangent, create_graph=True, materialize_grads=True)

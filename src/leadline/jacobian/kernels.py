@@ -9,10 +9,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from leadline.graph.snapshot import Snapshot
+from leadline.graph.undisturbed import restored
 
 
 @contextmanager
@@ -48,21 +52,13 @@ def same_noise(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def kept(model: nn.Module) -> Iterator[nn.Module]:
-    """Make every floating parameter differentiable; on leaving, flags, buffers and modes are what they were."""
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        for parameter, _ in flags:
+def kept(model: nn.Module, *inputs: Any) -> Iterator[Snapshot]:
+    """Make every floating parameter differentiable; on leaving, model and inputs are what they were.
+
+    Yields a snapshot, to go back to the beginning between two runs.
+    """
+    with restored(model, inputs) as before:
+        for parameter in model.parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(True)
-        yield model
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for module, mode in modes:
-            module.training = mode
+        yield Snapshot(model, inputs, contents=before.contents)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph.reading import Reading
-from leadline.graph.trace import undisturbed
+from leadline.graph.undisturbed import undisturbed
 
 _SEED = 11  # noise of dropout, the same in every run
 _NOISE = 1e-5  # relative: what summation in another order, or a Fourier transform, may change
@@ -38,7 +38,7 @@ class Prober:
         return False
 
     def _run(self, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with undisturbed(self.call.model):
+        with undisturbed(self.call.model, self.call.given):
             torch.manual_seed(_SEED)
             outputs = self.call(*(replaced.get(name, tensor.detach()) for name, tensor in self.call.tensors.items()))
             return dict(zip(self.call.outputs, (tensor.clone() for tensor in outputs), strict=True))
