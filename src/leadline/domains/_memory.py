@@ -7,7 +7,7 @@ to save. `torch.autograd.graph.saved_tensors_hooks` sees exactly that, on real t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
+from leadline.graph.call import Held
 from leadline.graph.reading import Reading
 from leadline.graph.undisturbed import restored
 from leadline.results import Status
@@ -82,7 +83,7 @@ def _measured(reading: Reading) -> Memory:
     with restored(model, given), _hollow(given, model) as (given, own):
         record = _Record(skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values()])))
         with torch.enable_grad(), record.watch(model):
-            functional_call(model, own, *given)
+            functional_call(Held(model), {f"model.{name}": tensor for name, tensor in own.items()}, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
     buffers = sum(_storages(model.buffers()).values())
@@ -121,8 +122,19 @@ def _hollow(given: Any, model: nn.Module) -> Iterator[tuple[Any, dict[str, Tenso
 
 def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
     """Bytes by storage: views and tied tensors share one."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
+    storages = (part.untyped_storage() for tensor in tensors for part in _dense(tensor))
     return {storage._cdata: storage.nbytes() for storage in storages}
+
+
+def _dense(tensor: Tensor) -> Sequence[Tensor]:
+    """Return the dense tensors that hold a sparse one; a dense one holds itself."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
 
 
 @dataclass
@@ -157,9 +169,10 @@ class _Record:
         self.running.pop()
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.skip and storage._cdata not in self.kept:
-            self.kept[storage._cdata] = storage.nbytes()
-            self.by_module[self.running[-1]] += storage.nbytes()
-            self.alive.append(tensor.detach())
+        for part in _dense(tensor):
+            storage = part.untyped_storage()
+            if storage._cdata not in self.skip and storage._cdata not in self.kept:
+                self.kept[storage._cdata] = storage.nbytes()
+                self.by_module[self.running[-1]] += storage.nbytes()
+                self.alive.append(tensor.detach())
         return tensor.detach()

@@ -55,12 +55,21 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
+    _refuse_sparse(call)
     with undisturbed(call.model, call.given):
         call.training = call.model.training
         with _explained(call):
             graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
+
+
+def _refuse_sparse(call: Call) -> None:
+    own = (*call.model.named_parameters(), *call.model.named_buffers())
+    for name, tensor in (*call.tensors.items(), *own):
+        if tensor.layout is not torch.strided:
+            kind = str(tensor.layout).removeprefix("torch.")
+            raise UnknownOp(f"{name} is a {kind} tensor, and rules know dense ones alone: give it by .to_dense()")
 
 
 @contextmanager
