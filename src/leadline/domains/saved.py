@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -19,16 +19,24 @@ from torch.utils._pytree import tree_leaves
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
-    """Bytes by storage, whose views and tied tensors share one; what is not a tensor with a storage has none."""
-    found = (_storage(tensor) for tensor in tensors)
-    return {storage._cdata: storage.nbytes() for storage in found if storage is not None}
+    """Bytes by storage: views and tied tensors share one, and a sparse tensor has several."""
+    found = [part.untyped_storage() for tensor in tensors if isinstance(tensor, Tensor) for part in _dense(tensor)]
+    return {storage._cdata: storage.nbytes() for storage in found}
 
 
-def _storage(tensor: Any) -> torch.UntypedStorage | None:
-    try:
-        return tensor.untyped_storage() if isinstance(tensor, Tensor) else None
-    except NotImplementedError:  # sparse tensors have several, which torch does not tell
-        return None
+def _dense(tensor: Tensor) -> Sequence[Tensor]:
+    """Return the dense tensors that hold a sparse one; a dense one holds itself."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return len(_dense(tensor)) == 1
 
 
 class _Packed:
@@ -80,27 +88,30 @@ class SavedStorages(TorchDispatchMode):
         """
         saved = [(leaf, module) for packed, module in self._packed if (alive := packed()) is not None
                  for leaf in tree_leaves(alive.content) if isinstance(leaf, Tensor)]  # fmt: skip
+        dense = [(leaf, module) for leaf, module in saved if _is_dense(leaf)]
         found: dict[int, tuple[int, str]] = {}
         known = storages(resident)
-        for leaf, module in saved:
+        for leaf, module in dense:
             for cdata, size in storages([leaf]).items():
                 if cdata not in known:
                     found.setdefault(cdata, (size, module))
         alive_beside = {c: (size, module) for c, (storage, size, module) in self._made.items()
                         if c not in found and not storage.expired()}  # fmt: skip
         if alive_beside:
-            elsewhere = storages([*_reached(holders), *(part for leaf, _ in saved for part in _parts_of_nested(leaf))])
+            elsewhere = storages([*_reached(holders), *(part for leaf, _ in dense for part in _parts_of_nested(leaf))])
             found |= {c: of for c, of in alive_beside.items() if c not in elsewhere}
-        return found, all(_storage(leaf) is not None for leaf, _ in saved)
+        return found, len(dense) == len(saved)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         given = storages(tree_leaves((args, kwargs)))
         for tensor in tree_leaves(result):
-            storage = None if is_traceable_wrapper_subclass(tensor) else _storage(tensor)  # what it wraps was made too
-            if storage is not None and storage._cdata not in given:
-                self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
+            # What a wrapper wraps, or a sparse tensor holds, was made too.
+            if isinstance(tensor, Tensor) and _is_dense(tensor) and not is_traceable_wrapper_subclass(tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in given:
+                    self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
         return result
 
     def _push(self, hooks: saved_tensors_hooks) -> None:

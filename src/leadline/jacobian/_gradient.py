@@ -17,9 +17,9 @@ from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
-from leadline.jacobian.kernels import kept, plain_kernels
+from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
-from leadline.jacobian.sources import scalar, starting_point, with_gradients
+from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate
 
@@ -147,10 +147,11 @@ def gradient_of(
 ) -> GradientDepth:
     """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
     model, output = reading.model, reading.given_output
-    with kept(model, reading.inputs, reading.kwargs) as beginning, torch.enable_grad():
-        given, named = with_gradients((reading.inputs, reading.kwargs))
+    with kept(model, reading.inputs, reading.kwargs) as beginning, run_once(), torch.enable_grad():
+        leaves = {name: with_gradient(tensor) for name, tensor in reading.tensors.items()}
 
-        def call() -> Any:
+        def call() -> Any:  # of copies, which the model may write into
+            given, named = reading.call.replaced({name: leaf.clone() for name, leaf in leaves.items()})
             return model(*given, **named)
 
         def run() -> Tensor:

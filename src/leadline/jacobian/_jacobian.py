@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.call import Held
 from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import hint_of_empty, running
-from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
+from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
@@ -68,11 +69,12 @@ def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a model as a function that changes nothing: fixed weights, fresh copies of the buffers at each call."""
     if not isinstance(f, nn.Module):
         return f
-    weights = {name: parameter.detach() for name, parameter in f.named_parameters()}
+    held = Held(f)
+    weights = {name: parameter.detach() for name, parameter in held.named_parameters()}
 
     def call(*inputs: Any) -> Any:
-        buffers = {name: buffer.detach().clone() for name, buffer in f.named_buffers()}
-        return functional_call(f, {**weights, **buffers}, inputs)
+        buffers = {name: buffer.detach().clone() for name, buffer in held.named_buffers()}
+        return functional_call(held, {**weights, **buffers}, inputs)
 
     return call
 
@@ -132,8 +134,8 @@ class Jacobian(Operator):
         """Call the function at a point, with the same noise every time."""
         inputs = list(self._inputs)
         for i, x in zip(self._floating, point, strict=True):
-            inputs[i] = x
-        with same_noise(self._seed):
+            inputs[i] = x.clone()  # which the function may write into
+        with same_noise(self._seed), run_once():
             return self._f(*inputs)
 
     def _evaluate(self, *point: Tensor) -> Tensor:

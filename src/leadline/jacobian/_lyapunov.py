@@ -25,7 +25,7 @@ from leadline.errors import Diverged, NotDifferentiable, UsageError
 from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
-from leadline.jacobian.kernels import plain_kernels, without_torch_warnings
+from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
 from leadline.results import Estimate
 
 BLOCKS = 20
@@ -175,7 +175,8 @@ def _jacobians(
 
     def flow(vector: Tensor, *x: Any) -> Tensor:
         states = [piece.reshape(shape) for piece, shape in zip(torch.split(vector, sizes), shapes, strict=True)]
-        after = step(states[0] if len(states) == 1 else tuple(states), *x)
+        with run_once():
+            after = step(states[0] if len(states) == 1 else tuple(states), *x)
         return after.flatten() if isinstance(after, Tensor) else torch.cat([part.flatten() for part in after])
 
     given = itertools.repeat(()) if inputs is None else ((x,) for x in inputs)

@@ -7,11 +7,12 @@ fast path of `nn.MultiheadAttention`. Each has a plain counterpart, and a global
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.utils.checkpoint as checkpoint
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -31,6 +32,32 @@ def plain_kernels() -> Iterator[None]:
     finally:
         torch.backends.mkldnn.enabled = onednn
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+class _Once:
+    """Stands for `torch.utils.checkpoint`'s function that runs a part of a model again."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:  # noqa: ARG004 - torch's
+        """Run it once."""
+        return function(*args)
+
+
+def _nothing_again(*args: Any, **kwargs: Any) -> Iterator[None]:  # noqa: ARG001 - torch's
+    """Stand for what torch does before and after a part that it will run again."""
+    yield
+
+
+@contextmanager
+def run_once() -> Iterator[None]:
+    """Keep what activation checkpoints would compute again: neither kind of them can be differentiated in every way."""
+    again = {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _nothing_again}
+    before = {name: getattr(checkpoint, name) for name in again}
+    try:
+        vars(checkpoint).update(again)
+        yield
+    finally:
+        vars(checkpoint).update(before)
 
 
 @contextmanager
