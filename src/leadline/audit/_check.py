@@ -152,7 +152,7 @@ def _taken(
     reading: Reading, position: tuple[int, ...] | None, strict: bool, seed: int, on_unknown: OnUnknown, name: str | None
 ) -> Audit:
     take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
-    memory = take("memory", lambda: _rehearsed(reading))
+    memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
     if isinstance(memory, Unavailable):
         _rehearse(reading)
     take("trace", lambda: reading.graph)  # where it fails, each depth says why
@@ -220,12 +220,6 @@ def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefront
         return None
     lag = None if isinstance(verdict, Unavailable) or not verdict.causal else verdict.lag
     return wavefronts(system_of(reading), lag)
-
-
-def _rehearsed(reading: Reading) -> Memory:
-    """Measure the memory, which shows that the model can be called: what it raises is one error rather than eight."""
-    with running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
-        return memory_of(reading)
 
 
 def _rehearse(reading: Reading) -> None:

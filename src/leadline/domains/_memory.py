@@ -23,6 +23,7 @@ from leadline.errors import UsageError
 from leadline.graph.call import hollow
 from leadline.graph.reading import Reading
 from leadline.graph.undisturbed import restored
+from leadline.graph.user_code import running
 from leadline.results import Status
 
 Device: TypeAlias = Literal["cpu", "cuda"]
@@ -99,7 +100,7 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
         stack.enter_context(restored(model, reading.inputs, reading.kwargs))
         own, (args, kwargs), fake = stack.enter_context(_tensors(model, (reading.inputs, reading.kwargs), device))
         record = SavedStorages()
-        with torch.enable_grad(), record.watch(model):
+        with running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
             result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)
         resident = [*model.parameters(), *model.buffers(), *own.values()]
         kept, complete = record.kept(resident, (model, own, args, kwargs, result))

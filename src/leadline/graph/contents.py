@@ -10,7 +10,7 @@ from torch import Tensor
 from leadline.graph.call import hollow
 
 COPIED = 2**31
-"""So many bytes are copied, the smallest storages first; others share memory with the copy until it is written."""
+"""So many bytes are copied, the smallest storages first; others share memory with their copy until it is written."""
 
 
 class Contents:
