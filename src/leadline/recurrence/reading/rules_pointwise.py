@@ -150,8 +150,6 @@ def _along(read: Field, args: dict[str, Any]) -> list[int]:
     rank = len(read.dims)
     if "normalized_shape" in args:
         return list(range(rank - len(args["normalized_shape"]), rank))
-    if "num_groups" in args or "group" in args:
-        return list(range(1, rank))
     dim = args.get("dim")
     if dim is None or dim == ():
         raise Misfit("it mixes positions or samples")
@@ -177,12 +175,38 @@ def batch_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     weight, bias = args.get("weight"), args.get("bias")
     scale = torch.rsqrt(variance.tensor.double() + args["eps"]) * (1 if weight is None else weight.tensor.double())
     shift = (0 if bias is None else bias.tensor.double()) - mean.tensor.double() * scale
-    shape = [-1] + [1] * (len(read.dims) - 2)
-    fixed = [t.to(mean.tensor.dtype).reshape(shape) for t in (scale, shift)]
-    operands = [low.constant(t, read.dims, read.sizes) for t in fixed]
-    call = Pointwise("affine", (low.tap(read), *operands), lambda x, a, b: x * a + b)
-    out = low.emit(call, read.dims, read.sizes, "batch_norm")
+    out = _affine(low, read, scale.to(mean.tensor.dtype), shift.to(mean.tensor.dtype), "batch_norm")
     return _with_others(out, node, "statistics of a normalisation")
+
+
+def group_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Normalise each group of channels as a layer norm does, then scale and shift every channel by its own numbers."""
+    read: Field = args["input"]
+    if not all(of_features(dim) for dim in read.dims[1:]):
+        raise Misfit("it mixes positions or samples")
+    length = math.prod(node.shape[1:]) // args.get("num_groups", args.get("group"))
+    outer = math.prod(f.size for dim in read.dims for f in dim if f.role == FEATURE) // length
+    literals = {"normalized_shape": (length,), "eps": args["eps"]}
+
+    def call(x: Tensor) -> Tensor:
+        return torch.layer_norm(x, (length,), eps=args["eps"]).flatten(1)
+
+    equation = Reduction("layer_norm", low.tap(read), (outer, length), call, (1,), literals)
+    normal = low.emit(equation, read.dims, read.sizes, "group_norm")
+    weight, bias = args.get("weight"), args.get("bias")
+    if weight is not None or bias is not None:
+        like = (weight or bias).tensor
+        scale = torch.ones_like(like) if weight is None else weight.tensor
+        normal = _affine(low, normal, scale, torch.zeros_like(like) if bias is None else bias.tensor, "group_norm")
+    return _with_others(normal, node, "statistics of a normalisation")
+
+
+def _affine(low: Lowering, read: Field, scale: Tensor, shift: Tensor, name: str) -> Field:
+    """Scale and shift every channel, which stand along the second dimension."""
+    shape = [-1] + [1] * (len(read.dims) - 2)
+    operands = [low.constant(t.reshape(shape), read.dims, read.sizes) for t in (scale, shift)]
+    call = Pointwise("affine", (low.tap(read), *operands), lambda x, a, b: x * a + b)
+    return low.emit(call, read.dims, read.sizes, name)
 
 
 # What joins a new element to those so far, and what that leaves as it is.
