@@ -1,7 +1,5 @@
 """All claims, one after another, and what becomes of them: JSON, and counterexamples as files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict

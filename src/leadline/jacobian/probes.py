@@ -4,8 +4,6 @@ For a Jacobian J and a standard normal v, ``E‖Jᵀv‖² = ‖J‖_F²``. One 
 stage, because autograd returns the gradients of all boundaries together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Findings as a document: one table of verdicts, then a section for each claim."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from leadline.claims.claim import Finding, Outcome

@@ -6,8 +6,6 @@ grids this reads ``s = T s + b x``: T shifts perturbations by one antidiagonal, 
 ``b Σ t^j`` over the H + W - 1 antidiagonals.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

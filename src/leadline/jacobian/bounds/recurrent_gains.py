@@ -5,8 +5,6 @@ Per step, norms bound ``‖ds'‖ ≤ a ‖ds‖ + b ‖dx‖`` for the state s 
 norm at most ``b (Σ a^(2j))^½``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
