@@ -206,8 +206,8 @@ def claims(
     ids: Sequence[str], full: bool, seed: int, counterexamples: Path | None, json: Path | None, html: Path | None
 ) -> None:
     """Settle the statements of the theory by computing them, all or those named."""
-    from leadline.claims import run_claims, save_counterexamples, to_json
-    from leadline.report.claims_document import claims_document
+    from leadline.claims import run_claims, save_counterexamples
+    from leadline.report.claims_document import claims_document, claims_record
     from leadline.report.writing import publish
 
     with Console(stderr=True).status("settling claims") as status:
@@ -220,7 +220,7 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             print(f"written: {path}", file=sys.stderr)
-    publish(lambda: claims_document(found, detailed=html is not None), to_json(found), json=json, html=html)
+    publish(lambda: claims_document(found, detailed=html is not None), claims_record(found), json=json, html=html)
 
 
 def main(arguments: list[str] | None = None) -> None:
