@@ -4,6 +4,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,10 +76,11 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     from leadline.report.exports import samples_of
     from leadline.report.writing import publish
 
-    named, position = find_model(model, settings), how.pop("position")
-    reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
-    place = None if position is None else _place(position)
-    audit = audit_of(reading, name=named.name, position=place, **how)
+    position = how.pop("position")
+    with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
+        named = find_model(model, settings)
+        reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
+        audit = audit_of(reading, name=named.name, position=None if position is None else _place(position), **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0
@@ -99,8 +101,9 @@ def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, h
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
 
-    found = [find_model(name, settings) for name, *settings in map(str.split, models)]
-    comparison = compare_named(*found, samples=samples, seed=seed)
+    with redirect_stdout(sys.stderr):
+        found = [find_model(name, settings) for name, *settings in map(str.split, models)]
+        comparison = compare_named(*found, samples=samples, seed=seed)
     publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
 
 
@@ -125,8 +128,8 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    architecture = find_architecture(model, sizes)
-    with Console(stderr=True).status("deriving equations at many sizes"):
+    with redirect_stdout(sys.stderr), Console(stderr=True).status("deriving equations at many sizes"):
+        architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
 

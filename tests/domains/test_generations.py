@@ -64,6 +64,13 @@ def test_positions_that_skip_each_other_are_drawn_at_once(offsets: tuple[int, ..
     assert found.steps.hi == fronts
 
 
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_the_lag_is_the_one_that_causality_finds(offset: int) -> None:
+    found = generation(Shifted(offset), torch.randn(1, 12, 1), layout="b t c -> b t v")
+    assert found == generation(Shifted(offset), torch.randn(1, 12, 1), layout="b t c -> b t v", lag=offset)
+    assert found.lag == min(offset, 1)
+
+
 def test_lag_zero_draws_the_next_one() -> None:
     found = generation(Shifted(0), torch.randn(1, 7, 1), layout="b t c -> b t v", lag=0)
     assert found.fronts.hi == 7

@@ -16,11 +16,11 @@ from leadline.domains._generation import Generation, generation_of, lag_of
 from leadline.domains._memory import Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
-from leadline.errors import Diverged, LayoutError, ModelError, NotCausal
+from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.trace import undisturbed
-from leadline.graph.user_code import running
+from leadline.graph.undisturbed import ONE_AT_A_TIME, undisturbed
+from leadline.graph.user_code import raised_at, running
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
@@ -142,8 +142,15 @@ def audit_of(
     name: str | None = None,
 ) -> Audit:
     """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`."""
+    with ONE_AT_A_TIME:
+        return _taken(reading, position, strict, seed, on_unknown, name)
+
+
+def _taken(
+    reading: Reading, position: tuple[int, ...] | None, strict: bool, seed: int, on_unknown: OnUnknown, name: str | None
+) -> Audit:
     take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
-    memory = take("memory", lambda: _rehearsed(reading))
+    memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
     if isinstance(memory, Unavailable):
         _rehearse(reading)
     take("trace", lambda: reading.graph)  # where it fails, each depth says why
@@ -183,6 +190,10 @@ class _Taking:
             if isinstance(error, LayoutError) and self.axes_chosen:
                 raise
             return Unavailable(str(error))
+        except LeadlineError:
+            raise
+        except Exception as error:  # of torch's, or a bug of ours: it is no reason to keep the other depths back
+            return Unavailable(f"{type(error).__name__}: {error}{raised_at(error)}")
         finally:
             self.seconds[what] = round(time.perf_counter() - start, 3)
 
@@ -209,13 +220,8 @@ def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefront
     return wavefronts(system_of(reading), lag)
 
 
-def _rehearsed(reading: Reading) -> Memory:
-    """Measure the memory, which shows that the model can be called: what it raises is one error rather than eight."""
-    with running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
-        return memory_of(reading)
-
-
 def _rehearse(reading: Reading) -> None:
     """Call a model that cannot be called with gradients without them: if that fails too, nothing can be said of it."""
-    with undisturbed(reading.model), running(type(reading.model).__name__, (reading.inputs, reading.kwargs)):
+    given = reading.inputs, reading.kwargs
+    with undisturbed(reading.model, given), running(type(reading.model).__name__, given):
         reading.model(*reading.inputs, **reading.kwargs)

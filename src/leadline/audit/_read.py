@@ -13,12 +13,14 @@ from leadline.domains._causality import Causality, causality_of
 from leadline.domains._context import Context, Position, context_of
 from leadline.domains._count import Count, count_of
 from leadline.domains._generation import Generation, generation_of
-from leadline.domains._memory import Memory, memory_of
+from leadline.domains._memory import Device, Memory, memory_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.engine import OnUnknown
+from leadline.domains.stand_ins import OptimizerLike
 from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
+from leadline.graph.undisturbed import ONE_AT_A_TIME
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
@@ -94,14 +96,12 @@ class DepthReading(Reading):
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Refuse to go on with another model than was read; what running it changes does not make it another one."""
-        if _state(self.model) != self._state:
-            name = type(self.model).__name__
-            raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
-        try:
+        """Refuse to go on with another model than was read; another thread waits."""
+        with ONE_AT_A_TIME:
+            if _state(self.model) != self._state:
+                name = type(self.model).__name__
+                raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
             yield
-        finally:
-            self._state = _state(self.model)
 
     def count(self, *, on_unknown: OnUnknown = "raise") -> Count:
         """Count connections and multiply-accumulates; see `leadline.count`."""
@@ -128,10 +128,10 @@ class DepthReading(Reading):
         with self._unchanged():
             return generation_of(self, lag, on_unknown=on_unknown)
 
-    def memory(self) -> Memory:
+    def memory(self, *, device: Device | None = None, optimizer: OptimizerLike = None) -> Memory:
         """Measure what training keeps for the backward pass; see `leadline.memory`."""
         with self._unchanged():
-            return memory_of(self)
+            return memory_of(self, device=device, optimizer=optimizer)
 
     def gradient(self, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0) -> GradientDepth:
         """Measure how the gradient grows or shrinks through the stages; see `leadline.gradient`."""
@@ -200,4 +200,4 @@ def _state(model: nn.Module) -> tuple[Any, ...]:
     """Return what tells whether a model has changed: its modes, and its tensors with their versions."""
     tensors = (*model.parameters(), *model.buffers())
     modes = tuple(module.training for module in model.modules())
-    return (modes, *((id(tensor), tensor._version) for tensor in tensors))
+    return (modes, *((id(tensor), None if tensor.is_inference() else tensor._version) for tensor in tensors))

@@ -169,5 +169,5 @@ def _guard(action: Callable[[], Any], doing: str) -> Any:
     """Run the user's code; what it raises becomes one sentence with the line that raised it."""
     try:
         return action()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{doing} raised {type(error).__name__}: {error}{raised_at(error)}") from error

@@ -1,8 +1,9 @@
 """How many steps must follow one another to generate: each symbol is drawn from an output, and read by later ones.
 
 Every input position becomes ready when it is drawn, which is when the output it is drawn from is there; that output
-waits for the inputs it depends on. The times at which all of this is consistent are the least fixed point of one pass
-of the depth domain, reached from zero in as many passes as there are fronts of symbols that can be drawn at once.
+waits for the inputs it depends on, all of them drawn before. So there is one fixed point of one pass of the depth
+domain, reached from zero in as many passes as there are fronts of symbols that can be drawn at once. Times that repeat
+themselves, later by a constant, are guessed long before, and one more pass shows whether the guess is the fixed point.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from leadline.domains.dependence.depths import Depths
 from leadline.domains.dependence.flow import Links
 from leadline.domains.dependence.rules import walk_by
 from leadline.domains.engine import OnUnknown
+from leadline.domains.extrapolation import extrapolated
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
@@ -28,7 +30,10 @@ from leadline.graph.layout import LayoutLike, Order, projected
 from leadline.results import Bound, Status
 
 _PASSES = 256
-"""Fronts that are followed; beyond, the counts are bounds."""
+"""Fronts that are followed; beyond, what no guess has found is a bound."""
+
+_GUESSES = (12, 24, 48, 96, 192)
+"""Passes after which the rest is guessed: a guess costs as much as a pass."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Generation:
 def generation(
     model: nn.Module,
     *inputs: Any,
-    lag: int,
+    lag: int | None = None,
     layout: LayoutLike = None,
     order: Order = None,
     output: str | None = None,
@@ -64,9 +69,10 @@ def generation(
 ) -> Generation:
     """Find how many steps, and fronts, it takes to generate all positions of the input that is drawn.
 
-    With a `lag` (which `causality` tells) of 1 or more the symbol at a position is drawn from the output there; with 0
-    from the output one place earlier in the order, the first one being given. A negative one is `NotCausal`; and it is
-    a `LayoutError` if no single input shares its positions with the output. The rest is as in `read`.
+    With a `lag` (default: the one that `causality` finds) of 1 or more the symbol at a position is drawn from the
+    output there; with 0 from the output one place earlier in the order, the first one being given. A negative one is
+    `NotCausal`; and it is a `LayoutError` if no single input shares its positions with the output. The rest is as in
+    `read`.
 
     Examples
     --------
@@ -74,7 +80,7 @@ def generation(
 
     >>> from leadline.zoo import build
     >>> stack = build("masked-stack", layers=3, channels=2, height=4, width=6)
-    >>> found = generation(stack.model, *stack.inputs, layout=stack.layout, lag=1)
+    >>> found = generation(stack.model, *stack.inputs, layout=stack.layout)
     >>> int(found.fronts.hi), int(found.steps.hi)
     (12, 36)
     """
@@ -116,20 +122,30 @@ def _drawn(reading: Reading) -> str:
 
 
 def _settled(reading: Reading, flow: Depths, lag: int, draw: int, on_unknown: OnUnknown) -> Bound:
-    """Iterate to the fixed point, of drawings that take `draw` each; each pass settles one more front."""
+    """Find the fixed point of drawings that take `draw` each; each pass settles one more front."""
     drawn, ranks = _drawn(reading), reading.ranks
-    ready = torch.zeros_like(ranks)
-    first = 0
-    for number in range(min(_PASSES, ready.numel() + 1)):
-        done = _done(reading, flow, drawn, ready, on_unknown) + draw
-        latest = int(done.max())
-        first = latest if number == 0 else first
-        again = done if lag >= 1 else _one_later(done, ranks)
-        if torch.equal(again, ready):
-            return Bound(latest, latest, Status.PROVED)
-        ready = again
-    everything = max(latest, first * ready.numel())
-    return Bound(latest, everything, Status.BOUND, ("at most every symbol waits for the whole of the one before it",))
+
+    def after(ready: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
+        return _done(reading, flow, drawn, ready, on_unknown) + draw
+
+    def read(done: Int[torch.Tensor, "..."]) -> Int[torch.Tensor, "..."]:
+        return done if lag >= 1 else _one_later(done, ranks)
+
+    done = after(torch.zeros_like(ranks))
+    first = int(done.max())
+    for number in range(1, min(_PASSES, ranks.numel() + 1)):
+        before, done = done, after(read(done))
+        if torch.equal(before, done):
+            break
+        guess = extrapolated(done, before == done, ranks) if number in _GUESSES else None
+        if guess is not None and torch.equal(after(read(guess)), guess):
+            done = guess
+            break
+    else:
+        everything = max(int(done.max()), first * ranks.numel())
+        waiting = ("at most every symbol waits for the whole of the one before it",)
+        return Bound(int(done.max()), everything, Status.BOUND, waiting)
+    return Bound(int(done.max()), int(done.max()), Status.PROVED)
 
 
 def _done(

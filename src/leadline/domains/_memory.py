@@ -1,27 +1,32 @@
-"""What training keeps for the backward pass, as autograd itself reports it from the eager model.
+"""What training keeps for the backward pass, as the eager model itself shows it.
 
 The trace would not do: it has lost what a custom backward function, a fused kernel or activation checkpointing decides
-to save. `torch.autograd.graph.saved_tensors_hooks` sees exactly that, on real tensors and on the meta device.
+to save. What autograd saves, and what is alive after the forward pass, tells, on real tensors and on fake ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch._guards import detect_fake_mode
-from torch._subclasses import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
+from leadline.domains.saved import SavedStorages, storages
+from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
+from leadline.errors import UsageError
+from leadline.graph.call import hollow
 from leadline.graph.reading import Reading
+from leadline.graph.undisturbed import restored
+from leadline.graph.user_code import running
 from leadline.results import Status
+
+Device: TypeAlias = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,15 @@ class Memory:
         (``""`` is the model itself).
     parameters, buffers, gradients
         The model's own tensors, and one gradient for each parameter that asks for one.
+    outputs, optimizer
+        What the outputs hold that is not saved too; what the optimiser keeps between steps, 0 where none is named.
     peak
-        Estimate of the most that is held at once: all of the above, and the two largest saved tensors once more for
-        the activation gradients in flight. Optimiser state is not part of it.
+        Estimate of the most that is held at once: all of the above, the gradient of the outputs, and the two largest
+        saved tensors once more for the activation gradients in flight.
     status, training
-        How `saved` is known: `proved` when real kernels ran, `estimate` on the meta device, where other kernels may be
-        chosen than on the device in the end. Whether the model was in training mode.
+        How `saved` is known: `proved` when real kernels ran; `bound`, at least so much, where sparse tensors are saved
+        too; `estimate` on the meta device, where other kernels may be chosen than on the device in the end. Whether
+        the model was in training mode.
     """
 
     saved: int
@@ -49,119 +57,83 @@ class Memory:
     parameters: int
     buffers: int
     gradients: int
+    outputs: int
+    optimizer: int
     peak: int
     status: Status
     training: bool
 
 
-def memory(model: nn.Module, *inputs: Any, **kwargs: Any) -> Memory:
-    """Measure the bytes that `model` saves for its backward pass on `inputs`; on ``meta`` nothing is allocated.
+def memory(
+    model: nn.Module, *inputs: Any, device: Device | None = None, optimizer: OptimizerLike = None, **kwargs: Any
+) -> Memory:
+    """Measure the bytes that `model` saves for its backward pass on `inputs`.
 
-    The model runs once, with gradients, on the device that it is on; its buffers, the random state and the training
-    mode are afterwards as they were.
+    The model runs once, with gradients, on the device that it is on, and is left as it was. On ``meta``, or where
+    another `device` is named, nothing is allocated: the kernels of that device are chosen (default: the CPU's). The
+    state of an `optimizer` is counted where one is given, by its name in `torch.optim` or as a function from
+    parameters to an optimiser.
 
     Examples
     --------
     >>> layer = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
-    >>> used = memory(layer, torch.zeros(2, 4))
+    >>> used = memory(layer, torch.zeros(2, 4), optimizer="adamw")
     >>> used.by_module, used.parameters  # the input, the tanh's output; (4 · 8 + 8) floats
     ({'0': 32, '1': 64}, 160)
+    >>> used.optimizer  # two moments of each parameter, and a count of steps for each of the two tensors
+    328
     """
-    return memory_of(Reading(model, inputs, kwargs))
+    return memory_of(Reading(model, inputs, kwargs), device=device, optimizer=optimizer)
 
 
-def memory_of(reading: Reading) -> Memory:
+def memory_of(reading: Reading, *, device: Device | None = None, optimizer: OptimizerLike = None) -> Memory:
     """Return the memory of a reading, measured once; see `memory`."""
-    return reading.once("memory", lambda: _measured(reading))
+    if device not in (None, "cpu", "cuda"):
+        raise UsageError(f"the device is 'cpu' or 'cuda', not {device!r}")
+    return reading.once(("memory", device, optimizer), lambda: _measured(reading, device, optimizer))
 
 
-def _measured(reading: Reading) -> Memory:
-    model, given = reading.model, (reading.inputs, reading.kwargs)
-    devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
-    with _hollow(given, model) as (given, own):
-        copies = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if name not in own}
-        record = _Record(
-            skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values(), *copies.values()]))
-        )
-        with torch.enable_grad(), torch.random.fork_rng([d for d in devices if d.type == "cuda"]), record.watch(model):
-            functional_call(model, {**own, **copies}, *given)
-    parameters = sum(_storages(model.parameters()).values())
-    gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())
-    buffers = sum(_storages(model.buffers()).values())
-    saved = sum(record.by_module.values())
-    transient = sum(sorted(record.kept.values())[-2:])
+def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike) -> Memory:
+    model = reading.model.module if isinstance(reading.model, nn.DataParallel) else reading.model
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    with ExitStack() as stack:
+        stack.enter_context(restored(model, reading.inputs, reading.kwargs))
+        own, (args, kwargs), fake = stack.enter_context(_tensors(model, (reading.inputs, reading.kwargs), device))
+        record = SavedStorages()
+        with running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
+            result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)
+        resident = [*model.parameters(), *model.buffers(), *own.values()]
+        kept, complete = record.kept(resident, (model, own, args, kwargs, result))
+        outputs = storages(tree_leaves(result))
+        gradient = sum(t.nbytes for t in tree_leaves(result) if isinstance(t, Tensor) and t.requires_grad)
+    by_module: Counter[str] = Counter()
+    for size, module in kept.values():
+        by_module[module] += size
+    sizes = {
+        "saved": sum(by_module.values()),
+        "parameters": sum(storages(parameters).values()),
+        "buffers": sum(storages(buffers).values()),
+        "gradients": sum(storages(p for p in parameters if p.requires_grad).values()),
+        "outputs": sum(size for storage, size in outputs.items() if storage not in {*kept, *storages(resident)}),
+        "optimizer": optimizer_state(optimizer, parameters),
+    }
+    transient = sum(sorted(size for size, _ in kept.values())[-2:])
     return Memory(
-        saved=saved,
-        by_module=dict(record.by_module),
-        parameters=parameters,
-        buffers=buffers,
-        gradients=gradients,
-        peak=parameters + buffers + gradients + saved + transient,
-        status=Status.ESTIMATE if any(d.type == "meta" for d in devices) else Status.PROVED,
+        **sizes,
+        by_module=dict(by_module),
+        peak=sum(sizes.values()) + gradient + transient,
+        status=Status.ESTIMATE if fake else Status.PROVED if complete else Status.BOUND,
         training=model.training,
     )
 
 
 @contextmanager
-def _hollow(given: Any, model: nn.Module) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-    """Let tensors without values stand as fake ones, which models take for what they are, whatever they ask of them.
-
-    Yields the inputs, and the model's own tensors by name as far as others stand for them.
-    """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    if not any(t.is_meta for t in (*tensors.values(), *tree_leaves(given)) if isinstance(t, Tensor)):
-        yield given, {}
+def _tensors(model: nn.Module, given: Any, device: Device | None) -> Iterator[tuple[dict[str, Tensor], Any, bool]]:
+    """Yield what stands for the model's own tensors, by name, and for the inputs; and whether these are fake."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    there = [t for t in (*own.values(), *tree_leaves(given)) if isinstance(t, Tensor)]
+    if not any(map(hollow, there)) and (device is None or all(t.device.type == device for t in there)):
+        yield {}, given, False
         return
-    mode = detect_fake_mode((given, list(tensors.values()))) or FakeTensorMode(allow_non_fake_inputs=True)
-
-    def fake(value: Any) -> Any:
-        return mode.from_tensor(value) if isinstance(value, Tensor) else value
-
-    with mode:
-        yield tree_map(fake, given), {name: fake(tensor) for name, tensor in tensors.items()}
-
-
-def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Bytes by storage: views and tied tensors share one."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
-    return {storage._cdata: storage.nbytes() for storage in storages}
-
-
-@dataclass
-class _Record:
-    """Storages that autograd saves while a model runs, and the module that was running."""
-
-    skip: frozenset[int]
-    kept: dict[int, int] = field(default_factory=dict)
-    by_module: Counter[str] = field(default_factory=Counter)
-    running: list[str] = field(default_factory=lambda: [""])
-    alive: list[Tensor] = field(default_factory=list)  # a freed storage's address may come again
-
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
-        """Listen to autograd, and to every module's coming and going."""
-        handles = []
-        for name, module in model.named_modules():
-            if module is not model:
-                handles.append(module.register_forward_pre_hook(self._enter(name)))
-                handles.append(module.register_forward_hook(self._leave, always_call=True))
-        try:
-            with saved_tensors_hooks(self._pack, lambda tensor: tensor):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, name: str) -> Any:
-        return lambda _module, _inputs: self.running.append(name)
-
-    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
-        self.running.pop()
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.skip and storage._cdata not in self.kept:
-            self.kept[storage._cdata] = storage.nbytes()
-            self.by_module[self.running[-1]] += storage.nbytes()
-            self.alive.append(tensor.detach())
-        return tensor.detach()
+    with standing_in(own, given, device) as (stand_ins, inputs):
+        yield stand_ins, inputs, True

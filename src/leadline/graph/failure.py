@@ -7,24 +7,25 @@ from types import FrameType
 import torch
 from torch import nn
 
-from leadline.graph.user_code import users_line
+from leadline.graph.call import Call
+from leadline.graph.user_code import is_users, users_line
 from leadline.results import Place
 
 
-def explain(model: nn.Module, error: Exception) -> str:
+def explain(call: Call, error: BaseException) -> str:
     """Return what was wrong, where, and what to do about it."""
-    name, text = type(model).__name__, str(error)
+    name, text = type(call.model).__name__, str(error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    place = _place(model, error)
-    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+    place = _place(call.model, error)
+    if "data-dependent" in text.lower() or "DataDependent" in type(error).__name__:
         return (
-            f"{name}.forward branches on the values of its tensors, {_operation(error)}at {place}: {first} "
-            "A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
+            f"{name}.forward branches on the values of its tensors{call.blamed(first)}, {_operation(error)}at {place}: "
+            f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
         )
-    return f"{name} cannot be traced: {type(error).__name__}: {first} (at {place})"
+    return f"{name} cannot be traced: {type(error).__name__}: {first} ({_called(error)}at {place})"
 
 
-def _place(model: nn.Module, error: Exception) -> Place:
+def _place(model: nn.Module, error: BaseException) -> Place:
     """Return the innermost of the user's lines, and the innermost module at work."""
     paths = {id(module): path for path, module in model.named_modules()}
     frames = list(_frames(error))
@@ -32,10 +33,18 @@ def _place(model: nn.Module, error: Exception) -> Place:
     return Place(modules[-1] if modules else "", users_line([(f.f_code.co_filename, line) for f, line in frames]))
 
 
-def _operation(error: Exception) -> str:
+def _operation(error: BaseException) -> str:
     """Name the operation at work, if one was: ``in aten.pad.default ``."""
     found = (frame.f_locals.get("func") for frame, _ in _frames(error))
     return next((f"in {op} " for op in found if isinstance(op, torch._ops.OpOverload)), "")
+
+
+def _called(error: BaseException) -> str:
+    """Name the function of torch that the user's innermost line called, if it did: ``in flex_attention ``."""
+    files = [(frame.f_code.co_filename, frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
+    last = max((i for i, (file, _) in enumerate(files) if is_users(file)), default=len(files))
+    name = files[last + 1][1] if last + 1 < len(files) else ""
+    return f"in {name} " if name.isidentifier() and not name.startswith("_") else ""
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:

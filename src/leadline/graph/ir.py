@@ -149,7 +149,8 @@ class Graph:
     The `nodes` stand in execution order. `inputs`, `parameters` and `buffers` (with lifted constants) lead from names
     to their indices, `outputs` from pytree paths (``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to
     references. `values` holds the tensors of parameters and buffers by node index, but none on the meta device;
-    `mutated` names the buffers that this forward pass changes. `verified` says whether the graph was replayed against
+    `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decided, now, which
+    way it goes. `verified` says whether the graph was replayed against
     `forward` on fresh inputs (impossible without memory for the weights).
     """
 
@@ -160,6 +161,7 @@ class Graph:
     outputs: Mapping[str, Ref]
     values: Mapping[int, Tensor]
     mutated: frozenset[str]
+    decided: frozenset[str]
     training: bool
     verified: bool
 
@@ -172,7 +174,7 @@ class Graph:
     @property
     def has_values(self) -> bool:
         """Whether every parameter and buffer has its values here."""
-        return self.values.keys() == {*self.parameters.values(), *self.buffers.values()}
+        return self.values.keys() >= {*self.parameters.values(), *self.buffers.values()}
 
     def live(self, *outputs: str) -> frozenset[int]:
         """Return the indices of the nodes on which the named outputs (default: all) rest."""

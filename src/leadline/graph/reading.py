@@ -15,7 +15,8 @@ from leadline.errors import LayoutError, LeadlineError, ModelError
 from leadline.graph.call import Call
 from leadline.graph.ir import Graph
 from leadline.graph.layout import BATCH, Axes, Layout, LayoutLike, Order, resolve
-from leadline.graph.trace import evaluating, trace_call
+from leadline.graph.trace import trace_call
+from leadline.graph.undisturbed import ONE_AT_A_TIME, evaluating
 
 Result = TypeVar("Result")
 
@@ -54,13 +55,14 @@ class Reading:
 
     def once(self, key: Hashable, work: Callable[[], Result]) -> Result:
         """Return what `work` returns, or what it returned (or raised) when `key` was first asked for."""
-        if key not in self._known:
-            try:
-                self._known[key] = work()
-            except LeadlineError as error:
-                self._known[key] = error
-                raise
-        found = self._known[key]
+        with ONE_AT_A_TIME:
+            if key not in self._known:
+                try:
+                    self._known[key] = work()
+                except LeadlineError as error:
+                    self._known[key] = error
+                    raise
+            found = self._known[key]
         if isinstance(found, LeadlineError):
             raise found.with_traceback(None)
         return cast(Result, found)

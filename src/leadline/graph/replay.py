@@ -1,8 +1,10 @@
 """Run a graph, and compare it with the model's own `forward` on fresh inputs."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ from leadline.errors import TraceError
 from leadline.graph.call import Call
 from leadline.graph.ir import Graph, Ref
 from leadline.graph.run_node import run_node
+from leadline.graph.snapshot import Snapshot
 from leadline.graph.table import LEAVES, Kind
+from leadline.graph.undisturbed import restored
 
 _SEED = 20  # any; dropout draws the same noise in both runs
 
@@ -60,21 +64,42 @@ def check_replay(graph: Graph, call: Call) -> Graph:
     generator = torch.Generator().manual_seed(_SEED)
     inputs = [fresh(tensor.detach(), generator) for tensor in call.tensors.values()]
     try:
-        torch.manual_seed(_SEED)
-        expected = call(*inputs)
-    except Exception:  # the model checks its inputs' values: stay with the given ones
+        expected = _forward(call, inputs)
+    except (Exception, SystemExit):  # the model checks its inputs' values: stay with the given ones
         inputs = [tensor.detach() for tensor in call.tensors.values()]
-        torch.manual_seed(_SEED)
-        expected = call(*inputs)
+        expected = _forward(call, inputs)
     torch.manual_seed(_SEED)
     found = run(graph, inputs)
-    for (name, mine), theirs in zip(found.items(), expected, strict=True):
-        if mine.shape != theirs.shape or not _close(mine, theirs):
-            raise TraceError(
-                f"the trace of {name} does not replay: on fresh inputs of the same shapes it differs from forward. "
-                "The model depends on Python values, on state outside its buffers or on noise of its own."
-            )
+    for outputs in expected:
+        for (name, mine), theirs in zip(found.items(), outputs, strict=True):
+            if mine.shape != theirs.shape or not _close(mine, theirs):
+                raise TraceError(
+                    f"the trace of {name} does not replay: on fresh inputs of the same shapes it differs from forward. "
+                    "The model depends on Python values, on state outside its buffers or on noise of its own."
+                )
     return replace(graph, verified=True)
+
+
+def _forward(call: Call, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Call the model in the state in which it was traced, and once more with all that the first call added to it."""
+    outputs = []
+    with restored(call.model, call.given, inputs) as before:
+        outputs.append(_outputs(call, inputs, before))
+        added = before.added()
+        if added:
+            before.restore()
+            for mapping, entries in added:
+                mapping.update(entries)
+            outputs.append(_outputs(call, inputs, before))
+    return outputs
+
+
+def _outputs(call: Call, inputs: Sequence[Tensor], before: Snapshot) -> list[Tensor]:
+    """Return the outputs with other noise than was traced; copies, where their memory is the model's."""
+    random.seed(_SEED)
+    np.random.seed(_SEED)  # noqa: NPY002 - a model's noise may come from there
+    torch.manual_seed(_SEED)
+    return [tensor.clone() if tensor in before.contents else tensor for tensor in call(*inputs)]
 
 
 def _close(mine: Tensor, theirs: Tensor) -> bool:

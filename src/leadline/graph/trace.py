@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
+from torch._higher_order_ops.effects import with_effects
 from torch.export import ExportedProgram
+from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
-from leadline.errors import TraceError
+from leadline.errors import LeadlineError, TraceError, UnknownOp
+from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
+from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
+from leadline.graph.settled import settle
 from leadline.graph.table import OPERATIONS, Kind, kind_of
+from leadline.graph.undisturbed import restored, undisturbed
+from leadline.graph.unsorted import unsorted
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -50,13 +55,21 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
-    call.training = call.model.training
-    with undisturbed(call.model):
+    _refuse_sparse(call)
+    with undisturbed(call.model, call.given):
+        call.training = call.model.training
         with _explained(call):
-            program = _export(call)
-        graph = _Reader(program, call, call.model).graph()
+            graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
+
+
+def _refuse_sparse(call: Call) -> None:
+    own = (*call.model.named_parameters(), *call.model.named_buffers())
+    for name, tensor in (*call.tensors.items(), *own):
+        if tensor.layout is not torch.strided:
+            kind = str(tensor.layout).removeprefix("torch.")
+            raise UnknownOp(f"{name} is a {kind} tensor, and rules know dense ones alone: give it by .to_dense()")
 
 
 @contextmanager
@@ -64,51 +77,10 @@ def _explained(call: Call) -> Iterator[None]:
     """Say whatever is raised in a sentence: a hundred frames of torch tell the user nothing."""
     try:
         yield
-    except TraceError:
+    except LeadlineError:
         raise
-    except Exception as error:
-        raise TraceError(explain(call.model, error) + hint_of_empty(call.tensors)) from None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Record no gradients or warnings; restore buffers, modes, the random state and global flags afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not hollow(buffer)}
-    modes = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
-    levels = [logger.level for logger in loggers]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for logger in loggers:  # they repeat what our errors say
-            logger.setLevel(logging.CRITICAL)
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-            torch.backends.mha.set_fastpath_enabled(fast)
-            for module, mode in modes:
-                module.training = mode
-            for name, buffer in model.named_buffers():
-                if name in buffers and not torch.equal(buffer, buffers[name]):
-                    buffer.copy_(buffers[name])
+    except (Exception, SystemExit) as error:
+        raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 
 def _export(call: Call) -> ExportedProgram:
@@ -130,14 +102,19 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
-        try:
-            return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-        except Exception:
-            if call.fix_numbers():
-                with suppress(Exception):  # the first one is the one to tell
-                    return torch.export.export(call, tuple(call.tensors.values()), strict=False)
-            raise
+    """Export a call; one that transforms functions (`torch.vmap`) is traced beneath the transforms.
+
+    Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
+    """
+    given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
+    for above in (True, False):
+        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
+        with restored(call.model, call.given), WholeRecurrences(), call.traced(), traced_assignments(), silent:
+            program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
+        if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+            break
+    settle(program, call.decided)
+    return program
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
@@ -152,6 +129,10 @@ def _overloads(packet: str) -> Iterator[Any]:
     found = getattr(getattr(torch.ops, space), name, None)
     if found is not None:
         yield from (getattr(found, overload) for overload in found.overloads())
+
+
+_TRANSFORMS = "torch._functorch.predispatch"
+_export_to_aten: Callable[..., ExportedProgram] = export_to_aten  # typed here because torch leaves it untyped
 
 
 class _Reader:
@@ -172,6 +153,9 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 spec = specs[node.name]
+                if spec.kind is InputKind.TOKEN:  # orders checks, which have no value
+                    self.refs[node] = None
+                    continue
                 kind = _LEAF_KINDS.get(spec.kind)
                 if kind is None:
                     raise TraceError(f"the model takes {spec.kind.name.lower()} {node.name}, which no rule covers")
@@ -182,6 +166,8 @@ class _Reader:
                     values[leaves[kind][name]] = value.detach()
             elif node.op == "call_function":
                 self._call(node)
+            elif node.op == "get_attr":  # a function that an operation takes
+                continue
             elif node.op == "output":
                 results = tuple(self._argument(part) for part in node.args[0])
             else:
@@ -198,6 +184,7 @@ class _Reader:
             outputs=dict(zip(self.call.outputs, outputs, strict=True)),
             values=values,
             mutated=frozenset(mutated),
+            decided=self.call.decided,
             training=self.model.training,
             verified=False,
         )
@@ -211,28 +198,39 @@ class _Reader:
     def _leaf(self, node: fx.Node, kind: Kind, name: str) -> int:
         index = len(self.nodes)
         module = name.rpartition(".")[0] if kind is not Kind.INPUT else ""
-        self.nodes.append(Node(index, name, kind.value, kind, (), {}, (_meta(node.meta["val"]),), Place(module)))
+        self.nodes.append(
+            Node(index, name, kind.value, kind, (), {}, (self._meta(node.meta["val"], node),), Place(module))
+        )
         self.refs[node] = Ref(index)
         return index
 
     def _call(self, node: fx.Node) -> None:
+        if node.target is with_effects:
+            self.refs[node] = [None]
+            return
         if node.target is operator.getitem:
             source, place = node.args
             refs = self.refs[source]  # type: ignore[index]
             self.refs[node] = refs[place]
             return
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            raise UnknownOp(
+                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does out "
+                "with tensor operations, or in a Python loop or branch on constants"
+            )
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)
         index, target = len(self.nodes), meant(node.target)
+        op = str(target) if isinstance(target, torch._ops.OpOverload) else f"number.{target.__name__}"
         self.nodes.append(
             Node(
                 index=index,
                 name=node.name,
-                op=str(target),
-                kind=kind_of(str(target)),
+                op=op,
+                kind=kind_of(op),
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
-                outputs=tuple(map(_meta, parts)),
+                outputs=tuple(self._meta(part, node) for part in parts),
                 place=self._place(node),
                 target=target,
             )
@@ -247,6 +245,17 @@ class _Reader:
         if isinstance(argument, list | tuple):
             return tuple(self._argument(part) for part in argument)
         return frozen(argument)
+
+    def _meta(self, value: Any, node: fx.Node) -> Meta | None:
+        """Shape and dtype of a tensor; numbers read from one count as scalars, None and other values as nothing."""
+        if not isinstance(value, Tensor):
+            return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
+        if not all(isinstance(size, int) for size in value.shape):
+            raise TraceError(
+                f"the shape {list(value.shape)} of what {node.target} at {self._place(node)} gives depends on values"
+                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only"
+            )
+        return Meta(tuple(value.shape), value.dtype)
 
     def _place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -268,14 +277,3 @@ def _strip(path: str) -> str:
 
 
 _NUMBERS = {torch.SymInt: torch.int64, torch.SymFloat: torch.float64, torch.SymBool: torch.bool}
-
-
-def _meta(value: Any) -> Meta | None:
-    """Shape and dtype of a tensor; numbers read from one count as scalars, None and other values as nothing."""
-    if not isinstance(value, Tensor):
-        return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
-    if not all(isinstance(size, int) for size in value.shape):
-        raise TraceError(
-            f"a tensor's shape {list(value.shape)} depends on values; a graph would hold for this input only"
-        )
-    return Meta(tuple(value.shape), value.dtype)

@@ -38,7 +38,7 @@ def running(name: str, inputs: Any) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
         said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {error}"
         raise ModelError(said + raised_at(error) + hint_of_empty(inputs)) from error
@@ -70,10 +70,15 @@ def _is_ours(file: str) -> bool:
     return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
 
 
+def is_users(file: str) -> bool:
+    """Whether a file is none of leadline, torch and jaxtyping."""
+    return not (file.startswith("<") or _is_ours(file) or any(map(Path(file).is_relative_to, _LIBRARIES)))
+
+
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
     """Return the innermost line, ``file:line``, outside torch, jaxtyping and leadline; theirs if there is no other."""
     written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
-    outside = [frame for frame in written if not any(map(Path(frame[0]).is_relative_to, _LIBRARIES))]
+    outside = [frame for frame in written if is_users(frame[0])]
     chosen = (outside or written)[-1:]
     return f"{shortened(chosen[0][0])}:{chosen[0][1]}" if chosen else None
 

@@ -8,16 +8,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
-from leadline.jacobian.kernels import kept, plain_kernels
+from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
-from leadline.jacobian.sources import scalar, starting_point, with_gradients
+from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate
 
@@ -145,10 +145,11 @@ def gradient_of(
 ) -> GradientDepth:
     """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
     model, output = reading.model, reading.given_output
-    with kept(model), torch.enable_grad():
-        given, named = with_gradients((reading.inputs, reading.kwargs))
+    with kept(model, reading.inputs, reading.kwargs) as beginning, run_once(), torch.enable_grad():
+        leaves = {name: with_gradient(tensor) for name, tensor in reading.tensors.items()}
 
-        def call() -> Any:
+        def call() -> Any:  # of copies, which the model may write into
+            given, named = reading.call.replaced({name: leaf.clone() for name, leaf in leaves.items()})
             return model(*given, **named)
 
         def run() -> Tensor:
@@ -156,22 +157,26 @@ def gradient_of(
 
         with running(type(model).__name__, (reading.inputs, reading.kwargs)):
             chain = find_stages(model, run)
-        generator = torch.Generator().manual_seed(seed)
-        try:
-            tape = cut_open(model, chain, run, seed)
-        except RuntimeError:  # kernels of its own that cannot be cut
-            with plain_kernels():
+            generator = torch.Generator().manual_seed(seed)
+            beginning.restore()
+            try:
                 tape = cut_open(model, chain, run, seed)
-        backward = backward_norms(tape, 1 if loss is not None else probes, generator)
-        dtype = tape.crossing[0][0].dtype
-        entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
-        del tape
-        forward, method = forward_norms(model, chain, call, probes, generator, seed)
+            except RuntimeError:  # kernels of its own that cannot be cut
+                beginning.restore()
+                with plain_kernels():
+                    tape = cut_open(model, chain, run, seed)
+            backward = backward_norms(tape, 1 if loss is not None else probes, generator)
+            dtype = tape.crossing[0][0].dtype
+            entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
+            del tape
+            beginning.restore()
+            forward, method = forward_norms(model, chain, call, probes, generator, seed)
+        mode: Literal["train", "eval"] = "train" if model.training else "eval"
     squares = _alive(backward.numpy(), chain)
     measured = squares.shape[1]
     usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
     stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, seed)
-    return _judged(stages, squares, usable, method, "train" if model.training else "eval", dtype, seed)
+    return _judged(stages, squares, usable, method, mode, dtype, seed)
 
 
 def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
@@ -258,7 +263,7 @@ def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> GradientKind:
     slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
     if law.kind != "stable" and not slow and not low <= 0 <= high:
         return "exploding" if law.parameter > 0 else "vanishing"
-    half_width = float(stats.t.ppf(0.975, rate.n - 1)) * rate.sem
+    half_width = float(stdtrit(rate.n - 1, 0.975)) * rate.sem
     return "stable" if abs(rate.value) + half_width < UNDECIDED else "unknown"
 
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.call import Held
+from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import hint_of_empty, running
-from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
+from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
 
@@ -60,18 +62,19 @@ def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, see
     """
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
     with running(name, inputs):
-        return Jacobian(_pure(f), inputs, output=output, seed=seed)
+        return Jacobian(f, inputs, output=output, seed=seed)
 
 
 def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return a model as a function that changes nothing: fixed weights, fresh copies of the buffers at each call."""
     if not isinstance(f, nn.Module):
         return f
-    weights = {name: parameter.detach() for name, parameter in f.named_parameters()}
+    held = Held(f)
+    weights = {name: parameter.detach() for name, parameter in held.named_parameters()}
 
     def call(*inputs: Any) -> Any:
-        buffers = {name: buffer.detach().clone() for name, buffer in f.named_buffers()}
-        return functional_call(f, {**weights, **buffers}, inputs)
+        buffers = {name: buffer.detach().clone() for name, buffer in held.named_buffers()}
+        return functional_call(held, {**weights, **buffers}, inputs)
 
     return call
 
@@ -94,9 +97,9 @@ class Jacobian(Operator):
             )
         if any(x.numel() == 0 for x in point):
             raise NotDifferentiable(f"nothing to differentiate by{hint_of_empty(point)}")
-        self._f, self._point, self._name = f, point, output
+        self._model, self._f, self._point, self._name = f, _pure(f), point, output
         self._leaves = [x.clone().requires_grad_() for x in point]
-        with torch.enable_grad():
+        with restored(f, inputs), torch.enable_grad():
             result = self._run(self._leaves)
         self._value, self._position = starting_point(result, output), starting_position(result, output)
         self.value = self._value.detach()
@@ -131,8 +134,8 @@ class Jacobian(Operator):
         """Call the function at a point, with the same noise every time."""
         inputs = list(self._inputs)
         for i, x in zip(self._floating, point, strict=True):
-            inputs[i] = x
-        with same_noise(self._seed):
+            inputs[i] = x.clone()  # which the function may write into
+        with same_noise(self._seed), run_once():
             return self._f(*inputs)
 
     def _evaluate(self, *point: Tensor) -> Tensor:
@@ -167,7 +170,7 @@ class Jacobian(Operator):
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with plain_kernels(), without_torch_warnings():
+            with restored(self._model, self._inputs), plain_kernels(), without_torch_warnings():
                 parts = torch.split(row, [x.numel() for x in self._point])
                 tangents = tuple(part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
@@ -178,7 +181,7 @@ class Jacobian(Operator):
     def _by_double_backward(self) -> Block:
         """Differentiate the back-propagated gradient, which is linear in its cotangent, by that cotangent."""
         leaves = [x.clone().requires_grad_() for x in self._point]
-        with plain_kernels(), torch.enable_grad():
+        with restored(self._model, self._inputs), plain_kernels(), torch.enable_grad():
             value = self._evaluate(*leaves)
             cotangent = torch.zeros_like(value, requires_grad=True)
             pulled = torch.autograd.grad(value, leaves, cotangent, create_graph=True, materialize_grads=True)

@@ -20,9 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
-from leadline.jacobian.kernels import plain_kernels, without_torch_warnings
+from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
 from leadline.results import Estimate
 
 BLOCKS = 20
@@ -172,12 +173,13 @@ def _jacobians(
 
     def flow(vector: Tensor, *x: Any) -> Tensor:
         states = [piece.reshape(shape) for piece, shape in zip(torch.split(vector, sizes), shapes, strict=True)]
-        after = step(states[0] if len(states) == 1 else tuple(states), *x)
+        with run_once():
+            after = step(states[0] if len(states) == 1 else tuple(states), *x)
         return after.flatten() if isinstance(after, Tensor) else torch.cat([part.flatten() for part in after])
 
     given = itertools.repeat(()) if inputs is None else ((x,) for x in inputs)
     for place, x in enumerate(itertools.islice(given, steps)):
-        with running("the step", (flat, x)), torch.set_grad_enabled(place == 0):
+        with restored(step, x), running("the step", (flat, x)), torch.set_grad_enabled(place == 0):
             after = flow(flat.requires_grad_(place == 0), *x)
         _check(after, flat, place)
         flat, after = flat.detach(), after.detach()
@@ -205,5 +207,5 @@ def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tens
         pushed: Tensor = torch.func.jvp(lambda state: flow(state, *x), (at,), (v,))[1]
         return pushed
 
-    with torch.no_grad(), plain_kernels(), without_torch_warnings():
+    with restored(flow, x), torch.no_grad(), plain_kernels(), without_torch_warnings():
         return batched(push, V.T.to(at.dtype)).T.to(V.dtype)

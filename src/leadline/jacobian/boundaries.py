@@ -135,8 +135,25 @@ def _is_floating(value: Any) -> bool:
 
 def _replaced(tree: Any, positions: tuple[int, ...], stage: int, visit: Visit) -> Any:
     """Return a tree of values with the tensors at some leaf positions replaced by what `visit` makes of them."""
-    leaves, form = pytree.tree_flatten(tree)
+    leaves = pytree.tree_leaves(tree)
     present = [i for i in positions if i < len(leaves) and _is_floating(leaves[i])]
     for i, tensor in zip(present, visit(stage, [leaves[i] for i in present]), strict=True):
         leaves[i] = tensor
-    return pytree.tree_unflatten(leaves, form)
+    return _rebuilt(tree, iter(leaves))
+
+
+def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
+    """Return a tree of values with other leaves; lists and dicts stay the ones that the model holds, and may change."""
+    if pytree.tree_is_leaf(tree):
+        return next(leaves)
+    held, form = pytree.tree_flatten(tree, is_leaf=lambda part: part is not tree)
+    parts = [_rebuilt(part, leaves) for part in held]
+    if all(part is before for part, before in zip(parts, held, strict=True)):
+        return tree
+    if isinstance(tree, list):
+        tree[:] = parts
+    elif isinstance(tree, dict):
+        tree.update(zip(tree, parts, strict=True))
+    else:
+        return pytree.tree_unflatten(parts, form)
+    return tree

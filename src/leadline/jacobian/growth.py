@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 LawKind = Literal["stable", "exponential", "power"]
 
@@ -84,7 +84,7 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     # Ties (one stage, or residuals beneath the resolution) go to the simpler law, in the order of the table.
     kind = min(criterion, key=lambda k: criterion[k])
     value, error, _ = fits[kind]
-    half_width = float(stats.t.ppf(0.975, n - 1)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
+    half_width = float(stdtrit(n - 1, 0.975)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
     return GrowthLaw(kind, value, (value - half_width, value + half_width), criterion)
 
 

@@ -5,12 +5,17 @@ fast path of `nn.MultiheadAttention`. Each has a plain counterpart, and a global
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.utils.checkpoint as checkpoint
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from leadline.graph.snapshot import Snapshot
+from leadline.graph.undisturbed import restored
 
 
 @contextmanager
@@ -25,6 +30,32 @@ def plain_kernels() -> Iterator[None]:
     finally:
         torch.backends.mkldnn.enabled = onednn
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+class _Once:
+    """Stands for `torch.utils.checkpoint`'s function that runs a part of a model again."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:  # noqa: ARG004 - torch's
+        """Run it once."""
+        return function(*args)
+
+
+def _nothing_again(*args: Any, **kwargs: Any) -> Iterator[None]:  # noqa: ARG001 - torch's
+    """Stand for what torch does before and after a part that it will run again."""
+    yield
+
+
+@contextmanager
+def run_once() -> Iterator[None]:
+    """Keep what activation checkpoints would compute again: neither kind of them can be differentiated in every way."""
+    again = {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _nothing_again}
+    before = {name: getattr(checkpoint, name) for name in again}
+    try:
+        vars(checkpoint).update(again)
+        yield
+    finally:
+        vars(checkpoint).update(before)
 
 
 @contextmanager
@@ -45,21 +76,13 @@ def same_noise(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def kept(model: nn.Module) -> Iterator[nn.Module]:
-    """Make every floating parameter differentiable; on leaving, flags, buffers and modes are what they were."""
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        for parameter, _ in flags:
+def kept(model: nn.Module, *inputs: Any) -> Iterator[Snapshot]:
+    """Make every floating parameter differentiable; on leaving, model and inputs are what they were.
+
+    Yields a snapshot, to go back to the beginning between two runs.
+    """
+    with restored(model, inputs) as before:
+        for parameter in model.parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(True)
-        yield model
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for module, mode in modes:
-            module.training = mode
+        yield Snapshot(model, inputs, contents=before.contents)

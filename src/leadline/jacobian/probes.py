@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.undisturbed import restored
 from leadline.jacobian.boundaries import visited
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.stages import Chain
@@ -117,7 +118,7 @@ def _by_forward_mode(
             squares[boundary] = _squares([tensors], [forward_ad.unpack_dual(t).tangent for t in tensors])[0]
         return tensors
 
-    with torch.no_grad(), plain_kernels(), without_torch_warnings(), forward_ad.dual_level():
+    with restored(model), torch.no_grad(), plain_kernels(), without_torch_warnings(), forward_ad.dual_level():
         with visited(model, chain, carried), same_noise(seed):
             run()
         return torch.stack([squares[i] for i in sorted(squares)])

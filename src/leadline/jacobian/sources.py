@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError, near_misses
+from leadline.graph.call import leaves
 from leadline.jacobian.calls import differentiable
 
 
@@ -47,7 +47,7 @@ def scalar(loss: Any) -> Tensor:
 def starting_position(output: Any, name: str | None = None) -> int:
     """Return the position, among the leaves of the output at a path, of the first that is differentiable."""
     chosen = output if name is None else _named(output, name)
-    found = differentiable(chosen)
+    found = differentiable([tensor for _, tensor in leaves(chosen)])
     if not found:
         raise NotDifferentiable(_why_not(chosen))
     return min(found)
@@ -55,8 +55,7 @@ def starting_position(output: Any, name: str | None = None) -> int:
 
 def leaf_at(output: Any, name: str | None, position: int) -> Tensor:
     """Return the leaf of an output (the one called `name`, if given) at a position."""
-    leaf: Tensor = pytree.tree_leaves(output if name is None else _named(output, name))[position]
-    return leaf
+    return [tensor for _, tensor in leaves(output if name is None else _named(output, name))][position]
 
 
 def _named(output: Any, name: str) -> Any:
@@ -68,14 +67,14 @@ def _named(output: Any, name: str) -> Any:
         try:
             part = part[int(index)] if index else part[key] if isinstance(part, Mapping) else getattr(part, key)
         except (KeyError, IndexError, TypeError, AttributeError):
-            paths = [pytree.keystr(path) for path, _ in pytree.tree_leaves_with_path(output)]
+            paths = [path for path, _ in leaves(output)]
             raise UsageError(f"no output is called {name!r}; {near_misses(name, paths)}") from None
     return part
 
 
 def _why_not(output: Any) -> str:
     """Say why no gradient starts from an output."""
-    tensors = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+    tensors = [tensor for _, tensor in leaves(output)]
     if not tensors:
         return f"the output, {type(output).__name__}, holds no tensor that can be found: name one with output="
     if not any(t.is_floating_point() for t in tensors):
@@ -84,11 +83,6 @@ def _why_not(output: Any) -> str:
     return "the output is a constant, or detached from inputs and parameters: look for detach() or no_grad in forward"
 
 
-def with_gradients(tree: Any) -> Any:
-    """Return the inputs with every floating tensor made a differentiable leaf of its own."""
-
-    def leaf(value: Any) -> Any:
-        floating = isinstance(value, Tensor) and value.is_floating_point()
-        return value.detach().clone().requires_grad_() if floating else value
-
-    return pytree.tree_map(leaf, tree)
+def with_gradient(tensor: Tensor) -> Tensor:
+    """Return a floating tensor as a differentiable leaf of its own, and any other as it is."""
+    return tensor.detach().clone().requires_grad_() if tensor.is_floating_point() else tensor

@@ -75,12 +75,14 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
 
 def _blocks(calls: Sequence[ModuleCall], used: Sequence[int], flow: GradientFlow) -> list[list[int]]:
     """Return the longest chain of each class of blocks, leaving out calls inside a call of the same class."""
-    groups: dict[type, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for i in used:
         module, kind = calls[i].module, type(calls[i].module)
         has_children = next(module.children(), None) is not None and next(module.parameters(), None) is not None
         nested = any(type(calls[j].module) is kind for j in calls[i].enclosing)
-        if has_children and not nested and kind not in CONTAINERS:
+        if has_children and kind in CONTAINERS:  # one that is called again and again is a step
+            groups.setdefault(module, []).append(i)
+        elif has_children and not nested:
             groups.setdefault(kind, []).append(i)
     chains = [_longest(calls, group, flow) for group in groups.values()]
     return [chain for chain in chains if len(chain) > 1]

@@ -137,7 +137,7 @@ def _leaves(low: Lowering, reading: Reading) -> dict[Ref, Value]:
         equation = Input(not tensor.is_floating_point())
         low.variables.append(Variable(name, read.channels.size, equation, (0,) * low.rank, Place(name)))
         values[Ref(index)] = canonical(read)
-    weights = set(graph.parameters.values())
+    weights = {node.index for node in graph.nodes if node.kind is Kind.PARAMETER}
     for index, tensor in graph.values.items():
         tensor = tensor.detach()
         generic = tensor

@@ -165,6 +165,7 @@ def _memory(memory: Memory) -> tuple[Block, ...]:
         ("kept for the backward pass", size(memory.saved), str(memory.status)),
         ("parameters", size(memory.parameters), "proved"),
         ("gradients", size(memory.gradients), "proved"),
+        ("outputs", size(memory.outputs), "proved"),
         ("peak, without the optimiser", size(memory.peak), "estimate"),
     )
     return (Table(_HEAD, rows),)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +19,7 @@ from leadline.graph.reading import Reading
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
+from leadline.sampling.interface import Interface
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
@@ -81,13 +85,27 @@ def stream_of(
     wavefront: bool = True,
 ) -> Stream:
     """Return the stream of a reading; see `stream`."""
-    if backend not in ("numba", "torch"):
-        raise UsageError(f"unknown backend {backend!r}; {near_misses(backend, ['numba', 'torch'])}")
     return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
 
 
+@dataclass(frozen=True)
+class _Live:
+    """A sequence that `step` goes on with: its machine, and how far it is."""
+
+    machine: Machine
+    plan: Plan
+    batch: int
+    at: int = 0
+    lost: bool = False
+
+    def go_on(self, values: Tensor) -> Tensor:
+        if self.lost:
+            raise UsageError("an error has ended this sequence midway: begin another one with reset()")
+        return self.machine.feed(values, self.at)
+
+
 class Stream:
-    """A model as a stream; see `stream`.
+    """A model as a stream; see `stream`. Calls from several threads wait for each other.
 
     Its `lag` is 1 where the output at a position is the distribution of the input there, 0 where of the next one.
     Methods raise `UsageError` if a shape does not fit, a positional table ends, or the weights have changed.
@@ -96,14 +114,19 @@ class Stream:
     def __init__(
         self, source: Source, likelihood: Likelihood | None, encode: Encode | None, backend: Backend, wavefront: bool
     ) -> None:
+        if backend not in ("numba", "torch"):
+            raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), ['numba', 'torch'])}")
         self._source, self._backend, self._wavefront = source, backend, wavefront
+        self._interface = Interface(source)
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
         self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
-        self._live: tuple[Machine, Plan, int] | None = None
+        self._live: _Live | None = None
+        self._one_at_a_time = threading.RLock()
+        self._working = False
 
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
@@ -124,36 +147,49 @@ class Stream:
 
         `x` is like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
         """
-        self._check_weights()
-        values, batch, length = self._arranged(x)
-        plan = self._plan(length)
-        if values.shape[: len(plan.schedule.sizes)] != plan.schedule.sizes:
-            raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-        return self._as_output(self._kept_machine(plan, batch).feed(values))
+        with self._alone():
+            self._check_weights()
+            values = self._interface.arranged(x)
+            plan = self._plan(len(values))
+            if values.shape[:-2] != plan.schedule.sizes:
+                raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
+            return self._interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
-        `chunk` is like the streamed input, any number of positions long; the batch must stay what it was since `reset`.
-        On a grid of several axes there is no next position but in a picture of known size: `NotUniform`.
+        `chunk` is like the streamed input, any number of positions long, and of the batch that `reset` was told, or the
+        first chunk had. On a grid of several axes there is no next position but in a picture of known size:
+        `NotUniform`. After an error from within, the stream must be reset.
         """
         if len(self._source.system.axes) > 1:
             raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
-        self._check_weights(values=False)
-        values, batch, length = self._arranged(chunk)
-        machine, plan, at = self._live or self._started(batch)
-        if at + length > plan.capacity and (plan.grown or not plan.endless):
-            raise UsageError(
-                f"this stream holds {plan.capacity} positions and {at + length} are asked for: "
-                "attention and positional tables need `reset(length=...)` with the whole length"
-            )
-        found = machine.feed(values, at)
-        self._live = machine, plan, at + length
-        return self._as_output(found)
+        with self._alone():
+            self._check_weights(values=False)
+            values = self._interface.arranged(chunk)
+            live = self._live or self._started(values.shape[1])
+            end = live.at + len(values)
+            if values.shape[1] != live.batch:
+                raise UsageError(
+                    f"the chunk is for {values.shape[1]} samples and this sequence for {live.batch}: "
+                    f"begin one with reset(batch={values.shape[1]})"
+                )
+            if end > live.plan.capacity and (live.plan.grown or not live.plan.endless):
+                raise UsageError(
+                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: "
+                    "attention and positional tables need `reset(length=...)` with the whole length"
+                )
+            self._live = replace(live, lost=True)  # unless the machine comes through
+            found = live.go_on(values)
+            self._live = replace(live, at=end)
+            return self._interface.as_output(found)
 
     def reset(self, batch: int = 1, length: int | None = None) -> None:
         """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
-        self._live = self._started(batch, length)
+        if batch < 1:
+            raise UsageError(f"a sequence is of at least one sample, got batch={batch}")
+        with self._alone():
+            self._live = self._started(batch, length)
 
     def generate(
         self,
@@ -173,24 +209,28 @@ class Stream:
         """
         if n < 1:
             raise UsageError(f"the number of samples must be at least 1, got {n}")
-        self._check_weights()
-        likelihood = self._likelihood
-        if likelihood is None or (self._encode is None and not self._integer):
-            raise UsageError(
-                "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
-            )
-        plan = self._plan(length or self._source.system.sizes[0])
-        shape = plan.schedule.sizes
-        moved = [self._source.reading.layout.positions.index(axis) for axis in plan.system.axes]
-        public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
-        symbols, kept = _start(given, mask, n, public, likelihood.levels)
-        order = [0, *(1 + p for p in moved)]
-        symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
-        u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
-        if self.lag == 0 and not kept[:, 0].all():
-            raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-        self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
-        return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.reading.layout.positions)])
+        with self._alone():
+            self._check_weights()
+            likelihood = self._likelihood
+            if likelihood is None or (self._encode is None and not self._interface.integer):
+                raise UsageError(
+                    "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
+                )
+            classes = self._interface.classes
+            if self._encode is None and classes is not None and classes < likelihood.levels:
+                raise UsageError(f"{likelihood.levels} classes are drawn, and the model has embeddings for {classes}")
+            plan = self._plan(self._source.system.sizes[0] if length is None else length)
+            shape = plan.schedule.sizes
+            moved = [self._source.reading.layout.positions.index(axis) for axis in plan.system.axes]
+            public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
+            symbols, kept = _start(given, mask, n, public, likelihood.levels)
+            order = [0, *(1 + p for p in moved)]
+            symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
+            u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
+            if self.lag == 0 and not kept[:, 0].all():
+                raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
+            self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
+            return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.reading.layout.positions)])
 
     def _draw(
         self,
@@ -226,7 +266,7 @@ class Stream:
                         ) from error
                     symbols[where] = torch.where(kept[where], symbols[where], drawn)
                 values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
-                machine.write(self._name, points, values)
+                machine.write(self._interface.name, points, values)
             machine.run(front)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
@@ -266,54 +306,27 @@ class Stream:
 
         return NumbaMachine(plan, batch, self._source.dtype)
 
-    def _started(self, batch: int, length: int | None = None) -> tuple[Machine, Plan, int]:
-        plan = self._plan(length or self._source.system.sizes[0])
-        return self._machine(plan, batch), plan, 0
+    def _started(self, batch: int, length: int | None = None) -> _Live:
+        plan = self._plan(self._source.system.sizes[0] if length is None else length)
+        return _Live(self._machine(plan, batch), plan, batch)
 
-    # -- shapes ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _name(self) -> str:
-        if len(self._source.streamed) != 1:
-            raise UsageError(f"a stream has one input, this model has {', '.join(self._source.streamed)}")
-        return self._source.system.inputs[0]
-
-    @property
-    def _integer(self) -> bool:
-        return not self._source.reading.tensors[self._source.streamed[0]].is_floating_point()
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let other threads wait: one machine's state serves one call at a time, and none from within another."""
+        with self._one_at_a_time:
+            if self._working:
+                raise UsageError("this stream is at work, and its own encode= or likelihood= has called it again")
+            self._working = True
+            try:
+                yield
+            finally:
+                self._working = False
 
     def _usual_likelihood(self) -> Likelihood | None:
         shape = self._source.system.shape
-        if not self._integer or len(shape) > 1:
+        if not self._interface.integer or len(shape) > 1:
             return None
         return Categorical(shape[0]) if shape else Bernoulli()
-
-    def _arranged(self, x: Tensor) -> tuple[Tensor, int, int]:
-        """Return an input as (*positions, batch, channels), its batch and its length along the slowest axis."""
-        layout, name = self._source.reading.layout, self._source.streamed[0]
-        wanted = layout.inputs[name] or ()
-        if x.ndim != len(wanted):
-            raise UsageError(f"the input has shape {tuple(x.shape)}; the layout gives it the axes '{' '.join(wanted)}'")
-        axes = (*self._source.system.axes, "b", *layout.features(name))
-        if "b" not in wanted:
-            x, wanted = x.unsqueeze(0), ("b", *wanted)
-        moved = x.permute([wanted.index(axis) for axis in axes])
-        rank = len(self._source.system.axes)
-        values = moved.reshape(*moved.shape[: rank + 1], -1)
-        channels = self._source.system[self._name].channels
-        if values.shape[-1] != channels:
-            raise UsageError(
-                f"the input has {values.shape[-1]} features at a position where the model reads {channels}"
-            )
-        return values, values.shape[rank], values.shape[0]
-
-    def _as_output(self, rows: Tensor) -> Tensor:
-        """Turn (*positions, batch, channels) into the axes of the output."""
-        system, reading = self._source.system, self._source.reading
-        axes = reading.output_axes
-        named = (*system.axes, "b", *reading.layout.channels(reading.output))
-        full = rows.reshape(*rows.shape[:-1], *system.shape)
-        return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
 
     def _check_weights(self, values: bool = True) -> None:
         """Refuse to go on with other weights than those read."""

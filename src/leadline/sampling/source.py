@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import LeadlineError, UsageError
+from leadline.graph.contents import bytes_of
 from leadline.graph.reading import Reading
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.receptive_field import find_leak
@@ -43,7 +44,7 @@ class WeightsSnapshot:
         self._tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
         self._versions = self._current()
         storages = {t.untyped_storage().data_ptr(): t.detach() for t in self._tensors}
-        self._bytes = [(live, live.clone()) for live in map(_bytes_of, storages.values())]
+        self._bytes = [(live, live.clone()) for live in map(bytes_of, storages.values()) if live is not None]
 
     def _current(self) -> list[tuple[int, int]]:
         return [(t.data_ptr(), t._version) for t in self._tensors]
@@ -55,14 +56,6 @@ class WeightsSnapshot:
         if self._current() != self._versions:
             return False
         return not values or all(torch.equal(live, then) for live, then in self._bytes)
-
-
-def _bytes_of(weight: Tensor) -> Tensor:
-    """Return a view of all bytes under a weight, as the widest whole numbers that fit: several are compared at once."""
-    storage = weight.untyped_storage()
-    whole = torch.empty(0, dtype=torch.uint8, device=weight.device).set_(storage)
-    kinds = (torch.int64, torch.int32, torch.uint8)
-    return whole.view(next(kind for kind in kinds if storage.nbytes() % kind.itemsize == 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,7 +169,7 @@ def _reduced(flow: Flow, node: Node) -> Alignment:
     names: Names = tuple(("joined", axis) if axis in dims else axis for axis in range(ndim))
     kept: Names = tuple(("left", axis) if axis in dims else axis for axis in range(ndim))
     short = tuple(name for axis, name in enumerate(kept) if axis not in dims)
-    results = (kept if m is None or len(m.shape) == ndim else short for m in node.outputs)
+    results = (kept if m is None or len(m.shape) == ndim else short or (None,) * len(m.shape) for m in node.outputs)
     return Alignment(((node.refs[0], names),), tuple(results))
 
 

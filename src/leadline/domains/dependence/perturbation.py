@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.graph.reading import Reading
-from leadline.graph.trace import undisturbed
+from leadline.graph.undisturbed import undisturbed
 
 _SEED = 11  # noise of dropout, the same in every run
 _NOISE = 1e-5  # relative: what summation in another order, or a Fourier transform, may change
@@ -25,7 +26,7 @@ class Prober:
         """Tell whether the output element moved under any of several perturbations, by more than rounding."""
         if not self.able:
             return False
-        base = self._run({})[output]
+        base = self._base[output]
         for value in _others(self.call.tensors[name], at):
             tensor = self.call.tensors[name].detach().clone()
             tensor[at] = value
@@ -37,8 +38,12 @@ class Prober:
                 return True
         return False
 
+    @cached_property
+    def _base(self) -> dict[str, Tensor]:
+        return self._run({})
+
     def _run(self, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with undisturbed(self.call.model):
+        with undisturbed(self.call.model, self.call.given):
             torch.manual_seed(_SEED)
             outputs = self.call(*(replaced.get(name, tensor.detach()) for name, tensor in self.call.tensors.items()))
             return dict(zip(self.call.outputs, (tensor.clone() for tensor in outputs), strict=True))
@@ -51,7 +56,7 @@ def _others(tensor: Tensor, at: tuple[int, ...]) -> Iterator[Any]:
         yield ~here
     elif tensor.is_floating_point() or tensor.is_complex():
         scale = tensor.abs().amax().clamp(min=1.0)
-        for step in (scale, -scale, 10 * scale, -10 * scale, 0.1 * scale):
+        for step in (10 * scale, -scale, scale, -10 * scale, 0.1 * scale):  # a far input moves an output little
             yield here + step
     else:
         candidates = [int(v) for v in torch.unique(tensor)[:3]] + [0, 1, int(here) + 1, int(here) - 1]

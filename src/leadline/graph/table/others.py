@@ -4,6 +4,7 @@ from typing import Any
 
 from leadline.graph.table.record import (
     Cell,
+    Grouping,
     Kind,
     Literals,
     Noise,
@@ -98,6 +99,9 @@ _PRODUCTS = {
     **_contraction("addbmm", "batch1", "batch2", "bik bkj ij", "self"),
     **_contraction("mv", "self", "vec", "ik k i"),
     **_contraction("addmv", "mat", "vec", "ik k i", "self"),
+    # their factors alone do not say which rows are multiplied by what: `graph.unsorted` does
+    **_operations(Kind.CONTRACTION, "_grouped_mm", grouping=Grouping.PRODUCT),
+    **_operations(Kind.CONTRACTION, "grouped_mm_fallback", "transformers", grouping=Grouping.PRODUCT),
     **_contraction("dot", "self", "tensor", "k k"),
     **_contraction("vdot", "self", "other", "k k"),
 }
@@ -118,6 +122,7 @@ _REDUCTIONS = {
         var_mean
         """,
     ),
+    **_operations(Kind.REDUCTION, "histc", grouping=Grouping.HISTOGRAM),
     **_operations(Kind.CUMULATIVE, "cumsum", tally=Tally.SUM),
     **_operations(Kind.CUMULATIVE, "cumprod", tally=Tally.PRODUCT),
     **_operations(Kind.CUMULATIVE, "cummax", tally=Tally.LARGEST),
@@ -129,10 +134,12 @@ _MIXING = {
     **_operations(
         Kind.MIXING,
         """
-        argsort.default _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
-        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn sort topk
+        _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
+        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn topk
         """,
     ),
+    **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT),
+    **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER),
     # what torch decomposes other transforms to
     **_operations(Kind.MIXING, "fft_r2c.default fft_c2c.default fft_c2r.default", "prims"),
 }
@@ -198,7 +205,17 @@ _RANDOM = {
     **_operations(Kind.RANDOM, "bernoulli exponential normal poisson rrelu rrelu_with_noise_functional uniform"),
 }
 
+_NUMBERS = _operations(  # Python's own, on numbers that were read from tensors
+    Kind.POINTWISE,
+    """
+    abs add and_ eq floordiv ge gt le lt mod mul ne neg not_ or_ pos pow sub sym_float sym_int sym_ite sym_max sym_min
+    sym_not sym_sum truediv
+    """,
+    "number",
+)
+
 OTHERS: dict[str, Operation] = {
+    **_NUMBERS,
     **_CREATION,
     **_WINDOWS,
     **_operations(Kind.CONVOLUTION, "conv1d conv2d conv3d convolution"),

@@ -119,6 +119,15 @@ class Cell(StrEnum):
     LSTM = "lstm"
 
 
+class Grouping(StrEnum):
+    """The part that an operation takes where rows are worked on group by group."""
+
+    SORT = "sort"  # numbers in order, and the places where they stood
+    ORDER = "order"  # these places alone
+    HISTOGRAM = "histogram"  # how many numbers lie in each of some equal spans
+    PRODUCT = "product"  # rows, as many as offsets say for each matrix, by matrices
+
+
 class Noise(StrEnum):
     """What a random operation does with its first argument."""
 
@@ -264,6 +273,8 @@ class Operation:
         Scatters: from arguments to whether the result holds more than elements of its arguments, each put at a place.
     unwritten
         Creation: whether it is memory that nobody wrote.
+    grouping
+        Its part in working on rows group by group.
     """
 
     packet: str
@@ -284,3 +295,4 @@ class Operation:
     places: Places | None = None
     combines: Callable[[Literals], bool] = lambda _: False
     unwritten: bool = False
+    grouping: Grouping | None = None

@@ -91,8 +91,10 @@ def contraction(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     assert factors is not None
     ranks = [len(low.graph.meta(named[name]).shape) for name in (factors.left, factors.right)]
     left, right, result = factors.axes(*ranks)
-    if min(ranks) < 2 or ("b" in left and "b" not in result):
-        raise Misfit("a product with a vector, or one that sums over samples")
+    if "b" in left and "b" not in result:
+        raise Misfit("a product that sums over samples")
+    if min(ranks) < 2:
+        return _with_vector(low, args[factors.left], args[factors.right], ranks, args)
     if right.startswith("jk"):
         weight = _fixed(args["weight"])
         return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
@@ -111,6 +113,15 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
         within = len(left.dims) == len(right.dims) and all(map(of_features, (*left.dims[-2:], *right.dims[-2:])))
         return _inner_product(low, node, left, right) if within else products(left, right, node)
     raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
+
+
+def _with_vector(low: Lowering, left: Any, right: Any, ranks: list[int], args: dict[str, Any]) -> Value:
+    """Read a product with a fixed vector, on either side, as one with a matrix of one row."""
+    read, vector = (left, right) if ranks[1] == 1 else (turned(right) if isinstance(right, Field) else right, left)
+    if max(ranks) < 2 or "beta" in args or not (isinstance(read, Field) and isinstance(vector, Fixed)):
+        raise Misfit("a product with a vector that is computed, or with two")
+    total = multiplied(low, read, vector.tensor.unsqueeze(0), vector.generic.unsqueeze(0), None)
+    return canonical(replace(total, dims=total.dims[:-1]))
 
 
 def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:

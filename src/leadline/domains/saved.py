@@ -1,0 +1,151 @@
+"""Storages that live on after a forward pass: what autograd saves, and what functions, hooks and closures hold."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+from unittest.mock import patch
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
+
+
+def storages(tensors: Iterable[Any]) -> dict[int, int]:
+    """Bytes by storage: views and tied tensors share one, and a sparse tensor has several."""
+    found = [part.untyped_storage() for tensor in tensors if isinstance(tensor, Tensor) for part in _dense(tensor)]
+    return {storage._cdata: storage.nbytes() for storage in found}
+
+
+def _dense(tensor: Tensor) -> Sequence[Tensor]:
+    """Return the dense tensors that hold a sparse one; a dense one holds itself."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return len(_dense(tensor)) == 1
+
+
+class _Packed:
+    """What a pack hook returned for a saved tensor; it lives as long as the graph holds it."""
+
+    __slots__ = ("__weakref__", "content")
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+class SavedStorages(TorchDispatchMode):
+    """Remembers, while `watch` runs, every storage that is made or saved, and the module that was running then.
+
+    A hook of the model's own takes the place of ours, as in checkpoints and offloading: what it packs is remembered
+    instead. What functions keep on their context, and what closures hold, autograd does not know: it is what was made
+    meanwhile and is still alive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._packed: list[tuple[ref[_Packed], str]] = []
+        self._made: dict[int, tuple[StorageWeakRef, int, str]] = {}
+        self._running = [""]
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Listen to autograd, and to every module's coming and going."""
+        handles = []
+        for name, module in model.named_modules():
+            if module is not model and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(self._enter(name)))
+                handles.append(module.register_forward_hook(self._leave, always_call=True))
+        try:
+            with (
+                patch.object(saved_tensors_hooks, "__enter__", lambda hooks: self._push(hooks)),
+                saved_tensors_hooks(Tensor.detach, lambda tensor: tensor),
+                self,
+            ):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def kept(self, resident: Iterable[Tensor], holders: Iterable[Any]) -> tuple[dict[int, tuple[int, str]], bool]:
+        """Return bytes and module by storage, and whether that is all: some tensors do not tell their storages.
+
+        Tensors that are `resident` are left out, and of what was not saved what the `holders` reach.
+        """
+        saved = [(leaf, module) for packed, module in self._packed if (alive := packed()) is not None
+                 for leaf in tree_leaves(alive.content) if isinstance(leaf, Tensor)]  # fmt: skip
+        dense = [(leaf, module) for leaf, module in saved if _is_dense(leaf)]
+        found: dict[int, tuple[int, str]] = {}
+        known = storages(resident)
+        for leaf, module in dense:
+            for cdata, size in storages([leaf]).items():
+                if cdata not in known:
+                    found.setdefault(cdata, (size, module))
+        alive_beside = {c: (size, module) for c, (storage, size, module) in self._made.items()
+                        if c not in found and not storage.expired()}  # fmt: skip
+        if alive_beside:
+            elsewhere = storages([*_reached(holders), *(part for leaf, _ in dense for part in _parts_of_nested(leaf))])
+            found |= {c: of for c, of in alive_beside.items() if c not in elsewhere}
+        return found, len(dense) == len(saved)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        given = storages(tree_leaves((args, kwargs)))
+        for tensor in tree_leaves(result):
+            # What a wrapper wraps, or a sparse tensor holds, was made too.
+            if isinstance(tensor, Tensor) and _is_dense(tensor) and not is_traceable_wrapper_subclass(tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in given:
+                    self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
+        return result
+
+    def _push(self, hooks: saved_tensors_hooks) -> None:
+        def pack(tensor: Tensor) -> _Packed:
+            packed = _Packed(hooks.pack_hook(tensor))
+            self._packed.append((ref(packed), self._running[-1]))
+            return packed
+
+        torch._C._autograd._push_saved_tensors_default_hooks(pack, lambda packed: hooks.unpack_hook(packed.content))
+
+    def _enter(self, name: str) -> Any:
+        return lambda _module, _inputs: self._running.append(name)
+
+    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+        self._running.pop()
+
+
+def _parts_of_nested(tensor: Any) -> list[Tensor]:
+    """List the tensors that a nested one is made of, which counts as one."""
+    if is_traceable_wrapper_subclass(tensor):
+        return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    return [tensor._nested_tensor_size()] if tensor.is_nested else []
+
+
+def _reached(roots: Iterable[Any]) -> list[Tensor]:
+    """List the tensors that objects hold, through attributes and containers; functions are not looked into."""
+    found: list[Tensor] = []
+    seen: dict[int, Any] = {}
+    stack = list(roots)
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif id(value) not in seen and not isinstance(value, type | ModuleType | FunctionType | MethodType):
+            seen[id(value)] = value
+            stack.extend(gc.get_referents(value))
+    return found

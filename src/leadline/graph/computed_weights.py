@@ -1,0 +1,100 @@
+"""What a model makes of its parameters alone stands as a weight of its own, where no rule says how it is made.
+
+A matrix by QR, SVD, Cholesky or a matrix exponential is a parametrisation: nothing that depends on an input passes
+through it, so that nothing need be known of it but its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from leadline.graph.ir import Graph, Node, Ref, frozen, substitute
+from leadline.graph.run_node import run_node
+from leadline.graph.table import LEAVES, Kind
+
+
+def with_computed_weights(graph: Graph) -> Graph:
+    """Replace operations without a rule by leaves, one for each output, where they rest on parameters alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from leadline.graph import trace
+    >>> layer = torch.nn.Linear(3, 3)
+    >>> rotated = torch.nn.utils.parametrizations.orthogonal(layer, orthogonal_map="householder")
+    >>> leaves = [node.name for node in trace(rotated, torch.ones(1, 3)).nodes if node.op == "parameter"]
+    >>> "linalg_householder_product" in leaves
+    True
+    """
+    found = frozenset(_found(graph))
+    if not found:
+        return graph
+    nodes: list[Node] = []
+    values: dict[int, Tensor] = {}
+    moved: dict[Ref, Ref] = {}
+    for node in graph.nodes:
+        if node.index in found:
+            parts = _values(graph, node)
+            for i, meta in enumerate(node.outputs):
+                moved[Ref(node.index, i)] = Ref(len(nodes))
+                if parts is not None:
+                    values[len(nodes)] = parts[i]
+                nodes.append(_leaf(node, len(nodes), i, meta))
+            continue
+        if node.index in graph.values:
+            values[len(nodes)] = graph.values[node.index]
+        moved |= {Ref(node.index, i): Ref(len(nodes), i) for i in range(len(node.outputs))}
+        args, kwargs = (
+            frozen(substitute(given, moved.__getitem__)) for given in (node.args, tuple(node.kwargs.values()))
+        )
+        nodes.append(replace(node, index=len(nodes), args=args, kwargs=dict(zip(node.kwargs, kwargs, strict=True))))
+
+    def at(leaves: Mapping[str, int]) -> dict[str, int]:
+        return {name: moved[Ref(index)].node for name, index in leaves.items()}
+
+    return replace(
+        graph,
+        nodes=tuple(nodes),
+        inputs=at(graph.inputs),
+        parameters=at(graph.parameters),
+        buffers=at(graph.buffers),
+        outputs={name: moved[ref] for name, ref in graph.outputs.items()},
+        values=values,
+    )
+
+
+def _found(graph: Graph) -> Iterator[int]:
+    """Yield the operations without a rule that rest on parameters and constants alone, and on no noise."""
+    weights: set[int] = set()
+    for node in graph.nodes:
+        fixed = node.kind is not Kind.RANDOM and all(ref.node in weights for ref in node.refs)
+        if node.kind is not Kind.INPUT and fixed:
+            weights.add(node.index)
+            if node.kind is Kind.OPAQUE and node.refs:
+                yield node.index
+
+
+def _leaf(node: Node, index: int, output: int, meta: Any) -> Node:
+    name = f"{node.name}.{output}" if output else node.name
+    return Node(index, name, Kind.PARAMETER.value, Kind.PARAMETER, (), {}, (meta,), node.place)
+
+
+def _values(graph: Graph, node: Node) -> tuple[Any, ...] | None:
+    """Compute what an operation gives, with all that it rests on; None where a parameter has no values."""
+    known: dict[Ref, Any] = {Ref(index): value for index, value in graph.values.items()}
+    stack = [node]
+    while stack:
+        last = stack[-1]
+        missing = [graph.nodes[ref.node] for ref in last.refs if ref not in known]
+        if any(source.kind in LEAVES for source in missing):
+            return None
+        if missing:
+            stack.extend(missing)
+            continue
+        known |= {Ref(last.index, i): part for i, part in enumerate(run_node(last, known.__getitem__))}
+        stack.pop()
+    return tuple(known[Ref(node.index, i)] for i in range(len(node.outputs)))

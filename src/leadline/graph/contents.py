@@ -1,0 +1,88 @@
+"""What stands in the memory of tensors, copied so that it can be written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from leadline.graph.call import hollow
+
+COPIED = 2**31
+"""So many bytes are copied, the smallest storages first; others share memory with their copy until it is written."""
+
+
+class Contents:
+    """The contents of storages as they were when they were first asked for.
+
+    Examples
+    --------
+    >>> tensor = torch.ones(3)
+    >>> contents = Contents()
+    >>> contents.copy([tensor])
+    >>> tensor[1:].zero_()
+    tensor([0., 0.])
+    >>> contents.restore()
+    >>> tensor
+    tensor([1., 1., 1.])
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Tensor, Tensor]] = {}  # by storage: it, and what stood in it
+        self._bytes = 0
+
+    def copy(self, tensors: Iterable[Tensor]) -> None:
+        """Copy what stands in the memory of tensors, where that has not been done yet."""
+        found: dict[int, Tensor] = {}
+        for tensor in tensors:
+            whole = bytes_of(tensor)
+            if whole is not None and (place := whole.untyped_storage()._cdata) not in self._held:
+                found[place] = whole
+        for place, whole in sorted(found.items(), key=lambda item: item[1].nbytes):
+            self._bytes += whole.nbytes
+            self._held[place] = whole, whole.clone() if self._bytes <= COPIED else _shared_until_written(whole)
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        """Whether a tensor looks at memory that is held here, or may do so."""
+        whole = bytes_of(tensor)
+        return whole is None or whole.untyped_storage()._cdata in self._held
+
+    def restore(self) -> None:
+        """Write back what has changed."""
+        for live, then in self._held.values():
+            _grow_back(live, then)
+            if _address(live) != _address(then) and not torch.equal(live, then):
+                live.copy_(then)
+
+
+def bytes_of(tensor: Tensor) -> Tensor | None:
+    """Return a view of all bytes under a tensor, as the widest whole numbers that fit; None if it has no memory."""
+    if hollow(tensor) or tensor.layout is not torch.strided:
+        return None
+    try:
+        storage = tensor.untyped_storage()
+        whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+    except (RuntimeError, NotImplementedError):  # a tensor that is no memory of its own
+        return None
+    kinds = (torch.int64, torch.int32, torch.uint8)
+    return whole.view(next(kind for kind in kinds if storage.nbytes() % kind.itemsize == 0))
+
+
+def _shared_until_written(whole: Tensor) -> Tensor:
+    try:
+        return torch._lazy_clone(whole)
+    except RuntimeError:  # memory that torch did not allocate
+        return whole.clone()
+
+
+def _grow_back(live: Tensor, then: Tensor) -> None:
+    """Give a storage the size that it had."""
+    if live.untyped_storage().nbytes() != then.nbytes:
+        live.untyped_storage().resize_(then.nbytes)
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where a tensor's memory begins, without asking for a copy of one's own of it."""
+    address: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
+    return address

@@ -1,0 +1,107 @@
+"""Constants in the place of what a program asks of values that rest on no input: traced anew, it would ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._guards import detect_fake_mode
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
+
+from leadline.graph.constants import Record
+from leadline.graph.questions import PLACES, asked, begin_leaf, indexes, masks
+from leadline.graph.table import Kind, kind_of
+
+
+def settle(program: ExportedProgram, decided: Collection[str]) -> None:
+    """Work out what rests on constants and has no rule, and what asks for values of `decided` parameters.
+
+    Values that nobody reads, the trace having been told, are no longer asked for.
+    """
+    graph, record = program.graph_module.graph, Record(decided)
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    for node in reversed(list(graph.nodes)):
+        if not node.users and asked(node.target, _values(node)) is not None:
+            graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.op == "placeholder":
+            _begin(record, program, specs[node.name], node.meta.get("val"))
+        elif node.op == "call_function" and not _settled(program, node, record):
+            record.note(node.target, _values(node), node.meta.get("val"))
+
+
+def _begin(record: Record, program: ExportedProgram, spec: InputSpec, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        return
+    if spec.kind is InputKind.USER_INPUT:
+        record.begin(value, spec.arg.name)
+        return
+    name = spec.target or ""
+    real = program.state_dict.get(name, program.constants.get(name))
+    constant = spec.kind is not InputKind.PARAMETER
+    begin_leaf(
+        record, value, name.removeprefix("model."), real if isinstance(real, Tensor) else None, constant=constant
+    )
+
+
+def _values(node: fx.Node) -> Any:
+    return fx.map_arg((node.args, node.kwargs), lambda argument: argument.meta.get("val"))
+
+
+def _settled(program: ExportedProgram, node: fx.Node, record: Record) -> bool:
+    """Put constants in the place of a node, or of masks among its indices; return whether the node is gone."""
+    target: Any = node.target
+    if not isinstance(target, OpOverload) or target._schema.is_mutable:
+        return False
+    arguments = _values(node)
+    if indexes(target):
+        if (found := masks(arguments[0][1])) and record.decided(record.rests(found)):
+            _numbered(program, node, record)
+        return False
+    rests = record.rests(arguments)
+    known = kind_of(str(target)) is not Kind.OPAQUE or torch.Tag.nondeterministic_seeded in target.tags
+    if known or not record.decided(rests) or (rests and asked(target, arguments) is None):
+        return False
+    results = record.computed(target, arguments)
+    if isinstance(results, Tensor):
+        node.replace_all_uses_with(_constant(program, node, results, record))
+    else:
+        for user in list(node.users):
+            user.replace_all_uses_with(_constant(program, user, results[user.args[1]], record))  # type: ignore[index]
+            program.graph_module.graph.erase_node(user)
+    program.graph_module.graph.erase_node(node)
+    return True
+
+
+def _numbered(program: ExportedProgram, node: fx.Node, record: Record) -> None:
+    """Let numbers of places stand for masks among indices."""
+    source, indices, *rest = node.args
+    numbered: list[Any] = []
+    for index in indices:  # type: ignore[union-attr]
+        value = index.meta["val"] if isinstance(index, fx.Node) else None
+        if masks([value]):
+            numbered += [_constant(program, node, p, record) for p in record.computed(PLACES, ((value,), {}))]
+        else:
+            numbered.append(index)
+    node.args = (source, numbered, *rest)
+
+
+def _constant(program: ExportedProgram, node: fx.Node, real: Tensor, record: Record) -> fx.Node:
+    """Add a constant to a program, and return a copy of it before a node, which later steps may write into."""
+    graph, name = program.graph_module.graph, f"constant_{node.name}_{len(program.constants)}"
+    with detect_fake_mode(node.meta["val"]):
+        value = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=node.meta["val"].device)
+    with graph.inserting_before(next(iter(graph.nodes))):
+        leaf = graph.placeholder(name)
+    with graph.inserting_before(node):
+        copy = graph.call_function(torch.ops.aten.clone.default, (leaf,))
+    leaf.meta, copy.meta = {"val": value}, {**node.meta, "val": value}
+    signature = program.graph_signature
+    signature.input_specs.insert(0, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(leaf.name), leaf.name))
+    program.constants[leaf.name] = real.clone()
+    record.begin(value, None, real)
+    return copy
