@@ -3,8 +3,6 @@
 It stands outside the package, so that a session that uses none of them imports neither leadline nor torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

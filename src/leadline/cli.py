@@ -1,7 +1,5 @@
 """The command line: parse, call, print."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import traceback
@@ -211,8 +209,8 @@ def claims(
     ids: Sequence[str], full: bool, seed: int, counterexamples: Path | None, json: Path | None, html: Path | None
 ) -> None:
     """Settle the statements of the theory by computing them, all or those named."""
-    from leadline.claims import run_claims, save_counterexamples, to_json
-    from leadline.report.claims_document import claims_document
+    from leadline.claims import run_claims, save_counterexamples
+    from leadline.report.claims_document import claims_document, claims_record
     from leadline.report.writing import publish
 
     with Console(stderr=True).status("settling claims") as status:
@@ -225,7 +223,7 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             print(f"written: {path}", file=sys.stderr)
-    publish(lambda: claims_document(found, detailed=html is not None), to_json(found), json=json, html=html)
+    publish(lambda: claims_document(found, detailed=html is not None), claims_record(found), json=json, html=html)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,8 +4,6 @@ A `Document` is a title and sections; a section is a heading and blocks: sentenc
 The terminal prints what it can (maps as characters), HTML draws everything.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

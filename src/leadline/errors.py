@@ -20,8 +20,6 @@
 An error's text says what was wrong, where, and what to do about it, in that order.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

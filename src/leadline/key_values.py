@@ -1,7 +1,5 @@
 """Reading ``key=value`` words, and holding their values against plain types."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterable
 from types import NoneType

@@ -5,8 +5,6 @@ own uniform, never on what else is in the batch. A likelihood also says how a dr
 (`encode`); for models that read integers that is the class itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 

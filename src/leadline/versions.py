@@ -1,7 +1,5 @@
 """The versions of torch that the tests pass on, and a word at import on any other."""
 
-from __future__ import annotations
-
 import re
 import warnings
 

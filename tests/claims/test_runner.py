@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from leadline.claims import CLAIMS, Counterexample, Verdict, run_claims, save_counterexamples, to_json
+from leadline.claims import CLAIMS, Counterexample, Verdict, run_claims, save_counterexamples
 from leadline.document import Curve, FrontMap, GridMap, Table
 from leadline.errors import UsageError
-from leadline.report.claims_document import claims_document
+from leadline.report.claims_document import claims_document, claims_record
 from leadline.report.terminal import show
+from leadline.report.writing import to_json
 
 
 def test_every_statement_of_the_theory_is_a_claim() -> None:
@@ -36,7 +37,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 
 def test_json_is_plain_and_complete(findings: tuple) -> None:
-    record = json.loads(json.dumps(to_json(findings), allow_nan=False))
+    record = json.loads(to_json(claims_record(findings)))
     assert [(claim["id"], claim["verdict"]) for claim in record["claims"]] == [
         ("A3", "proved"),
         ("B2", "corrected"),

@@ -1,17 +1,6 @@
 """All depths of one model, composed, and of several side by side; finding a model by its name."""
 
-from leadline.audit._check import Audit, Unavailable, check
-from leadline.audit._compare import Comparison, Trial, compare, compare_named
-from leadline.audit._read import DepthReading, read
+from leadline.audit._check import Unavailable
+from leadline.audit._compare import Trial
 
-__all__ = [
-    "Audit",
-    "Comparison",
-    "DepthReading",
-    "Trial",
-    "Unavailable",
-    "check",
-    "compare",
-    "compare_named",
-    "read",
-]
+__all__ = ["Trial", "Unavailable"]

@@ -1,7 +1,5 @@
 """The four depths of a model, composed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Models side by side: their audits, and of trained runs what running them adds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Architectures at many sizes: which of a named model's settings vary, over which values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

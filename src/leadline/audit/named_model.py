@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 class NamedModel:
     """A model, by the name that the user called it, and everything needed to call it and to read its axes.
 
-    It is called as ``model(*inputs, **keywords)``. `layout` and `order` are None where they are inferred; `likelihood`
-    is ``"categorical"`` or ``"bernoulli"`` for density models, and `run` the training run that the weights come from,
-    if any.
+    It is called as ``model(*inputs, **keywords)``. `layout` and `order` are None where they are inferred; `run` is the
+    training run that the weights come from, if any.
     """
 
     name: str
@@ -41,7 +40,6 @@ class NamedModel:
     keywords: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     layout: LayoutLike = None
     order: Order = None
-    likelihood: str | None = None
     run: Run | None = None
 
     def reading(self, *, layout: LayoutLike = None, order: Order = None, output: str | None = None) -> Reading:
@@ -85,15 +83,7 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
 
 def from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:
     """Give a model of the zoo the name that the user called it by."""
-    return NamedModel(
-        name,
-        specimen.model,
-        specimen.inputs,
-        layout=specimen.layout,
-        order=specimen.order,
-        likelihood=specimen.likelihood,
-        run=run,
-    )
+    return NamedModel(name, specimen.model, specimen.inputs, layout=specimen.layout, order=specimen.order, run=run)
 
 
 def find_factory(word: str) -> Callable[..., NamedModel]:

@@ -1,7 +1,5 @@
 """Drawing from a trained run: completion, conditioning and timing, whichever sampler does the work."""
 
-from __future__ import annotations
-
 import importlib.util
 import time
 from dataclasses import dataclass

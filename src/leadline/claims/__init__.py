@@ -6,7 +6,7 @@ else by measurement; the verdict follows from the outcomes. See `leadline.claims
 
 from leadline.claims.claim import Claim, Evidence, Finding, Grounds, Outcome, Quantity, Verdict
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.runner import CLAIMS, run_claims, save_counterexamples, to_json
+from leadline.claims.runner import CLAIMS, run_claims, save_counterexamples
 
 __all__ = [
     "CLAIMS",
@@ -20,5 +20,4 @@ __all__ = [
     "Verdict",
     "run_claims",
     "save_counterexamples",
-    "to_json",
 ]

@@ -1,7 +1,5 @@
 """A few typed shorthands for linear algebra in double precision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -5,8 +5,6 @@ statements to the test: what is claimed, and what should hold instead. Nobody wr
 them held and on what grounds, so that other mathematics gives another verdict.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Causal networks on a grid as systems of recurrence equations, with taps that a test may change."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import sympy

@@ -1,15 +1,11 @@
-"""All claims, one after another, and what becomes of them: JSON, and counterexamples as files."""
+"""All claims, one after another, and counterexamples as files."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from leadline.claims.claim import Claim, Finding, Outcome, Quantity
+from leadline.claims.claim import Claim, Finding
 from leadline.claims.statements.dilated_stack import CLAIM as B1
 from leadline.claims.statements.discussion import CLAIM as B8
 from leadline.claims.statements.grid_count import CLAIM as B4
@@ -27,7 +23,6 @@ from leadline.claims.statements.sight import CLAIM as B6
 from leadline.claims.statements.sigmoid_chain import CLAIM as A1
 from leadline.claims.statements.tanh_chain import CLAIM as A2
 from leadline.errors import UsageError, near_misses
-from leadline.results import Bound, Estimate
 from leadline.training.files import make_directory
 
 CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType(
@@ -77,11 +72,6 @@ def run_claims(
     return tuple(findings)
 
 
-def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return findings in JSON's own types: ``{"claims": [{"id": "A1", "verdict": …, …}]}``."""
-    return {"claims": [_finding(finding) for finding in findings]}
-
-
 def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Path, ...]:
     """Write every counterexample into `folder` as ``A4-1.json`` …, each loadable by `Counterexample.load`.
 
@@ -95,43 +85,3 @@ def save_counterexamples(findings: Sequence[Finding], folder: Path) -> tuple[Pat
             paths.append(folder / f"{finding.id}-{number}.json")
             case.save(paths[-1])
     return tuple(paths)
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "id": finding.id,
-        "title": finding.title,
-        "verdict": finding.verdict.value,
-        "statement": finding.statement,
-        "paper": finding.paper,
-        "tests": [{"role": role} | _outcome(outcome) for role, outcome in finding.evidence.outcomes],
-        "figures": [_quantity(quantity) for quantity in finding.evidence.quantities],
-        # each claim has a dataclass of its own, which mypy knows as an object
-        "mathematics": asdict(finding.mathematics),  # type: ignore[call-overload]
-        "full": finding.effort.full,
-        "seed": finding.effort.seed,
-        "seconds": round(finding.seconds, 3),
-    }
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    case = outcome.counterexample
-    fields = asdict(outcome) | {"grounds": outcome.grounds.value}
-    return fields | {"counterexample": None if case is None else case.to_json()}
-
-
-def _quantity(quantity: Quantity) -> dict[str, Any]:
-    record: dict[str, Any] = {"name": quantity.name, "status": quantity.status.value}
-    match quantity.value:
-        case Estimate() as estimate:
-            return record | {"value": _finite(estimate.value), "sem": _finite(estimate.sem), "n": estimate.n}
-        case Bound() as bound:
-            return record | {"lo": _finite(bound.lo), "hi": _finite(bound.hi), "assumptions": list(bound.assumptions)}
-        case float() as value:
-            return record | {"value": _finite(value)}
-    return record | {"value": quantity.value}
-
-
-def _finite(value: float) -> float | str:
-    """JSON has no infinities: they become words."""
-    return value if math.isfinite(value) else str(value)

@@ -1,7 +1,5 @@
 """What the claims about chains of scalar layers share: the zoo's chain with free biases, its gradient, its supremum."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from types import MappingProxyType

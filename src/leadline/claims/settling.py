@@ -4,8 +4,6 @@ The search is gradient ascent on the violation of a statement, from random start
 that survives is only said to have been searched.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 

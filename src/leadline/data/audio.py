@@ -1,7 +1,5 @@
 """Audio: folders of wav files and seeded synthetic tones, as mu-law classes."""
 
-from __future__ import annotations
-
 import os
 import wave
 from collections.abc import Iterable, Mapping, Sequence

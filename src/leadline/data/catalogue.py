@@ -1,7 +1,5 @@
 """Finding a data set by its name, or by what a folder holds."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a data set is here: three parts of integer symbols, with their provenance, and their division."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

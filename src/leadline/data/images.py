@@ -1,7 +1,5 @@
 """Images: scikit-learn's digits, directories of IDX.gz files, folders of pictures."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import struct

@@ -4,8 +4,6 @@ Augmentations are exact moves of pixels, which leave values as they are. They fa
 density that is learned in the end is one over the original images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

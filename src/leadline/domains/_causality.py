@@ -1,7 +1,5 @@
 """Causality: whether every output depends only on inputs that come before it in an order, and how that is known."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any

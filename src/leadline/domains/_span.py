@@ -1,7 +1,5 @@
 """How many contractions must follow one another: `span`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ A compact tensor stands for the one that it broadcasts to. Rules work on compact
 axis in full asks for it with `expanded`, which refuses to allocate more than a stated limit.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The one walker: every domain is a leaf rule and one transfer per kind of operation, run over the graph in order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar

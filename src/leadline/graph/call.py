@@ -1,7 +1,5 @@
 """A model's call with its literals fixed: what is traced, replayed and perturbed."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """Why a model cannot be traced, in a sentence: operation, module and the user's line, without the frames of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from traceback import walk_tb
 from types import FrameType

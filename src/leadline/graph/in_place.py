@@ -4,8 +4,6 @@ One ``add_`` or one ``diff`` would otherwise send a program through `run_decompo
 export itself.
 """
 
-from __future__ import annotations
-
 import operator
 from typing import Any, TypeAlias
 

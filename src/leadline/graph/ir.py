@@ -1,7 +1,5 @@
 """The immutable graph that every analysis reads: nodes with ops, literals, references, shapes and places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -3,8 +3,6 @@
 Traced as they are, torch's fused recurrences run step by step on tensors without values: minutes for 20,000 steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import BuiltinFunctionType
 from typing import Any

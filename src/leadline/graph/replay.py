@@ -1,7 +1,5 @@
 """Run a graph, and compare it with the model's own `forward` on fresh inputs."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The user's own code: what it raises, as one sentence, and which of its lines did it."""
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections.abc import Iterator, Sequence

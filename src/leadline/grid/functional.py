@@ -3,8 +3,6 @@
 Plain training runs `kernels` instead.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor

@@ -5,8 +5,6 @@ and a batching rule, so that every transform of `torch.func` is right: the bare 
 tangent of zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Bounds on a model's Jacobian for all inputs, or all in a box, by composition over its graph."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How far a gradient reaches: gains per stage, the law of growth over depth, and the verdict."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ Source: Benettin, Galgani, Giorgilli and Strelcyn, Lyapunov characteristic expon
 (1980).
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The singular values of a Jacobian: exactly where it is small, else the largest ones with error estimates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Stand between the stages of a running model: see, copy or replace what crosses from one to the next."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast

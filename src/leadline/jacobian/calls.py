@@ -4,8 +4,6 @@ The flow is read from autograd's own graph, which the eager model builds anyway:
 leads from its inputs to the other's outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ vectors its weights. The mean over z is the density of the operator's singular v
 Source: Ubaru, Chen and Saad, Fast estimation of tr f(A) via stochastic Lanczos quadrature (2017).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

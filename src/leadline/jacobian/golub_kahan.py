@@ -14,8 +14,6 @@ Source: Golub, Luk and Overton, A block Lanczos method for computing the singula
 full reorthogonalisation, twice.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

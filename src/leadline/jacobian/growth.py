@@ -10,8 +10,6 @@ compete, each with normal noise of unknown variance:
 The one with the least Bayesian information criterion, ``n ln(RSS/n) + k ln n``, is chosen.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -4,8 +4,6 @@ Some fused kernels have no forward-mode derivative and no second one: oneDNN's L
 fast path of `nn.MultiheadAttention`. Each has a plain counterpart, and a global flag that chooses it.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ For a Jacobian J and a standard normal v, ``E‖Jᵀv‖² = ‖J‖_F²``. One 
 stage, because autograd returns the gradients of all boundaries together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +18,6 @@ from leadline.graph.undisturbed import restored
 from leadline.jacobian.boundaries import visited
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.stages import Chain
-
-# Typed here because torch leaves them untyped.
-make_dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
-unpack_dual: Callable[[Tensor], forward_ad.UnpackedDualTensor] = forward_ad.unpack_dual
 
 
 @dataclass
@@ -121,7 +115,7 @@ def _by_forward_mode(
         if not squares and tensors:
             tensors = _with_tangents(tensors, [normal_like(t, generator) for t in tensors])
         if tensors:  # at once: the next stage may change tangents in place
-            squares[boundary] = _squares([tensors], [unpack_dual(t).tangent for t in tensors])[0]
+            squares[boundary] = _squares([tensors], [forward_ad.unpack_dual(t).tangent for t in tensors])[0]
         return tensors
 
     with restored(model), torch.no_grad(), plain_kernels(), without_torch_warnings(), forward_ad.dual_level():
@@ -133,8 +127,8 @@ def _by_forward_mode(
 def _with_tangents(tensors: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     """Give tensors tangents: a single one in place, for all its uses; of several, each a copy (see `cut_open`)."""
     if len(tensors) == 1:
-        return [tensors[0].add_(make_dual(torch.zeros_like(tensors[0]), tangents[0]))]
-    return [make_dual(t.detach().clone(), tangent) for t, tangent in zip(tensors, tangents, strict=True)]
+        return [tensors[0].add_(forward_ad.make_dual(torch.zeros_like(tensors[0]), tangents[0]))]
+    return [forward_ad.make_dual(t.detach().clone(), tangent) for t, tangent in zip(tensors, tangents, strict=True)]
 
 
 def _by_double_backward(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:

@@ -1,7 +1,5 @@
 """Where gradients start and end: the differentiable output of a model and its differentiable inputs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

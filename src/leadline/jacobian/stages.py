@@ -10,8 +10,6 @@ A *chain* is a sequence of calls, each fed by the one before. In order of prefer
 5. the whole model as one stage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

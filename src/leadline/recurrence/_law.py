@@ -5,8 +5,6 @@ width …) is fitted over exact numbers at small sizes: polynomials, with powers
 formula is accepted only if it reproduces exact counts at fresh, larger sizes; otherwise it is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a traced graph to a system of uniform recurrence equations: one walk, one rule for each operation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """Small systems written by hand: causal networks as their taps alone, and how a system is put together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

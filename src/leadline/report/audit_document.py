@@ -1,7 +1,5 @@
 """An audit as a document: one section for each depth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import TypeVar

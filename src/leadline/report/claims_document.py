@@ -1,11 +1,11 @@
 """Findings as a document: one table of verdicts, then a section for each claim."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
-from leadline.claims.claim import Finding, Outcome
+from leadline.claims.claim import Finding, Outcome, Quantity
 from leadline.document import Block, Document, Section, Table, Text
+from leadline.results import Bound, Estimate
 
 
 def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Document:
@@ -53,3 +53,39 @@ def _section(finding: Finding) -> Section:
 def _row(role: str, outcome: Outcome) -> tuple[str, ...]:
     holds = "yes" if outcome.holds else "no, counterexample kept" if outcome.counterexample else "no"
     return role, outcome.statement, holds, outcome.grounds.value, outcome.evidence
+
+
+def claims_record(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what JSON holds: ``{"claims": [{"id": "A1", "verdict": …, …}]}``."""
+    return {"claims": [_record(finding) for finding in findings]}
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "title": finding.title,
+        "verdict": finding.verdict,
+        "statement": finding.statement,
+        "paper": finding.paper,
+        "tests": [{"role": role} | _test(outcome) for role, outcome in finding.evidence.outcomes],
+        "figures": [_figure(quantity) for quantity in finding.evidence.quantities],
+        "mathematics": finding.mathematics,
+        "full": finding.effort.full,
+        "seed": finding.effort.seed,
+        "seconds": round(finding.seconds, 3),
+    }
+
+
+def _test(outcome: Outcome) -> dict[str, Any]:
+    case = outcome.counterexample
+    return vars(outcome) | {"counterexample": None if case is None else case.to_json()}
+
+
+def _figure(quantity: Quantity) -> dict[str, Any]:
+    named = {"name": quantity.name, "status": quantity.status}
+    match quantity.value:
+        case Estimate(value, sem, n):
+            return named | {"value": value, "sem": sem, "n": n}
+        case Bound(lo, hi, _, assumptions):
+            return named | {"lo": lo, "hi": hi, "assumptions": assumptions}
+    return named | {"value": quantity.value}

@@ -1,7 +1,5 @@
 """A comparison as a document: one table of all models, their context maps and their samples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain

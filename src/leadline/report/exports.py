@@ -1,7 +1,5 @@
 """Samples as files: PNG for pictures, WAV for sound, NPY for the symbols themselves."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Growth laws as a document: one row for each quantity."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A document on a terminal, by rich: tables as tables, maps as characters, curves as a row of bars."""
 
-from __future__ import annotations
-
 import math
 
 from rich import box

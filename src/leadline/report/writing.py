@@ -3,8 +3,6 @@
 JSON has field names as they are, and every value with what says how it is known.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

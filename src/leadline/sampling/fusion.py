@@ -14,22 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from leadline.graph.table import Form, Kind, Opcode, Tally
-from leadline.recurrence.ir import (
-    Attention,
-    Contraction,
-    Embedding,
-    Equation,
-    Operand,
-    Pointwise,
-    Reduction,
-    System,
-    Tap,
-    Variable,
-)
+from leadline.recurrence import ir
 
 
 @dataclass(frozen=True, eq=False)
-class FusedContraction(Contraction):
+class FusedContraction(ir.Contraction):
     """``function(bias + Σ weight · tap + Σ addend)``: the taps beyond the weights are added as they are.
 
     `function` names an instruction for one number.
@@ -38,26 +27,26 @@ class FusedContraction(Contraction):
     function: str = "copy"
 
     @classmethod
-    def of(cls, equation: Contraction) -> FusedContraction:
+    def of(cls, equation: ir.Contraction) -> FusedContraction:
         """Return a contraction in this form."""
         if isinstance(equation, FusedContraction):
             return equation
         return cls(equation.taps, equation.weights, equation.bias, equation.groups)
 
     @property
-    def addends(self) -> tuple[Tap, ...]:
+    def addends(self) -> tuple[ir.Tap, ...]:
         """What is added to the product."""
         return self.taps[len(self.weights) :]
 
 
 @dataclass(frozen=True, eq=False)
-class FusedPointwise(Pointwise):
+class FusedPointwise(ir.Pointwise):
     """A function of operands that pass through functions of their own first: `before`, one instruction for each."""
 
     before: tuple[str, ...] = ()
 
 
-def fused(system: System) -> System:
+def fused(system: ir.System) -> ir.System:
     """Rewrite equations: channels chosen by variables of their own, then products with what is done to their results.
 
     Taps then read consecutive channels everywhere but in a ``select`` of one tap.
@@ -74,28 +63,28 @@ def fused(system: System) -> System:
 class _Fusion:
     """One pass over the variables, in order: what a rule absorbs is no longer read."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: ir.System) -> None:
         self._readers = Counter(tap.source for v in system.variables for tap in v.equation.taps)
         self._readers[system.output] += 1
-        self._made: dict[str, Variable] = {}
+        self._made: dict[str, ir.Variable] = {}
         for variable in system.variables:
             self._made[variable.name] = replace(variable, equation=self._rewritten(variable))
         self.system = replace(system, variables=tuple(self._made.values())).live()
 
-    def _rewritten(self, variable: Variable) -> Equation:
+    def _rewritten(self, variable: ir.Variable) -> ir.Equation:
         equation = variable.equation
-        if isinstance(equation, Reduction):
+        if isinstance(equation, ir.Reduction):
             return self._sum(variable, self._stacked(variable, equation)) or equation
-        if not isinstance(equation, Pointwise):
+        if not isinstance(equation, ir.Pointwise):
             return equation
-        taps = tuple(operand for operand in equation.operands if isinstance(operand, Tap))
+        taps = tuple(operand for operand in equation.operands if isinstance(operand, ir.Tap))
         if _plain_sum(equation) and len(taps) == len(equation.operands):
             return self._sum(variable, taps) or self._function_of_functions(variable, equation)
         if instruction(equation):
             return self._function_of_product(variable, equation)
         return self._function_of_functions(variable, equation)
 
-    def _alone(self, variable: Variable, tap: Tap) -> Equation | None:
+    def _alone(self, variable: ir.Variable, tap: ir.Tap) -> ir.Equation | None:
         """Return the equation of a tap's source if it may vanish into this variable."""
         if any(tap.offset) or self._readers[tap.source] != 1:
             return None
@@ -104,26 +93,26 @@ class _Fusion:
         wide = all(mine <= its for mine, its in zip(variable.margin, source.margin, strict=True))
         return source.equation if whole and wide else None
 
-    def _product(self, variable: Variable, tap: Tap) -> FusedContraction | None:
+    def _product(self, variable: ir.Variable, tap: ir.Tap) -> FusedContraction | None:
         """Return a tap's source if it is a product that may vanish into this variable."""
         equation = self._alone(variable, tap)
-        if not isinstance(equation, Contraction) or not equation.weights:
+        if not isinstance(equation, ir.Contraction) or not equation.weights:
             return None
         product = FusedContraction.of(equation)
         return product if product.function == "copy" else None
 
-    def _stacked(self, variable: Variable, equation: Reduction) -> tuple[Tap, ...]:
+    def _stacked(self, variable: ir.Variable, equation: ir.Reduction) -> tuple[ir.Tap, ...]:
         """Return the terms of a sum over what was stacked before it; none if it is another reduction."""
         joined = self._alone(variable, equation.tap)
         summed = equation.operation.kind is Kind.REDUCTION and equation.operation.tally is Tally.SUM
-        if not isinstance(joined, Pointwise) or joined.function != "concat" or not summed:
+        if not isinstance(joined, ir.Pointwise) or joined.function != "concat" or not summed:
             return ()
-        terms = tuple(operand for operand in joined.operands if isinstance(operand, Tap))
+        terms = tuple(operand for operand in joined.operands if isinstance(operand, ir.Tap))
         first = equation.literals.get("dim") in (0, (0,), [0])
         same = all(len(tap.channels) == variable.channels for tap in terms)
         return terms if first and same and len(terms) == len(joined.operands) == equation.shape[0] else ()
 
-    def _sum(self, variable: Variable, terms: tuple[Tap, ...]) -> FusedContraction | None:
+    def _sum(self, variable: ir.Variable, terms: tuple[ir.Tap, ...]) -> FusedContraction | None:
         """Turn a sum with products among its terms into one product over all their taps."""
         products = {i: p for i, tap in enumerate(terms) if (p := self._product(variable, tap)) and p.groups == 1}
         if not products:
@@ -135,13 +124,13 @@ class _Fusion:
         weights = tuple(weight for p in products.values() for weight in p.weights)
         return FusedContraction((*weighted, *addends, *others), weights, sum(biases[1:], biases[0]) if biases else None)
 
-    def _function_of_product(self, variable: Variable, equation: Pointwise) -> Equation:
+    def _function_of_product(self, variable: ir.Variable, equation: ir.Pointwise) -> ir.Equation:
         """Let a product's results pass through a function before they are stored."""
         (operand,) = equation.operands
-        product = self._product(variable, operand) if isinstance(operand, Tap) else None
+        product = self._product(variable, operand) if isinstance(operand, ir.Tap) else None
         return equation if product is None or product.groups > 1 else replace(product, function=instruction(equation))
 
-    def _function_of_functions(self, variable: Variable, equation: Pointwise) -> Equation:
+    def _function_of_functions(self, variable: ir.Variable, equation: ir.Pointwise) -> ir.Equation:
         """Let operands pass through functions as they are read."""
         facts = equation.facts
         opcode = None if facts is None else facts.opcode(equation.literals)
@@ -158,18 +147,18 @@ class _Fusion:
 
         return FusedPointwise(equation.function, tuple(operands), call, equation.literals, before)
 
-    def _function(self, variable: Variable, operand: Operand) -> Pointwise | None:
+    def _function(self, variable: ir.Variable, operand: ir.Operand) -> ir.Pointwise | None:
         """Return an operand's source if it is a function of one number that may vanish into this variable."""
-        equation = self._alone(variable, operand) if isinstance(operand, Tap) else None
-        return equation if isinstance(equation, Pointwise) and instruction(equation) else None
+        equation = self._alone(variable, operand) if isinstance(operand, ir.Tap) else None
+        return equation if isinstance(equation, ir.Pointwise) and instruction(equation) else None
 
 
-def _plain_sum(equation: Pointwise) -> bool:
+def _plain_sum(equation: ir.Pointwise) -> bool:
     summed = equation.facts is not None and equation.facts.form is Form.SUM
     return summed and len(equation.operands) == 2 and equation.literals.get("alpha", 1) == 1
 
 
-def instruction(equation: Pointwise) -> str:
+def instruction(equation: ir.Pointwise) -> str:
     """Return the name of the instruction that a function of one number is by itself; nothing if it is none."""
     facts = equation.facts
     if facts is None or facts.form is not Form.FUNCTION or isinstance(equation, FusedPointwise):
@@ -178,15 +167,15 @@ def instruction(equation: Pointwise) -> str:
     return opcode.name if opcode is not None and opcode == Opcode(opcode.name) else ""
 
 
-def _straightened(system: System) -> System:
+def _straightened(system: ir.System) -> ir.System:
     """Let taps on scattered channels read variables that choose those channels, computed after their sources."""
-    chosen: dict[str, dict[bytes, Variable]] = {}
+    chosen: dict[str, dict[bytes, ir.Variable]] = {}
 
-    def straight(tap: Tap) -> Tap:
+    def straight(tap: ir.Tap) -> ir.Tap:
         if (np.diff(tap.channels) == 1).all():
             return tap
         source, found = system[tap.source], chosen.setdefault(tap.source, {})
-        select = Pointwise("select", (replace(tap, offset=(0,) * len(tap.offset)),), lambda x: x)
+        select = ir.Pointwise("select", (replace(tap, offset=(0,) * len(tap.offset)),), lambda x: x)
         name = f"{source.name}[{len(found)}]"
         made = found.setdefault(
             tap.channels.tobytes(), replace(source, name=name, channels=len(tap.channels), equation=select)
@@ -198,16 +187,16 @@ def _straightened(system: System) -> System:
     return replace(system, variables=tuple(both))
 
 
-def _with_taps(equation: Equation, change: Callable[[Tap], Tap]) -> Equation:
+def _with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.Equation:
     """Return an equation whose taps have gone through a function."""
-    if isinstance(equation, Contraction):
+    if isinstance(equation, ir.Contraction):
         return replace(equation, taps=tuple(map(change, equation.taps)))
-    if isinstance(equation, Pointwise):
-        operands = (change(operand) if isinstance(operand, Tap) else operand for operand in equation.operands)
+    if isinstance(equation, ir.Pointwise):
+        operands = (change(operand) if isinstance(operand, ir.Tap) else operand for operand in equation.operands)
         return replace(equation, operands=tuple(operands))
-    if isinstance(equation, Embedding | Reduction):
+    if isinstance(equation, ir.Embedding | ir.Reduction):
         return replace(equation, tap=change(equation.tap))
-    if isinstance(equation, Attention):
+    if isinstance(equation, ir.Attention):
         query, key, value = map(change, equation.taps)
         return replace(equation, query=query, key=key, value=value)
     return equation

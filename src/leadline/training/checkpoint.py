@@ -3,8 +3,6 @@
 One file means that one rename switches from the old checkpoint to the new one. Nothing is ever unpickled.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

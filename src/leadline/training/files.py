@@ -1,7 +1,5 @@
 """Writing files so that a crash, a kill or a full disk leaves either the old content or the new one."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

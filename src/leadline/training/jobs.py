@@ -1,7 +1,5 @@
 """From the words of a command to a training run: the model, the data, the loop's settings, starting from a recipe."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

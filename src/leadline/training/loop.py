@@ -1,7 +1,5 @@
 """The training loop: maximum likelihood by AdamW on accelerate, the best averaged weights kept by validation."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

@@ -4,8 +4,6 @@ Those for the digits were chosen on the validation part; those for Fashion-MNIST
 not tuned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from leadline.data import Batch, Split, evaluation_batches
 from leadline.errors import Diverged, ModelError, UsageError
+from leadline.graph.undisturbed import evaluating
 from leadline.likelihoods import Likelihood
 from leadline.results import Estimate
 
@@ -156,10 +157,8 @@ def _example_sums(
     lag: int,
     conditional: bool,
 ) -> Float[Tensor, "n"]:
-    training = model.training
-    model.eval()
     sums = []
-    try:
+    with evaluating(model):
         for batch in batches:
             nats = symbol_nats(model, batch.to(device), likelihood, lag=lag, conditional=conditional)
             rows = nats.double().flatten(1).sum(dim=1).cpu()
@@ -167,6 +166,4 @@ def _example_sums(
                 bad = batch.index[int((~torch.isfinite(rows)).nonzero()[0])]
                 raise Diverged(f"the log-likelihood of example {bad} is not finite")
             sums.append(rows)
-    finally:
-        model.train(training)
     return torch.cat(sums)

@@ -1,7 +1,5 @@
 """What training changes: weights, their average, the best average so far, the optimiser, and the random states."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

@@ -1,7 +1,5 @@
 """Four places for batch normalisation in a deep network of layers ``f(x) = W relu(x)``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """A chain of scalar layers ``x ↦ φ(w·x + b)``: the smallest network in which a gradient can vanish or explode."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -9,8 +9,6 @@ Source: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Con
 Decoders", 2016.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -7,8 +7,6 @@ Sources: Graves, Fernández, Schmidhuber, "Multi-dimensional recurrent neural ne
 image modeling using spatial LSTMs", 2015.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """A multilayer perceptron with the initialisation that mean-field theory speaks of."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -7,8 +7,6 @@ depth; `leadline.zoo.gated_pixelcnn` has no such blind spot.
 Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ The explicit form spells out one time step and loops over layers and time; its p
 `torch.nn`'s modules, so one form loads the other's weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """A stack of residual layers ``z ↦ z + s·f(z)``, linear or a small ReLU network inside."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

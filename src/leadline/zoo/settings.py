@@ -5,8 +5,6 @@ A config is a frozen dataclass whose annotations say which values are allowed: `
 ``name(**settings)``, which takes the config's fields by name, and beside them `batch` and `seed`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping

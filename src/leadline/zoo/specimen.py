@@ -1,7 +1,5 @@
 """What a zoo factory returns: a model, inputs it accepts, and how to read their axes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

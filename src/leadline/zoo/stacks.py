@@ -3,8 +3,6 @@
 These are the networks that the growth laws of WaveNet and PixelCNN are stated for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """The zoo's table: one name per factory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any

@@ -4,8 +4,6 @@ Source: Vaswani et al., "Attention Is All You Need", 2017 (``norm="post"``); pre
 Normalization in the Transformer Architecture", 2020.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

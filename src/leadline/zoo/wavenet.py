@@ -4,8 +4,6 @@ Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Se
 Generative Model for Raw Audio", 2016.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

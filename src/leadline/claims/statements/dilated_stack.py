@@ -1,7 +1,5 @@
 """B1: what a WaveNet costs, and how far it sees."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact

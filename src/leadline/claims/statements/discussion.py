@@ -1,7 +1,5 @@
 """B8: the discussion, as a table: PixelCNN against MDRNN, WaveNet against RNN."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A4, second half: one step of a GRU or an LSTM, and which bounds on its gradient hold."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """B4: connections of an MDRNN."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import sympy

@@ -1,7 +1,5 @@
 """B5: sequential steps of an MDRNN."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

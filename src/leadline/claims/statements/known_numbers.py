@@ -1,7 +1,5 @@
 """A8: published numbers that the gradient engine must reproduce."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

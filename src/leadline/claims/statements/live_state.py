@@ -1,7 +1,5 @@
 """B7: what must be kept, to generate and to train."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import sympy

@@ -1,7 +1,5 @@
 """B3: sequential steps of a PixelCNN."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leadline.claims.claim import Claim, Effort, Evidence, Outcome, exact

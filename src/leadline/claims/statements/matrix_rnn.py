@@ -1,7 +1,5 @@
 """A3: a tanh recurrence whose matrix has norm 1/2 halves every gradient at each step."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A6: the gradient of batch normalisation, finished."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A7: where batch normalisation belongs in a residual network."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A4: residual connections, GRUs and LSTMs, and whether they keep singular values away from 0."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

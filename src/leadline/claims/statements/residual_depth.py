@@ -1,7 +1,5 @@
 """A5: what residual connections buy over depth, and what they do not."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """B6: which earlier pixels a PixelCNN and an MDRNN see."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A1: sigmoid layers of one unit, weights 1, divide every gradient by at least 4 a layer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

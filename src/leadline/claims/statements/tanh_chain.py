@@ -1,7 +1,5 @@
 """A2: tanh layers of one unit, weights 1, let no gradient grow; how slowly it vanishes depends on the bias."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Fused attention: softmax(q kᵀ + mask) v, its pairs and its products."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod

@@ -1,7 +1,5 @@
 """Convolutions in one form: taps of the kernel, and the places that each tap reads and writes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 

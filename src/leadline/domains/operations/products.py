@@ -1,7 +1,5 @@
 """Matrix products in one form: which two operands are multiplied, along which axes, and what is added to the result."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 

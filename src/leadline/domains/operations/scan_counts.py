@@ -6,8 +6,6 @@ the convention for initial states. The grid recurrence takes none: neighbours ou
 does not.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 

@@ -1,7 +1,5 @@
 """Recurrent operations, kept whole, in one form."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leadline.graph import Graph, Node, Ref

@@ -1,7 +1,5 @@
 """What a curve does with an interval: its image, and between which two absolute values its slope lies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -4,8 +4,6 @@ Buffers and constants are known, parameters and inputs are not; arithmetic on kn
 a mask survives ``weight * mask``, and -inf survives ``masked_fill`` and its softmax as a zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """How intervals pass through operations: one transfer per kind."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from itertools import accumulate

@@ -4,8 +4,6 @@ Ends are float64 and rounded outward, so an interval holds the value that exact 
 stored. Where no rule is known the interval is the whole line, which is sound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """Constant propagation over a graph: one transfer per kind, each distinct one computed once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 
 import torch

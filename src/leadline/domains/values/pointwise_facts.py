@@ -1,7 +1,5 @@
 """Constant propagation through pointwise operations: arithmetic on what is known, and what zeros absorb."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any

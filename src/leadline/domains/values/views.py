@@ -1,7 +1,5 @@
 """Views carried out on compact tensors: axes that only move stay small, those that a view looks along are laid out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

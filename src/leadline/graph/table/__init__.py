@@ -1,7 +1,5 @@
 """The one table of operations: a record for each ATen operation. What else knows one by name is in the wrong place."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from leadline.graph.table.curve import Curve

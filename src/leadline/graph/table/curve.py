@@ -1,7 +1,5 @@
 """Functions of one number, by what bounds on them rest on: where they and their slopes turn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Curves that depend on literals, and those whose constants need saying where they come from."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Views: every element of the result is one element of an argument, or a literal."""
 
-from __future__ import annotations
-
 from leadline.graph.table.record import Acts, Kind, Literals, Move, Operation, everywhere
 
 

@@ -1,7 +1,5 @@
 """What the compiled sampler does for an operation, from its literals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from leadline.graph.table.curves import number

@@ -1,7 +1,5 @@
 """Operations that are neither pointwise nor views."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from leadline.graph.table.record import (

@@ -1,7 +1,5 @@
 """Pointwise operations: element p of the result comes from elements p of the broadcast arguments."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

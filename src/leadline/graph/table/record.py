@@ -1,7 +1,5 @@
 """What one record of the table says of an operation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum

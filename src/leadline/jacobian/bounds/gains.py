@@ -22,9 +22,8 @@ from leadline.domains.values.interval_rules import call, operand
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Curve, Form, Kind, Noise, Pointwise, Statistics, Tally
-from leadline.jacobian.bounds.grid_gains import grid_gains
 from leadline.jacobian.bounds.norms import certified_range, convolution_norm
-from leadline.jacobian.bounds.recurrent_gains import scan_gains
+from leadline.jacobian.bounds.recurrent_gains import grid_gains, scan_gains
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ and the mirrored lower bound with ``1 - ‖UᵀU - I‖``. The deviations are ev
 plus a bound on the rounding of their own evaluation.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

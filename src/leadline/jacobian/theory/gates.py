@@ -3,8 +3,6 @@
 PyTorch's conventions and gate orders; one unbatched state. All matrices are read from a `torch.nn` cell.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Weights have variance ``σ_w²/width``, biases ``σ_b²``. "Growth" is the facto
 the rate that `leadline.gradient` measures is half its logarithm.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -8,8 +8,6 @@ biased variance. Then
 whose singular values are 0 (along 1), ``(|γ|/s) · ε/(var + ε)`` (along x̂) and ``|γ|/s``, m - 2 times.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor

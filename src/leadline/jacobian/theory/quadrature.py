@@ -1,7 +1,5 @@
 """Expectations over a normal variable of activations and their derivatives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 

@@ -8,8 +8,6 @@ The minimum of ``σ_n(I + A)`` over all A with those singular values is ``max(0,
 ``σ_n ≤ 1 ≤ σ_1``.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

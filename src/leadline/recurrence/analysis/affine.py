@@ -5,8 +5,6 @@ value it is Lamport's wavefront (1974). It comes out of a linear program in floa
 fractions, and then checked exactly: what is returned holds whatever the solver did.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Connections in closed form: multiply-accumulate edges between units that exist, borders exact."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

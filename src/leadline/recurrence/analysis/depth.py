@@ -1,7 +1,5 @@
 """Sequential depth for all sizes at once: a potential from above, an explicit family of paths from below."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

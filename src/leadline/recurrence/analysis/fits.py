@@ -1,7 +1,5 @@
 """Exact formulas for numbers that depend on sizes: polynomials, with powers of two where polynomials do not fit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import product
 from math import prod

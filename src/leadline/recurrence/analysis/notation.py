@@ -1,7 +1,5 @@
 """How formulas are written: ``k²·d·(4HW - 3H - 3W + 2)``, and how fast they grow: ``Θ(d·k²·H·W)``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 

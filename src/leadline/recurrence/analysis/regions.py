@@ -1,7 +1,5 @@
 """Parts of a grid of any size: unions of boxes whose borders keep their distance from the grid's ends."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 

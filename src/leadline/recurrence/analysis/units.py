@@ -5,8 +5,6 @@ and so is every element of a sum of products that multiplies a unit; elsewhere a
 one. Padding and other constants are not units. Reading asks only where elements go, whatever masks hold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 

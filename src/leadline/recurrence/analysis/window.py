@@ -1,7 +1,5 @@
 """The live window: how many points of every variable must be kept to go on in raster order, for all sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import sympy

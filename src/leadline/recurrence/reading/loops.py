@@ -5,8 +5,6 @@ copies do the same operations on the same weights; they differ in the position t
 that they read, each of which is what the copy before has computed in its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The state of a lowering: the variables so far, and what each traced tensor has become."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias

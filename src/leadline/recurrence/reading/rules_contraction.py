@@ -1,7 +1,5 @@
 """Rules for products with fixed weights: convolutions become one tap for each kernel element, matrices one tap."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from itertools import product

@@ -1,7 +1,5 @@
 """A loop over positions as equations: its body once, at every position; its states as reads one position back."""
 
-from __future__ import annotations
-
 from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Rules for what happens at one point: elementwise functions, lookups, functions across channels, normalisation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rules for recurrent layers: each becomes variables that read themselves one step back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The language of programs: what the assembler writes and the interpreter reads."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -6,8 +6,6 @@ where they stand: nothing is gathered or scattered. Numba's cache looks at this 
 numba compiles.)
 """
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numba as nb

@@ -7,8 +7,6 @@ An instruction stands in `words` at `at` (see `instructions`); its operand t has
 (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, no_type_check
 

@@ -5,8 +5,6 @@ Numba has no type for them, and keeps in memory the sums that belong in register
 single numbers without asking whether a place is counted from the end, which halves what there is to compile.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable

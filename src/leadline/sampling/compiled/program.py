@@ -16,19 +16,7 @@ from torch import Tensor
 
 from leadline.errors import UsageError
 from leadline.graph.table import Kind, Opcode, Statistics, Tally
-from leadline.recurrence.ir import (
-    Attention,
-    Constant,
-    Contraction,
-    Embedding,
-    Input,
-    Operand,
-    Pointwise,
-    Reduction,
-    Table,
-    Tap,
-    Variable,
-)
+from leadline.recurrence import ir
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
@@ -83,14 +71,14 @@ class _Builder:
             width, slots = self.padded(v.channels), self.plan.slots[v.name]
             self.rings[v.name] = self.state, slots, width
             self.state += width * slots
-        self.rules: dict[type, Callable[[Variable, Any], None]] = {
-            Contraction: self.contraction,
+        self.rules: dict[type, Callable[[ir.Variable, Any], None]] = {
+            ir.Contraction: self.contraction,
             FusedContraction: self.contraction,
-            Pointwise: self.pointwise,
+            ir.Pointwise: self.pointwise,
             FusedPointwise: self.pointwise,
-            Embedding: self.lookup,
-            Reduction: self.reduction,
-            Attention: self.attention,
+            ir.Embedding: self.lookup,
+            ir.Reduction: self.reduction,
+            ir.Attention: self.attention,
         }
 
     # -- numbers -----------------------------------------------------------------------------------------------------
@@ -114,16 +102,16 @@ class _Builder:
 
     # -- operands ----------------------------------------------------------------------------------------------------
 
-    def operand(self, operand: Operand, reader: Variable) -> list[int]:
+    def operand(self, operand: ir.Operand, reader: ir.Variable) -> list[int]:
         """Return the row of a tap, a constant or a table."""
-        if isinstance(operand, Tap):
+        if isinstance(operand, ir.Tap):
             first = int(operand.channels[0]) if len(operand.channels) else 0
             return self.ring(operand.source, first, operand.offset, self.fill(operand.fill), len(operand.channels))
         channels = operand.values.shape[-1]
         columns = self.sizes(reader.name)[1]
-        if isinstance(operand, Constant):
+        if isinstance(operand, ir.Constant):
             return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels, 0]
-        assert isinstance(operand, Table)
+        assert isinstance(operand, ir.Table)
         rows, columns = (*operand.values.shape[:-1], 1)[:2]
         values = operand.values.detach().reshape(rows * columns, channels)
         width = self.padded(channels)
@@ -146,7 +134,7 @@ class _Builder:
 
     # -- instructions ------------------------------------------------------------------------------------------------
 
-    def result(self, variable: Variable) -> int:
+    def result(self, variable: ir.Variable) -> int:
         """Add an operand for a variable at the point itself; return which."""
         here = (0,) * len(self.plan.schedule.slope)
         self.operands.append(self.ring(variable.name, 0, here, 0, variable.channels))
@@ -155,8 +143,8 @@ class _Builder:
     def emit(
         self,
         op: Op,
-        variable: Variable,
-        operands: tuple[Operand, ...],
+        variable: ir.Variable,
+        operands: tuple[ir.Operand, ...],
         *rest: int,
         after: Op = Op.COPY,
         before: tuple[Op, ...] = (),
@@ -168,7 +156,7 @@ class _Builder:
         row += [0] * (word.BEFORE - len(row)) + [int(f) for f in before]
         self.code.append(row + [int(Op.COPY)] * (word.INSTRUCTION - len(row)))
 
-    def contraction(self, variable: Variable, equation: Contraction) -> None:
+    def contraction(self, variable: ir.Variable, equation: ir.Contraction) -> None:
         """Lay weights out panel by panel: (lines of outputs, inputs, one line); long sums go on where they stopped."""
         bias = self.fill(0.0) if equation.bias is None else self.number(equation.bias)
         if equation.groups > 1:
@@ -188,15 +176,15 @@ class _Builder:
             after = function if n == len(chunks) - 1 else Op.COPY
             self.emit(Op.CONTRACT, variable, (*addends, *taps), weight, bias, len(addends), inputs, panels, after=after)
             here = (0,) * len(self.plan.schedule.slope)
-            addends, bias = (Tap(variable.name, here, np.arange(variable.channels)),), self.fill(0.0)
+            addends, bias = (ir.Tap(variable.name, here, np.arange(variable.channels)),), self.fill(0.0)
 
-    def grouped(self, variable: Variable, equation: Contraction, bias: int) -> None:
+    def grouped(self, variable: ir.Variable, equation: ir.Contraction, bias: int) -> None:
         """Lay weights out as (groups, taps · inputs, outputs)."""
         groups, outputs = equation.groups, variable.channels // equation.groups
         parts = [w.detach().reshape(groups, outputs, -1).permute(0, 2, 1) for w in equation.weights]
         self.emit(Op.GROUPED, variable, equation.taps, self.number(torch.cat(parts, 1)), bias, 0, groups, outputs)
 
-    def pointwise(self, variable: Variable, equation: Pointwise) -> None:
+    def pointwise(self, variable: ir.Variable, equation: ir.Pointwise) -> None:
         """Choose the instruction of a function."""
         if equation.function == "select":
             (tap,) = equation.taps
@@ -210,7 +198,7 @@ class _Builder:
         for place, name in enumerate(names if len(names) > 1 else ()):
             if isinstance(value := equation.literals.get(name), int | float):
                 constant = torch.full((variable.channels,), float(value), dtype=torch.float64)
-                operands.insert(place, Constant(constant))
+                operands.insert(place, ir.Constant(constant))
                 before.insert(place, "copy")
         if opcode is not None and opcode.before and len(operands) == 1:
             operands, before = operands * len(opcode.before), list(opcode.before)
@@ -221,12 +209,12 @@ class _Builder:
         place, inner = self.number(np.array([opcode.parameter])), tuple(Op[name.upper()] for name in before)
         self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=inner)
 
-    def lookup(self, variable: Variable, equation: Embedding) -> None:
+    def lookup(self, variable: ir.Variable, equation: ir.Embedding) -> None:
         """Rows are copied."""
         rows = self.number(equation.rows)
         self.emit(Op.LOOKUP, variable, (equation.tap,), rows, 0, equation.rows.shape[1], len(equation.rows))
 
-    def reduction(self, variable: Variable, equation: Reduction) -> None:
+    def reduction(self, variable: ir.Variable, equation: ir.Reduction) -> None:
         """Read the shape as (outer, length, inner), the middle one being reduced."""
         shape, literals, along = equation.shape, equation.literals, sorted(equation.along)
         operation = equation.operation
@@ -252,13 +240,13 @@ class _Builder:
         else:
             raise self.missing(variable, f"{equation.function} along inner features")
 
-    def attention(self, variable: Variable, equation: Attention) -> None:
+    def attention(self, variable: ir.Variable, equation: ir.Attention) -> None:
         """Lay queries, keys and values out head by head."""
         scale = self.number(np.array([equation.scale]))
         operands = (equation.query, equation.key, equation.value)
         self.emit(Op.ATTEND, variable, operands, scale, 0, equation.heads, equation.window or 0)
 
-    def missing(self, variable: Variable, what: str) -> UsageError:
+    def missing(self, variable: ir.Variable, what: str) -> UsageError:
         """Return the error for a function that the interpreter lacks."""
         return UsageError(f"the numba backend has no {what} ({variable.place}); use backend='torch'")
 
@@ -272,7 +260,7 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
         raise UsageError("the numba backend runs grids of one or two axes; use backend='torch'")
     builder = _Builder(plan, dtype, batch)
     for variable in plan.system.variables:
-        if not isinstance(variable.equation, Input):
+        if not isinstance(variable.equation, ir.Input):
             builder.rules[type(variable.equation)](variable, variable.equation)
     output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
     code = np.array(builder.code, np.int64).reshape(-1, word.INSTRUCTION)
@@ -293,7 +281,7 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     )
 
 
-def _opcode(equation: Pointwise) -> Opcode | None:
+def _opcode(equation: ir.Pointwise) -> Opcode | None:
     """Return the instruction of a function: what the table says, or one that only systems have, by its name."""
     if equation.facts is not None:
         return equation.facts.opcode(equation.literals)
@@ -301,9 +289,9 @@ def _opcode(equation: Pointwise) -> Opcode | None:
     return Opcode(name) if name.upper() in Op.__members__ else None
 
 
-def _chunks(equation: Contraction) -> Iterator[tuple[list[Tap], list[Tensor]]]:
+def _chunks(equation: ir.Contraction) -> Iterator[tuple[list[ir.Tap], list[Tensor]]]:
     """Divide the taps of a product, and taps of many channels, such that no part has more inputs than a chunk."""
-    taps: list[Tap] = []
+    taps: list[ir.Tap] = []
     weights: list[Tensor] = []
     inputs = 0
     for tap, weight in zip(equation.taps, equation.weights, strict=False):  # what follows the weights are addends

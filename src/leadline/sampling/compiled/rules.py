@@ -4,8 +4,6 @@ Each works on the rows whose addresses stand in `where`, as `kernels` says. (`no
 checks out of what numba compiles.)
 """
 
-from __future__ import annotations
-
 from typing import no_type_check
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Causal convolution over time."""
 
-from __future__ import annotations
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad

@@ -1,7 +1,5 @@
 """What image models learn of a pixel besides its surroundings: its level, the image's label, and where it stands."""
 
-from __future__ import annotations
-
 import math
 
 import torch

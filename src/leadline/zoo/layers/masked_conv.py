@@ -8,8 +8,6 @@ columns that hang over.
 Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Layers, one after another, and the nonlinearities that configs name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
