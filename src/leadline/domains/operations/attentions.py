@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from leadline.domains.compact import lifted, reserve
+from leadline.domains.compact import lifted, reserve, shrunk
 from leadline.domains.operations.elements import ElementsOf, edges, paired
-from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import unmasked
+from leadline.domains.values.facts import Bounds, Facts
+from leadline.domains.values.logits import unmasked
 from leadline.graph import Graph, Node, Ref
 
 
@@ -73,16 +73,24 @@ def attention_axes(attention: Attention, graph: Graph) -> tuple[str, dict[str, i
     return heads, {**sizes, "q": query[-2], "d": query[-1], "k": key[-2], "v": value[-1]}
 
 
-def allowed(attention: Attention, graph: Graph, facts: Callable[[Ref], Facts]) -> Bool[Tensor, "*heads queries keys"]:
-    """Return the pairs that a known mask lets through, compact."""
-    if attention.causal:
-        return causal_pairs(graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2])
+def allowed(
+    attention: Attention, graph: Graph, facts: Callable[[Ref], Facts], floor: float = -torch.inf
+) -> Bool[Tensor, "*heads queries keys"]:
+    """Return the pairs that may have weight, compact.
+
+    A row masked by -inf throughout has none: the fused kernel returns zeros.
+    """
     every = torch.ones(1, 1, dtype=torch.bool)
+    if attention.causal:
+        every = causal_pairs(graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2])
     if attention.mask is None:
         return every
     mask = facts(attention.mask)
-    shown = mask.nonzero() if graph.meta(attention.mask).dtype is torch.bool else unmasked(mask, -1, -torch.inf)
-    return every if shown is None else shown
+    if graph.meta(attention.mask).dtype is torch.bool:
+        return shrunk(every & ~mask.zeros())
+    low, high = (end.masked_fill(~every, -torch.inf) if attention.causal else end for end in mask.bounds())
+    shown = unmasked(Bounds(low, high), -1, floor)
+    return shrunk(every & (high > -torch.inf) & (True if shown is None else shown))
 
 
 def causal_pairs(queries: int, keys: int) -> Bool[Tensor, "queries keys"]:

@@ -141,6 +141,7 @@ _MIXING = {
 
 _NORMALISATIONS = {
     **_operations(Kind.SOFTMAX, "softmax _softmax"),
+    **_operations(Kind.SOFTMAX, "_safe_softmax", safe=True),
     **_operations(Kind.SOFTMAX, "log_softmax _log_softmax", logarithm=True),
     **_operations(
         Kind.NORMALISATION,

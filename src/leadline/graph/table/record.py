@@ -252,6 +252,8 @@ class Operation:
         Pooling: whether it is given the result's size, and over how many last axes it goes.
     logarithm
         Softmax: whether the logarithm is taken.
+    safe
+        Softmax: whether a row of minus infinity has weights of zero.
     statistics
         Normalisations: what is divided by.
     frozen
@@ -279,6 +281,7 @@ class Operation:
     adaptive: bool = False
     spatial: int = 0
     logarithm: bool = False
+    safe: bool = False
     statistics: Statistics | None = None
     frozen: Callable[[Literals], bool] = lambda _: False
     recurrence: Recurrence | None = None
