@@ -20,6 +20,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from leadline.errors import TraceError
 from leadline.graph.call import Call, hollow
 from leadline.graph.failure import explain
+from leadline.graph.hints import masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
@@ -130,7 +131,7 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
+    with WholeRecurrences(), masks_as_given(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
         try:
             return torch.export.export(call, tuple(call.tensors.values()), strict=False)
         except Exception:

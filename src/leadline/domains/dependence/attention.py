@@ -24,9 +24,11 @@ def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     column = None if key is None else _seen(flow, node, flow.algebra.reduce(key, [-1]).transpose(-1, -2), shown)
     row = None if mask is None else _row(flow, node, mask, shown)
     asking = flow.multiplied(node, flow.reduced(query, -1))
-    weights = flow.all_of(flow.multiplied(node, column), asking, row)
+    weights = flow.all_of(flow.multiplied(node, column), asking)
     if weights is not None:  # a single key has weight one, whatever its score; a row without any has no weights
         weights = weights * (shown.count > 1)
+    if row is not None:  # but whether it is there may be for the mask to say
+        weights = flow.all_of(weights, row * ((shown.count > 1) | shown.wavering))
     values = None if value is None else _seen(flow, node, value.transpose(-1, -2), shown)
     return everywhere(node, flow.multiplied(node, flow.all_of(weights, values)))
 

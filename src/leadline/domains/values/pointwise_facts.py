@@ -49,7 +49,10 @@ class _Pointwise:
         argument = self.named[name]
         if isinstance(argument, Ref):
             return self.facts(argument)
-        return Facts(torch.tensor(argument)) if isinstance(argument, bool | int | float) else UNKNOWN
+        if not isinstance(argument, bool | int | float):
+            return UNKNOWN
+        # float32 would make minus infinity of the least float64
+        return Facts(torch.tensor(argument, dtype=torch.float64 if isinstance(argument, float) else None))
 
     def options(self, name: str) -> Options:
         """Return the values that an argument may have; truth values are one of two."""
