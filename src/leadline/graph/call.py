@@ -28,7 +28,7 @@ class Call(nn.Module):
         except TypeError as error:
             raise TraceError(f"{type(model).__name__}.forward does not take these inputs: {error}") from error
         self._args, self._kwargs = args, kwargs
-        self.tensors: dict[str, Tensor] = dict(_named(signature.bind_partial(*args), kwargs))
+        self.tensors: dict[str, Tensor] = _apart(dict(_named(signature.bind_partial(*args), kwargs)))
         self._numbers: dict[str, int | float] = {}
         self._seen = SimpleNamespace(outputs=())  # torch.export undoes assignments to the module itself
 
@@ -79,6 +79,15 @@ def _named(positional: inspect.BoundArguments, kwargs: Mapping[str, Any]) -> Ite
         yield from _leaves(value[0] if alone else value, name)
     for name, value in kwargs.items():
         yield from _leaves(value, name)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let one tensor that is passed under several names be several: a trace would take them for one ever after."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        again = any(tensor is other for other in found.values())
+        found[name] = tensor.view_as(tensor) if again else tensor
+    return found
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
