@@ -50,7 +50,7 @@ def attention_macs(node: Node, graph: Graph) -> int:
 
 
 def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Callable[[Ref], Facts]) -> int:
-    """Edges of q kᵀ in full, and those of the product with the values for unmasked pairs."""
+    """Edges of q kᵀ and of the product with the values, for unmasked pairs."""
     attention = attention_of(node)
     heads, sizes = attention_axes(attention, graph)
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
@@ -59,10 +59,11 @@ def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Calla
     if used is not None:  # queries whose result nobody reads ask nothing
         asked = used.any(-1, keepdim=True)
         query = query.through(lambda m: m & asked)
-    scores = edges(query, key, lambda q, k: paired(sizes, (f"{heads}qd", q), (f"{heads}kd", k)))
     shown = lifted(allowed(attention, graph, facts), len(heads) + 2)
+    pairs = f"{heads}qk", shown
+    scores = edges(query, key, lambda q, k: paired(sizes, (f"{heads}qd", q), (f"{heads}kd", k), pairs))
     read = [] if used is None else [(f"{heads}qv", used)]
-    return scores + paired(sizes, (f"{heads}qk", shown), *read, (f"{heads}kv", value.alive))
+    return scores + paired(sizes, pairs, *read, (f"{heads}kv", value.alive))
 
 
 def attention_axes(attention: Attention, graph: Graph) -> tuple[str, dict[str, int]]:
