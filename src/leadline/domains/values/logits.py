@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import lifted
+from leadline.domains.compact import Shapes, lifted
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, evaluated, filled, one_of
 from leadline.graph.ir import Node
 
 
-def softmax(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]:
+def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tuple[Facts, ...]:
     """Masked logits have weight zero; a row with a single logit left has weight one there.
 
     A row that is masked whole has no weights but nan; a safe softmax makes them zero.
@@ -31,7 +31,8 @@ def softmax(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]
     certain = certain & ~logits.doubtful().any(dim, keepdim=True)
     if node.operation.logarithm:
         return (_logarithm(bounds, dim, shown | whole, certain, dtype),)
-    lone = shown & (shown.sum(dim, keepdim=True) == 1)
+    alike = shape(node.refs[0])[dim] if shown.shape[dim] == 1 else 1
+    lone = shown & (alike * shown.sum(dim, keepdim=True) == 1)
     weights = filled(_unknown(dtype), lone & certain, 1.0)
     weights = filled(weights, ~shown & ~whole & certain, 0.0)
     weights = filled(weights, ~shown & ~whole, 0.0, torch.nan)

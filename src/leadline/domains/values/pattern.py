@@ -39,6 +39,9 @@ _ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.ANY, Tally.COUNT})
 """What is zero where all that is added up is."""
 _EXTREMES = frozenset({Tally.LARGEST, Tally.LEAST, Tally.LOG_SUM_EXP})
 
+_TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
+"""Operations of which something is known though nothing is of what they read: truth values, padding."""
+
 _NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
 """Operations whose results are known only if all that they read is."""
 NEGLIGIBLE = -1e3
@@ -103,7 +106,7 @@ class _Rules:
             Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape),
             Kind.CONVOLUTION: lambda node, facts: convolution(node, facts, self.shape),
             Kind.REDUCTION: self.reduction,
-            Kind.SOFTMAX: lambda node, facts: softmax(node, facts, floor),
+            Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, floor),
             Kind.NORMALISATION: self.normalisation,
             **dict.fromkeys(_NOTHING, nothing),
         }
@@ -112,7 +115,7 @@ class _Rules:
         """Apply a rule once for each operation, literals, shapes and facts of arguments; equal facts are one object."""
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-            if node.kind is not Kind.POINTWISE and all(facts(ref).empty for ref in node.refs) and not writes(node):
+            if node.kind not in _TELLING and all(facts(ref).empty for ref in node.refs) and not writes(node):
                 return nothing(node, facts)
             key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
             if key not in self.found:

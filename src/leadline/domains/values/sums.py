@@ -31,6 +31,8 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts,
     axes = product.axes(len(shape(left)), len(shape(right)))
 
     def terms(one: Tensor, other: Tensor) -> Tensor:
+        if bool(one.all()) and bool(other.all()):
+            return _EVERYWHERE
         a, b = (lifted(mask, len(letters)).float() for mask, letters in zip((one, other), axes, strict=False))
         sizes = {letter: 1 for letter in axes[2]}
         for letters, mask in zip(axes, (a, b), strict=False):
@@ -46,7 +48,7 @@ def convolution(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts,
     """Find windows of nothing but zeros: masked weights that are mixed over heads, say."""
     named = node.bound()
     x, weight = named["input"], named["weight"]
-    if named["bias"] is not None or facts(x).nonzero() is None:
+    if named["bias"] is not None:
         return (UNKNOWN,)
     channel = len(shape(x)) - len(shape(weight)) + 1
 
@@ -76,13 +78,11 @@ def _pointwise(node: Node, weight: tuple[int, ...], axis: int) -> bool:
 def _summed(terms: Terms, left: Facts, right: Facts, added: Facts, dtype: torch.dtype) -> Facts:
     """Return the facts of sums of products to which something is added."""
     values, there = added.options()
-    empty = void = ~_EVERYWHERE
-    if left.nonzero() is not None or right.nonzero() is not None:
-        zero, empty = ~terms(~left.zeros(), ~right.zeros()), ~terms(~left.idle(), ~right.idle())
-        if dtype.is_floating_point and bool((empty & ~zero).any()):
-            values = [*values, torch.where(zero, values[-1], torch.nan)]
-        elif not dtype.is_floating_point:
-            empty = zero
+    zero, void = ~terms(~left.zeros(), ~right.zeros()), ~_EVERYWHERE
+    empty = zero
+    if dtype.is_floating_point and (left.among is not None or right.among is not None):
+        empty = ~terms(~left.idle(), ~right.idle())
+        values = [*values, torch.where(zero, values[-1], torch.nan)]
     if bool(left.void().any() | right.void().any()):
         void = terms(left.void(), _EVERYWHERE) | terms(_EVERYWHERE, right.void())
     options = Options([value.to(dtype) for value in values], there & empty & ~void)
