@@ -17,7 +17,6 @@ from leadline.domains.values.facts import (
     Options,
     evaluate,
     evaluated,
-    filled,
     one_of,
     partial,
     settled,
@@ -35,8 +34,9 @@ _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
 """Views after which an element is another number than before."""
 
 _ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
-_ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.ANY, Tally.COUNT})
+_ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.COUNT})
 """What is zero where all that is added up is."""
+_TRUTHS = frozenset({Tally.ANY, Tally.ALL})
 _EXTREMES = frozenset({Tally.LARGEST, Tally.LEAST, Tally.LOG_SUM_EXP})
 
 _TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
@@ -235,17 +235,17 @@ class _Rules:
         """Find zero where zeros are added up, and truth; a maximum carries the largest constant."""
         found, ndim, rest = facts(node.refs[0]), len(self.shape(node.refs[0])), (UNKNOWN,) * (len(node.outputs) - 1)
         tally = node.operation.tally
+        if tally in _TRUTHS:
+            least, most = found.where_known() & (found.options().values[0] != 0), ~found.zeros()
+            ends = [evaluated(node, lambda _, end=end: lifted(end, ndim)) for end in (least, most)]
+            return (partial(ends[0].to(node.meta.dtype), ends[0] == ends[1]), *rest)
         if tally in _ADDING:
             literals = {"dtype": None} if "dtype" in node.bound() else {}
 
             def some(mask: Tensor) -> Tensor:
                 return evaluated(node, lambda _: lifted(mask, ndim).to(torch.float32), literals) != 0
 
-            zeros = zero_where(~some(~found.zeros()), ~some(~found.idle()), node.meta.dtype)
-            if tally is not Tally.ANY or found.value is None:
-                return (zeros, *rest)
-            true = some(found.where_known() & (found.value != 0))
-            return (one_of(filled(zeros.options(), true, 1.0)), *rest)
+            return (zero_where(~some(~found.zeros()), ~some(~found.idle()), node.meta.dtype), *rest)
         if tally in _EXTREMES:
             return extreme(node, facts, ndim, self.floor)
         return nothing(node, facts)

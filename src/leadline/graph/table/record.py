@@ -98,6 +98,7 @@ class Tally(StrEnum):
     LEAST = "least"
     LOG_SUM_EXP = "logarithm of the sum of exponentials"
     ANY = "any"
+    ALL = "all"
     COUNT = "count"  # of those that are not zero
     OTHER = "other"
 
