@@ -43,7 +43,7 @@ def agree(model: nn.Module, *inputs: Any, **kwargs: Any) -> None:
         mine, _ = support(Flow(graph, pattern(graph), Paths()), name, chosen, on_unknown="top")
         for key, theirs in oracle.support(graph, name, chosen).items():
             assert torch.equal(mine[key], theirs), f"behind element {place} of {name}, in {key}"
-    known = pattern(graph)
+    known = pattern(graph, sums=False)
     found = edges_of(graph, known, elements_of(graph, known, on_unknown="top"))
     for index, count in oracle.edges(graph).items():
         mine = found(graph.nodes[index])

@@ -14,6 +14,7 @@ from leadline.domains.compact import Shapes, lifted
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, evaluated, filled, one_of
 from leadline.graph.ir import Node
+from leadline.graph.table import Tally
 
 
 def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tuple[Facts, ...]:
@@ -27,7 +28,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
         return (UNKNOWN,)
     whole = (bounds.high == -torch.inf).all(dim, keepdim=True)
     shown = _shown(bounds, dim, floor) & ~whole
-    certain = (standing(bounds, floor) > -torch.inf).any(dim, keepdim=True) | safe
+    certain = (bounds.low > -torch.inf).any(dim, keepdim=True) | safe
     certain = certain & ~logits.doubtful().any(dim, keepdim=True)
     if node.operation.logarithm:
         return (_logarithm(bounds, dim, shown | whole, certain, dtype),)
@@ -41,7 +42,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
 
 def _logarithm(bounds: Bounds, dim: int, shown: Tensor, certain: Tensor, dtype: torch.dtype) -> Facts:
     """What masks a logit masks the logarithm of its weight."""
-    reference = standing(bounds, 0.0).amax(dim, keepdim=True)
+    reference = _standing(bounds).amax(dim, keepdim=True)
     low, high = ((part - reference).nan_to_num(nan=-torch.inf, neginf=-torch.inf).clamp(max=0.0) for part in bounds)
     high = torch.where(shown, 0.0, high)
     return one_of(_unknown(dtype), Bounds(torch.where(certain | (high > -torch.inf), low, torch.nan), high))
@@ -52,16 +53,20 @@ def extreme(node: Node, facts: Lookup[Facts], ndim: int, floor: float) -> tuple[
     found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
     if not node.meta.dtype.is_floating_point:
         return (UNKNOWN, *rest)
-    doubtful, high = found.doubtful(), found.bounds().high
-    low = standing(found.bounds(), floor).masked_fill(doubtful, -torch.inf)
-    high = high.masked_fill(doubtful, torch.inf)
-    ends = [evaluated(node, lambda _, end=end: lifted(end, ndim)) for end in (low, high)]
-    return (one_of(_unknown(node.meta.dtype), Bounds(*ends)), *rest)
+    doubtful, (low, high) = found.doubtful(), found.bounds()
+
+    def of_rows(end: Tensor) -> Tensor:
+        return evaluated(node, lambda _: lifted(end, ndim))
+
+    least, most = of_rows(low.masked_fill(doubtful, -torch.inf)), of_rows(high.masked_fill(doubtful, torch.inf))
+    if floor > -torch.inf and node.operation.tally is not Tally.LEAST:
+        least = torch.where(least == -torch.inf, least, of_rows(_standing(found.bounds())))
+    return (one_of(_unknown(node.meta.dtype), Bounds(least, most)), *rest)
 
 
-def standing(bounds: Bounds, floor: float) -> Tensor:
-    """Return what is left of each logit at least; where masks may be finite, all but what is known to be masked."""
-    return bounds.low if floor == -torch.inf else torch.maximum(bounds.low, bounds.high.clamp(max=0.0))
+def _standing(bounds: Bounds) -> Tensor:
+    """Return what is left of each logit, if the masks that are not known leave it."""
+    return torch.maximum(bounds.low, bounds.high.clamp(max=0.0))
 
 
 def unmasked(bounds: Bounds, dim: int, floor: float) -> Tensor | None:
@@ -73,7 +78,7 @@ def unmasked(bounds: Bounds, dim: int, floor: float) -> Tensor | None:
 
 
 def _shown(bounds: Bounds, dim: int, floor: float) -> Tensor:
-    reference = standing(bounds, 0.0).amax(dim, keepdim=True)
+    reference = _standing(bounds).amax(dim, keepdim=True)
     return ~(bounds.high - reference.masked_fill(reference == torch.inf, torch.nan) <= floor)  # a row of -inf is nan
 
 

@@ -48,8 +48,11 @@ NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
 
 
-def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
-    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too.
+def pattern(
+    graph: Graph, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
+) -> Mapping[Ref, Facts]:
+    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too; without
+    `sums`, of no sum of products that it is zero where nothing is left to sum.
 
     Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
     only -inf, which no training can defeat.
@@ -72,7 +75,7 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
             return settled(partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu()), value.ndim, rules.pool)
         return UNKNOWN
 
-    rules = _Rules(graph, floor)
+    rules = _Rules(graph, floor, sums)
     transfers: dict[Kind, Transfer[Facts]] = {
         kind: rules.once(rules.folded(rule)) for kind, rule in rules.table.items()
     }
@@ -80,10 +83,12 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
 
 
-def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+def pattern_of(
+    reading: Reading, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
+) -> Mapping[Ref, Facts]:
     """Return the `pattern` of a reading's graph, worked out once for each state of knowledge."""
-    key = ("pattern", floor, weights)
-    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights))
+    key = ("pattern", floor, weights, sums)
+    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights, sums=sums))
 
 
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
@@ -95,7 +100,7 @@ def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
 class _Rules:
     """The transfers, for one graph and one floor."""
 
-    def __init__(self, graph: Graph, floor: float) -> None:
+    def __init__(self, graph: Graph, floor: float, sums: bool) -> None:
         self.graph, self.floor, self.pool = graph, floor, Pool()
         self.found: dict[Hashable, tuple[Facts, ...]] = {}
         self.table: dict[Kind, Transfer[Facts]] = {
@@ -103,8 +108,8 @@ class _Rules:
             Kind.VIEW: self.moved,
             Kind.GATHER: self.moved,
             Kind.SCATTER: self.moved,
-            Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape),
-            Kind.CONVOLUTION: lambda node, facts: convolution(node, facts, self.shape),
+            Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape, sums=sums),
+            Kind.CONVOLUTION: (lambda node, facts: convolution(node, facts, self.shape)) if sums else nothing,
             Kind.REDUCTION: self.reduction,
             Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, floor),
             Kind.NORMALISATION: self.normalisation,

@@ -19,7 +19,7 @@ Terms: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Where a sum has a term of two factors that are both marked."""
 
 
-def contraction(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts, ...]:
+def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) -> tuple[Facts, ...]:
     """Find what matrix products of nothing are; a mask that is added to one stays: nn.MultiheadAttention adds its so."""
     named, product = node.bound(), node.operation.product
     if product is None:
@@ -31,7 +31,7 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts,
     axes = product.axes(len(shape(left)), len(shape(right)))
 
     def terms(one: Tensor, other: Tensor) -> Tensor:
-        if bool(one.all()) and bool(other.all()):
+        if not sums or bool(one.all()) and bool(other.all()):
             return _EVERYWHERE
         a, b = (lifted(mask, len(letters)).float() for mask, letters in zip((one, other), axes, strict=False))
         sizes = {letter: 1 for letter in axes[2]}

@@ -70,10 +70,8 @@ def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Regi
     if isinstance(equation, ir.Contraction) and equation.apart:
         return [Presence(union(p.unit for tap in taps for p in tap), everywhere)] * channels
     if isinstance(equation, ir.Contraction | ir.Attention):
-        unit = everywhere if any(presence.unit for tap in taps for presence in tap) else NOWHERE
-        if isinstance(equation, ir.Attention) or equation.bias is not None:
-            return [Presence(unit, everywhere)] * channels
-        return [Presence(intersection(unit, alive), alive) for alive in _summed(equation, taps, channels)]
+        multiplies = any(presence.unit for tap in taps for presence in tap)
+        return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
     if isinstance(equation, ir.Embedding):
         return [Presence(p.unit, everywhere) for p in taps[0] for _ in range(equation.rows.shape[1])]
     if isinstance(equation, ir.Reduction):
@@ -85,16 +83,6 @@ def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Regi
     for column in set(zip(*taps, strict=True)):
         memory[column] = _elementwise(equation, column, everywhere)
     return [memory[column] for column in zip(*taps, strict=True)]
-
-
-def _summed(equation: ir.Contraction, taps: list[list[Presence]], channels: int) -> list[Region]:
-    """Return where each channel of a sum has anything to sum: there, and nowhere else, it is not known to be zero."""
-    found: list[list[Region]] = [[] for _ in range(channels)]
-    for tap, presences in enumerate(taps):
-        regions = [presence.alive for presence in presences]
-        for channel, region in enumerate(_joined_by(_weights(equation, tap, channels), regions)):
-            found[channel].append(region)
-    return [union(regions) for regions in found]
 
 
 def _weights(equation: ir.Contraction, tap: int, channels: int) -> np.ndarray:
