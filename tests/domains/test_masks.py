@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pytest
 import torch
 from helpers.perturbation import dependence
 from hypothesis import HealthCheck, Phase, given, settings
@@ -46,7 +45,7 @@ JOINS: dict[str, Join] = {
     "masked_fill": lambda a, b: a.expand(torch.broadcast_shapes(a.shape, b.shape)).masked_fill(~b, False),
     "counted": lambda a, b: (a.int() + b.int()) == 2,
     "counted, above": lambda a, b: (a.long() + b.long()) > 1,
-    "compared": lambda a, b: a & (b == b.mT),
+    "compared": lambda a, b: a & ((b == b.mT) | b),
     "less": lambda a, b: ~(a < torch.ones_like(b)) & b,
     "all": lambda a, b: torch.stack(torch.broadcast_tensors(a, b)).all(0),
 }

@@ -1,4 +1,4 @@
-"""Torch's transformers look whether a mask happens to be causal, for a faster kernel: a branch on values, not needed."""
+"""Torch's transformers look whether a mask is causal, for a faster kernel: a branch on values that is not needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.modules import transformer
 
 @contextmanager
 def masks_as_given() -> Iterator[None]:
-    """Let torch's transformers take masks as they are given: causal where the caller says so, read in full elsewhere."""
+    """Let torch's transformers take masks as given: causal where the caller says so, read in full elsewhere."""
 
     def told(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
         del mask, size

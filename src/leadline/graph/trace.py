@@ -131,7 +131,8 @@ def _export(call: Call) -> ExportedProgram:
 
 
 def _exported(call: Call) -> ExportedProgram:
-    with WholeRecurrences(), masks_as_given(), redirect_stderr(StringIO()):  # where torch prints a graph that it cannot finish
+    # torch prints a graph that it cannot finish
+    with WholeRecurrences(), masks_as_given(), redirect_stderr(StringIO()):
         try:
             return torch.export.export(call, tuple(call.tensors.values()), strict=False)
         except Exception:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.attention import attention
-from leadline.domains.dependence.flow import Flow, Links, from_inputs, multiplying
+from leadline.domains.dependence.flow import Flow, Links, Rule, from_inputs, multiplying
 from leadline.domains.dependence.rules import RULES, walk_by
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.support import behind
@@ -43,7 +43,7 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
     kept = {id(found): _masks(found) for found in facts.values()}  # equal ones are one object, and stay so
     masks = {ref: found if units.get(ref) is None else kept[id(found)] for ref, found in facts.items()}
-    rules = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
+    rules: dict[Kind, Rule] = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
     used, _ = behind(Flow(graph, masks, Paths()), ends, on_unknown=on_unknown, rules=rules)
 
     found: dict[Hashable, Elements] = {}

@@ -176,7 +176,7 @@ def filled(options: Options, mask: Tensor, *values: float) -> Options:
     mask = mask & ~options.there
     if not bool(mask.any()):
         return options
-    held = [*options.values, *options.values[-1:] * (len(values) - len(options.values))]
+    held = [*options.values, *[options.values[-1]] * (len(values) - len(options.values))]
     laid = [torch.where(mask, values[min(i, len(values) - 1)], part).to(part.dtype) for i, part in enumerate(held)]
     return Options(laid, options.there | mask)
 
@@ -217,9 +217,11 @@ def settled(found: Facts, ndim: int, pool: Pool) -> Facts:
         return None if part is None else pool.one(shrunk(lifted(part, ndim)))
 
     choices = tuple(pool.one(shrunk(lifted(part, ndim))) for part in found.choices)
-    rest = [small(part) for part in (found.value, found.known, found.bias, found.least, found.among)]
-    *first, among = rest
-    return pool.made([*rest, *choices], lambda: Facts(*first, choices, among))
+    value, known, bias, least = (small(part) for part in (found.value, found.known, found.bias, found.least))
+    among = small(found.among)
+    return pool.made(
+        [value, known, bias, least, among, *choices], lambda: Facts(value, known, bias, least, choices, among)
+    )
 
 
 _CPU = torch.device("cpu")

@@ -41,7 +41,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
 
 
 def _logarithm(bounds: Bounds, dim: int, shown: Tensor, certain: Tensor, dtype: torch.dtype) -> Facts:
-    """What masks a logit masks the logarithm of its weight."""
+    """Return what is known of the logarithms of weights: what masks a logit masks them."""
     reference = _standing(bounds).amax(dim, keepdim=True)
     low, high = ((part - reference).nan_to_num(nan=-torch.inf, neginf=-torch.inf).clamp(max=0.0) for part in bounds)
     high = torch.where(shown, 0.0, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from itertools import repeat
 from types import MappingProxyType
 
 import torch
@@ -51,8 +52,10 @@ NEGLIGIBLE = -1e3
 def pattern(
     graph: Graph, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
 ) -> Mapping[Ref, Facts]:
-    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too; without
-    `sums`, of no sum of products that it is zero where nothing is left to sum.
+    """Find what is known of every element of every value in a graph.
+
+    With `weights`, zeros in parameters are known too; without `sums`, sums of products are not known to be zero where
+    nothing is left to sum.
 
     Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
     only -inf, which no training can defeat.
@@ -109,7 +112,7 @@ class _Rules:
             Kind.GATHER: self.moved,
             Kind.SCATTER: self.moved,
             Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape, sums=sums),
-            Kind.CONVOLUTION: (lambda node, facts: convolution(node, facts, self.shape)) if sums else nothing,
+            Kind.CONVOLUTION: lambda node, facts: convolution(node, facts, self.shape, sums=sums),
             Kind.REDUCTION: self.reduction,
             Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, floor),
             Kind.NORMALISATION: self.normalisation,
@@ -215,26 +218,31 @@ class _Rules:
 
             return carried(node, value, self.shape, replaced)
 
-        def option(number: int) -> tuple[Tensor | None, ...]:
+        def option(number: int) -> Callable[[Facts], Tensor]:
             def read(found: Facts) -> Tensor:
                 values = found.options().values
-                return values[min(number, len(values) - 1)].to(dtype)
+                return values[min(number, len(values) - 1)].to(node.meta.dtype)
 
-            return along(read)
+            return read
 
-        dtype = node.meta.dtype
-        options = [option(i) for i in range(max(len(facts(ref).options().values) for ref in data))]
+        options = [along(option(i)) for i in range(max(len(facts(ref).options().values) for ref in data))]
         there = along(lambda f: f.options().there.float(), literals)
         kept = along(lambda _: torch.ones(()), literals) if writes(node) else there
-        ends: list[tuple[Tensor | None, ...]] = []
+        ends = []
         if any(facts(ref).bias is not None for ref in data):
             ends = [along(lambda f: f.bounds().low), along(lambda f: f.bounds().high)]
+        rows = zip(
+            there, kept, zip(*options, strict=True), zip(*ends, strict=True) if ends else repeat(()), strict=False
+        )
         return tuple(
-            UNKNOWN if t is None else
-            one_of(Options([o[i] for o in options], (t > 0) | (k == 0) if writes(node) else t > 0),
-                   Bounds(*(end[i] for end in ends)) if ends else None)
-            for i, (t, k) in enumerate(zip(there, kept, strict=True))
-        )  # fmt: skip
+            UNKNOWN
+            if t is None or k is None
+            else one_of(
+                Options([_present(v) for v in values], (t > 0) | (k == 0) if writes(node) else t > 0),
+                Bounds(*map(_present, bounds)) if bounds else None,
+            )
+            for t, k, values, bounds in rows
+        )
 
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up, and truth; a maximum carries the largest constant."""
@@ -242,8 +250,8 @@ class _Rules:
         tally = node.operation.tally
         if tally in _TRUTHS:
             least, most = found.where_known() & (found.options().values[0] != 0), ~found.zeros()
-            ends = [evaluated(node, lambda _, end=end: lifted(end, ndim)) for end in (least, most)]
-            return (partial(ends[0].to(node.meta.dtype), ends[0] == ends[1]), *rest)
+            low, high = (evaluated(node, {node.refs[0]: lifted(end, ndim)}.__getitem__) for end in (least, most))
+            return (partial(low.to(node.meta.dtype), low == high), *rest)
         if tally in _ADDING:
             literals = {"dtype": None} if "dtype" in node.bound() else {}
 
@@ -261,6 +269,11 @@ class _Rules:
             return nothing(node, facts)
         kept = zero_where(facts(node.refs[0]).zeros(), facts(node.refs[0]).idle(), node.meta.dtype)
         return (kept, *(UNKNOWN,) * (len(node.outputs) - 1))
+
+
+def _present(part: Tensor | None) -> Tensor:
+    assert part is not None
+    return part
 
 
 def data_refs(node: Node) -> frozenset[Ref] | None:

@@ -170,8 +170,6 @@ class _Pointwise:
         return found
 
 
-
-
 def _times(x: Bounds, scale: Tensor) -> Bounds:
     """Scale constants; under a negative factor they change places."""
     low, high = (_within(part * scale.double(), part.isinf()) for part in x)
@@ -189,6 +187,10 @@ def _sum(a: Bounds, b: Bounds) -> Bounds:
     low, high = (_within(x + y, x.isinf() | y.isinf()) for x, y in zip(a, b, strict=True))
     sunk = (a.high == -torch.inf) | (b.high == -torch.inf)
     doubtful = sunk & ((a.high == torch.inf) | (b.high == torch.inf))
-    low = torch.where(sunk, torch.where(doubtful, torch.nan, -torch.inf), low.nan_to_num(nan=-torch.inf, posinf=0.0, neginf=-torch.inf))
+    low = torch.where(
+        sunk,
+        torch.where(doubtful, torch.nan, -torch.inf),
+        low.nan_to_num(nan=-torch.inf, posinf=0.0, neginf=-torch.inf),
+    )
     high = torch.where(sunk, -torch.inf, high.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf))
     return Bounds(low, high)

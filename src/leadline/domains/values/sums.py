@@ -20,7 +20,7 @@ Terms: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) -> tuple[Facts, ...]:
-    """Find what matrix products of nothing are; a mask that is added to one stays: nn.MultiheadAttention adds its so."""
+    """Find what products of nothing are; a mask that is added to one stays: nn.MultiheadAttention adds its so."""
     named, product = node.bound(), node.operation.product
     if product is None:
         return (UNKNOWN,)
@@ -31,10 +31,10 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) 
     axes = product.axes(len(shape(left)), len(shape(right)))
 
     def terms(one: Tensor, other: Tensor) -> Tensor:
-        if not sums or bool(one.all()) and bool(other.all()):
+        if not sums or (bool(one.all()) and bool(other.all())):
             return _EVERYWHERE
         a, b = (lifted(mask, len(letters)).float() for mask, letters in zip((one, other), axes, strict=False))
-        sizes = {letter: 1 for letter in axes[2]}
+        sizes = dict.fromkeys(axes[2], 1)
         for letters, mask in zip(axes, (a, b), strict=False):
             sizes |= {letter: max(n, sizes.get(letter, 1)) for letter, n in zip(letters, mask.shape, strict=True)}
         reserve([sizes[letter] for letter in axes[2]], 4, described(node))
@@ -44,23 +44,22 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) 
     return (_summed(terms, facts(left), facts(right), nothing if added is None else facts(added), node.meta.dtype),)
 
 
-def convolution(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts, ...]:
+def convolution(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) -> tuple[Facts, ...]:
     """Find windows of nothing but zeros: masked weights that are mixed over heads, say."""
     named = node.bound()
     x, weight = named["input"], named["weight"]
-    if named["bias"] is not None:
+    if not sums or named["bias"] is not None:
         return (UNKNOWN,)
     channel = len(shape(x)) - len(shape(weight)) + 1
 
     def terms(one: Tensor, other: Tensor) -> Tensor:
         a, b = lifted(one, len(shape(x))), lifted(other, len(shape(weight)))
         alike = a.shape[channel] == 1 and b.shape[:2] == (1, 1)  # the channels are
-        across = [] if alike else [channel]
         whole = [channel + 1 + i for i in range(b.ndim - 2) if not _pointwise(node, shape(weight), i)]
-        values = {
-            x: expanded(a, shape(x), described(node), [*across, *whole]).float(),
-            weight: expanded(b, shape(weight), described(node), [*([] if alike else (0, 1)), *range(2, b.ndim)]).float(),
-        }
+        laid = {x: (a, whole), weight: (b, list(range(2, b.ndim)))}
+        if not alike:
+            laid = {x: (a, [channel, *whole]), weight: (b, list(range(b.ndim)))}
+        values = {ref: expanded(m, shape(ref), described(node), axes).float() for ref, (m, axes) in laid.items()}
         return evaluated(node, values.__getitem__, {"groups": 1} if alike else {}) != 0
 
     nothing = Facts(torch.zeros((), dtype=node.meta.dtype))
