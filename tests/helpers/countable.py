@@ -92,7 +92,7 @@ def truth_table() -> list[Case]:
             SelfAttention(causal=True),
             (x,),
             attention + 2 * pairs,
-            attention + pairs + T * (T + 1) // 2 * D,
+            attention + 2 * (T * (T + 1) // 2) * D,
         ),
         Case(
             "transformer layer",

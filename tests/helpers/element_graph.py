@@ -128,7 +128,7 @@ class _Walker:
             if not isinstance(self.unit[operand], Tensor) or not bool(self.unit[operand].any()):
                 continue
             support = self._jacobian(node, operand, pick) != 0
-            self.support.setdefault(node, {})[pick, operand] = self._reads(node, operand, pick)
+            self.support.setdefault(node, {})[pick, operand] = support | self._own(node, operand, support)
             before, units = self.depth[operand].reshape(1, -1), self.unit[operand].reshape(1, -1)
             multiplied = any(operand is node.args[i] for i in FACTORS.get(node.target, ()))
             through = torch.where(support & (before >= 0), before + int(multiplied), CONSTANT)
@@ -137,17 +137,11 @@ class _Walker:
                 unit |= (support & units).any(1) | multiplied
         return depth.reshape(value.shape), unit.reshape(value.shape)
 
-    def _reads(self, node: torch.fx.Node, operand: torch.fx.Node, pick: int | None) -> Tensor:
-        """Which elements are read, whatever masks hold: the Jacobian at generic numbers, for either choice."""
-        reads = torch.zeros((), dtype=torch.bool)
-        for choice in (torch.zeros_like, torch.ones_like):
-            generic = {
-                n: torch.rand_like(v) + 0.1 if v.is_floating_point() else choice(v)
-                for n in node.all_input_nodes
-                if isinstance(v := self.value[n], Tensor) and (v.is_floating_point() or v.dtype is torch.bool)
-            }
-            reads = reads | (self._jacobian(node, operand, pick, generic) != 0)
-        return reads
+    def _own(self, node: torch.fx.Node, operand: torch.fx.Node, support: Tensor) -> Tensor:
+        """A softmax's weight rests on its own logit, though where no other is left the derivative is zero."""
+        if "softmax" not in node.target.__name__:
+            return torch.zeros((), dtype=torch.bool)
+        return torch.eye(support.shape[0], dtype=torch.bool) & (self.value[operand].flatten() > -torch.inf)
 
     def _jacobian(
         self,

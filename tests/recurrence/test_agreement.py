@@ -53,6 +53,8 @@ QUICK = (
     "masked taps read",
     "a recurrence that is cropped",
     "attention that starts late",
+    "sums of nothing",
+    "sums of nothing, grouped",
     "mdrnn",
     "lstm",
 )
@@ -139,6 +141,15 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "a recurrence that starts late": lambda: Apply(lambda x, m: m(late(x, 2).mT)[0].mT, nn.GRU(4, 3, batch_first=True)),
     "attention that is cropped": lambda: Apply(lambda x, m: late(attended(x, m)), nn.Linear(4, 9)),
     "attention that starts late": lambda: Apply(lambda x, m: attended(late(x), m), nn.Linear(4, 9)),
+    "sums of nothing": lambda: Apply(
+        lambda x, a, b, c: c(torch.tanh(b(late(torch.tanh(a(late(x)))))) + x),
+        *(nn.Conv1d(4, 4, 1, bias=False) for _ in range(3)),
+    ),
+    "sums of nothing, grouped": lambda: Apply(
+        lambda x, a, b: b(torch.tanh(a(torch.cat([late(x, 2), late(x)], 1)))),
+        nn.Conv1d(8, 4, 1, groups=2, bias=False),
+        nn.Conv1d(4, 4, 1, bias=False),
+    ),
     "grouped": lambda: Apply(lambda x, m: m(torch.cat([x, late(x)], 1)), nn.Conv1d(8, 6, 1, groups=2)),
 }
 

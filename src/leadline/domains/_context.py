@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool
@@ -16,7 +16,7 @@ from leadline.domains.dependence.ranks import Search
 from leadline.domains.dependence.support import support
 from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
-from leadline.domains.values.pattern import pattern_of
+from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
 from leadline.errors import LayoutError
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
@@ -42,6 +42,13 @@ class Context:
         Those of them that stay blind however many copies of the model are stacked: no sum of the offsets seen reaches
         them. (A deeper model of the same kind may see more: the rows of a Gated PixelCNN widen.) It holds for models
         that treat all positions alike, as convolutions and recurrences do; None where the grid is too large to tell.
+    sense
+        As in a verdict of causality: `structural`, or `finite-mask` where finite numbers hide some of the positions
+        from a softmax, which training can outweigh.
+    shown
+        The axes of the first input at whose start or end the map stops, where more may be hidden, each with the least
+        length that shows the map of the default position whole, if outputs treat all positions alike; None if these
+        inputs are too short to tell.
     coverage
         Which operations had a rule.
     """
@@ -51,6 +58,8 @@ class Context:
     seen: Mapping[str, Bool[Tensor, "..."]]
     blind: Mapping[str, Bool[Tensor, "..."]]
     always_blind: Mapping[str, Bool[Tensor, "..."] | None]
+    sense: Literal["structural", "finite-mask"]
+    shown: Mapping[str, int | None]
     coverage: Coverage
 
     @property
@@ -62,6 +71,14 @@ class Context:
     def size(self) -> int:
         """How many positions of the first input are seen."""
         return int(self.map.sum())
+
+    def __str__(self) -> str:
+        at = ", ".join(f"{axis}={place}" for axis, place in self.position.items())
+        text = f"the output at {at} sees {'at least ' if self.shown else ''}{self.size} positions ({self.sense})"
+        for axis, length in self.shown.items():
+            more = f"a length of {length} shows its end" if length else "longer inputs may show its end"
+            text += f"; it reaches the border of {axis}: {more}"
+        return text
 
     def box(self, name: str | None = None) -> dict[str, tuple[int, int]] | None:
         """Return the first and last position seen along each axis; None for an empty map."""
@@ -106,11 +123,12 @@ def context_of(reading: Reading, position: Position | None = None, *, on_unknown
 
 
 def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown) -> Context:
-    flow = Flow(reading.graph, pattern_of(reading), Paths())
-    elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
     inputs = reading.input_axes
     axes = {name: _mapped(reading, name) for name in inputs}
-    seen = {name: projected(elements[name], inputs[name], axes[name]) for name in inputs}
+    structural, coverage = _maps(reading, place, -torch.inf, on_unknown)
+    seen = structural
+    if _finite_masks(reading):
+        seen, coverage = _maps(reading, place, NEGLIGIBLE, on_unknown)
     ordered = [name for name in inputs if axes[name] == reading.layout.positions and _aligned(reading)]
     blind = {name: _earlier(reading, place) & ~seen[name] for name in ordered}
     return Context(
@@ -119,8 +137,76 @@ def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown
         seen=seen,
         blind=blind,
         always_blind={name: _never(seen[name], blind[name], reading, place) for name in ordered},
+        sense="structural" if all(torch.equal(seen[name], structural[name]) for name in inputs) else "finite-mask",
+        shown=_shown(reading, place, seen, on_unknown) if ordered and next(iter(inputs)) in ordered else {},
         coverage=coverage,
     )
+
+
+def _maps(
+    reading: Reading, place: Mapping[str, int], floor: float, on_unknown: OnUnknown
+) -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
+    """Return what one output position sees of each input, if logits pushed down by `floor` have no weight."""
+
+    def found() -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
+        flow = Flow(reading.graph, pattern_of(reading, floor=floor), Paths(), floor)
+        elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
+        inputs = reading.input_axes
+        return {name: projected(elements[name], inputs[name], _mapped(reading, name)) for name in inputs}, coverage
+
+    return reading.once(("maps", *place.values(), floor, on_unknown), found)
+
+
+def _finite_masks(reading: Reading) -> bool:
+    """Whether any logits may lie so far apart, by finite constants, that masks may rest on them."""
+    graph, facts = reading.graph, pattern_of(reading)
+    floating = {id(held): held for ref, held in facts.items()
+                if not held.empty and graph.meta(ref).dtype.is_floating_point}  # fmt: skip
+    for held in floating.values():
+        constants = torch.cat([end[end.isfinite()] for end in held.bounds()])
+        if constants.numel() and float(constants.max() - constants.min().clamp(max=0.0)) >= -NEGLIGIBLE:
+            return True
+    return False
+
+
+def _shown(
+    reading: Reading, place: Mapping[str, int], seen: Mapping[str, Bool[Tensor, "..."]], on_unknown: OnUnknown
+) -> dict[str, int | None]:
+    """Find where a map stops at a border only, and the length that would show its end.
+
+    The outputs nearest to the other border tell how far the map reaches, if they show its end.
+    """
+    name, axes = next(iter(seen)), reading.layout.positions
+    floor = NEGLIGIBLE if _finite_masks(reading) else -torch.inf
+    found: dict[str, int | None] = {}
+    for number, axis in enumerate(axes):
+        size, rest = seen[name].shape[number], [i for i in range(len(axes)) if i != number]
+        reach, told, cut = [0, 0], True, False
+        for side, (border, far) in enumerate(((0, size - 1), (size - 1, 0))):
+            ends = _ends(seen[name], rest)
+            at = place[axis]
+            if ends is not None and ends[side] == border != at:  # ask the output that is farthest from this border
+                ends, at = _ends(_maps(reading, {**place, axis: far}, floor, on_unknown)[0][name], rest), far
+                told &= ends is not None and ends[side] != border
+            reach[side] = 0 if ends is None else abs(at - ends[side])
+            cut |= reach[side] > abs(place[axis] - border)
+        if cut or not told:
+            found[axis] = _least(*reach) if told else None
+    return found
+
+
+def _ends(seen: Bool[Tensor, "..."], rest: list[int]) -> tuple[int, int] | None:
+    """Return the first and last place seen along the one axis that is not among the `rest`."""
+    hits = (seen.any(dim=rest) if rest else seen).nonzero()
+    return (int(hits[0]), int(hits[-1])) if len(hits) else None
+
+
+def _least(before: int, after: int) -> int:
+    """Return the least length in whose middle neither reach meets a border."""
+    length = 1
+    while length // 2 <= before or length - 1 - length // 2 <= after:
+        length += 1
+    return length
 
 
 def passage(

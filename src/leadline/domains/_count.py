@@ -88,7 +88,7 @@ def count_of(reading: Reading, *, on_unknown: OnUnknown = "raise") -> Count:
 
 
 def _counted(reading: Reading, on_unknown: OnUnknown) -> Count:
-    graph, facts = reading.graph, pattern_of(reading)
+    graph, facts = reading.graph, pattern_of(reading, sums=False)
     transfers = _transfers(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
     walked = walk(
         graph, leaf=lambda _: Tally(), transfers=transfers, top=_free, on_unknown=on_unknown, live=graph.live()

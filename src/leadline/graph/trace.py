@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from io import StringIO
 from typing import Any
 
@@ -22,6 +22,7 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
+from leadline.graph.hints import masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
@@ -108,8 +109,11 @@ def _exported(call: Call) -> ExportedProgram:
     """
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
     for above in (True, False):
-        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
-        with restored(call.model, call.given), WholeRecurrences(), call.traced(), traced_assignments(), silent:
+        with ExitStack() as stack:
+            stack.enter_context(restored(call.model, call.given))
+            for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
+                stack.enter_context(mode)
+            stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
             program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
         if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
             break

@@ -73,10 +73,9 @@ class Contraction:
     """``bias + Σ_taps weight · tap``, in groups like those of a convolution.
 
     Each tap has a weight of shape (channels out, channels in / groups), and `alive` says which of its numbers are not
-    zero by construction (nothing: all). Reads whose weights are all zero by construction are `masked`: not taps, but
-    what they read is still needed. The `cost` in sequential steps is 0 for a product that the model does not compute,
-    which has no connections. Where the model computes every point by itself, in a loop (`apart`), there is no unit
-    where nothing is left to sum.
+    zero by construction (nothing: all); reads whose weights all are so are no taps. The `cost` in sequential steps is 0
+    for a product that the model does not compute, which has no connections. Where the model computes every point by
+    itself, in a loop (`apart`), there is no unit where nothing is left to sum.
     """
 
     taps: tuple[Tap, ...]
@@ -84,7 +83,6 @@ class Contraction:
     bias: Tensor | None = None
     groups: int = 1
     alive: tuple[Tensor, ...] = ()
-    masked: tuple[Tap, ...] = ()
     cost: int = 1
     apart: bool = False
 

@@ -119,6 +119,7 @@ def _context(context: Context) -> tuple[Block, ...]:
     box = context.box(name) or {}
     rows = [
         ("positions seen", f"{whole(context.size)} of {whole(context.map.numel())}", str(context.coverage)),
+        ("in which sense", str(context.sense), str(context)),
         ("receptive field", ", ".join(f"{a} {low} to {high}" for a, (low, high) in box.items()) or "empty", ""),
     ]
     if name in context.blind:

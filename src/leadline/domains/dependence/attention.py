@@ -16,17 +16,22 @@ from leadline.domains.operations.attentions import Attention, attention_of, by_q
 from leadline.graph.ir import Node
 
 
-def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Depend on the query, on the keys and values that its mask lets through, and on the mask's row."""
+def attention(flow: Flow, node: Node, links: Lookup[Links], least: int = 2) -> tuple[Links, ...]:
+    """Depend on the query, on the keys and values that its mask lets through, and on the mask's row.
+
+    Of fewer keys than `least` the scores do not count: a single one has weight one, whatever its score.
+    """
     att, ndim = attention_of(node), len(node.shape)
     shown = shown_pairs(flow, att, ndim)
     query, key, value, mask = (None if x is None else lifted(x, ndim) for x in operands(flow, att, links))
     column = None if key is None else _seen(flow, node, flow.algebra.reduce(key, [-1]).transpose(-1, -2), shown)
     row = None if mask is None else _row(flow, node, mask, shown)
     asking = flow.multiplied(node, flow.reduced(query, -1))
-    weights = flow.all_of(flow.multiplied(node, column), asking, row)
-    if weights is not None:  # a single key has weight one, whatever its score; a row without any has no weights
-        weights = weights * (shown.count > 1)
+    weights = flow.all_of(flow.multiplied(node, column), asking)
+    if weights is not None:  # a row without any key has no weights
+        weights = weights * (shown.count >= least)
+    if row is not None:  # whether a single one is there may be for the mask to say
+        weights = flow.all_of(weights, row * ((shown.count >= least) | shown.wavering))
     values = None if value is None else _seen(flow, node, value.transpose(-1, -2), shown)
     return everywhere(node, flow.multiplied(node, flow.all_of(weights, values)))
 

@@ -17,7 +17,8 @@ from leadline.domains.compact import described, expanded, lifted
 from leadline.domains.dependence.algebra import Algebra
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import fills, unmasked
+from leadline.domains.values.logits import unmasked
+from leadline.domains.values.pattern import fills
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import Kind
@@ -47,7 +48,7 @@ class Flow:
     def unmasked(self, ref: Ref, dim: int) -> Tensor | None:
         """Return where a softmax along an axis may have weight; None: everywhere."""
         facts = self.facts[ref]
-        return self.once(("unmasked", id(facts), dim), lambda: unmasked(facts, dim, self.floor))
+        return self.once(("unmasked", id(facts), dim), lambda: unmasked(facts.bounds(), dim, self.floor))
 
     def multiplied(self, node: Node, links: Links) -> Links:
         """Return the dependences of a sum of products; that it costs a step matters to depth alone (`depths`)."""
@@ -63,7 +64,7 @@ class Flow:
         return links if links is None or base == 0 else links + base * (links > 0)
 
     def freed(self, ref: Ref, links: Links) -> Links:
-        """Drop the dependences of elements that are known exactly."""
+        """Drop the dependences of elements that are known exactly, to be numbers."""
         fixed = self.facts[ref].fixed()
         if links is None or fixed is None:
             return links

@@ -9,20 +9,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from leadline.domains.compact import lifted, shrunk
+from leadline.domains.compact import lifted
 from leadline.domains.dependence.algebra import Mask
 from leadline.domains.dependence.flow import Flow
-from leadline.domains.operations.attentions import Attention, causal_pairs
-from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import unmasked
+from leadline.domains.operations.attentions import Attention, allowed
+from leadline.domains.values.facts import UNKNOWN
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Pairs that may have weight, compact, and the number of keys."""
+    """Pairs that may have weight, compact, the number of keys, and the queries of which a mask may hide any."""
 
     pairs: Bool[Tensor, "*heads queries keys"]
     keys: int
+    wavering: Bool[Tensor, "*heads queries 1"]
 
     @cached_property
     def count(self) -> Int[Tensor, "*heads queries 1"]:
@@ -42,26 +42,14 @@ class Shown:
 
 
 def shown_pairs(flow: Flow, att: Attention, ndim: int) -> Shown:
-    """Return the pairs that an attention of `ndim` axes shows.
-
-    A row masked by -inf throughout has none: the fused kernel returns zeros.
-    """
+    """Return the pairs that an attention of `ndim` axes shows."""
     queries, keys = flow.shape(att.query)[-2], flow.shape(att.key)[-2]
-    facts = None if att.mask is None else flow.facts[att.mask]
-    key = "shown", id(facts), att.causal, queries, keys, ndim
-    return flow.once(key, lambda: Shown(lifted(_pairs(flow, att, queries, keys), ndim), keys))
+    facts = UNKNOWN if att.mask is None else flow.facts[att.mask]
 
+    def found() -> Shown:
+        pairs = lifted(allowed(att, flow.graph, flow.facts.__getitem__, flow.floor), ndim)
+        truths = att.mask is not None and flow.graph.meta(att.mask).dtype is torch.bool
+        hidden = ~facts.where_known() if truths else facts.bounds().low == -torch.inf
+        return Shown(pairs, keys, (pairs & lifted(hidden, ndim)).any(-1, keepdim=True))
 
-def _pairs(flow: Flow, att: Attention, queries: int, keys: int) -> Tensor:
-    shown = causal_pairs(queries, keys) if att.causal else torch.ones(1, 1, dtype=torch.bool)
-    if att.mask is None:
-        return shown
-    facts = flow.facts[att.mask]
-    if flow.graph.meta(att.mask).dtype is torch.bool:
-        return shown if facts.value is None else shrunk(shown & ~(~facts.value & facts.where_known()))
-    added = facts.offset()
-    if added is None:
-        return shown
-    offset = added.masked_fill(~shown, -torch.inf) if att.causal else added
-    found, open_ = unmasked(Facts(bias=offset), -1, flow.floor), offset != -torch.inf
-    return shrunk(open_ if found is None else found & open_)
+    return flow.once(("shown", id(facts), att.causal, queries, keys, ndim), found)

@@ -3,26 +3,28 @@
 Inputs are units, and so is every element of a sum of products that multiplies a unit, even if a mask leaves that
 element nothing to sum. Elsewhere an element is a unit when it depends on one: padding and other constants are not.
 
-Reading asks only where elements go: rows that are cropped away are not read, masked ones are.
+Read is what lies on the way to an output: neither rows that are cropped away nor what is masked. A number that happens
+to be the same whatever the inputs are, as the weight of a single key is, is read as any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from leadline.domains.dependence.algebra import Paths, Ranks
-from leadline.domains.dependence.attention import operands
-from leadline.domains.dependence.flow import Flow, Links, everywhere, from_inputs, multiplying
+from leadline.domains.dependence.attention import attention
+from leadline.domains.dependence.flow import Flow, Links, Rule, from_inputs, multiplying
 from leadline.domains.dependence.rules import RULES, walk_by
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.support import behind
-from leadline.domains.engine import Lookup, OnUnknown
-from leadline.domains.operations.attentions import attention_of
+from leadline.domains.engine import OnUnknown
 from leadline.domains.operations.elements import Elements, ElementsOf
-from leadline.domains.values.facts import UNKNOWN, Facts
+from leadline.domains.values.facts import Facts
 from leadline.graph import Graph, Kind, Node, Ref
 
 
@@ -39,8 +41,10 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output."""
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
-    places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
-    used, _ = behind(Flow(graph, places, Paths()), ends, on_unknown=on_unknown, rules={**RULES, Kind.ATTENTION: _read})
+    kept = {id(found): _masks(found) for found in facts.values()}  # equal ones are one object, and stay so
+    masks = {ref: found if units.get(ref) is None else kept[id(found)] for ref, found in facts.items()}
+    rules: dict[Kind, Rule] = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
+    used, _ = behind(Flow(graph, masks, Paths()), ends, on_unknown=on_unknown, rules=rules)
 
     found: dict[Hashable, Elements] = {}
 
@@ -69,14 +73,9 @@ def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> M
     return walk_by(flow, from_inputs, {**RULES, Kind.SCAN: multiplying(scan)}, on_unknown=on_unknown).values
 
 
-def _index(facts: Facts) -> bool:
-    """Whether a value can say where elements go: integers, known throughout."""
+def _masks(facts: Facts) -> Facts:
+    """Forget the numbers that are known, but for those that mask."""
     value = facts.value
-    return value is not None and facts.constant and not value.is_floating_point() and value.dtype is not torch.bool
-
-
-def _read(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Read every key and value, masked or not, for each query."""
-    query, key, value, mask = operands(flow, attention_of(node), links)
-    parts = flow.reduced(query, -1), flow.reduced(key, -2, -1), flow.reduced(value, -2), flow.reduced(mask, -1)
-    return everywhere(node, flow.all_of(*parts))
+    if value is None or not value.is_floating_point():
+        return facts
+    return replace(facts, known=facts.where_known() & ((value == 0) | (value == -torch.inf)))

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from leadline.domains.compact import lifted, reserve
+from leadline.domains.compact import lifted, reserve, shrunk
 from leadline.domains.operations.elements import ElementsOf, edges, paired
-from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import unmasked
+from leadline.domains.values.facts import Bounds, Facts
+from leadline.domains.values.logits import unmasked
 from leadline.graph import Graph, Node, Ref
 
 
@@ -48,7 +48,7 @@ def attention_macs(node: Node, graph: Graph) -> int:
 
 
 def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Callable[[Ref], Facts]) -> int:
-    """Edges of q kᵀ in full, and those of the product with the values for unmasked pairs."""
+    """Edges of q kᵀ and of the product with the values, for unmasked pairs."""
     attention = attention_of(node)
     heads, sizes = attention_axes(attention, graph)
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
@@ -57,10 +57,11 @@ def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Calla
     if used is not None:  # queries whose result nobody reads ask nothing
         asked = used.any(-1, keepdim=True)
         query = query.through(lambda m: m & asked)
-    scores = edges(query, key, lambda q, k: paired(sizes, (f"{heads}qd", q), (f"{heads}kd", k)))
     shown = lifted(allowed(attention, graph, facts), len(heads) + 2)
+    pairs = f"{heads}qk", shown
+    scores = edges(query, key, lambda q, k: paired(sizes, (f"{heads}qd", q), (f"{heads}kd", k), pairs))
     read = [] if used is None else [(f"{heads}qv", used)]
-    return scores + paired(sizes, (f"{heads}qk", shown), *read, (f"{heads}kv", value.alive))
+    return scores + paired(sizes, pairs, *read, (f"{heads}kv", value.alive))
 
 
 def attention_axes(attention: Attention, graph: Graph) -> tuple[str, dict[str, int]]:
@@ -71,16 +72,24 @@ def attention_axes(attention: Attention, graph: Graph) -> tuple[str, dict[str, i
     return heads, {**sizes, "q": query[-2], "d": query[-1], "k": key[-2], "v": value[-1]}
 
 
-def allowed(attention: Attention, graph: Graph, facts: Callable[[Ref], Facts]) -> Bool[Tensor, "*heads queries keys"]:
-    """Return the pairs that a known mask lets through, compact."""
-    if attention.causal:
-        return causal_pairs(graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2])
+def allowed(
+    attention: Attention, graph: Graph, facts: Callable[[Ref], Facts], floor: float = -torch.inf
+) -> Bool[Tensor, "*heads queries keys"]:
+    """Return the pairs that may have weight, compact.
+
+    A row masked by -inf throughout has none: the fused kernel returns zeros.
+    """
     every = torch.ones(1, 1, dtype=torch.bool)
+    if attention.causal:
+        every = causal_pairs(graph.meta(attention.query).shape[-2], graph.meta(attention.key).shape[-2])
     if attention.mask is None:
         return every
     mask = facts(attention.mask)
-    shown = mask.nonzero() if graph.meta(attention.mask).dtype is torch.bool else unmasked(mask, -1, -torch.inf)
-    return every if shown is None else shown
+    if graph.meta(attention.mask).dtype is torch.bool:
+        return shrunk(every & ~mask.zeros())
+    low, high = (end.masked_fill(~every, -torch.inf) if attention.causal else end for end in mask.bounds())
+    shown = unmasked(Bounds(low, high), -1, floor)
+    return shrunk(every & (high > -torch.inf) & (True if shown is None else shown))
 
 
 def causal_pairs(queries: int, keys: int) -> Bool[Tensor, "queries keys"]:

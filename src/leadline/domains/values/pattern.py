@@ -1,14 +1,29 @@
 """Constant propagation over a graph: one transfer per kind, each distinct one computed once."""
 
 from collections.abc import Callable, Hashable, Mapping
+from itertools import repeat
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
-from leadline.domains.values.facts import UNKNOWN, Facts, evaluate, evaluated, partial, settled, zero_where
+from leadline.domains.values.facts import (
+    UNKNOWN,
+    Bounds,
+    Facts,
+    Options,
+    evaluate,
+    evaluated,
+    one_of,
+    partial,
+    settled,
+    zero_where,
+)
+from leadline.domains.values.logits import extreme, softmax
 from leadline.domains.values.pointwise_facts import pointwise
+from leadline.domains.values.sums import contraction, convolution
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
@@ -18,17 +33,27 @@ _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
 """Views after which an element is another number than before."""
 
 _ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
-_ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.ANY, Tally.COUNT})
+_ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.COUNT})
 """What is zero where all that is added up is."""
+_TRUTHS = frozenset({Tally.ANY, Tally.ALL})
+_EXTREMES = frozenset({Tally.LARGEST, Tally.LEAST, Tally.LOG_SUM_EXP})
 
-_NOTHING = (Kind.CONVOLUTION, Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
+_TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
+"""Operations of which something is known though nothing is of what they read: truth values, padding."""
+
+_NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
 """Operations whose results are known only if all that they read is."""
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
 
 
-def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
-    """Find what is known of every element of every value in a graph; with `weights`, of zeros in parameters too.
+def pattern(
+    graph: Graph, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
+) -> Mapping[Ref, Facts]:
+    """Find what is known of every element of every value in a graph.
+
+    With `weights`, zeros in parameters are known too; without `sums`, sums of products are not known to be zero where
+    nothing is left to sum.
 
     Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
     only -inf, which no training can defeat.
@@ -48,10 +73,10 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
         if node.kind is Kind.BUFFER:
             return settled(Facts(value.cpu()), value.ndim, rules.pool)
         if weights and bool((value == 0).any()) and bool((value != 0).any()):  # all zero: an initialisation, no mask
-            return settled(zero_where((value == 0).cpu(), value.dtype), value.ndim, rules.pool)
+            return settled(partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu()), value.ndim, rules.pool)
         return UNKNOWN
 
-    rules = _Rules(graph, floor)
+    rules = _Rules(graph, floor, sums)
     transfers: dict[Kind, Transfer[Facts]] = {
         kind: rules.once(rules.folded(rule)) for kind, rule in rules.table.items()
     }
@@ -59,10 +84,12 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
     return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
 
 
-def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+def pattern_of(
+    reading: Reading, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
+) -> Mapping[Ref, Facts]:
     """Return the `pattern` of a reading's graph, worked out once for each state of knowledge."""
-    key = ("pattern", floor, weights)
-    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights))
+    key = ("pattern", floor, weights, sums)
+    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights, sums=sums))
 
 
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
@@ -74,17 +101,18 @@ def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
 class _Rules:
     """The transfers, for one graph and one floor."""
 
-    def __init__(self, graph: Graph, floor: float) -> None:
+    def __init__(self, graph: Graph, floor: float, sums: bool) -> None:
         self.graph, self.floor, self.pool = graph, floor, Pool()
         self.found: dict[Hashable, tuple[Facts, ...]] = {}
         self.table: dict[Kind, Transfer[Facts]] = {
-            Kind.POINTWISE: lambda node, facts: pointwise(node, facts, floor),
+            Kind.POINTWISE: lambda node, facts: pointwise(node, facts, self.dtype, floor),
             Kind.VIEW: self.moved,
             Kind.GATHER: self.moved,
             Kind.SCATTER: self.moved,
-            Kind.CONTRACTION: self.contraction,
+            Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape, sums=sums),
+            Kind.CONVOLUTION: lambda node, facts: convolution(node, facts, self.shape, sums=sums),
             Kind.REDUCTION: self.reduction,
-            Kind.SOFTMAX: self.softmax,
+            Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, floor),
             Kind.NORMALISATION: self.normalisation,
             **dict.fromkeys(_NOTHING, nothing),
         }
@@ -93,7 +121,7 @@ class _Rules:
         """Apply a rule once for each operation, literals, shapes and facts of arguments; equal facts are one object."""
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-            if node.kind is not Kind.POINTWISE and all(facts(ref).empty for ref in node.refs) and not writes(node):
+            if node.kind not in _TELLING and all(facts(ref).empty for ref in node.refs) and not writes(node):
                 return nothing(node, facts)
             key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
             if key not in self.found:
@@ -132,6 +160,10 @@ class _Rules:
         """Shape of a value."""
         return self.graph.meta(ref).shape
 
+    def dtype(self, ref: Ref) -> torch.dtype:
+        """Type of a value."""
+        return self.graph.meta(ref).dtype
+
     def values(self, facts: Lookup[Facts]) -> Callable[[Ref], Tensor]:
         """Look up values, zeros of the right dtype where there are none."""
 
@@ -160,7 +192,8 @@ class _Rules:
         found, rest = facts(node.refs[0]), (UNKNOWN,) * (len(node.outputs) - 1)
         if node.bound().get("train") is False:
             return (found, *rest)
-        return (settled(zero_where(found.zeros(), node.meta.dtype), len(node.shape), self.pool), *rest)
+        kept = zero_where(found.zeros(), found.idle(), node.meta.dtype)
+        return (settled(kept, len(node.shape), self.pool), *rest)
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
@@ -171,79 +204,74 @@ class _Rules:
             return nothing(node, facts)
         constants, literals = self.values(facts), fills(node)
 
-        def along(read: Callable[[Facts], Tensor | None], replaced: Mapping[str, float]) -> tuple[Tensor | None, ...]:
-            """Move one property of the data; zeros stand where it is not there."""
+        def along(
+            read: Callable[[Facts], Tensor], replaced: Mapping[str, float] = MappingProxyType({})
+        ) -> tuple[Tensor | None, ...]:
+            """Move one property of the data."""
 
             def value(ref: Ref) -> Tensor:
                 if ref not in data:
                     return constants(ref)
-                part = read(facts(ref))
-                return torch.zeros((1,) * len(self.shape(ref))) if part is None else part
+                return lifted(read(facts(ref)), len(self.shape(ref)))
 
             return carried(node, value, self.shape, replaced)
 
-        values = carried(node, constants, self.shape)
-        knowns = along(lambda f: f.where_known().float(), literals)
-        kept = along(lambda _: torch.ones(()), literals) if writes(node) else values
-        biases: tuple[Tensor | None, ...] = (None,) * len(values)
+        def option(number: int) -> Callable[[Facts], Tensor]:
+            def read(found: Facts) -> Tensor:
+                values = found.options().values
+                return values[min(number, len(values) - 1)].to(node.meta.dtype)
+
+            return read
+
+        options = [along(option(i)) for i in range(max(len(facts(ref).options().values) for ref in data))]
+        there = along(lambda f: f.options().there.float(), literals)
+        kept = along(lambda _: torch.ones(()), literals) if writes(node) else there
+        ends = []
         if any(facts(ref).bias is not None for ref in data):
-            biases = along(Facts.offset, {})
+            ends = [along(lambda f: f.bounds().low), along(lambda f: f.bounds().high)]
+        rows = zip(
+            there, kept, zip(*options, strict=True), zip(*ends, strict=True) if ends else repeat(()), strict=False
+        )
         return tuple(
             UNKNOWN
-            if v is None or k is None or o is None
-            else partial(v, (k > 0) | (o == 0) if writes(node) else k > 0, b)
-            for v, k, o, b in zip(values, knowns, kept, biases, strict=True)
+            if t is None or k is None
+            else one_of(
+                Options([_present(v) for v in values], (t > 0) | (k == 0) if writes(node) else t > 0),
+                Bounds(*map(_present, bounds)) if bounds else None,
+            )
+            for t, k, values, bounds in rows
         )
 
-    def contraction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Keep the constants of what is added to a product: nn.MultiheadAttention adds its mask that way."""
-        named = node.bound()
-        added = named.get("self") if "beta" in named else None
-        offset = None if added is None or named["beta"] != 1 else facts(added).offset()
-        return nothing(node, facts) if offset is None else (Facts(bias=offset),)
-
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Find zero where zeros are added up; a maximum carries the largest constant."""
-        found, ndim = facts(node.refs[0]), len(self.shape(node.refs[0]))
-        if node.operation.tally in _ADDING and found.value is not None:
+        """Find zero where zeros are added up, and truth; a maximum carries the largest constant."""
+        found, ndim, rest = facts(node.refs[0]), len(self.shape(node.refs[0])), (UNKNOWN,) * (len(node.outputs) - 1)
+        tally = node.operation.tally
+        if tally in _TRUTHS:
+            least, most = found.where_known() & (found.options().values[0] != 0), ~found.zeros()
+            low, high = (evaluated(node, {node.refs[0]: lifted(end, ndim)}.__getitem__) for end in (least, most))
+            return (partial(low.to(node.meta.dtype), low == high), *rest)
+        if tally in _ADDING:
             literals = {"dtype": None} if "dtype" in node.bound() else {}
-            busy = evaluated(node, lambda _: lifted(~found.zeros(), ndim).to(torch.float32), literals)
-            return (zero_where(busy == 0, node.meta.dtype),)
-        if node.operation.tally is Tally.LARGEST and "dim" in node.bound() and (offset := found.offset()) is not None:
-            largest = evaluated(node, lambda _: lifted(offset, ndim))
-            return (Facts(bias=largest), *(UNKNOWN,) * (len(node.outputs) - 1))
-        return nothing(node, facts)
 
-    def softmax(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Masked logits have weight zero; a row with a single logit left has weight one there."""
-        logits, dim = facts(node.refs[0]), node.args[1]
-        shown = unmasked(logits, dim, self.floor)
-        if shown is None:
-            return (UNKNOWN,)
-        if node.operation.logarithm:  # what masks a logit masks the logarithm of its weight
-            offset = logits.offset()
-            assert offset is not None
-            relative = offset - offset.amax(dim, keepdim=True)
-            return (Facts(bias=torch.where(shown, 0.0, relative)),)
-        lone = shown & (shown.sum(dim, keepdim=True) == 1)
-        return (partial(lone.to(node.meta.dtype), ~shown | lone),)
+            def some(mask: Tensor) -> Tensor:
+                return evaluated(node, lambda _: lifted(mask, ndim).to(torch.float32), literals) != 0
+
+            return (zero_where(~some(~found.zeros()), ~some(~found.idle()), node.meta.dtype), *rest)
+        if tally in _EXTREMES:
+            return extreme(node, facts, ndim, self.floor)
+        return nothing(node, facts)
 
     def normalisation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Weight normalisation keeps zeros; what else is normalised is not known."""
         if node.operation.statistics is not Statistics.WEIGHT:
             return nothing(node, facts)
-        kept = zero_where(facts(node.refs[0]).zeros(), node.meta.dtype)
+        kept = zero_where(facts(node.refs[0]).zeros(), facts(node.refs[0]).idle(), node.meta.dtype)
         return (kept, *(UNKNOWN,) * (len(node.outputs) - 1))
 
 
-def unmasked(logits: Facts, dim: int, floor: float) -> Tensor | None:
-    """Where a softmax along `dim` may have weight; None: everywhere. A row without any such place is all unmasked."""
-    offset = logits.offset()
-    if offset is None or offset.ndim == 0:
-        return None
-    relative = offset - offset.amax(dim, keepdim=True)
-    shown = ~(relative <= floor)  # a row of -inf is nan
-    return None if bool(shown.all()) else shown
+def _present(part: Tensor | None) -> Tensor:
+    assert part is not None
+    return part
 
 
 def data_refs(node: Node) -> frozenset[Ref] | None:

@@ -1,159 +1,194 @@
-"""Constant propagation through pointwise operations: arithmetic on what is known, and what zeros absorb."""
+"""Constant propagation through pointwise operations: arithmetic on what elements may be, and what zeros absorb."""
 
 from collections.abc import Mapping
 from functools import reduce
+from itertools import product
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.domains.engine import Lookup
-from leadline.domains.values.facts import UNKNOWN, Facts, evaluated, partial, zero_where
+from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, evaluated, filled, one_of
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Pointwise
 
 _NOWHERE = torch.zeros((), dtype=torch.bool)
-_ONE = torch.ones(())
+_MOST = 16  # combinations of operands' values that are tried
+_JOINING = frozenset({Form.BOTH, Form.EITHER})
+_ARITHMETIC = frozenset({Form.SUM, Form.DIFFERENCE, Form.REVERSED, Form.PRODUCT, Form.QUOTIENT})
+_BOUNDED = _ARITHMETIC | {Form.MAXIMUM, Form.MINIMUM, Form.CLAMP}
 
 
-def pointwise(node: Node, facts: Lookup[Facts], floor: float) -> tuple[Facts, ...]:
-    """Return what is known of a pointwise operation's outputs."""
+def pointwise(node: Node, facts: Lookup[Facts], dtypes: Lookup[torch.dtype], floor: float) -> tuple[Facts, ...]:
+    """Return what is known of a pointwise operation's outputs; `dtypes` gives the types of its operands."""
     record, named = node.operation.pointwise, node.bound()
     first = UNKNOWN
     if record is not None:
         writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
-        if writes or not all(facts(ref).empty for ref in node.refs):
-            first = _first(node, record, {name: _operand(value, facts) for name, value in named.items()}, facts, floor)
+        if writes or any(not facts(ref).empty or dtypes(ref) is torch.bool for ref in node.sources):
+            first = _Pointwise(node, record, facts, dtypes, floor).found()
     return (first, *(UNKNOWN,) * (len(node.outputs) - 1))
 
 
-def _first(node: Node, record: Pointwise, known: Mapping[str, Facts], facts: Lookup[Facts], floor: float) -> Facts:
-    named = node.bound()
-    same = record.identity(named)
-    if same is not None:
-        return _copied(known[same], node)
-    operands = [known[name] for name in record.operands]
-    if record.form is Form.CHOICE:
-        return _chosen(node, *operands)
-    if record.vanishes:
-        return _exponential(operands[0], node, floor)
-    joint = _joint(known, node)
-    if record.form is Form.EITHER:
-        return _either(operands, joint, node)
-    zero = reduce(torch.logical_or, (known[name].zeros() for name in record.zeros(named)), _NOWHERE)
-    bias = _bias(node, record.form, operands)
-    if not bool((joint | zero).any()):
-        return Facts(bias=bias)
-    # a one stands for what is not known, so that nothing divides by zero
-    value = evaluated(node, lambda ref: _ONE if (found := facts(ref).value) is None else found).to(node.meta.dtype)
-    return partial(torch.where(zero, torch.zeros_like(value), value), joint | zero, bias)
+class _Pointwise:
+    """One operation, and what is known of its operands."""
+
+    def __init__(
+        self, node: Node, record: Pointwise, facts: Lookup[Facts], dtypes: Lookup[torch.dtype], floor: float
+    ) -> None:
+        self.node, self.record, self.facts, self.dtypes, self.floor = node, record, facts, dtypes, floor
+        self.named: Mapping[str, Any] = node.bound()
+        self.dtype = node.meta.dtype
+
+    def known(self, name: str) -> Facts:
+        """Return what is known of an argument, a literal too."""
+        argument = self.named[name]
+        if isinstance(argument, Ref):
+            return self.facts(argument)
+        if not isinstance(argument, bool | int | float):
+            return UNKNOWN
+        # float32 would make minus infinity of the least float64
+        return Facts(torch.tensor(argument, dtype=torch.float64 if isinstance(argument, float) else None))
+
+    def options(self, name: str) -> Options:
+        """Return the values that an argument may have; truth values are one of two."""
+        argument = self.named[name]
+        truths = isinstance(argument, Ref) and self.dtypes(argument) is torch.bool
+        return self.known(name).options(truths=truths)
+
+    def found(self) -> Facts:
+        """Return what is known of the result."""
+        same = self.record.identity(self.named)
+        if same is not None:
+            return self._copied(same)
+        if self.record.form is Form.CHOICE:
+            return self._chosen(*self.record.operands)
+        tried, bounds = self._tried(), self._bounds()
+        if self.record.form in _ARITHMETIC:
+            void = reduce(torch.logical_or, (self.known(name).void() for name in self.record.operands), _NOWHERE)
+            tried = filled(tried, void, torch.nan)
+        operands = [self.known(name) for name in self.record.zeros(self.named)]
+        zero = reduce(torch.logical_or, (operand.zeros() for operand in operands), _NOWHERE)
+        if self.record.vanishes:
+            zero = zero | (self.known(self.record.operands[0]).bounds().high <= self.floor)
+        tried = filled(tried, zero, 0.0)
+        idle = reduce(torch.logical_or, (operand.idle() for operand in operands), _NOWHERE)
+        tried = filled(tried, idle, 0.0, torch.nan)
+        return one_of(tried, bounds)
+
+    def _tried(self) -> Options:
+        """Carry the operation out for all that its operands may be."""
+        loose = self.record.form in _JOINING and self.dtype is torch.bool  # of numbers only their truth counts
+        parts = {}
+        for ref in self.node.sources:
+            values, there = self.facts(ref).options(truths=loose or self.dtypes(ref) is torch.bool)
+            # a one stands for what is not known, so that nothing divides by zero
+            parts[ref] = Options([torch.where(there, v.to(self.dtypes(ref)), 1).to(self.dtypes(ref)) for v in values],
+                                 there)  # fmt: skip
+        there = reduce(torch.logical_and, (part.there for part in parts.values()), ~_NOWHERE)
+        if not bool(there.any()) or prod(len(part.values) for part in parts.values()) > _MOST:
+            return Options([torch.zeros((), dtype=self.dtype)], _NOWHERE)
+        results = []
+        for values in product(*(part.values for part in parts.values())):
+            chosen = dict(zip(parts, values, strict=True))
+            results.append(evaluated(self.node, chosen.__getitem__).to(self.dtype))
+        return Options(results, there)
+
+    def _copied(self, name: str) -> Facts:
+        values, there = self.options(name)
+        numbers = not (self.dtype.is_floating_point or self.dtype.is_complex or self.dtype is torch.bool)
+        if numbers:  # minus infinity is any integer
+            there = reduce(torch.logical_and, (value.isfinite() for value in values), there)
+        bounds = self.known(name).bounds() if self.dtype.is_floating_point else None
+        return one_of(Options([value.to(self.dtype) for value in values], there), bounds)
+
+    def _chosen(self, condition: str, a: str, b: str) -> Facts:
+        """``where(condition, a, b)``: where the condition is known, one branch; else either."""
+        held = self.known(condition)
+        sure = held.where_known()
+        yes = _NOWHERE if held.value is None else held.value.bool()
+        left, right = self.options(a), self.options(b)
+
+        def pick(one: Tensor, other: Tensor) -> Tensor:
+            return torch.where(yes, one, other)
+
+        longest = max(len(left.values), len(right.values))
+        ones, others = ([v[min(i, len(v) - 1)].to(self.dtype) for i in range(longest)] for v in (left[0], right[0]))
+        values = [torch.where(sure, pick(x, y), x) for x, y in zip(ones, others, strict=True)]
+        if not bool(sure.all()):
+            values += [torch.where(sure, pick(x, y), y) for x, y in zip(ones, others, strict=True)]
+        there = torch.where(sure, pick(left.there, right.there), left.there & right.there)
+        if not self.dtype.is_floating_point:
+            return one_of(Options(values, there))
+        x, y = self.known(a).bounds(), self.known(b).bounds()
+        low = torch.where(sure, pick(x.low, y.low), torch.minimum(x.low, y.low))
+        high = torch.where(sure, pick(x.high, y.high), torch.maximum(x.high, y.high))
+        return one_of(Options(values, there), Bounds(low, high))
+
+    def _bounds(self) -> Bounds | None:
+        """Return the constants within sums that the result carries; None: no such constants."""
+        form, operands = self.record.form, [name for name in self.record.operands if self.named.get(name) is not None]
+        if not self.dtype.is_floating_point or form not in _BOUNDED:
+            return None
+        known = [self.known(name).bounds() for name in operands]
+        if not any(bool(part.any()) for bounds in known for part in bounds):
+            return None
+        alpha = self.named.get("alpha", 1)
+        if form is Form.SUM:
+            return _sum(known[0], _times(known[1], torch.tensor(alpha)))
+        if form is Form.DIFFERENCE:
+            return _sum(known[0], _times(known[1], torch.tensor(-alpha)))
+        if form is Form.REVERSED:
+            return _sum(known[1], _times(known[0], torch.tensor(-alpha)))
+        if form in (Form.PRODUCT, Form.QUOTIENT):
+            return self._scaled(known, quotient=form is Form.QUOTIENT)
+        if form is Form.CLAMP:
+            limits = {"min": torch.maximum, "max": torch.minimum}
+            found = known[0]
+            for name, limit in zip(operands[1:], known[1:], strict=True):
+                found = Bounds(*map(limits[name[:3]], found, limit))
+            return found
+        extreme = torch.maximum if form is Form.MAXIMUM else torch.minimum
+        return Bounds(*map(extreme, *known))
+
+    def _scaled(self, known: list[Bounds], *, quotient: bool) -> Bounds | None:
+        """Scale the constants within sums by a factor or divisor that is known; under any other they are lost."""
+        sides = [self.known(name) for name in self.record.operands]
+        found = Bounds(*(torch.zeros((), dtype=torch.float64),) * 2)
+        for mine, factor in ((0, 1),) if quotient else ((0, 1), (1, 0)):
+            held = sides[factor].value
+            if held is None or held.is_complex():
+                continue
+            scale = 1 / held.double() if quotient else held.double()
+            there = sides[factor].where_known() & (scale != 0) & scale.isfinite()
+            scaled = _times(known[mine], torch.where(there, scale, 1.0))
+            found = Bounds(*(torch.where(there, new, old) for new, old in zip(scaled, found, strict=True)))
+        return found
 
 
-def _bias(node: Node, form: Form, operands: list[Facts]) -> Tensor | None:
-    """Return the constants within sums that the result carries."""
-    alpha = node.bound().get("alpha", 1)
-    if form is Form.PRODUCT:
-        return _scaled(*operands)
-    if form is Form.QUOTIENT:
-        return _scaled(*operands, quotient=True)
-    if form is Form.SUM:
-        return _summed(alpha, *operands)
-    if form is Form.DIFFERENCE:
-        return _summed(-alpha, *operands)
-    if form is Form.REVERSED:
-        return _summed(-alpha, *reversed(operands))
-    if form in (Form.MAXIMUM, Form.CLAMP):
-        return _raised(*operands[:2])
-    return None
+def _times(x: Bounds, scale: Tensor) -> Bounds:
+    """Scale constants; under a negative factor they change places."""
+    low, high = (_within(part * scale.double(), part.isinf()) for part in x)
+    return Bounds(torch.where(scale < 0, high, low), torch.where(scale < 0, low, high))
 
 
-def _operand(argument: Any, facts: Lookup[Facts]) -> Facts:
-    if isinstance(argument, Ref):
-        return facts(argument)
-    if isinstance(argument, bool | int | float):
-        return Facts(torch.tensor(argument))
-    return UNKNOWN
+def _within(found: Tensor, infinite: Tensor) -> Tensor:
+    """Keep finite what two finite constants make: they never add up to a mask that nothing defeats."""
+    most = torch.finfo(found.dtype).max
+    return torch.where(infinite, found, found.clamp(min=-most, max=most))
 
 
-def _joint(known: Mapping[str, Facts], node: Node) -> Tensor:
-    """Where every operand is known. Arguments that are neither tensors nor numbers do not count."""
-    named = node.bound()
-    count = (operand for name, operand in known.items() if operand.value is not None or isinstance(named[name], Ref))
-    return reduce(torch.logical_and, (operand.where_known() for operand in count), ~_NOWHERE)
-
-
-def _copied(source: Facts, node: Node) -> Facts:
-    value = None if source.value is None else source.value.to(node.meta.dtype)
-    bias = source.bias if node.meta.dtype.is_floating_point else None  # minus infinity is True, or any integer
-    return Facts(value, source.known, bias)
-
-
-def _chosen(node: Node, condition: Facts, a: Facts, b: Facts) -> Facts:
-    """``where(condition, a, b)``: where the condition is known, one branch; else what both agree on."""
-    dtype, both = node.meta.dtype, a.zeros() & b.zeros()
-    if condition.value is None:
-        return zero_where(both, dtype)
-    sure, yes = condition.where_known(), condition.value.bool()
-
-    def pick(left: Tensor | None, right: Tensor | None, dtype: torch.dtype) -> Tensor:
-        blank = torch.zeros((), dtype=dtype)
-        left, right = (blank if t is None else t.to(dtype) for t in (left, right))
-        return torch.where(yes, left, right)
-
-    known = sure & pick(a.where_known(), b.where_known(), torch.bool)
-    value = torch.where(sure, pick(a.value, b.value, dtype), torch.zeros((), dtype=dtype))
-    offsets = a.offset(), b.offset()
-    bias = None
-    if dtype.is_floating_point and any(offset is not None for offset in offsets):
-        bias = torch.where(sure, pick(*offsets, torch.float32), torch.zeros(()))
-    return partial(value, known | (both & ~sure), bias)
-
-
-def _exponential(x: Facts, node: Node, floor: float) -> Facts:
-    """Minus infinity becomes zero; so does what lies below the floor."""
-    offset, held = x.offset(), x.value
-    if offset is None:
-        return UNKNOWN
-    gone, value = offset <= floor, torch.zeros_like(offset)
-    if held is not None:
-        value = evaluated(node, lambda _: held)
-        value = torch.where(gone, torch.zeros_like(value), value)
-    return partial(value.to(node.meta.dtype), x.where_known() | gone)
-
-
-def _scaled(x: Facts, factor: Facts, *, quotient: bool = False) -> Tensor | None:
-    """Scale the constants within sums by a known positive factor or divisor; under any other they are lost."""
-    if x.bias is None and not quotient:
-        x, factor = factor, x
-    if x.bias is None or not factor.constant or factor.value is None or not bool((factor.value > 0).all()):
-        return None
-    scaled = x.bias / factor.value if quotient else x.bias * factor.value
-    return torch.where(x.bias.isinf(), x.bias, scaled.clamp(min=torch.finfo(scaled.dtype).min))
-
-
-def _summed(scale: float, a: Facts, b: Facts) -> Tensor | None:
-    left, right = a.offset(), b.offset()
-    parts = [part for part in (left, None if right is None else right * scale) if part is not None]
-    if not parts:
-        return None
-    total = torch.as_tensor(sum(parts))
-    infinite = reduce(torch.logical_or, (part.isinf() for part in parts))
-    overflown = torch.finfo(total.dtype).min  # two finite constants never add up to a mask that nothing defeats
-    total = torch.where(total.isinf() & ~infinite, total.sign() * -overflown, total)
-    return torch.nan_to_num(total, nan=0.0, posinf=0.0, neginf=-torch.inf)
-
-
-def _raised(x: Facts, level: Facts) -> Tensor | None:
-    """``max(x, c)`` carries the larger of the two constants."""
-    if x.bias is None or not level.constant or level.value is None:
-        return None
-    return torch.maximum(x.bias, level.value.to(x.bias))
-
-
-def _either(operands: list[Facts], known: Tensor, node: Node) -> Facts:
-    """Find what is known of a disjunction: truth absorbs; elsewhere both sides must be known."""
-    if node.meta.dtype is not torch.bool:
-        return UNKNOWN
-    sides = (side.value.bool() & side.where_known() for side in operands[:2] if side.value is not None)
-    true = reduce(torch.logical_or, sides, _NOWHERE)
-    return partial(true, known | true)
+def _sum(a: Bounds, b: Bounds) -> Bounds:
+    """Add constants. Minus infinity absorbs what is not infinite; the low end is nan where the sum may be."""
+    low, high = (_within(x + y, x.isinf() | y.isinf()) for x, y in zip(a, b, strict=True))
+    sunk = (a.high == -torch.inf) | (b.high == -torch.inf)
+    doubtful = sunk & ((a.high == torch.inf) | (b.high == torch.inf))
+    low = torch.where(
+        sunk,
+        torch.where(doubtful, torch.nan, -torch.inf),
+        low.nan_to_num(nan=-torch.inf, posinf=0.0, neginf=-torch.inf),
+    )
+    high = torch.where(sunk, -torch.inf, high.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf))
+    return Bounds(low, high)

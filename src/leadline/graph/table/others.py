@@ -114,11 +114,12 @@ _REDUCTIONS = {
     **_operations(Kind.REDUCTION, "amin min", tally=Tally.LEAST),
     **_operations(Kind.REDUCTION, "logsumexp", tally=Tally.LOG_SUM_EXP),
     **_operations(Kind.REDUCTION, "any", tally=Tally.ANY),
+    **_operations(Kind.REDUCTION, "all", tally=Tally.ALL),
     **_operations(Kind.REDUCTION, "count_nonzero", tally=Tally.COUNT),
     **_operations(
         Kind.REDUCTION,
         """
-        all aminmax argmax argmin kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
+        aminmax argmax argmin kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
         var_mean
         """,
     ),
@@ -146,6 +147,7 @@ _MIXING = {
 
 _NORMALISATIONS = {
     **_operations(Kind.SOFTMAX, "softmax _softmax"),
+    **_operations(Kind.SOFTMAX, "_safe_softmax", safe=True),
     **_operations(Kind.SOFTMAX, "log_softmax _log_softmax", logarithm=True),
     **_operations(
         Kind.NORMALISATION,

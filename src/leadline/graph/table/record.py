@@ -96,6 +96,7 @@ class Tally(StrEnum):
     LEAST = "least"
     LOG_SUM_EXP = "logarithm of the sum of exponentials"
     ANY = "any"
+    ALL = "all"
     COUNT = "count"  # of those that are not zero
     OTHER = "other"
 
@@ -259,6 +260,8 @@ class Operation:
         Pooling: whether it is given the result's size, and over how many last axes it goes.
     logarithm
         Softmax: whether the logarithm is taken.
+    safe
+        Softmax: whether a row of minus infinity has weights of zero.
     statistics
         Normalisations: what is divided by.
     frozen
@@ -288,6 +291,7 @@ class Operation:
     adaptive: bool = False
     spatial: int = 0
     logarithm: bool = False
+    safe: bool = False
     statistics: Statistics | None = None
     frozen: Callable[[Literals], bool] = lambda _: False
     recurrence: Recurrence | None = None

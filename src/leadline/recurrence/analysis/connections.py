@@ -16,8 +16,7 @@ def connections(system: System) -> sympy.Expr:
 
     A weight of a tap at offset δ joins its reader to its source wherever the source at p - δ is a unit and the reader
     at p is read on the way to the output. Weights that are zero by construction do not count, nor does padding; the
-    initial states of recurrences do. Attention's product of queries and keys counts in full, its product with the
-    values counts the pairs that the window leaves.
+    initial states of recurrences do. Both of attention's products count the pairs that the window leaves.
 
     Examples
     --------
@@ -62,17 +61,13 @@ def _numbered(regions: Sequence[Region]) -> tuple[list[Region], np.ndarray]:
 
 
 def _attended(system: System, equation: Attention, readers: Sequence[Region]) -> sympy.Expr:
-    """Return the pairs of attention: each query that is read with all keys, and with the values in its window."""
+    """Return the pairs of attention: each query that is read with the keys, and with the values, in its window."""
     (axis,) = system.axes
-    (((_, margin),),) = extent(system, equation.key.source)
-    keys, total = symbol(axis) + margin, sympy.Integer(0)
     heads, features = equation.heads, len(equation.query.channels) // equation.heads
-    width = len(readers) // heads
-    for head in range(heads):
-        asked = union(readers[head * width : (head + 1) * width])
-        total += features * keys * size(asked, lambda box: points(box, system.axes))
-    for region in readers:
-        total += size(region, lambda box: _pairs(box, axis, equation.window))
+    width, total = len(readers) // heads, sympy.Integer(0)
+    asked = [union(readers[head * width : (head + 1) * width]) for head in range(heads)]
+    for region, each in (*((region, features) for region in asked), *((region, 1) for region in readers)):
+        total += each * size(region, lambda box: _pairs(box, axis, equation.window))
     return total
 
 

@@ -2,7 +2,7 @@
 
 The definitions are those of `leadline.domains.dependence.units`, for every size of the grid at once: inputs are units,
 and so is every element of a sum of products that multiplies a unit; elsewhere an element is a unit when it depends on
-one. Padding and other constants are not units. Reading asks only where elements go, whatever masks hold.
+one. Padding and other constants are not units. What is masked is not read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,6 +83,30 @@ def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Regi
     return [memory[column] for column in zip(*taps, strict=True)]
 
 
+def _weights(equation: ir.Contraction, tap: int, channels: int) -> np.ndarray:
+    """Return which weights of a tap are not zero by construction, (groups, out, in)."""
+    width = len(equation.taps[tap].channels) // equation.groups
+    alive = equation.alive[tap].numpy() if equation.alive else np.ones((channels, width), bool)
+    return alive.reshape(equation.groups, -1, width)
+
+
+def _joined_by(weights: np.ndarray, regions: Sequence[Region]) -> list[Region]:
+    """Join, for each row (group, out) of a matrix, the regions of the columns that are marked in it."""
+    distinct = list(dict.fromkeys(regions))
+    number = np.array([distinct.index(region) for region in regions]).reshape(len(weights), -1)
+    memory: dict[tuple[int, ...], Region] = {}
+    found = []
+    for rows, numbers in zip(weights, number, strict=True):
+        marked = np.zeros((len(rows), len(distinct)), bool)
+        np.logical_or.at(marked.T, numbers, rows.T)
+        for row in marked:
+            key = tuple(np.flatnonzero(row).tolist())
+            if key not in memory:
+                memory[key] = union(distinct[i] for i in key)
+            found.append(memory[key])
+    return found
+
+
 def _joined(equation: ir.Pointwise, taps: list[list[Presence]], everywhere: Region) -> list[Presence]:
     rest, found = iter(taps), list[Presence]()
     for operand in equation.operands:
@@ -122,7 +146,7 @@ def _groups(equation: ir.Reduction, channels: int) -> list[list[int]]:
 
 
 def reads(system: ir.System) -> Reads:
-    """Return for each channel of each variable where some output rests on reading it, masked or not.
+    """Return for each channel of each variable where some output rests on reading it.
 
     Examples
     --------
@@ -159,13 +183,13 @@ def _add(system: ir.System, tap: ir.Tap, regions: Sequence[Region], found: dict[
 def _read_by(equation: ir.Equation, used: Sequence[Region]) -> list[tuple[ir.Tap, Sequence[Region]]]:
     """Return where each tap is read for the used channels of a variable, by channel of the tap."""
     if isinstance(equation, ir.Contraction):
-        taps = (*equation.taps, *equation.masked)
-        groups = [union(part) for part in _parts(used, equation.groups)]
-        return [(tap, [g for g in groups for _ in range(len(tap.channels) // len(groups))]) for tap in taps]
+        weights = (_weights(equation, i, len(used)).swapaxes(1, 2) for i in range(len(equation.taps)))
+        return [(tap, _joined_by(matrix, used)) for tap, matrix in zip(equation.taps, weights, strict=True)]
     if isinstance(equation, ir.Attention):
         heads = [union(part) for part in _parts(used, equation.heads)]
         query = [head for head in heads for _ in range(len(equation.query.channels) // len(heads))]
-        return [(equation.query, query), (equation.key, _all_of(query)), (equation.value, _all_of(used))]
+        keys, values = ([_so_far(region, equation.window) for region in part] for part in (query, used))
+        return [(equation.query, query), (equation.key, keys), (equation.value, values)]
     if isinstance(equation, ir.Embedding):
         return [(equation.tap, [union(part) for part in _parts(used, len(equation.tap.channels))])]
     if isinstance(equation, ir.Reduction):
@@ -190,6 +214,7 @@ def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:
     return [regions[i * each : (i + 1) * each] for i in range(n)]
 
 
-def _all_of(regions: Sequence[Region]) -> list[Region]:
-    """Let what is read anywhere be read everywhere, its own range apart: masked keys and values are read too."""
-    return [frozenset(tuple((-_FAR, _FAR) for _ in box) for box in region) for region in regions]
+def _so_far(region: Region, window: int | None) -> Region:
+    """Return what the queries of a region see: their own places and those before, up to a window."""
+    back = _FAR if window is None else window - 1
+    return frozenset(tuple((start - back, end) for start, end in box) for box in region)

@@ -46,7 +46,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         if role is not None:
             over[role] = pads
     read = low.filled(read, 0.0, over)
-    taps, weights, alive, masked = [], [], [], []
+    taps, weights, alive = [], [], []
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
         for role, k, d, (before, _) in zip(roles, place, conv.dilation, padding, strict=True):
@@ -58,11 +58,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             taps.append(tap)
             weights.append(weight.tensor[index].contiguous())
             alive.append(nonzero)
-        else:
-            masked.append(tap)
-    equation = Contraction(
-        tuple(taps), tuple(weights), _bias(args.get("bias")), conv.groups, tuple(alive), tuple(masked)
-    )
+    equation = Contraction(tuple(taps), tuple(weights), _bias(args.get("bias")), conv.groups, tuple(alive))
     dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
@@ -174,7 +170,7 @@ def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias
     if bool(alive.any()):
         equation = Contraction((tap,), (weights[0],), full, groups, (alive,))
     else:
-        equation = Contraction((), (), full, groups, masked=(tap,))
+        equation = Contraction((), (), full, groups)
     dims = (*read.dims[:-1], (Factor(FEATURE, weight.shape[-2]),))
     return canonical(low.emit(equation, dims, read.sizes, "linear"))
 

@@ -1,0 +1,221 @@
+"""Masks that are generated: causal by construction is causal by verdict, and what a perturbation shows is a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from helpers.perturbation import dependence
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+import leadline
+
+T, C = 5, 4
+LEAST = torch.finfo(torch.float64).min
+LATER = torch.ones(T, T, dtype=torch.bool).triu(1)
+LAYOUT = "b t c, _ -> b t v"
+
+Masks = tuple[Tensor, Tensor, Tensor]
+"""What is seen by a known mask, what an input says (``[b, 1, t]``), and what the scores say."""
+Join = Callable[[Tensor, Tensor], Tensor]
+
+
+def in_place(a: Tensor, b: Tensor) -> Tensor:
+    return a.expand(torch.broadcast_shapes(a.shape, b.shape)).clone().logical_and_(b)
+
+
+# of two masks of truth values, one of which is known where it is false
+JOINS: dict[str, Join] = {
+    "&": lambda a, b: a & b,
+    "the other first": lambda a, b: b & a,
+    "bitwise_and": torch.bitwise_and,
+    "logical_and": torch.logical_and,
+    "in place": in_place,
+    "product": lambda a, b: (a * b).bool(),
+    "product of numbers": lambda a, b: (a.double() * b.double()) > 0,
+    "de Morgan": lambda a, b: ~(~a | ~b),
+    "integers": lambda a, b: (a.int() & b.int()).bool(),
+    "exclusive": lambda a, b: a ^ (a & ~b),
+    "minimum": lambda a, b: torch.minimum(a.int(), b.int()).bool(),
+    "where": lambda a, b: torch.where(b, a, False),
+    "masked_fill": lambda a, b: a.expand(torch.broadcast_shapes(a.shape, b.shape)).masked_fill(~b, False),
+    "counted": lambda a, b: (a.int() + b.int()) == 2,
+    "counted, above": lambda a, b: (a.long() + b.long()) > 1,
+    "compared": lambda a, b: a & ((b == b.mT) | b),
+    "less": lambda a, b: ~(a < torch.ones_like(b)) & b,
+    "all": lambda a, b: torch.stack(torch.broadcast_tensors(a, b)).all(0),
+}
+# of scores under a mask
+FILLS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "masked_fill": lambda a, seen, low: a.masked_fill(~seen, low),
+    "in place": lambda a, seen, low: a.clone().masked_fill_(~seen, low),
+    "where": lambda a, seen, low: torch.where(seen, a, low),
+    "added": lambda a, seen, low: a + torch.zeros_like(a).masked_fill(~seen, low),
+    "added, where": lambda a, seen, low: a + torch.where(seen, a.new_zeros(()), a.new_full((), low)),
+    "twice": lambda a, seen, low: a.masked_fill(~seen, low).masked_fill(~seen, low),
+    "minimum": lambda a, seen, low: torch.minimum(a, torch.full_like(a, torch.inf).masked_fill(~seen, low)),
+    "scaled": lambda a, seen, low: (a.masked_fill(~seen, low) * 0.5) / 0.5,
+    "maximum": lambda a, seen, low: torch.maximum(a.masked_fill(~seen, low), torch.tensor(low, dtype=a.dtype)),
+}
+ENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda a: a.softmax(-1),
+    "safe": lambda a: torch.ops.aten._safe_softmax(a, -1),
+    "by hand": lambda a: (e := (a - a.amax(-1, keepdim=True)).exp()) / e.sum(-1, keepdim=True),
+    "exponentials": lambda a: (e := a.exp()) / (e.sum(-1, keepdim=True) + 1e-9),
+    "logarithm": lambda a: a.log_softmax(-1).exp(),
+    "logsumexp": lambda a: (a - a.logsumexp(-1, keepdim=True)).exp(),
+}
+# of weights, some of which are nan
+REPAIRS: dict[str, Callable[[Tensor], Tensor]] = {
+    "nothing": lambda w: w,
+    "nan_to_num": torch.nan_to_num,
+    "masked_fill": lambda w: w.masked_fill(w.isnan(), 0.0),
+    "where": lambda w: torch.where(w == w, w, torch.zeros_like(w)),
+    "top-k": lambda w: w.masked_fill(w < w.topk(2, -1).values[..., -1:], 0.0),
+    "scattered": lambda w: w * torch.zeros_like(w).scatter(-1, w.topk(2, -1).indices, 1.0),
+    "dropout": lambda w: F.dropout(w, 0.5, training=False),
+}
+# what lets later inputs in again; the second only where a row is masked whole
+UNDOING: dict[str, Callable[[Tensor], Tensor]] = {
+    "added": lambda w: w + 0.1,
+    "the mean instead": lambda w: torch.where(w.isnan(), 1 / T, w),
+    "nan_to_num": lambda w: torch.nan_to_num(w, nan=1 / T),
+    "the rest": lambda w: 1 - w,
+    "cosine": torch.cos,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A mask from what is known, what an input says, or what the scores say, and how it is laid over the scores."""
+
+    join: str
+    parts: tuple[str, ...]
+    fill: str
+    low: float
+
+    def seen(self, known: Tensor, told: Tensor, scores: Tensor) -> Tensor:
+        """Return the mask; the first key is always seen but by what is known."""
+        data = (scores > 0) | (torch.arange(T) == 0)
+        first, *rest = ({"known": known, "told": told, "data": data}[part] for part in self.parts)
+        return JOINS[self.join](first, *rest) if rest else first
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How masks are laid over scores, and what becomes of the weights."""
+
+    steps: tuple[Step, ...]
+    end: str
+    repair: str
+    undo: str | None
+    heads: str
+    strict: bool
+    fused: bool
+
+    @property
+    def causal(self) -> bool:
+        """Whether no later input can be seen, by construction."""
+        return self.undo is None and any("known" in step.parts for step in self.steps)
+
+    @property
+    def structural(self) -> bool:
+        """Whether nothing rests on finite numbers."""
+        return self.causal and self.hidden
+
+    @property
+    def hidden(self) -> bool:
+        """Whether rows may be masked whole: no number is finite."""
+        return all(step.low == -torch.inf for step in self.steps)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    parts = st.sampled_from([("known",), ("told",), ("data",), ("known", "told"), ("known", "data")])
+    steps = draw(
+        st.lists(
+            st.builds(
+                Step,
+                st.sampled_from(sorted(JOINS)),
+                parts,
+                st.sampled_from(sorted(FILLS)),
+                st.sampled_from([-torch.inf, -torch.inf, LEAST, -1e9, -1e4]),
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    finite = any(step.low > -torch.inf for step in steps)
+    undo = draw(st.none() | st.none() | st.sampled_from(sorted(UNDOING)))
+    return Recipe(
+        tuple(steps),
+        draw(st.sampled_from(sorted(ENDS))),
+        draw(st.sampled_from(sorted(REPAIRS))),
+        undo,
+        draw(st.sampled_from(["apart", "linear", "convolution"])),
+        draw(st.booleans()) and not finite,  # a first row of finite numbers alone sees all of them
+        draw(st.booleans()) and undo is None,
+    )
+
+
+class Masked(nn.Module):
+    """Attention of two heads under the masks of a recipe."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe, self.qkv = recipe, nn.Linear(C, 3 * C)
+        self.mixed, self.convolved = nn.Linear(2, 2, bias=False), nn.Conv2d(2, 2, 1, bias=False)
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        recipe, known = self.recipe, ~LATER
+        q, k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        known = known & ~torch.eye(T, dtype=torch.bool) if recipe.strict else known
+        scores = q @ k.mT
+        a = torch.zeros_like(scores) if recipe.fused else scores
+        for step in recipe.steps:
+            a = FILLS[step.fill](a, step.seen(known, told[:, None, None, :].bool(), scores), step.low)
+        if recipe.fused:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=a).transpose(1, 2).flatten(2).nan_to_num()
+        w = REPAIRS[recipe.repair](ENDS[recipe.end](a))
+        w = w if recipe.undo is None else UNDOING[recipe.undo](w)
+        if recipe.heads == "linear":
+            w = self.mixed(w.movedim(1, -1)).movedim(-1, 1)
+        elif recipe.heads == "convolution":
+            w = self.convolved(w)
+        return (w @ v).transpose(1, 2).flatten(2).nan_to_num()
+
+
+FEW = settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # recipes are short, and every model is traced
+)
+
+
+@FEW
+@given(recipes(), st.integers(0, 99))
+def test_masks_are_read_for_what_they_are(recipe: Recipe, seed: int) -> None:
+    judge(recipe, seed)
+
+
+def judge(recipe: Recipe, seed: int) -> None:
+    """Hold the verdict and the context against the design, and against perturbation."""
+    torch.manual_seed(seed)
+    model, x = Masked(recipe).double().eval(), torch.randn(2, T, C, dtype=torch.float64)
+    told = torch.rand(2, T) > 0.4
+    told[:, 0] |= not recipe.hidden
+    inputs = x, told.long()
+    reading = leadline.read(model, *inputs, layout=LAYOUT)
+    found = reading.causality()
+    measured = dependence(model, inputs, "b t c -> b t v", draws=2)
+    leaks = bool(torch.from_numpy(measured).triu(1).any())
+    assert not (leaks and found.causal), found
+    if recipe.causal:
+        assert not leaks, "the design is wrong"
+        assert found.verdict.value == "structural" if recipe.structural else found.causal, found
+    for t in range(T):
+        assert not bool((torch.from_numpy(measured[t]) & ~reading.context(t).map).any())
