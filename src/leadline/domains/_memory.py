@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from leadline.graph.call import Held
 from leadline.graph.reading import Reading
 from leadline.graph.undisturbed import restored
+from leadline.graph.user_code import running
 from leadline.results import Status
 
 
@@ -82,7 +83,7 @@ def _measured(reading: Reading) -> Memory:
     devices = {t.device for t in (*model.parameters(), *model.buffers(), *tree_leaves(given)) if isinstance(t, Tensor)}
     with restored(model, given), _hollow(given, model) as (given, own):
         record = _Record(skip=frozenset(_storages([*model.parameters(), *model.buffers(), *own.values()])))
-        with torch.enable_grad(), record.watch(model):
+        with running(type(model).__name__, given), torch.enable_grad(), record.watch(model):
             functional_call(Held(model), {f"model.{name}": tensor for name, tensor in own.items()}, *given)
     parameters = sum(_storages(model.parameters()).values())
     gradients = sum(_storages(p for p in model.parameters() if p.requires_grad).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from typing import Any
 
@@ -106,13 +106,24 @@ def _exported(call: Call) -> ExportedProgram:
 
     Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
     """
+    try:
+        program = _exported_once(call, above=True)
+        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+            program = _exported_once(call, above=False)
+    except LeadlineError:
+        raise
+    except Exception:
+        with suppress(Exception):
+            return _exported_once(call, above=False)
+        raise
+    return program
+
+
+def _exported_once(call: Call, *, above: bool) -> ExportedProgram:
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
-    for above in (True, False):
-        silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
-        with restored(call.model, call.given), WholeRecurrences(), call.traced(), traced_assignments(), silent:
-            program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
-        if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
-            break
+    silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
+    with restored(call.model, call.given), WholeRecurrences(), call.traced(), traced_assignments(), silent:
+        program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
     settle(program, call.decided)
     return program
 
