@@ -21,6 +21,7 @@ from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
+from leadline.graph.decompositions import DECOMPOSITIONS
 from leadline.graph.failure import explain
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -95,7 +96,7 @@ def _export(call: Call) -> ExportedProgram:
             if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
                 table.pop(overload)
     # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
-    table.update(get_decompositions(_opaque(program)))
+    table.update({**get_decompositions(_opaque(program)), **DECOMPOSITIONS})
     decomposed: ExportedProgram = program.run_decompositions(table)
     hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
     return decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed

@@ -56,8 +56,10 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
 
     with visited(model, chain, copied), same_noise(seed):
         output = run()
-    if chain.passed:  # what the last step adds itself to is the state after it
-        crossing[len(chain.calls)] = [output]
+    if chain.passed:  # what the last step adds itself to is the state after it, if the model returns that
+        alone = crossing.pop(len(chain.calls))
+        if isinstance(output, Tensor) and output.shape == alone[0].shape:
+            crossing[len(chain.calls)] = [output]
     boundaries = [crossing[i] for i in sorted(crossing) if crossing[i]]
     if not boundaries:
         raise NotDifferentiable("no floating activation was found between the inputs and the output")
