@@ -1,10 +1,11 @@
 """The one walker: every domain is a leaf rule and one transfer per kind of operation, run over the graph in order."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from leadline.errors import ModelError, UnknownOp, UsageError
+from leadline.errors import LeadlineError, ModelError, UnknownOp, UsageError
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import LEAVES, Kind
 from leadline.results import Coverage, Gap
@@ -41,7 +42,7 @@ def walk(
     `leaf` gives the value of an input, parameter or buffer, `transfers` lead from the values of a node's arguments to
     those of its outputs, by kind, and `top` is the sound answer where no rule is known: with ``on_unknown="top"`` it is
     taken, and the coverage lists the node; else that is an `UnknownOp` with the operation, module path and source line.
-    A rule that fails on a tensor without elements raises `ModelError`.
+    A rule that fails raises `UnknownOp`, and on a tensor without elements `ModelError`.
     """
     if on_unknown not in ("raise", "top"):
         raise UsageError(f"on_unknown is 'raise' or 'top', not {on_unknown!r}")
@@ -59,16 +60,30 @@ def walk(
             transfer = transfers.get(node.kind)
             if transfer is None:
                 raise NoRule
-            results = transfer(node, values.__getitem__)
+            with ruled(node, graph):
+                results = transfer(node, values.__getitem__)
         except NoRule:
             if on_unknown == "raise":
                 raise unknown(node) from None
             gaps.append(Gap(node.op, node.place))
             results = top(node, values.__getitem__)
-        except (IndexError, RuntimeError, ValueError) as error:
-            raise _empty(graph, node) or error from error
         values |= {Ref(node.index, i): value for i, value in enumerate(results)}
     return Walk(values, Coverage(visited, tuple(gaps)))
+
+
+@contextmanager
+def ruled(node: Node, graph: Graph) -> Iterator[None]:
+    """Apply a rule to a node: whatever escapes it becomes an error that says where, and what to do."""
+    try:
+        yield
+    except (LeadlineError, NoRule):
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise _empty(graph, node) or UnknownOp(
+            f"the rule for {node.op} at {node.place} does not fit these arguments ({type(error).__name__}: {lines[0]}): "
+            "write it with other operations, and report it"
+        ) from error
 
 
 def _empty(graph: Graph, node: Node) -> ModelError | None:

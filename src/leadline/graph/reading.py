@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leadline.errors import LayoutError, LeadlineError, ModelError
 from leadline.graph.call import Call
+from leadline.graph.given import module_of
 from leadline.graph.ir import Graph
 from leadline.graph.layout import BATCH, Axes, Layout, LayoutLike, Order, resolve
 from leadline.graph.trace import trace_call
@@ -48,7 +49,7 @@ class Reading:
         output: str | None = None,
         evaluation: bool = False,
     ) -> None:
-        self.model, self.inputs, self.kwargs = model, inputs, dict(kwargs or {})
+        self.model, self.inputs, self.kwargs = module_of(model, inputs, kwargs or {}), inputs, dict(kwargs or {})
         self.given_layout, self.order, self.given_output = layout, order, output
         self.evaluation = evaluation
         self._known: dict[Hashable, Any] = {}

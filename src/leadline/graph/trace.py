@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from typing import Any
 
@@ -21,6 +21,7 @@ from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
+from leadline.graph.decompositions import DECOMPOSITIONS
 from leadline.graph.failure import explain
 from leadline.graph.hints import masks_as_given
 from leadline.graph.in_place import make_functional
@@ -96,7 +97,7 @@ def _export(call: Call) -> ExportedProgram:
             if overload in table and kind_of(str(overload)) is not Kind.OPAQUE:
                 table.pop(overload)
     # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
-    table.update(get_decompositions(_opaque(program)))
+    table.update({**get_decompositions(_opaque(program)), **DECOMPOSITIONS})
     decomposed: ExportedProgram = program.run_decompositions(table)
     hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
     return decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed
@@ -107,16 +108,27 @@ def _exported(call: Call) -> ExportedProgram:
 
     Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
     """
+    try:
+        program = _exported_once(call, above=True)
+        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+            program = _exported_once(call, above=False)
+    except LeadlineError:
+        raise
+    except Exception:
+        with suppress(Exception):
+            return _exported_once(call, above=False)
+        raise
+    return program
+
+
+def _exported_once(call: Call, *, above: bool) -> ExportedProgram:
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
-    for above in (True, False):
-        with ExitStack() as stack:
-            stack.enter_context(restored(call.model, call.given))
-            for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
-                stack.enter_context(mode)
-            stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
-            program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
-        if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
-            break
+    with ExitStack() as stack:
+        stack.enter_context(restored(call.model, call.given))
+        for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
+            stack.enter_context(mode)
+        stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
+        program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
     settle(program, call.decided)
     return program
 

@@ -6,7 +6,7 @@ import logging
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from threading import RLock
 from typing import Any
@@ -71,7 +71,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and back into the mode it was in."""
     with ONE_AT_A_TIME:
         modes = [(module, module.training) for module in model.modules()]
-        model.eval()
+        with suppress(NotImplementedError):  # an exported program has the one mode that it was exported in
+            model.eval()
         try:
             yield
         finally:

@@ -51,7 +51,8 @@ class _Unsorting:
     def run(self) -> Graph:
         for node in self.graph.nodes:
             if not self._undone(node):
-                copy = self._put(node, self._mapped)
+                shaped = node.kind is Kind.CREATION  # which reads the shape of a tensor alone
+                copy = self._put(node, self._base if shaped else self._mapped)
                 self.new |= {Ref(node.index, i): Ref(copy, i) for i in range(len(node.outputs))}
                 self._follow(node)
         outputs = {name: self.new[ref] for name, ref in self.graph.outputs.items()}
@@ -105,6 +106,8 @@ class _Unsorting:
             self.counted[ref] = found
         elif (by := self._inverts(node, named)) is not None:
             self.inverse[ref] = by
+        elif (taken := self._taken(node, named)) is not None:
+            self.sorted[ref] = taken
         elif (by := self._shared(node)) is not None and by_row(node, self.graph, self.sorted.keys()):
             index = self._put(node, self._base, node.outputs)
             for i, meta in enumerate(node.outputs):
@@ -153,12 +156,21 @@ class _Unsorting:
         """Recognise 0, 1, 2 … written at the places of a sort."""
         if node.kind is not Kind.SCATTER or node.operation.combines(named):
             return None
-        at = named.get("indices", (named.get("index"),))
+        at = _places(node, named)
         values = named.get("values", named.get("src", named.get("source")))
-        whole = isinstance(values, Ref) and len(at) == 1 and at[0] in self.groups
+        whole = isinstance(values, Ref) and at in self.groups
         if not whole or len(node.shape) != 1 or not _is_count(self.graph, values, node.shape[0]):
             return None
-        return at[0]  # type: ignore[no-any-return]
+        return at
+
+    def _taken(self, node: Node, named: Mapping[str, Any]) -> _Sorted | None:
+        """Recognise rows taken at the very places that a sort found."""
+        at = _places(node, named)
+        if node.kind is not Kind.GATHER or at not in self.groups:
+            return None
+        source, rows = named["self"], self.graph.meta(at).shape[0]
+        whole = source not in self.sorted and self.graph.meta(source).shape[0] == rows
+        return _Sorted(at, self.new[source]) if whole else None
 
     def _shared(self, node: Node) -> Ref | None:
         """Return the one sort in whose order all that is sorted among the arguments stands."""
@@ -184,25 +196,32 @@ class _Unsorting:
 
     def _undone(self, node: Node) -> bool:
         """Let rows in their own order stand for what is taken at places that undo a sort, or put where it found them."""
-        if node.kind not in (Kind.GATHER, Kind.SCATTER) or node.operation.places not in (Places.LISTS, Places.SLICES):
-            return False
         named = node.bound()
-        at = named["indices"] if "indices" in named else (named["index"],)
-        if len(at) != 1 or named.get("dim", 0) != 0 or len(self.graph.meta(at[0]).shape) != 1:
+        at = _places(node, named)
+        if at is None or len(self.graph.meta(at).shape) != 1:
             return False
         if node.kind is Kind.GATHER:
             source = self.sorted.get(named["self"])
-            if source is None or self.inverse.get(at[0]) != source.by:
+            if source is None or self.inverse.get(at) != source.by:
                 return False
             self.new[Ref(node.index)] = source.base
             return True
         written = named.get("values", named.get("source"))
-        found = [self.sorted.get(ref) for ref in (at[0], written)]
-        apart = at[0] in self.groups or node.operation.combines(named)  # in whatever order they are written
+        found = [self.sorted.get(ref) for ref in (at, written)]
+        apart = at in self.groups or node.operation.combines(named)  # in whatever order they are written
         if None in found or len({part.by for part in found if part}) != 1 or not apart or named["self"] in self.sorted:
             return False
         self.new[Ref(node.index)] = Ref(self._put(node, self._base))
         return True
+
+
+def _places(node: Node, named: Mapping[str, Any]) -> Ref | None:
+    """Return the one list of places along the first axis at which an operation reads or writes; None: others too."""
+    if node.operation.places not in (Places.LISTS, Places.SLICES, Places.ELEMENTS) or named.get("dim", 0) != 0:
+        return None
+    at = named["indices"] if "indices" in named else (named["index"],)
+    rows = len(node.shape) == 1 or node.operation.places is not Places.ELEMENTS
+    return at[0] if len(at) == 1 and rows else None
 
 
 def _copied(node: Node) -> Ref | None:

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.call import Held
+from leadline.graph.given import module_of
 from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
@@ -62,6 +64,7 @@ def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, see
     """
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
     with running(name, inputs):
+        f = f if not isinstance(f, nn.Module | ExportedProgram) else module_of(f, inputs, {})
         return Jacobian(f, inputs, output=output, seed=seed)
 
 

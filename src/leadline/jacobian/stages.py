@@ -30,7 +30,8 @@ class Chain:
     There are no `calls` where the stages are the time steps of the layer at `recurrent`, or the whole model as one
     stage; where that takes integers, `source` is the call whose output is its first floating activation. `carried` are
     the leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made; `shared` says that stages
-    share a module, so that depth is time.
+    share a module, so that depth is time, and `passed` that what comes after the last one goes around it too: a residual
+    that is added outside.
     """
 
     calls: tuple[tuple[str, int], ...] = ()
@@ -38,6 +39,7 @@ class Chain:
     recurrent: str | None = None
     source: tuple[str, int] | None = None
     shared: bool = False
+    passed: bool = False
 
     def names(self, boundaries: int) -> tuple[str, ...]:
         """Name the stages between so many boundaries."""
@@ -66,10 +68,14 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
         sources = (call for call in calls if call.path and call.outputs and not call.inputs)
         entry = next((call for call in sources if end not in call.outputs.values()), None)
         return Chain(source=(entry.path, entry.nth) if entry else None)
+    first, second, *_, last = *best, best[-1]
+    entering = [calls[last].inputs[i] for i in _carried(calls, best[-2], last, flow)]
+    shared = len({calls[i].path for i in best}) < len(best)
     return Chain(
         calls=tuple((calls[i].path, calls[i].nth) for i in best),
-        carried=_carried(calls, best[0], best[1], flow),
-        shared=len({calls[i].path for i in best}) < len(best),
+        carried=_carried(calls, first, second, flow),
+        shared=shared,
+        passed=shared and not is_cut([end], list(calls[last].outputs.values()), entering),
     )
 
 

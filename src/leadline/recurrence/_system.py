@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from leadline.domains.engine import ruled
 from leadline.errors import LayoutError, NotUniform
 from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
 from leadline.graph.ir import frozen, substitute
@@ -200,18 +201,17 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
         raise refuse(node, f"it reads {missing[0].why}")
     if node.kind is Kind.EFFECT:
         return
-    if all(isinstance(value, Fixed) for value in read):
-        result = _folded(node, values)
-    else:
-        rule = _rule(node.operation)
-        if any(isinstance(value, Scores) for value in read):
-            rule = scored
-        if rule is None:
+    rule = scored if any(isinstance(value, Scores) for value in read) else _rule(node.operation)
+    with ruled(node, low.graph):
+        if all(isinstance(value, Fixed) for value in read):
+            result = _folded(node, values)
+        elif rule is None:
             raise refuse(node, f"operations of the kind {node.kind} are not read")
-        try:
-            result = rule(low, node, args)
-        except Misfit as misfit:
-            raise refuse(node, str(misfit)) from misfit
+        else:
+            try:
+                result = rule(low, node, args)
+            except Misfit as misfit:
+                raise refuse(node, str(misfit)) from misfit
     parts = result if isinstance(result, tuple) else (result,)
     values.update({Ref(node.index, i): part for i, part in enumerate(parts)})
 

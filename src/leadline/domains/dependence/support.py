@@ -12,7 +12,7 @@ from leadline.domains.compact import Pool, described, reserve, shrunk
 from leadline.domains.dependence.alignment import leaf_shapes
 from leadline.domains.dependence.flow import Flow, Rule, applied
 from leadline.domains.dependence.rules import RULES
-from leadline.domains.engine import NoRule, OnUnknown, unknown
+from leadline.domains.engine import NoRule, OnUnknown, ruled, unknown
 from leadline.domains.values.facts import Facts
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import LEAVES, Kind
@@ -54,7 +54,8 @@ def behind(
             continue
         visited += 1
         try:
-            found = back.once(rules.get(node.kind), node, marks)
+            with ruled(node, flow.graph):
+                found = back.once(rules.get(node.kind), node, marks)
         except NoRule:
             if on_unknown == "raise":
                 raise unknown(node) from None

@@ -1,0 +1,60 @@
+"""What a caller gives as a model, as a module that can be traced and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+
+from leadline.errors import TraceError, UsageError
+from leadline.graph.user_code import running
+
+
+def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:
+    """Return a model as it is; of an exported program, a scripted or a lazy module one that works alike.
+
+    A lazy module gets its shapes, and weights as they are drawn now, in a copy: it stays as it was.
+
+    Raises
+    ------
+    UsageError
+        If it is not a model.
+    TraceError
+        If a scripted module does not come apart into operations.
+
+    Examples
+    --------
+    >>> lazy = nn.LazyLinear(2)
+    >>> module_of(lazy, (torch.zeros(1, 3),), {}).weight.shape, is_lazy(lazy.weight)
+    (torch.Size([2, 3]), True)
+    """
+    if isinstance(model, ExportedProgram):
+        return model.module()
+    if isinstance(model, torch.jit.ScriptModule):
+        return _unscripted(model, inputs, kwargs)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"a model is a torch.nn.Module, not {type(model).__name__}: wrap it into one")
+    if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        return model
+    copy = deepcopy(model)
+    with torch.no_grad(), torch.random.fork_rng(), running(type(model).__name__, (inputs, kwargs)):
+        copy(*deepcopy(inputs), **deepcopy(dict(kwargs)))
+    return copy
+
+
+def _unscripted(model: torch.jit.ScriptModule, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:
+    from torch._export.converter import TS2EPConverter  # torch's own way from one to the other, not yet public
+
+    try:
+        found: nn.Module = TS2EPConverter(model, inputs, dict(kwargs)).convert().module()
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TraceError(
+            f"{model.original_name} is scripted, and does not come apart ({first}): give the module that it was made of"
+        ) from error
+    return found
