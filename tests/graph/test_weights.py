@@ -49,7 +49,7 @@ def _written(weight: Tensor, mask: Tensor) -> None:
 
 def _twice(weight: Tensor, mask: Tensor) -> None:
     _masked(weight, mask)
-    _assigned(weight, 2 * mask)
+    _assigned(weight, mask)
 
 
 WAYS = (_masked, _assigned, _copied, _filled, _written, _twice)

@@ -105,13 +105,19 @@ def _exported_once(call: Call) -> ExportedProgram:
 
     Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
     """
+    refused: Exception | None = None
     for above in (True, False):
         silent = redirect_stderr(StringIO())  # where torch prints a graph that it cannot finish
-        with restored(call.model, call.given), WholeRecurrences(), traced_assignments(), silent:
-            program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
+        try:
+            with restored(call.model, call.given), WholeRecurrences(), traced_assignments(), silent:
+                program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
+        except Exception as error:
+            refused = refused or error  # the first one is the one to tell
+            continue
         if not any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
-            break
-    return program
+            return program
+    assert refused is not None, "beneath transforms there are none"
+    raise refused
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:
