@@ -113,6 +113,32 @@ def misfit():
 def three():
     return 3
 
+def leaving():
+    raise SystemExit(0)
+
+class Loud(torch.nn.Linear):
+    def forward(self, x):
+        print("looking at", x)
+        return super().forward(x)
+
+class Leaving(torch.nn.Linear):
+    def forward(self, x):
+        raise SystemExit(0)
+
+class Interrupted(torch.nn.Linear):
+    def forward(self, x):
+        raise KeyboardInterrupt
+
+def loud():
+    print("making a model")
+    return Loud(3, 4), torch.zeros(2, 5, 3)
+
+def left():
+    return Leaving(3, 4), torch.zeros(2, 5, 3)
+
+def interrupted():
+    return Interrupted(3, 4), torch.zeros(2, 5, 3)
+
 def good(width=4):
     return torch.nn.GRU(3, width, batch_first=True), torch.zeros(2, 5, 3)
 """
@@ -123,6 +149,8 @@ def good(width=4):
     [
         (["boom"], 3, r"raised ValueError: at sea \(.*factories.py:5\)"),
         (["misfit"], 3, r"Linear raised RuntimeError on inputs of shape \[\(2, 5\)\]"),
+        (["leaving"], 3, r"raised SystemExit: 0 \(.*factories.py:14\)"),
+        (["left"], 3, r"Leaving raised SystemExit on inputs of shape \[\(2, 5, 3\)\]"),
         (["three"], 3, "returned int; a factory returns the model and its example inputs"),
         (["god"], 2, "has no function 'god'; did you mean 'good'"),
         (["good", "widht=3"], 2, "has no setting 'widht'; did you mean 'width'"),
@@ -137,6 +165,25 @@ def test_factories_that_fail_end_in_one_sentence(
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert error.count("\n") == 1
+
+
+def test_an_interruption_within_a_model_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    assert run("check", f"{tmp_path / 'factories.py'}:interrupted") == 130
+    assert capsys.readouterr().err.strip() == "leadline: interrupted"
+
+
+@pytest.mark.parametrize("words", [["check"], ["law", "width=1..2"]])
+def test_what_a_model_prints_is_not_the_report(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES.replace("def loud()", "def loud(width=1)"))
+    command, *sizes = words
+    run(command, f"{tmp_path / 'factories.py'}:loud", *sizes, "--layout", "b t c -> b t v", "--json", "-")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)
+    assert "making a model" in printed.err
+    assert "looking at" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ from leadline.sampling import naive_sample
 Ask = Callable[..., Any]
 SEQUENCE = "b t c -> b t v"
 
-WITH_AXES = ("causality", "check", "context", "generation", "span", "stream", "system", "bound", "count")
+WITH_AXES = ("causality", "check", "context", "span", "stream", "system", "bound", "count")
 FUNCTIONS: Mapping[str, Ask] = {
     **{name: getattr(leadline, name) for name in WITH_AXES},
+    "generation": lambda model, *x, **how: leadline.generation(model, *x, lag=0, **how),
     "memory": lambda model, *x, **_: leadline.memory(model, *x),
     "gradient": lambda model, *x, **_: leadline.gradient(model, *x),
     "spectrum": lambda model, *x, **_: leadline.spectrum(model, x, k=2, probes=1),
@@ -39,10 +40,14 @@ FUNCTIONS: Mapping[str, Ask] = {
     ],
     "trace": lambda model, *x, **_: trace(model, *x),
     "naive_sample": lambda model, *x, layout, **_: naive_sample(
-        model, *x, layout=layout, likelihood=Categorical(4), n=2
+        model, *x, layout=layout, likelihood=Categorical(4), n=2, encode=one_hot if x[0].is_floating_point() else None
     ),
 }
 QUICK = ("causality", "gradient", "memory")
+
+
+def one_hot(symbols: Tensor) -> Tensor:
+    return nn.functional.one_hot(symbols, stateful.C).float()
 
 
 def asked(reading: leadline.DepthReading) -> Iterator[Callable[[], Any]]:

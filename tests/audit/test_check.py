@@ -68,6 +68,40 @@ def test_a_depth_that_cannot_be_taken_says_why_and_the_others_stand() -> None:
     assert "unknown: " in str(describe_audit(audit))
 
 
+class Unwilling(torch.autograd.Function):
+    """Has no backward pass but an error that nobody foresees."""
+
+    @staticmethod
+    def forward(_ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(_ctx: torch.autograd.function.FunctionCtx, *_grads: Tensor) -> Tensor:
+        raise KeyError("no way back")
+
+
+class OneWay(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Unwilling.apply(self.layers(x))
+
+
+def test_an_error_that_nobody_foresees_ends_one_depth_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("one over none")
+
+    monkeypatch.setattr("leadline.audit._check.span_of", failing)
+    audit = check(OneWay(), torch.randn(2, 5, 4), layout="b t c -> b t v")
+    assert isinstance(audit.gradient, Unavailable)
+    assert "KeyError" in audit.gradient.reason
+    assert isinstance(audit.span, Unavailable)
+    assert audit.span.reason.startswith("ZeroDivisionError: one over none")
+    assert (audit.verdict, audit.count.macs) == ("structural", 2 * 5 * 3 * 16)
+
+
 def test_inputs_that_do_not_fit_are_one_error_with_its_line() -> None:
     with pytest.raises(ModelError, match=r"Linear raised RuntimeError on inputs of shape \[\(2, 3\)\].*linear\.py:\d+"):
         check(nn.Linear(4, 4), torch.zeros(2, 3))

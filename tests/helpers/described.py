@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
+from torch.nn.parameter import is_lazy
 
 
 def described(*roots: Any) -> dict[str, Any]:
@@ -81,6 +82,8 @@ def _parts(value: Any, way: str, found: dict[str, Any]) -> Iterator[tuple[str, A
 
 def _of_tensor(tensor: Tensor) -> tuple[Any, ...]:
     assert not isinstance(tensor, FakeTensor), "a tensor without values was left behind"
+    if is_lazy(tensor):
+        return ("not there yet",)
     kind = tensor.dtype, tensor.device, tuple(tensor.shape), tensor.layout
     flags = tensor.requires_grad, tensor.is_leaf, tensor.grad_fn is None, tensor.is_inference()
     if tensor.layout is not torch.strided:

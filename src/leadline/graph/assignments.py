@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses import FakeTensor
 from torch.overrides import TorchFunctionMode
 
@@ -23,7 +24,7 @@ class _TracedData(TorchFunctionMode):
         """Take `.data` of a traced tensor apart, and call any other function as it is."""
         if func == _READ and isinstance(args[0], FakeTensor):
             return args[0].detach()
-        if func == _WRITTEN and isinstance(args[0], FakeTensor):
+        if func == _WRITTEN and (isinstance(args[0], FakeTensor) or is_functorch_wrapped_tensor(args[1])):
             written, value = args[0], args[1]
             if written.shape != value.shape or written.dtype != value.dtype:
                 raise TraceError(
@@ -39,6 +40,9 @@ class _TracedData(TorchFunctionMode):
 @contextmanager
 def traced_assignments() -> Iterator[None]:
     """Trace writes through `.data`, and let a traced tensor take the place of a parameter.
+
+    Under the transforms of `torch.func` too a tensor is written by copying, which they refuse: assigned, what they wrap
+    would outlive them, and end the process.
 
     In forward itself only a parameter may (WeightDrop in evaluation mode, where dropout returns the parameter that it
     takes); what is traced is none, and replay tells whether forward accepts it.

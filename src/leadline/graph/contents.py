@@ -48,11 +48,17 @@ class Contents:
         whole = bytes_of(tensor)
         return whole is None or whole.untyped_storage()._cdata in self._held
 
+    def written(self, *tensors: Tensor) -> bool:
+        """Whether the memory of some tensors has changed; of any that is held, where none is given."""
+        wholes = [bytes_of(tensor) for tensor in tensors]
+        places = [whole.untyped_storage()._cdata for whole in wholes if whole is not None] if tensors else self._held
+        return any(_differ(*self._held[place]) for place in places if place in self._held)
+
     def restore(self) -> None:
         """Write back what has changed."""
         for live, then in self._held.values():
             _grow_back(live, then)
-            if _address(live) != _address(then) and not torch.equal(live, then):
+            if _differ(live, then):
                 live.copy_(then)
 
 
@@ -74,6 +80,10 @@ def _shared_until_written(whole: Tensor) -> Tensor:
         return torch._lazy_clone(whole)
     except RuntimeError:  # memory that torch did not allocate
         return whole.clone()
+
+
+def _differ(live: Tensor, then: Tensor) -> bool:
+    return _address(live) != _address(then) and not torch.equal(live, then)
 
 
 def _grow_back(live: Tensor, then: Tensor) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from leadline.graph.contents import Contents
 
@@ -224,9 +225,9 @@ class _TensorState:
 
     def rebase(self) -> None:
         """Look at the same memory as before, with the same flags and gradient."""
-        tensor = self.tensor
+        tensor, changed = self.tensor, type(self.tensor) is not self.kind
         _become(tensor, self.kind)
-        if not _same_view(tensor, self.alias):
+        if changed or not (is_lazy(tensor) or _same_view(tensor, self.alias)):
             tensor.data = self.alias
         if self.is_leaf and not tensor.is_leaf:
             tensor.detach_()
@@ -244,7 +245,8 @@ class _TensorState:
 def _same_view(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors look at the same memory in the same way; those without a storage of their own do."""
     if one.layout is not torch.strided or other.layout is not torch.strided:
-        return one.layout is other.layout
+        parts = _inner(one), _inner(other)
+        return len(parts[0]) == len(parts[1]) and all(map(_same_view, *parts)) and one.layout is other.layout
     if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
         return False
     try:

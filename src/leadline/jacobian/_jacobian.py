@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.func import functional_call
 
 from leadline.errors import Diverged, NotDifferentiable
+from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
 from leadline.graph.given import module_of
 from leadline.graph.undisturbed import restored
@@ -102,9 +103,7 @@ class Jacobian(Operator):
             raise NotDifferentiable(f"nothing to differentiate by{hint_of_empty(point)}")
         self._model, self._f, self._point, self._name = f, _pure(f), point, output
         self._leaves = [x.clone().requires_grad_() for x in point]
-        with restored(f, inputs), torch.enable_grad():
-            result = self._run(self._leaves)
-        self._value, self._position = starting_point(result, output), starting_position(result, output)
+        self._value, self._position = self._taped(lambda: self._started(self._leaves))
         self.value = self._value.detach()
         self.shape = (self.value.numel(), sum(x.numel() for x in point))
         self.dtype, self.device = self.value.dtype, self.value.device
@@ -132,6 +131,22 @@ class Jacobian(Operator):
             except NotDifferentiable:
                 pass
         return self.rmatmat(torch.eye(m, dtype=self.dtype, device=self.device)).T
+
+    def _started(self, point: Sequence[Tensor]) -> tuple[Tensor, int]:
+        """Return the output that gradients start from, which may be a tensor that the function holds, and its place."""
+        result = self._run(point)
+        return starting_point(result, self._name).clone(), starting_position(result, self._name)
+
+    def _taped(self, work: Callable[[], Result]) -> Result:
+        """Run with gradients, for a tape that is used when what the function wrote has been written back."""
+        with restored(self._model, self._inputs) as before, torch.enable_grad():
+            result = work()
+            if not before.contents.written():
+                return result
+            before.restore()
+            contents = before.contents
+            with saved_tensors_hooks(lambda t: t.clone() if contents.written(t) else t, lambda t: t):
+                return work()
 
     def _run(self, point: Sequence[Tensor]) -> Any:
         """Call the function at a point, with the same noise every time."""
@@ -173,7 +188,7 @@ class Jacobian(Operator):
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with restored(self._model, self._inputs), plain_kernels(), without_torch_warnings():
+            with restored(self._model, self._inputs), traced_assignments(), plain_kernels(), without_torch_warnings():
                 parts = torch.split(row, [x.numel() for x in self._point])
                 tangents = tuple(part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
@@ -184,11 +199,15 @@ class Jacobian(Operator):
     def _by_double_backward(self) -> Block:
         """Differentiate the back-propagated gradient, which is linear in its cotangent, by that cotangent."""
         leaves = [x.clone().requires_grad_() for x in self._point]
-        with restored(self._model, self._inputs), plain_kernels(), torch.enable_grad():
+
+        def pulled() -> tuple[Tensor, Tensor]:
             value = self._evaluate(*leaves)
             cotangent = torch.zeros_like(value, requires_grad=True)
-            pulled = torch.autograd.grad(value, leaves, cotangent, create_graph=True, materialize_grads=True)
-            flat = torch.cat([gradient.flatten() for gradient in pulled])
+            gradients = torch.autograd.grad(value, leaves, cotangent, create_graph=True, materialize_grads=True)
+            return cotangent, torch.cat([gradient.flatten() for gradient in gradients])
+
+        with plain_kernels():
+            cotangent, flat = self._taped(pulled)
         if not flat.requires_grad:
             raise RuntimeError("the back-propagated gradient is not differentiable by its cotangent")
         return lambda rows: _pulled(flat, [cotangent], rows)

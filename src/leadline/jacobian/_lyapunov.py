@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.graph.assignments import traced_assignments
 from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
@@ -175,7 +176,8 @@ def _jacobians(
         states = [piece.reshape(shape) for piece, shape in zip(torch.split(vector, sizes), shapes, strict=True)]
         with run_once():
             after = step(states[0] if len(states) == 1 else tuple(states), *x)
-        return after.flatten() if isinstance(after, Tensor) else torch.cat([part.flatten() for part in after])
+        parts = [after] if isinstance(after, Tensor) else after
+        return torch.cat([part.flatten() for part in parts])  # a copy: the state may be one that the step holds
 
     given = itertools.repeat(()) if inputs is None else ((x,) for x in inputs)
     for place, x in enumerate(itertools.islice(given, steps)):
@@ -207,5 +209,13 @@ def _pushed(flow: Callable[..., Tensor], at: Tensor, x: tuple[Any, ...], V: Tens
         pushed: Tensor = torch.func.jvp(lambda state: flow(state, *x), (at,), (v,))[1]
         return pushed
 
-    with restored(flow, x), torch.no_grad(), plain_kernels(), without_torch_warnings():
+    silent = without_torch_warnings()
+    with (
+        running("the step", (at, x)),
+        restored(flow, x),
+        torch.no_grad(),
+        plain_kernels(),
+        traced_assignments(),
+        silent,
+    ):
         return batched(push, V.T.to(at.dtype)).T.to(V.dtype)

@@ -83,6 +83,6 @@ def kept(model: nn.Module, *inputs: Any) -> Iterator[Snapshot]:
     """
     with restored(model, inputs) as before:
         for parameter in model.parameters():
-            if parameter.is_floating_point():
+            if parameter.is_floating_point() and not parameter.is_inference():
                 parameter.requires_grad_(True)
         yield Snapshot(model, inputs, contents=before.contents)

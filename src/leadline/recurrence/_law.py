@@ -15,7 +15,8 @@ import sympy
 
 from leadline.errors import NotUniform, UsageError
 from leadline.graph.layout import LayoutLike, Order
-from leadline.recurrence._system import system
+from leadline.graph.reading import Reading
+from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, in_region, region_of
 from leadline.recurrence.analysis.depth import Depth, generation_depth, symbol, training_depth
 from leadline.recurrence.analysis.fits import fit, size
@@ -204,7 +205,7 @@ class _Architecture:
         if key not in self._systems:
             made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
             args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
-            self._systems[key] = system(made.eval(), *args, **self.read_as, **named)
+            self._systems[key] = system_of(Reading(made, args, named, **self.read_as).in_evaluation())
         return self._systems[key]
 
     def generation(self, s: System) -> Formula:

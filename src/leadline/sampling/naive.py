@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.layout import Layout, Order
 from leadline.graph.undisturbed import evaluating, restored
+from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
 
 
@@ -115,7 +116,7 @@ def naive_sample(
     symbols, kept = _start(given, mask, n, shape, likelihood.levels)
     flat, kept = symbols.view(n, -1), kept.view(n, -1)
     before: int | None = None
-    with restored(model, inputs), evaluating(model):
+    with running(type(model).__name__, inputs), restored(model, inputs), evaluating(model):
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
             before = place
