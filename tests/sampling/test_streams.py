@@ -141,6 +141,29 @@ def test_float32_is_as_close_as_its_precision(name: str) -> None:
     assert error < 2e-4
 
 
+@QUICK
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from(["channels", "heads", "image"]), st.booleans())
+def test_group_norms_of_one_position(groups: int, wide: int, shape: str, affine: bool) -> None:
+    """Positions folded into the batch, as retentive networks normalise their heads."""
+    channels = groups * wide
+    norm = nn.GroupNorm(groups, channels, eps=0.1, affine=affine).double()
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x: Tensor) -> Tensor:
+            tail = {"channels": (), "heads": (2,), "image": (2, 1)}[shape]
+            return self.norm(x.reshape(-1, channels, *tail)).reshape(x.shape)
+
+    x = torch.randn(2, 5, channels * (1 if shape == "channels" else 2), dtype=torch.float64)
+    for made in streams(Normed(), x, layout="b t c -> b t v"):
+        torch.testing.assert_close(made.logits(x), Normed()(x))
+
+
 def test_state_is_counted_in_rings_of_whole_lines() -> None:
     model, inputs, specimen = double("wavenet")
     fast, plain = (stream(model, *inputs, layout=specimen.layout, backend=b).state_bytes for b in ("numba", "torch"))

@@ -108,7 +108,7 @@ class SavedStorages(TorchDispatchMode):
         given = storages(tree_leaves((args, kwargs)))
         for tensor in tree_leaves(result):
             # What a wrapper wraps, or a sparse tensor holds, was made too.
-            if isinstance(tensor, Tensor) and _is_dense(tensor) and not is_traceable_wrapper_subclass(tensor):
+            if isinstance(tensor, Tensor) and _is_dense(tensor) and not _wraps(tensor):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in given:
                     self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
@@ -129,9 +129,13 @@ class SavedStorages(TorchDispatchMode):
         self._running.pop()
 
 
+def _wraps(tensor: Any) -> bool:
+    return is_traceable_wrapper_subclass(tensor)
+
+
 def _parts_of_nested(tensor: Any) -> list[Tensor]:
     """List the tensors that a nested one is made of, which counts as one."""
-    if is_traceable_wrapper_subclass(tensor):
+    if _wraps(tensor):
         return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
     return [tensor._nested_tensor_size()] if tensor.is_nested else []
 

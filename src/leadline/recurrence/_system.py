@@ -61,8 +61,9 @@ def _rule(operation: Operation) -> Rule | None:
         one_hot = operation.places is Places.CLASSES
         return _BY_PLACES.get(operation.places) if one_hot == (operation.kind is Kind.SCATTER) else None
     if operation.kind is Kind.NORMALISATION:
-        apart = {Statistics.BATCH: rules_pointwise.batch_norm, Statistics.GROUP: rules_pointwise.group_norm}
-        return apart.get(operation.statistics, rules_pointwise.reduce)
+        if operation.statistics is Statistics.GROUP:
+            return rules_pointwise.group_norm
+        return rules_pointwise.batch_norm if operation.statistics is Statistics.BATCH else rules_pointwise.reduce
     if operation.kind is Kind.RANDOM and operation.noise in (Noise.DROPOUT, Noise.ALPHA_DROPOUT):
         return rules_views.identity
     return _BY_KIND.get(operation.kind)

@@ -182,7 +182,7 @@ def group_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     read: Field = args["input"]
     if not all(of_features(dim) for dim in read.dims[1:]):
         raise Misfit("it mixes positions or samples")
-    length = math.prod(node.shape[1:]) // args.get("num_groups", args.get("group"))
+    length = math.prod(node.shape[1:]) // (args["num_groups"] if "num_groups" in args else args["group"])
     outer = math.prod(f.size for dim in read.dims for f in dim if f.role == FEATURE) // length
     literals = {"normalized_shape": (length,), "eps": args["eps"]}
 
@@ -192,10 +192,11 @@ def group_norm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     equation = Reduction("layer_norm", low.tap(read), (outer, length), call, (1,), literals)
     normal = low.emit(equation, read.dims, read.sizes, "group_norm")
     weight, bias = args.get("weight"), args.get("bias")
-    if weight is not None or bias is not None:
-        like = (weight or bias).tensor
-        scale = torch.ones_like(like) if weight is None else weight.tensor
-        normal = _affine(low, normal, scale, torch.zeros_like(like) if bias is None else bias.tensor, "group_norm")
+    like = bias if weight is None else weight
+    if like is not None:
+        scale = torch.ones_like(like.tensor) if weight is None else weight.tensor
+        shift = torch.zeros_like(like.tensor) if bias is None else bias.tensor
+        normal = _affine(low, normal, scale, shift, "group_norm")
     return _with_others(normal, node, "statistics of a normalisation")
 
 
