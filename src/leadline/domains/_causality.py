@@ -41,8 +41,7 @@ class Causality:
     ----------
     verdict
         `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
-        constant (at most -1e3) pushes down, which training can outweigh, and on masks that are not known leaving
-        something of each row. `present-weights`: it rests on zeros that
+        constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
         stand in parameters now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule
         is in the way.
     lag
