@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from helpers.perturbation import dependence
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -197,8 +197,13 @@ FEW = settings(
 )
 
 
+KNOWN_AND_TOLD = Step("product", ("known", "told"), "maximum", -torch.inf)
+
+
 @FEW
 @given(recipes(), st.integers(0, 99))
+@example(Recipe((KNOWN_AND_TOLD,), "logarithm", "where", None, "linear", strict=True, fused=False), 58)
+@example(Recipe((KNOWN_AND_TOLD,), "logsumexp", "nothing", "nan_to_num", "linear", strict=False, fused=False), 55)
 def test_masks_are_read_for_what_they_are(recipe: Recipe, seed: int) -> None:
     judge(recipe, seed)
 
