@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 import torch
 from helpers.perturbation import dependence
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -196,8 +197,13 @@ FEW = settings(
 )
 
 
+KNOWN_AND_TOLD = Step("product", ("known", "told"), "maximum", -torch.inf)
+
+
 @FEW
 @given(recipes(), st.integers(0, 99))
+@example(Recipe((KNOWN_AND_TOLD,), "logarithm", "where", None, "linear", strict=True, fused=False), 58)
+@example(Recipe((KNOWN_AND_TOLD,), "logsumexp", "nothing", "nan_to_num", "linear", strict=False, fused=False), 55)
 def test_masks_are_read_for_what_they_are(recipe: Recipe, seed: int) -> None:
     judge(recipe, seed)
 
@@ -219,3 +225,134 @@ def judge(recipe: Recipe, seed: int) -> None:
         assert found.verdict.value == "structural" if recipe.structural else found.causal, found
     for t in range(T):
         assert not bool((torch.from_numpy(measured[t]) & ~reading.context(t).map).any())
+
+
+class Fixed(nn.Module):
+    """A function of the input and of modules that are its attributes."""
+
+    def __init__(self, function: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, **dict(self.named_children()))
+
+
+def judged(function: Callable[..., Tensor], **parts: nn.Module) -> tuple[str, int | None]:
+    found = leadline.causality(Fixed(function, **parts), torch.randn(2, T, C), layout="b t c -> b t v")
+    return found.verdict.value, found.lag
+
+
+def sure(x: Tensor) -> Tensor:
+    """A truth value for each sample that rests on all of it."""
+    return (x.sum((1, 2)) > 0)[:, None, None]
+
+
+def test_whether_a_lone_key_is_there_may_be_for_the_mask_to_say() -> None:
+    """The first query sees one key at most, of weight one whatever its score; a mask from later inputs hides it."""
+    seen = judged(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=~LATER & sure(x)))
+    assert seen == ("leak", 1 - T)
+    assert judged(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=~LATER)) == ("structural", 0)
+
+
+def test_a_mask_that_is_not_known_does_not_hide_for_certain() -> None:
+    assert judged(lambda x: (x @ x.mT).masked_fill(LATER & sure(x), -torch.inf).softmax(-1) @ x)[0] == "leak"
+    assert judged(lambda x: (x @ x.mT).masked_fill(LATER | sure(x), -torch.inf).softmax(-1) @ x)[0] == "leak"
+    # whether a row is masked whole is told by later inputs, what stands in it is not; the rest of it is hidden
+    assert (
+        judged(lambda x: ((x @ x.mT).masked_fill(LATER | sure(x), -torch.inf)).softmax(-1).nan_to_num() @ x)[1] == 1 - T
+    )
+
+
+def test_a_bonus_for_some_is_no_mask_for_others() -> None:
+    """A constant that may be added to some logits says nothing of those without it."""
+    assert judged(lambda x: (x @ x.mT + 1e9 * (x[:, :1, :1] > 0)).softmax(-1) @ x)[0] == "leak"
+    bonus = torch.zeros(T, T).fill_diagonal_(1.0).bool()
+    assert judged(lambda x: (x @ x.mT).masked_fill(bonus & (x[..., :1] > 0), 1e9).softmax(-1) @ x)[0] == "leak"
+
+
+def test_a_row_masked_whole_by_finite_numbers_sees_all() -> None:
+    known = torch.zeros(T, T).masked_fill(LATER | torch.eye(T, dtype=torch.bool), -1e9)
+    assert judged(lambda x: (x @ x.mT + known).softmax(-1) @ x)[0] == "leak"
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, encoder, **_: encoder(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1])),
+        lambda x, encoder, **_: encoder(x, mask=LATER),
+        lambda x, decoder, **_: decoder(x, torch.ones(2, 3, C), tgt_mask=LATER),
+    ],
+    ids=["made in forward", "truth values", "decoder"],
+)
+def test_torch_s_transformers_take_their_masks(call: Callable[..., Tensor], mode: str) -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(C, 2, 8, 0.0, batch_first=True), 2)
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(C, 2, 8, 0.0, batch_first=True), 2)
+    model = Fixed(call, encoder=encoder, decoder=decoder).train(mode == "train")
+    found = leadline.causality(model, torch.randn(2, T, C), layout="b t c -> b t v")
+    assert (found.verdict.value, found.lag) == ("structural", 0)
+
+
+def test_a_mask_that_is_an_input_is_not_known_to_torch_s_transformers() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(C, 2, 8, 0.0, batch_first=True), 1)
+    mask = nn.Transformer.generate_square_subsequent_mask(T)
+    found = leadline.causality(model, torch.randn(2, T, C), mask, layout="b t c, _ -> b t v")
+    assert found.verdict.value == "leak"
+
+
+def test_one_tensor_under_several_names() -> None:
+    x = torch.randn(2, T, C)
+    attention = nn.MultiheadAttention(C, 2, batch_first=True)
+    once, thrice = (leadline.count(attention, x, *rest) for rest in ((x.clone(), x.clone()), (x, x)))
+    assert once.macs == thrice.macs == 2 * (4 * T * C * C + 2 * T * T * C)
+
+
+@pytest.mark.parametrize("how", ["fused", "masked_fill", "where", "added", "tril"])
+def test_masked_pairs_are_no_connections(how: str) -> None:
+    """Two products of pairs up to the diagonal, however the mask is laid."""
+
+    def attention(x: Tensor) -> Tensor:
+        if how == "fused":
+            return F.scaled_dot_product_attention(x, x, x, is_causal=True)
+        a = x @ x.mT
+        if how == "tril":
+            return a.tril() @ x
+        return FILLS[how](a, ~LATER, -torch.inf).softmax(-1) @ x
+
+    found = leadline.count(Fixed(attention), torch.randn(1, T, C))
+    assert found.connections == 2 * C * T * (T + 1) // 2
+
+
+def test_context_says_in_which_sense() -> None:
+    masks = {low: torch.zeros(T, T).masked_fill(LATER, low) for low in (-torch.inf, -1e9)}
+    for low, sense in ((-torch.inf, "structural"), (-1e9, "finite-mask")):
+        model = Fixed(lambda x, low=low: (x @ x.mT + masks[low]).softmax(-1) @ x)
+        reading = leadline.read(model, torch.randn(1, T, C), layout="b t c -> b t v")
+        found = reading.context(2)
+        assert found.map.tolist() == [True, True, True, False, False]
+        assert found.sense == sense == reading.causality().verdict
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("both", [False, True])
+def test_context_says_where_it_is_cut(layers: int, both: bool) -> None:
+    """At the length that is named the map is whole, at any less it is not."""
+    stack = nn.Sequential(*(nn.Conv1d(1, 1, 3, padding=1) for _ in range(layers)))
+    reach = layers if both else 2 * layers
+
+    def seen(length: int) -> leadline.Context:
+        model = Fixed(lambda x, stack: stack(x if both else F.pad(x, (layers, 0))[..., :length]), stack=stack)
+        return leadline.context(model, torch.zeros(1, 1, length), layout="b c t -> b v t")
+
+    whole = 2 * reach + both
+    assert not seen(whole).shown
+    assert seen(whole).size == 2 * layers + 1
+    for length in range(reach + 2, whole):
+        found = seen(length)
+        assert found.shown == {"t": whole}
+        assert found.size < 2 * layers + 1
+        assert f"at least {found.size} positions" in str(found)
+        assert f"a length of {whole} shows" in str(found)

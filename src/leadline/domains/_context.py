@@ -202,9 +202,9 @@ def _ends(seen: Bool[Tensor, "..."], rest: list[int]) -> tuple[int, int] | None:
 
 
 def _least(before: int, after: int) -> int:
-    """Return the least length in whose middle neither reach meets a border."""
+    """Return the least length whose middle is as far from both borders as it reaches."""
     length = 1
-    while length // 2 <= before or length - 1 - length // 2 <= after:
+    while length // 2 < before or length - 1 - length // 2 < after:
         length += 1
     return length
 

@@ -104,7 +104,7 @@ def lag_of(verdict: Causality) -> int:
 def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    flow = Depths(reading.graph, pattern_of(reading), Ranks())
+    flow = Depths(reading.graph, pattern_of(reading, sums=False), Ranks())
     return Generation(
         steps=_settled(reading, flow, lag, 0, on_unknown),
         fronts=_settled(reading, replace(flow, costs={}), lag, 1, on_unknown),

@@ -49,7 +49,7 @@ def attention_macs(node: Node, graph: Graph) -> int:
 
 
 def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[[Ref], Facts]) -> int:
-    """Edges of q kᵀ in full, and those of the product with the values for unmasked pairs."""
+    """Edges of q kᵀ and of the product with the values, for unmasked pairs."""
     attention = attention_of(node)
     query, key, value = (elements(ref) for ref in (attention.query, attention.key, attention.value))
     if attention.grouped:
@@ -58,8 +58,8 @@ def attention_edges(node: Node, graph: Graph, elements: Lookup, facts: Callable[
     if used is not None:  # queries whose result nobody reads ask nothing
         asked = used.any(-1, keepdim=True)
         query = Elements(query.alive & asked, query.unit & asked)
-    scores = edges(query, key, lambda q, k: int((total(q, [-2]) * total(k, [-2])).sum()))
     shown = allowed(attention, graph, facts)
+    scores = edges(query, key, lambda q, k: int(((q.double() @ k.double().transpose(-1, -2)) * shown).sum()))
     if used is not None:
         readers = shown.double().transpose(-1, -2) @ used.double()  # [*heads, keys, d_v]
         return scores + int((readers * value.alive).sum())

@@ -73,7 +73,7 @@ def _grouped(x: Tensor, axes: str, groups: list[list[str]], sizes: dict[str, int
     return x.reshape([prod(sizes[axis] for axis in group) for group in groups])
 
 
-def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
+def attention(flow: Flow, node: Node, links: Lookup[Links], least: int = 2) -> tuple[Links, ...]:
     """Depend on the query, on the keys and values that its mask lets through, and on the mask's row."""
     att = attention_of(node)
     query, key, value = (links(ref) for ref in (att.query, att.key, att.value))
@@ -91,7 +91,7 @@ def attention(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     logits = flow.all_of(scores, None if mask is None else mask.expand(*batch, queries, keys))
     weights = None
     if logits is not None:
-        lone = shown.sum(-1, keepdim=True) == 1
+        lone = (shown.sum(-1, keepdim=True) == 1) & (least > 1)
         weights = reduce(logits * (shown & ~lone), [-1])
     values = None
     if value is not None:

@@ -3,20 +3,21 @@
 Inputs are units, and so is every element of a sum of products that multiplies a unit, even if a mask leaves that
 element nothing to sum. Elsewhere an element is a unit when it depends on one: padding and other constants are not.
 
-Reading asks only where elements go: rows that are cropped away are not read, masked ones are.
+Read is what lies on the way to an output: neither rows that are cropped away nor what is masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from helpers.dense.algebra import Links as Paths
 from helpers.dense.algebra import Ranks
-from helpers.dense.attentions import attention_of
 from helpers.dense.elements import Elements, Lookup, compact
-from helpers.dense.facts import UNKNOWN, Facts
-from helpers.dense.flow import Flow, Links, shaped
+from helpers.dense.facts import Facts
+from helpers.dense.flow import Flow, Links
+from helpers.dense.linear import attention
 from helpers.dense.rules import RULES, transfers
 from helpers.dense.scan import scan
 from helpers.dense.support import behind
@@ -46,8 +47,9 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     """
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones(graph.meta(ref).shape, dtype=torch.bool) for ref in graph.outputs.values()}
-    places = {ref: found if _index(found) else UNKNOWN for ref, found in facts.items()}
-    used, _ = behind(Flow(graph, places, Paths()), ends, on_unknown=on_unknown, rules={**RULES, Kind.ATTENTION: _read})
+    masks = {ref: found if units.get(ref) is None else _masks(found) for ref, found in facts.items()}
+    rules = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
+    used, _ = behind(Flow(graph, masks, Paths()), ends, on_unknown=on_unknown, rules=rules)
     return lambda ref: _elements(graph.meta(ref).shape, facts[ref].nonzero(), units[ref], used.get(ref))
 
 
@@ -63,27 +65,13 @@ def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> M
     return walk(graph, leaf=leaf, transfers=rules, top=flow.top, on_unknown=on_unknown, live=graph.live()).values
 
 
-def _index(facts: Facts) -> bool:
-    """Whether a value can say where elements go: integers, known throughout."""
+def _masks(facts: Facts) -> Facts:
+    """Forget the numbers that are known, but for those that mask."""
     value = facts.value
-    return value is not None and facts.constant and not value.is_floating_point() and value.dtype is not torch.bool
-
-
-def _read(flow: Flow, node: Node, links: LinksOf[Links]) -> tuple[Links, ...]:
-    """Read every key and value, masked or not, for each query."""
-    attention = attention_of(node)
-    query, key, value = (links(ref) for ref in (attention.query, attention.key, attention.value))
-    if attention.grouped:
-        times = flow.shape(attention.query)[-3] // flow.shape(attention.key)[-3]
-        key, value = (None if x is None else x.repeat_interleave(times, -3) for x in (key, value))
-    reduce, mask = flow.algebra.reduce, None if attention.mask is None else links(attention.mask)
-    parts = (
-        None if query is None else reduce(query, [-1]),
-        None if key is None else reduce(key, [-2, -1]),
-        None if value is None else reduce(value, [-2]),
-        None if mask is None else reduce(mask, [-1]),
-    )
-    return shaped(node, flow.all_of(*parts))
+    if value is None or not value.is_floating_point():
+        return facts
+    known = facts.where_known(tuple(value.shape)) & ((value == 0) | (value == -torch.inf))
+    return Facts(value, known, facts.bias)
 
 
 def _elements(shape: tuple[int, ...], nonzero: Tensor | None, links: Links, used: Tensor | None) -> Elements:

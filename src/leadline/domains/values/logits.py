@@ -31,7 +31,9 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
     certain = (bounds.low > -torch.inf).any(dim, keepdim=True) | safe
     certain = certain & ~logits.doubtful().any(dim, keepdim=True)
     if node.operation.logarithm:
-        return (_logarithm(bounds, dim, shown | whole, certain, dtype),)
+        return (
+            _logarithm(bounds, dim, shown | whole, certain, filled(_unknown(dtype), whole.expand_as(shown), torch.nan)),
+        )
     alike = shape(node.refs[0])[dim] if shown.shape[dim] == 1 else 1
     lone = shown & (alike * shown.sum(dim, keepdim=True) == 1)
     weights = filled(_unknown(dtype), lone & certain, 1.0)
@@ -40,12 +42,12 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
     return (one_of(filled(weights, whole.expand_as(shown), 0.0 if safe else torch.nan)),)
 
 
-def _logarithm(bounds: Bounds, dim: int, shown: Tensor, certain: Tensor, dtype: torch.dtype) -> Facts:
+def _logarithm(bounds: Bounds, dim: int, shown: Tensor, certain: Tensor, known: Options) -> Facts:
     """Return what is known of the logarithms of weights: what masks a logit masks them."""
     reference = _standing(bounds).amax(dim, keepdim=True)
     low, high = ((part - reference).nan_to_num(nan=-torch.inf, neginf=-torch.inf).clamp(max=0.0) for part in bounds)
     high = torch.where(shown, 0.0, high)
-    return one_of(_unknown(dtype), Bounds(torch.where(certain | (high > -torch.inf), low, torch.nan), high))
+    return one_of(known, Bounds(torch.where(certain | (high > -torch.inf), low, torch.nan), high))
 
 
 def extreme(node: Node, facts: Lookup[Facts], ndim: int, floor: float) -> tuple[Facts, ...]:
