@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
-from leadline.errors import TraceError
+from leadline.errors import LeadlineError, TraceError
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
@@ -111,6 +111,8 @@ def _exported_once(call: Call) -> ExportedProgram:
         try:
             with restored(call.model, call.given), WholeRecurrences(), traced_assignments(), silent:
                 program = _export_to_aten(call, tuple(call.tensors.values()), strict=False, pre_dispatch=above)
+        except LeadlineError:
+            raise
         except Exception as error:
             refused = refused or error  # the first one is the one to tell
             continue
