@@ -72,7 +72,7 @@ class TimeMixer(nn.Module):
 MASKS = st.lists(st.booleans(), min_size=T * T, max_size=T * T).map(lambda on: torch.tensor(on).float().view(T, T))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.sampled_from(WAYS), MASKS | MASKS.map(torch.tril))
 def test_weights_that_are_masked_while_the_model_runs(way: Callable[[Tensor, Tensor], None], mask: Tensor) -> None:
     model, x = TimeMixer(way, mask, "before"), torch.randn(B, T, C)
@@ -223,7 +223,7 @@ TRANSFORMED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "mapped with a constant": (lambda m, x: m.layer(torch.vmap(lambda y: y * torch.tensor(2.0))(x)), "structural"),
     "mapped over features": (lambda m, x: torch.vmap(m.mix, in_dims=2, out_dims=2)(x), "leak"),
     "a gradient inside": (lambda m, x: x + torch.func.grad(lambda z: m.layer(z).sin().sum())(x), "structural"),
-    "a gradient over time": (lambda m, x: torch.func.grad(lambda z: m.mix(z.mT).sin().sum())(x), "leak"),
+    "a gradient over time": (lambda m, x: m.layer(x) + torch.func.grad(lambda z: z.mean(1).square().sum())(x), "leak"),
     "a product with a Jacobian": (lambda m, x: torch.func.jvp(m.layer, (x,), (x,))[1] + m.layer(x), "structural"),
 }
 

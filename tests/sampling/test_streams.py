@@ -228,3 +228,24 @@ def test_what_is_no_causal_system_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         stream(model, torch.randn(1, 2, 8), layout=layout, backend="torch")
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 1, 1), (4, 3)])
+def test_groups_that_are_normalised_row_by_row(shape: tuple[int, ...], groups: int) -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.mix = nn.GroupNorm(groups, 4), nn.Conv1d(12, 12, 2)
+            nn.init.normal_(self.norm.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            used = x[..., : torch.Size(shape).numel()]
+            normed = self.norm(used.reshape(-1, *shape)).view(used.shape)
+            rest = x[..., used.shape[-1] :]
+            return self.mix(nn.functional.pad(torch.cat([normed, rest], -1).mT, (1, 0))).mT
+
+    model, x = Rows(), torch.randn(2, 6, 12)
+    derived = stream(model, x, layout="b t c -> b t v", backend="torch")
+    for row in (x, torch.randn(3, 9, 12)):
+        torch.testing.assert_close(derived.logits(row), model(row))

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 
 from leadline.errors import TraceError
 
+_TRACED = (FakeTensor, FunctionalTensor)
 _READ, _WRITTEN = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 
@@ -22,9 +24,9 @@ class _TracedData(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Take `.data` of a traced tensor apart, and call any other function as it is."""
-        if func == _READ and isinstance(args[0], FakeTensor):
+        if func == _READ and isinstance(args[0], _TRACED):
             return args[0].detach()
-        if func == _WRITTEN and (isinstance(args[0], FakeTensor) or is_functorch_wrapped_tensor(args[1])):
+        if func == _WRITTEN and (isinstance(args[0], _TRACED) or is_functorch_wrapped_tensor(args[1])):
             written, value = args[0], args[1]
             if written.shape != value.shape or written.dtype != value.dtype:
                 raise TraceError(
@@ -51,7 +53,7 @@ def traced_assignments() -> Iterator[None]:
 
     def assigned(module: nn.Module, name: str, value: Any) -> None:
         held = module.__dict__.get("_parameters", {})
-        if name in held and isinstance(value, FakeTensor) and not isinstance(value, nn.Parameter):
+        if name in held and isinstance(value, _TRACED) and not isinstance(value, nn.Parameter):
             held[name] = value
         else:
             assign(module, name, value)
