@@ -42,8 +42,8 @@ class Causality:
     verdict
         `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
         constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
-        stand in parameters now, or on a branch that parameters decide now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule
-        is in the way.
+        stand in parameters now, or on a branch that parameters decide now. `leak`: some output may depend on a later
+        input. `unknown`: an operation without a rule is in the way.
     lag
         The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it
         sees later inputs; None when it depends on no ordered input at all.
@@ -124,7 +124,7 @@ def causality_of(reading: Reading, *, strict: bool = False, on_unknown: OnUnknow
 def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     prober = Prober(reading)
     least, own, seen = int(strict), *_by_position(reading)
-    for verdict, floor, weights in _LEVELS:  # noqa: B007 (read after the loop)
+    for verdict, floor, weights in _LEVELS:
         facts = pattern_of(reading, floor=floor, weights=weights)
         search = Search(reading, Flow(reading.graph, facts, Ranks(), floor), on_unknown)
         found = search.latest(seen)

@@ -23,11 +23,11 @@ def embedding_bag(
     weight: Tensor,
     indices: Tensor,
     offsets: Tensor,
-    scale_grad_by_freq: bool = False,  # noqa: ARG001, FBT001, FBT002 - torch's signature
+    scale_grad_by_freq: bool = False,  # noqa: ARG001 - torch's signature
     mode: int = 0,
-    sparse: bool = False,  # noqa: ARG001, FBT001, FBT002
+    sparse: bool = False,  # noqa: ARG001
     per_sample_weights: Tensor | None = None,
-    include_last_offset: bool = False,  # noqa: FBT001, FBT002
+    include_last_offset: bool = False,
     padding_idx: int | None = -1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Look rows up, and add up those of each bag, of which offsets say where it begins."""

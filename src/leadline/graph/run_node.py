@@ -35,7 +35,9 @@ def run_node(
     """
     assert node.target is not None, f"{node.op} has nothing to run"
     if not hasattr(node.target, "_schema"):  # arithmetic on numbers that were read from tensors
-        return (node.target(*substitute(node.args, values), **{k: substitute(v, values) for k, v in node.kwargs.items()}),)
+        return (
+            node.target(*substitute(node.args, values), **{k: substitute(v, values) for k, v in node.kwargs.items()}),
+        )
     # torch declares targets as callables
     names = [a.name for a in node.target._schema.arguments]  # type: ignore[attr-defined]
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs, **replaced}

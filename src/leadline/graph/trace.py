@@ -210,7 +210,9 @@ class _Reader:
     def _leaf(self, node: fx.Node, kind: Kind, name: str) -> int:
         index = len(self.nodes)
         module = name.rpartition(".")[0] if kind is not Kind.INPUT else ""
-        self.nodes.append(Node(index, name, kind.value, kind, (), {}, (self._meta(node.meta["val"], node),), Place(module)))
+        self.nodes.append(
+            Node(index, name, kind.value, kind, (), {}, (self._meta(node.meta["val"], node),), Place(module))
+        )
         self.refs[node] = Ref(index)
         return index
 
@@ -225,8 +227,8 @@ class _Reader:
             return
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             raise UnknownOp(
-                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does out "
-                "with tensor operations, or in a Python loop or branch on constants"
+                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does "
+                "out with tensor operations, or in a Python loop or branch on constants"
             )
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)

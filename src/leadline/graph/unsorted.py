@@ -1,8 +1,8 @@
 """Rows that are sorted by group, worked on group by group, and put back: the same work on rows in their own order.
 
 Mixtures of experts sort tokens by the expert that they chose, multiply each group by its expert's matrix, and undo the
-sorting. Where a row goes depends on all others; what becomes of it does not. So values in sorted order are worked out in
-the order before, as long as operations act on every row by itself, and stand for what comes after the undoing.
+sorting. Where a row goes depends on all others; what becomes of it does not. So values in sorted order are worked out
+in the order before, as long as operations act on every row by itself, and stand for what comes after the undoing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def unsorted(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The rows of `base`, in the new graph, in the order that `by` gives: the places that a sort of the old one found."""
+    """The rows of `base`, in the new graph, in the order of `by`: the places that a sort of the old one found."""
 
     by: Ref
     base: Ref
@@ -44,7 +44,9 @@ class _Unsorting:
         self.sorted: dict[Ref, _Sorted] = {}
         self.groups: dict[Ref, Ref] = {}  # by places of a sort: in the new graph, the group of each row
         self.inverse: dict[Ref, Ref] = {}  # that undo a sort, by the places that it found
-        self.counted: dict[Ref, tuple[Ref, int]] = {}  # rows in each group, or up to it: whose sort, and how many groups
+        self.counted: dict[
+            Ref, tuple[Ref, int]
+        ] = {}  # rows in each group, or up to it: whose sort, and how many groups
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
@@ -61,7 +63,9 @@ class _Unsorting:
         name = node.name if outputs is None else f"{node.name}_unsorted_{index}"
         args = tuple(argument(part) for part in node.args)
         kwargs = {key: argument(part) for key, part in node.kwargs.items()}
-        self.nodes.append(replace(node, index=index, name=name, args=args, kwargs=kwargs, outputs=outputs or node.outputs))
+        self.nodes.append(
+            replace(node, index=index, name=name, args=args, kwargs=kwargs, outputs=outputs or node.outputs)
+        )
         return index
 
     def _made(self, target: Any, args: tuple[Argument, ...], shape: tuple[int, ...], like: Node) -> Ref:
@@ -191,7 +195,7 @@ class _Unsorting:
         self.sorted[ref] = _Sorted(found.by, self._made(aten.squeeze.dim, (product, 1), node.shape, node))
 
     def _undone(self, node: Node) -> bool:
-        """Let rows in their own order stand for what is taken at places that undo a sort, or put where it found them."""
+        """Let rows in their own order stand for those taken at places that undo a sort, or put where it found them."""
         named = node.bound()
         at = _places(node, named)
         if at is None or len(self.graph.meta(at).shape) != 1:
@@ -202,7 +206,7 @@ class _Unsorting:
                 return False
             self.new[Ref(node.index)] = source.base
             return True
-        written = named.get("values", named.get("source"))
+        written: Any = named.get("values", named.get("source"))
         found = [self.sorted.get(ref) for ref in (at, written)]
         apart = at in self.groups or node.operation.combines(named)  # in whatever order they are written
         if None in found or len({part.by for part in found if part}) != 1 or not apart or named["self"] in self.sorted:
@@ -237,7 +241,7 @@ def _first(nodes: Sequence[Node], ref: Ref) -> Ref:
 
 
 def _is_count(graph: Graph, ref: Ref, rows: int) -> bool:
-    """Whether a value is 0, 1, 2 …"""
+    """Whether a value is 0, 1, 2 and so on."""
     node = graph.nodes[_first(graph.nodes, ref).node]
     if node.kind is not Kind.CREATION or node.refs or node.shape != (rows,):
         return False
@@ -247,7 +251,9 @@ def _is_count(graph: Graph, ref: Ref, rows: int) -> bool:
 
 def _without_dead(graph: Graph, new: Mapping[Ref, Ref]) -> Graph:
     """Drop operations on which no output rests, and number what is left."""
-    leaves = {old: new[Ref(old)].node for old in (*graph.inputs.values(), *graph.parameters.values(), *graph.buffers.values())}
+    leaves = {
+        old: new[Ref(old)].node for old in (*graph.inputs.values(), *graph.parameters.values(), *graph.buffers.values())
+    }
     live = sorted({*graph.live(), *leaves.values()})
     number = {old: i for i, old in enumerate(live)}
 

@@ -38,7 +38,7 @@ class _Once:
     """Stands for `torch.utils.checkpoint`'s function that runs a part of a model again."""
 
     @staticmethod
-    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:  # noqa: ARG004, FBT001 - torch's
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:  # noqa: ARG004 - torch's
         """Run it once."""
         return function(*args)
 
