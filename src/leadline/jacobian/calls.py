@@ -38,8 +38,8 @@ class ModuleCall:
     """The call number `nth` (from 0) of a module, which began within the calls `enclosing` (indices, outermost first).
 
     `inputs` and `outputs` are the nodes of the differentiable tensors that went in (by leaf position in ``(args,
-    kwargs)``) and came out. Where an output is a view of what the call made, `bases` are the nodes of that: a later write
-    in place leads back to it, around the view.
+    kwargs)``) and came out. Where an output is a view of what the call made, `bases` are the nodes of that: a later
+    write in place leads back to it, around the view.
     """
 
     path: str

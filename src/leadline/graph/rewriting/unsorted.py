@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref
-from leadline.graph.rows import by_row
+from leadline.graph.rewriting.rows import by_row
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Form, Grouping, Kind, Places, Tally, operation_of
 

@@ -12,8 +12,8 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
-from leadline.graph.constants import Record
-from leadline.graph.questions import PLACES, asked, begin_leaf, indexes, masks
+from leadline.graph.answers.questions import PLACES, asked, begin_leaf, indexes, masks
+from leadline.graph.answers.record import Record
 from leadline.graph.table import Kind, kind_of
 
 

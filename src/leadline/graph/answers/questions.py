@@ -17,7 +17,7 @@ from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from leadline.graph.constants import Record, Rests
+from leadline.graph.answers.record import Record, Rests
 
 _ASKING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 PLACES = torch.ops.aten.nonzero_numpy.default
