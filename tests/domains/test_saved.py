@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from leadline.domains._memory import memory
-from leadline.errors import UsageError
+from leadline.errors import ModelError, UsageError
 from leadline.results import Status
 
 FLOAT = 4
@@ -124,7 +124,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_hooks_go_when_the_model_fails() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(3, 4))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="cannot be multiplied"):
         memory(model, torch.zeros(1, 3))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 

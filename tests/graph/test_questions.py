@@ -30,7 +30,7 @@ class Asking(nn.Module):
         return self.function(self, x)
 
 
-def written(model: Any, x: Tensor) -> Tensor:
+def written(_: Any, x: Tensor) -> Tensor:
     """Ask about memory that is written through a view, before and after."""
     marks = torch.zeros(5)
     part = marks[1:3]
@@ -57,29 +57,29 @@ def beside_decompositions(model: Any, x: Tensor) -> Tensor:
 
 
 ANSWERED = {
-    "item": lambda m, x: x * float(torch.linspace(0, 1, 5)[2]),
-    "all": lambda m, x: x * 2 if (torch.arange(5).diff() > 0).all() else x,
-    "equal": lambda m, x: x * 2 if torch.equal(torch.arange(3), torch.arange(3)) else x,
-    "allclose": lambda m, x: x * 2 if torch.allclose(torch.ones(2), torch.ones(2)) else x,
-    "tolist": lambda m, x: sum((pad(x, (0, 0, n, -n)) for n in (2 ** torch.arange(2)).tolist()), x),
+    "item": lambda _, x: x * float(torch.linspace(0, 1, 5)[2]),
+    "all": lambda _, x: x * 2 if (torch.arange(5).diff() > 0).all() else x,
+    "equal": lambda _, x: x * 2 if torch.equal(torch.arange(3), torch.arange(3)) else x,
+    "allclose": lambda _, x: x * 2 if torch.allclose(torch.ones(2), torch.ones(2)) else x,
+    "tolist": lambda _, x: sum((pad(x, (0, 0, n, -n)) for n in (2 ** torch.arange(2)).tolist()), x),
     "where": lambda m, x: x[:, torch.where(m.marks > 0)[0]],
     "mask of a buffer": lambda m, x: x[:, m.marks > 0],
     "mask of a plain tensor": lambda m, x: x[:, m.plain > 0],
     "two masks": lambda m, x: x[0][m.marks > 0][:, torch.tensor([True, False, True, False])],
-    "mask of two axes": lambda m, x: x[:, (torch.ones(5, 4).tril() > 0)],
+    "mask of two axes": lambda _, x: x[:, (torch.ones(5, 4).tril() > 0)],
     "masked_select": lambda m, x: x * m.marks.masked_select(m.marks > 0).sum(),
     "unique": lambda m, x: x + torch.unique(m.marks).numel(),
-    "repeat_interleave": lambda m, x: x[:, torch.arange(5).repeat_interleave(torch.tensor([1, 0, 2, 0, 1]))],
+    "repeat_interleave": lambda _, x: x[:, torch.arange(5).repeat_interleave(torch.tensor([1, 0, 2, 0, 1]))],
     "nothing marked": lambda m, x: x.index_add(1, m.marks[m.marks > 9].long(), x[:, m.marks[m.marks > 9].long()]),
     "assignment": lambda m, x: (lambda y: (y.__setitem__((slice(None), m.marks > 0), 0.0), y)[1])(x * 1),
-    "one_hot": lambda m, x: x[..., :1] * torch.nn.functional.one_hot(torch.arange(5) % 3).sum(-1, keepdim=True),
-    "loop": lambda m, x: sum((x * float(t) for t in torch.linspace(0, 1, 4)), x),
+    "one_hot": lambda _, x: x[..., :1] * torch.nn.functional.one_hot(torch.arange(5) % 3).sum(-1, keepdim=True),
+    "loop": lambda _, x: sum((x * float(t) for t in torch.linspace(0, 1, 4)), x),
     "size": lambda m, x: x[:, : int(m.number)],
     "written": written,
     "counted": counted,
-    "inverse": lambda m, x: x @ torch.linalg.inv(torch.eye(4) * 2),
-    "vmap": lambda m, x: torch.vmap(lambda a: a * float(torch.arange(3).sum()))(x),
-    "masks under vmap": lambda m, x: torch.vmap(lambda a: a[torch.arange(5)[torch.arange(5) > 2]])(x),
+    "inverse": lambda _, x: x @ torch.linalg.inv(torch.eye(4) * 2),
+    "vmap": lambda _, x: torch.vmap(lambda a: a * float(torch.arange(3).sum()))(x),
+    "masks under vmap": lambda _, x: torch.vmap(lambda a: a[torch.arange(5)[torch.arange(5) > 2]])(x),
     "beside decompositions": beside_decompositions,
 }
 
@@ -130,12 +130,12 @@ def test_generated_programs_on_constants_with_views_and_writes(seed: int) -> Non
 
 
 REFUSED = {
-    "if": lambda m, x: x * 2 if x.sum() > 0 else x,
+    "if": lambda _, x: x * 2 if x.sum() > 0 else x,
     "through a buffer": lambda m, x: x if (x * m.marks[:, None]).sum() > 0 else -x,
-    "written into a constant": lambda m, x: (lambda y: x if y.add_(x.sum()).sum() > 0 else -x)(torch.zeros(3)),
-    "mask": lambda m, x: x[x > 0],
-    "size": lambda m, x: x[:, : int(x.argmax())],
-    "equal": lambda m, x: x * 2 if torch.equal(x, x * 2) else x,
+    "written into a constant": lambda _, x: (lambda y: x if y.add_(x.sum()).sum() > 0 else -x)(torch.zeros(3)),
+    "mask": lambda _, x: x[x > 0],
+    "size": lambda _, x: x[:, : int(x.argmax())],
+    "equal": lambda _, x: x * 2 if torch.equal(x, x * 2) else x,
 }
 
 
@@ -179,8 +179,8 @@ def test_numbers_read_from_inputs_flow_on() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda m, x: torch.cond(x.sum() > 0, lambda a: a * 2, lambda a: a + 1, (x,)),
-        lambda m, x: torch.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * 2), (torch.tensor(0), x))[1],
+        lambda _, x: torch.cond(x.sum() > 0, lambda a: a * 2, lambda a: a + 1, (x,)),
+        lambda _, x: torch.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * 2), (torch.tensor(0), x))[1],
     ],
     ids=["cond", "while_loop"],
 )

@@ -108,10 +108,8 @@ def test_what_mixes_rows_is_not_certified(name: str) -> None:
     torch.manual_seed(0)
     model, x = LEAKS[name], torch.randn(1, TOKENS, WIDTH, dtype=torch.float64)
     assert reach(model, x).triu(1).any()
-    try:
-        assert not leadline.causality(model, x, layout="b t c -> b t v").causal
-    except leadline.errors.UnknownOp as error:
-        assert "grouped_mm" in str(error)
+    found = leadline.causality(model, x, layout="b t c -> b t v", on_unknown="top")
+    assert not found.causal
 
 
 def test_samples_stay_apart() -> None:

@@ -40,8 +40,8 @@ class Causality:
     verdict
         `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
         constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
-        stand in parameters now, or on a branch that parameters decide now. `leak`: some output may depend on a later input. `unknown`: an operation without a rule
-        is in the way.
+        stand in parameters now, or on a branch that parameters decide now. `leak`: some output may depend on a later
+        input. `unknown`: an operation without a rule is in the way.
     lag
         The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it
         sees later inputs; None when it depends on no ordered input at all.

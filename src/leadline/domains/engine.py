@@ -80,8 +80,9 @@ def ruled(node: Node, graph: Graph) -> Iterator[None]:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
+        what = f"{type(error).__name__}: {lines[0]}"
         raise _empty(graph, node) or UnknownOp(
-            f"the rule for {node.op} at {node.place} does not fit these arguments ({type(error).__name__}: {lines[0]}): "
+            f"the rule for {node.op} at {node.place} does not fit these arguments ({what}): "
             "write it with other operations, and report it"
         ) from error
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import TraceError
-from leadline.graph.questions import Questions
+from leadline.graph.answers.questions import Questions
 
 
 class Held(nn.Module):

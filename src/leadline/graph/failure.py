@@ -20,7 +20,8 @@ def explain(call: Call, error: BaseException) -> str:
     if "data-dependent" in text.lower() or "DataDependent" in type(error).__name__:
         return (
             f"{name}.forward branches on the values of its tensors{call.blamed(first)}, {_operation(error)}at {place}: "
-            f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches apart."
+            f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches "
+            "apart."
         )
     return f"{name} cannot be traced: {type(error).__name__}: {first} ({_called(error)}at {place})"
 

@@ -149,9 +149,9 @@ class Graph:
     The `nodes` stand in execution order. `inputs`, `parameters` and `buffers` (with lifted constants) lead from names
     to their indices, `outputs` from pytree paths (``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to
     references. `values` holds the tensors of parameters and buffers by node index, but none on the meta device;
-    `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decided, now, which
-    way it goes. `verified` says whether the graph was replayed against
-    `forward` on fresh inputs (impossible without memory for the weights).
+    `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decide, now,
+    which way it goes. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
+    without memory for the weights).
     """
 
     nodes: tuple[Node, ...]

@@ -18,20 +18,20 @@ from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import LeadlineError, TraceError, UnknownOp
+from leadline.graph.answers.settled import settle
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
-from leadline.graph.decompositions import DECOMPOSITIONS
 from leadline.graph.failure import explain
 from leadline.graph.hints import masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
-from leadline.graph.settled import settle
+from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
+from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.undisturbed import restored, undisturbed
-from leadline.graph.unsorted import unsorted
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
 
@@ -231,8 +231,8 @@ class _Reader:
             return
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             raise UnknownOp(
-                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does out "
-                "with tensor operations, or in a Python loop or branch on constants"
+                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does "
+                "out with tensor operations, or in a Python loop or branch on constants"
             )
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)

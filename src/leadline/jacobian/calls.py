@@ -25,12 +25,19 @@ def node_of(tensor: Tensor) -> Node:
     return get_gradient_edge(tensor).node
 
 
+def _base(tensor: Tensor) -> list[Node]:
+    """Return the node of what a tensor is a view of, if it is one."""
+    base = tensor._base
+    return [] if base is None or not base.requires_grad else [node_of(base)]
+
+
 @dataclass
 class ModuleCall:
     """The call number `nth` (from 0) of a module, which began within the calls `enclosing` (indices, outermost first).
 
     `inputs` and `outputs` are the nodes of the differentiable tensors that went in (by leaf position in ``(args,
-    kwargs)``) and came out.
+    kwargs)``) and came out. Where an output is a view of what the call made, `bases` are the nodes of that: a later
+    write in place leads back to it, around the view.
     """
 
     path: str
@@ -39,6 +46,7 @@ class ModuleCall:
     enclosing: tuple[int, ...]
     inputs: dict[int, Node] = field(default_factory=dict)
     outputs: dict[int, Node] = field(default_factory=dict)
+    bases: set[Node] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -64,7 +72,10 @@ def recorded(model: nn.Module) -> Iterator[list[ModuleCall]]:
         return hook
 
     def leaving(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
-        calls[running.pop()].outputs = {i: node_of(t) for i, t in differentiable(output).items()}
+        call, made = calls[running.pop()], differentiable(output)
+        call.outputs = {i: node_of(t) for i, t in made.items()}
+        given = {node for t in differentiable(args).values() for node in (node_of(t), *_base(t))}
+        call.bases = {node for t in made.values() for node in _base(t)} - given
 
     for path, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(entering(path), with_kwargs=True))
@@ -82,7 +93,7 @@ class GradientFlow:
     def __init__(self, calls: Sequence[ModuleCall]) -> None:
         self._own: dict[Node, int] = {}
         for i, call in enumerate(calls):
-            for node in call.outputs.values():
+            for node in {*call.outputs.values(), *call.bases}:
                 self._own[node] = self._own.get(node, 0) | 1 << i
         self._reached: dict[Node, int] = {}
 

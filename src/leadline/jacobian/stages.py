@@ -30,8 +30,8 @@ class Chain:
     There are no `calls` where the stages are the time steps of the layer at `recurrent`, or the whole model as one
     stage; where that takes integers, `source` is the call whose output is its first floating activation. `carried` are
     the leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made; `shared` says that stages
-    share a module, so that depth is time, and `passed` that what comes after the last one goes around it too: a residual
-    that is added outside.
+    share a module, so that depth is time, and `passed` that what comes after the last one goes around it too: a
+    residual that is added outside.
     """
 
     calls: tuple[tuple[str, int], ...] = ()

@@ -140,7 +140,8 @@ REFERENCE: dict[Form, Callable[..., Any]] = {
     Form.EITHER: lambda _, a, b: a | b,
 }
 JUMPING = {"ceil", "floor", "hardshrink", "round", "sgn", "sign", "softplus", "threshold", "trunc"}
-RECORDS = [op for op, record in OPERATIONS.items() if record.kind is Kind.POINTWISE]
+# Python's own operations on numbers say nothing more than that they are pointwise.
+RECORDS = [op for op, record in OPERATIONS.items() if record.kind is Kind.POINTWISE and not op.startswith("number.")]
 
 
 def _least(x: Tensor, high: float | Tensor | None) -> Tensor:

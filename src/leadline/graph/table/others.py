@@ -99,7 +99,7 @@ _PRODUCTS = {
     **_contraction("addbmm", "batch1", "batch2", "bik bkj ij", "self"),
     **_contraction("mv", "self", "vec", "ik k i"),
     **_contraction("addmv", "mat", "vec", "ik k i", "self"),
-    # their factors alone do not say which rows are multiplied by what: `graph.unsorted` does
+    # their factors alone do not say which rows are multiplied by what: `graph.rewriting.unsorted` does
     **_operations(Kind.CONTRACTION, "_grouped_mm", grouping=Grouping.PRODUCT),
     **_operations(Kind.CONTRACTION, "grouped_mm_fallback", "transformers", grouping=Grouping.PRODUCT),
     **_contraction("dot", "self", "tensor", "k k"),

@@ -83,7 +83,7 @@ class Record:
                     self._symbols |= dict.fromkeys(_symbols(size), rests)
 
     def computed(self, op: Any, arguments: Any) -> Any:
-        """Return what an operation gives now, on real values; `decided` says of its arguments whether they have some."""
+        """Return what an operation gives now, on real values, which `decided` arguments have."""
         with _disable_current_modes(), torch.no_grad():
             self._catch_up(arguments)
             return self._run(op, arguments)

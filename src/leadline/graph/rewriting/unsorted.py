@@ -1,8 +1,8 @@
 """Rows that are sorted by group, worked on group by group, and put back: the same work on rows in their own order.
 
 Mixtures of experts sort tokens by the expert that they chose, multiply each group by its expert's matrix, and undo the
-sorting. Where a row goes depends on all others; what becomes of it does not. So values in sorted order are worked out in
-the order before, as long as operations act on every row by itself, and stand for what comes after the undoing.
+sorting. Where a row goes depends on all others; what becomes of it does not. So values in sorted order are worked out
+in the order before, as long as operations act on every row by itself, and stand for what comes after the undoing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref
-from leadline.graph.rows import by_row
+from leadline.graph.rewriting.rows import by_row
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Form, Grouping, Kind, Places, Tally, operation_of
 
@@ -28,7 +28,7 @@ def unsorted(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The rows of `base`, in the new graph, in the order that `by` gives: the places that a sort of the old one found."""
+    """The rows of `base`, in the new graph, in the order of `by`: the places that a sort of the old one found."""
 
     by: Ref
     base: Ref
@@ -195,7 +195,7 @@ class _Unsorting:
         self.sorted[ref] = _Sorted(found.by, self._made(aten.squeeze.dim, (product, 1), node.shape, node))
 
     def _undone(self, node: Node) -> bool:
-        """Let rows in their own order stand for what is taken at places that undo a sort, or put where it found them."""
+        """Let rows in their own order stand for those taken at places that undo a sort, or put where it found them."""
         named = node.bound()
         at = _places(node, named)
         if at is None or len(self.graph.meta(at).shape) != 1:
@@ -206,7 +206,7 @@ class _Unsorting:
                 return False
             self.new[Ref(node.index)] = source.base
             return True
-        written = named.get("values", named.get("source"))
+        written: Any = named.get("values", named.get("source"))
         found = [self.sorted.get(ref) for ref in (at, written)]
         apart = at in self.groups or node.operation.combines(named)  # in whatever order they are written
         if None in found or len({part.by for part in found if part}) != 1 or not apart or named["self"] in self.sorted:
@@ -241,7 +241,7 @@ def _first(nodes: Sequence[Node], ref: Ref) -> Ref:
 
 
 def _is_count(graph: Graph, ref: Ref, rows: int) -> bool:
-    """Whether a value is 0, 1, 2 …"""
+    """Whether a value is 0, 1, 2 and so on."""
     node = graph.nodes[_first(graph.nodes, ref).node]
     if node.kind is not Kind.CREATION or node.refs or node.shape != (rows,):
         return False

@@ -12,8 +12,8 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
-from leadline.graph.constants import Record
-from leadline.graph.questions import PLACES, asked, begin_leaf, indexes, masks
+from leadline.graph.answers.questions import PLACES, asked, begin_leaf, indexes, masks
+from leadline.graph.answers.record import Record
 from leadline.graph.table import Kind, kind_of
 
 
@@ -71,7 +71,7 @@ def _settled(program: ExportedProgram, node: fx.Node, record: Record) -> bool:
         node.replace_all_uses_with(_constant(program, node, results, record))
     else:
         for user in list(node.users):
-            user.replace_all_uses_with(_constant(program, user, results[user.args[1]], record))  # type: ignore[index]
+            user.replace_all_uses_with(_constant(program, user, results[user.args[1]], record))
             program.graph_module.graph.erase_node(user)
     program.graph_module.graph.erase_node(node)
     return True
@@ -93,12 +93,13 @@ def _numbered(program: ExportedProgram, node: fx.Node, record: Record) -> None:
 def _constant(program: ExportedProgram, node: fx.Node, real: Tensor, record: Record) -> fx.Node:
     """Add a constant to a program, and return a copy of it before a node, which later steps may write into."""
     graph, name = program.graph_module.graph, f"constant_{node.name}_{len(program.constants)}"
-    with detect_fake_mode(node.meta["val"]):
+    mode: Any = detect_fake_mode(node.meta["val"])
+    with mode:
         value = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=node.meta["val"].device)
     with graph.inserting_before(next(iter(graph.nodes))):
         leaf = graph.placeholder(name)
     with graph.inserting_before(node):
-        copy = graph.call_function(torch.ops.aten.clone.default, (leaf,))
+        copy: fx.Node = graph.call_function(torch.ops.aten.clone.default, (leaf,))
     leaf.meta, copy.meta = {"val": value}, {**node.meta, "val": value}
     signature = program.graph_signature
     signature.input_specs.insert(0, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(leaf.name), leaf.name))

@@ -17,7 +17,7 @@ from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from leadline.graph.constants import Record, Rests
+from leadline.graph.answers.record import Record, Rests
 
 _ASKING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 PLACES = torch.ops.aten.nonzero_numpy.default
@@ -33,7 +33,7 @@ class Questions(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._real = dict(_own(model))
         self._parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         self._record = Record(self._parameters)

@@ -1,0 +1,1 @@
+"""Graphs and operations written in other operations, which have rules."""
