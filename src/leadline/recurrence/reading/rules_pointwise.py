@@ -134,11 +134,8 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if "dim" in args:
         later["dim"] = [d + 1 for d in along] if isinstance(args["dim"], tuple) else along[0] + 1
 
-    grouped = "num_groups" in args or "group" in args  # rows stand first there, and each point is one
-
     def call(x: Tensor) -> Tensor:
-        given = x.flatten(0, 1) if grouped else x
-        first: Tensor = run_node(node, no_tensor, {own: given, **fixed, **later})[0]
+        first: Tensor = run_node(node, no_tensor, {own: x, **fixed, **later})[0]
         return first.reshape(len(x), -1)
 
     literals = {name: value for name, value in args.items() if isinstance(value, int | float | bool | tuple)}
