@@ -14,6 +14,7 @@ import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,7 @@ _CALLABLES = (
     types.FunctionType, types.MethodType, functools.partial, staticmethod, classmethod, property,
     functools.cached_property,
 )  # fmt: skip
+_KEEPING = (Tensor, dict, list, set, deque, functools._lru_cache_wrapper)
 _BUILTIN = (dict, list, set, deque, OrderedDict)
 _LIBRARIES = sys.stdlib_module_names - {"collections", "types", "weakref"} | {"torch", "numpy", "leadline", "jaxtyping"}
 """Packages whose functions, classes and objects hold no state of the user's."""
@@ -166,7 +168,9 @@ class Snapshot:
                 yield found
             yield from (value.__defaults__, value.__kwdefaults__, value.__dict__)
             if not _library(value):
-                yield from self._bindings(value.__globals__, _names(value.__code__))
+                bound = self._bindings(value.__globals__, _names(value.__code__))
+                # What an installed function calls is as much as its package; what it keeps is in containers and caches.
+                yield from (part for part in bound if isinstance(part, _KEEPING)) if _installed(value) else bound
 
     def _bindings(self, scope: dict[str, Any], names: Iterable[str]) -> Iterator[Any]:
         """Record what names are bound to in the user's own module."""
@@ -289,6 +293,11 @@ def _library(value: Any) -> bool:
     """Whether a function or class belongs to a package that holds nothing of the user's."""
     name = getattr(value, "__module__", None)
     return not isinstance(name, str) or (name.partition(".")[0] in _LIBRARIES and not name.startswith("leadline.zoo"))
+
+
+def _installed(function: types.FunctionType) -> bool:
+    """Whether a function is one of a package that was installed, not of the user's own files."""
+    return bool({"site-packages", "dist-packages"}.intersection(Path(function.__code__.co_filename).parts))
 
 
 def _names(code: types.CodeType) -> set[str]:
