@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 from torch._subclasses import FakeTensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._pytree import tree_leaves
 
 
@@ -42,11 +43,11 @@ def forward_passes(model: nn.Module) -> Iterator[list[bool]]:
 
     passes: list[bool] = []
 
-    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
-        if not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs))):
+    def enter(module: nn.Module, args: Any) -> None:
+        if module is model and not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves(args)):
             passes.append(torch.is_grad_enabled())
 
-    handle = model.register_forward_pre_hook(enter, with_kwargs=True)
+    handle = register_module_forward_pre_hook(enter)  # what a hook of the model's own has seen would be undone
     try:
         yield passes
     finally:

@@ -74,10 +74,7 @@ class Snapshot:
             undo()
         for mapping, items in self._dicts:
             if not _alike(mapping.items(), items):
-                base = OrderedDict if isinstance(mapping, OrderedDict) else dict
-                base.clear(mapping)
-                for key, value in items:
-                    base.__setitem__(mapping, key, value)
+                _refill(mapping, items)
         with torch._C.DisableTorchFunction(), torch.no_grad():
             for state in self._tensors:
                 state.rebase()
@@ -332,6 +329,18 @@ def _cell(cell: types.CellType) -> Any:
 def _fill(cell: types.CellType, found: Any) -> None:
     if found is not _MISSING and _cell(cell) is not found:
         cell.cell_contents = found
+
+
+def _refill(mapping: dict[Any, Any], items: list[tuple[Any, Any]]) -> None:
+    """Put entries back; what was there all the time is never missing, since other threads may look."""
+    base, wanted = OrderedDict if isinstance(mapping, OrderedDict) else dict, dict(items)
+    for key in [key for key in mapping if key not in wanted]:
+        base.__delitem__(mapping, key)
+    in_order = list(mapping) == [key for key, _ in items][: len(mapping)]
+    if not in_order:
+        base.clear(mapping)
+    for key, value in items:
+        base.__setitem__(mapping, key, value)
 
 
 def _alike(now: Iterable[tuple[Any, Any]], then: list[tuple[Any, Any]]) -> bool:

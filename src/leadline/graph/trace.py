@@ -129,8 +129,17 @@ def _exported_once(call: Call, *, above: bool) -> ExportedProgram:
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
         program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
+    _without_detached_creations(program.graph_module.graph)
     settle(program, call.decided)
     return program
+
+
+def _without_detached_creations(graph: fx.Graph) -> None:
+    """Let a new tensor stand for its detached self, which torch adds to some: later writes into it are not cut off."""
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        if kind_of(str(node.args[0].target)) is Kind.CREATION:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:

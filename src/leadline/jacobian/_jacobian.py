@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.export import ExportedProgram
 from torch.func import functional_call
 
@@ -21,6 +22,8 @@ from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
+
+Result = TypeVar("Result")
 
 CHUNK, MOST_NUMBERS = 32, 2**22
 """So many columns are carried at once, and so many numbers: more would only cost memory."""

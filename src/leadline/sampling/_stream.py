@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
+from leadline.graph.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
@@ -330,5 +331,7 @@ class Stream:
 
     def _check_weights(self, values: bool = True) -> None:
         """Refuse to go on with other weights than those read."""
-        if not self._weights.unchanged(values):
+        with ONE_AT_A_TIME:  # another thread may be running the model, on stand-ins for its weights
+            unchanged = self._weights.unchanged(values)
+        if not unchanged:
             raise UsageError("the model's weights have changed since this stream was made; make a new one")

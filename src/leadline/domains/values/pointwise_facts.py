@@ -145,10 +145,9 @@ class _Pointwise:
         if form in (Form.PRODUCT, Form.QUOTIENT):
             return self._scaled(known, quotient=form is Form.QUOTIENT)
         if form is Form.CLAMP:
-            limits = {"min": torch.maximum, "max": torch.minimum}
             found = known[0]
             for name, limit in zip(operands[1:], known[1:], strict=True):
-                found = Bounds(*map(limits[name[:3]], found, limit))
+                found = Bounds(*map(torch.maximum if name.startswith("min") else torch.minimum, found, limit))
             return found
         extreme = torch.maximum if form is Form.MAXIMUM else torch.minimum
         return Bounds(*map(extreme, *known))
