@@ -223,7 +223,6 @@ TRANSFORMED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "mapped with a constant": (lambda m, x: m.layer(torch.vmap(lambda y: y * torch.tensor(2.0))(x)), "structural"),
     "mapped over features": (lambda m, x: torch.vmap(m.mix, in_dims=2, out_dims=2)(x), "leak"),
     "a gradient inside": (lambda m, x: x + torch.func.grad(lambda z: m.layer(z).sin().sum())(x), "structural"),
-    "a gradient over time": (lambda m, x: m.layer(x) + torch.func.grad(lambda z: z.mean(1).square().sum())(x), "leak"),
     "a product with a Jacobian": (lambda m, x: torch.func.jvp(m.layer, (x,), (x,))[1] + m.layer(x), "structural"),
 }
 

@@ -47,9 +47,9 @@ def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
     torch.manual_seed(0)
     net = BY_NAME[name]
     model, inputs = net.model(), net.inputs(LENGTH)
+    wanted = forward(net, model, inputs)  # before the stream is made: RWKV's first pass rescales its weights
     made = leadline.stream(model, layout=net.layout, **inputs)
     (x,) = (x for key, x in inputs.items() if net.layout[key] is not None)
-    wanted = forward(net, model, inputs)
     assert float((made.logits(x) - wanted).abs().max()) < 2e-4 * float(wanted.abs().max())
 
 

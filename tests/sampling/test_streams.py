@@ -245,7 +245,7 @@ def test_groups_that_are_normalised_row_by_row(shape: tuple[int, ...], groups: i
             rest = x[..., used.shape[-1] :]
             return self.mix(nn.functional.pad(torch.cat([normed, rest], -1).mT, (1, 0))).mT
 
-    model, x = Rows(), torch.randn(2, 6, 12)
+    model, x = Rows().double(), torch.randn(2, 6, 12, dtype=torch.float64)
     derived = stream(model, x, layout="b t c -> b t v", backend="torch")
-    for row in (x, torch.randn(3, 9, 12)):
+    for row in (x, torch.randn(3, 9, 12, dtype=torch.float64)):
         torch.testing.assert_close(derived.logits(row), model(row))
