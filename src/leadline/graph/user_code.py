@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,14 @@ def raised_at(error: BaseException) -> str:
     return f" ({line})" if line else ""
 
 
+@cache
 def _is_ours(file: str) -> bool:
     """Whether a file is leadline's, and not a model's."""
     path = Path(file)
     return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] not in _MODELS
 
 
+@cache
 def is_users(file: str) -> bool:
     """Whether a file is none of leadline, torch and jaxtyping."""
     return not (file.startswith("<") or _is_ours(file) or any(map(Path(file).is_relative_to, _LIBRARIES)))
