@@ -26,7 +26,7 @@ def main() -> None:
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     for axes, (title, name, settings) in zip(figure.subplots(1, len(MODELS)), MODELS, strict=True):
         specimen = zoo.build(name, height=SIZE, width=SIZE, **settings)
-        found = leadline.context(specimen.model, *specimen.inputs, layout=specimen.layout, output=POSITION)
+        found = leadline.context(specimen.model, *specimen.inputs, layout=specimen.layout, position=POSITION)
         (seen,), (blind,), (always,) = found.seen.values(), found.blind.values(), found.always_blind.values()
         cells = np.where(seen, 0, np.where(always, 2, np.where(blind, 1, 3)))
         axes.imshow(cells, cmap=ListedColormap(list(COLOURS.values())), vmin=0, vmax=3)

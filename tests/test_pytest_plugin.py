@@ -26,7 +26,7 @@ USES = """
         assert_span(linear, x, steps=1)
         assert_connections(linear, x, connections=6)
         conv = nn.Conv1d(1, 1, 3, padding=1)
-        assert_context(conv, torch.zeros(1, 1, 5), output=2, layout="b c t -> b v t", sees=3)
+        assert_context(conv, torch.zeros(1, 1, 5), position=2, layout="b c t -> b v t", sees=3)
         assert callable(assert_gradient_stable)
 
     def test_a_reading(assert_causal, assert_span):

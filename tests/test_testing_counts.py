@@ -45,11 +45,11 @@ def test_assertions_on_a_reading_read_the_model_once() -> None:
     with counted(trace_call) as calls:
         assert_span(reading, steps=1)
         assert_connections(reading, connections=13, macs=15)
-        assert_context(reading, output=0, sees=2)
+        assert_context(reading, position=0, sees=2)
         with pytest.raises(
             AssertionError, match=r"(?s)does not see \[\[4\]\]; \[0\] is seen\n  through the model itself"
         ):
-            assert_context(reading, output=1, sees=torch.tensor([False, True, True, False, True]))
+            assert_context(reading, position=1, sees=torch.tensor([False, True, True, False, True]))
         with pytest.raises(AssertionError, match="Conv1d is not causal: leak, lag -1"):
             assert_causal(reading)
     assert calls == {"reading.trace_call": 1}

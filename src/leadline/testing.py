@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from leadline.domains._causality import Causality, Verdict, causality_of
-from leadline.domains._context import Position, context_of, named_position, passage
+from leadline.domains._context import OutputLike, Position, context_of, named_position, passage
 from leadline.domains._count import Count, count_of
 from leadline.domains._span import Span, span_of
 from leadline.domains.dependence.depths import COSTS
@@ -58,7 +58,8 @@ def assert_context(
     model: nn.Module | Reading,
     *inputs: Any,
     sees: torch.Tensor | int,
-    output: Position | Mapping[str, Position] | None = None,
+    position: Position | None = None,
+    output: OutputLike = None,
     on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> None:
@@ -70,10 +71,10 @@ def assert_context(
     Examples
     --------
     >>> conv = nn.Conv1d(1, 1, 3, padding=1)
-    >>> assert_context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t", sees=3)
+    >>> assert_context(conv, torch.zeros(1, 1, 9), position=4, layout="b c t -> b v t", sees=3)
     """
     __tracebackhide__ = True
-    name, position = named_position(output)
+    name, position = named_position(output, position)
     reading = _reading(model, inputs, kwargs if name is None else {**kwargs, "output": name}, _AXES)
     found = context_of(reading, position, on_unknown=on_unknown)
     at = ", ".join(f"{axis}={place}" for axis, place in found.position.items())

@@ -89,7 +89,7 @@ def methods(specimen: Specimen) -> dict[str, tuple[Callable[[DepthReading], Any]
         "count": (lambda r: r.count(), lambda: leadline.count(model, *inputs)),
         "span": (lambda r: r.span(costs={"softmax": 1}), lambda: leadline.span(model, *inputs, costs={"softmax": 1})),
         "causality": (lambda r: r.causality(), lambda: leadline.causality(model, *inputs, **axes)),
-        "context": (lambda r: r.context((2, 1)), lambda: leadline.context(model, *inputs, output=(2, 1), **axes)),
+        "context": (lambda r: r.context((2, 1)), lambda: leadline.context(model, *inputs, position=(2, 1), **axes)),
         "generation": (lambda r: r.generation(), lambda: leadline.generation(model, *inputs, lag=1, **axes)),
         "memory": (lambda r: r.memory(), lambda: leadline.memory(model, *inputs)),
         "gradient": (lambda r: r.gradient(seed=3), lambda: leadline.gradient(model, *inputs, seed=3)),

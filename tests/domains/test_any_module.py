@@ -43,7 +43,7 @@ def test_a_labelled_model_with_two_outputs_through_every_depth() -> None:
     assert span(model, tokens, **named).steps == 2
     verdict = causality(model, tokens, layout=layout, output="logits", **named)
     assert (verdict.verdict, verdict.lag, verdict.cross_batch) == ("structural", 0, None)
-    seen = context(model, tokens, layout=layout, output={"logits": 3}, **named)
+    seen = context(model, tokens, layout=layout, output="logits", position=3, **named)
     assert seen.map.tolist() == [False, True, True, True, False]
     assert memory(model, tokens, **named).parameters == 4 * sum(p.numel() for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

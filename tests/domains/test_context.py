@@ -148,7 +148,7 @@ def test_the_blind_spot_of_a_pixelcnn(layers: int) -> None:
     h, w = 8, 12
     specimen = zoo.build("masked-stack", layers=layers, height=h, width=w, channels=2)
     at = (layers + 1, 5)
-    seen = context(specimen.model, *specimen.inputs, layout=specimen.layout, output=at)
+    seen = context(specimen.model, *specimen.inputs, layout=specimen.layout, position=at)
     assert seen.size == (3 * layers**2 + 5 * layers) // 2
     assert seen.box() == {"h": (1, layers + 1), "w": (5 - layers, 5 + layers)}
     up, right = torch.meshgrid(at[0] - torch.arange(h), torch.arange(w) - at[1], indexing="ij")
@@ -162,7 +162,7 @@ def test_the_blind_spot_of_a_pixelcnn(layers: int) -> None:
 def test_an_mdrnn_sees_the_north_west_rectangle() -> None:
     h, w, (i, j) = 5, 6, (3, 2)
     specimen = zoo.build("mdrnn", height=h, width=w, classes=3)
-    seen = context(specimen.model, *specimen.inputs, layout=specimen.layout, output=(i, j))
+    seen = context(specimen.model, *specimen.inputs, layout=specimen.layout, position=(i, j))
     rectangle = torch.zeros(h, w, dtype=torch.bool)
     rectangle[: i + 1, : j + 1] = True
     rectangle[i, j] = False
@@ -189,10 +189,10 @@ def test_an_unknown_operation_is_named_with_its_line_or_depends_on_everything() 
 def test_positions_must_exist() -> None:
     conv, x = nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 9)
     with pytest.raises(LayoutError, match="no place 9"):
-        context(conv, x, layout="b c t -> b v t", output=9)
+        context(conv, x, layout="b c t -> b v t", position=9)
     with pytest.raises(LayoutError, match="not 2 of them"):
-        context(conv, x, layout="b c t -> b v t", output=(1, 2))
-    assert context(conv, x, layout="b c t -> b v t", output=-1).box() == {"t": (7, 8)}
+        context(conv, x, layout="b c t -> b v t", position=(1, 2))
+    assert context(conv, x, layout="b c t -> b v t", position=-1).box() == {"t": (7, 8)}
 
 
 def test_a_classifier_has_a_map_over_all_its_input() -> None:
@@ -200,3 +200,12 @@ def test_a_classifier_has_a_map_over_all_its_input() -> None:
     seen = context(model, torch.randn(1, 1, 6, 6), layout="b c h w -> b v")
     assert seen.axes == {"input": ("c", "h", "w")}
     assert (seen.size, seen.blind) == (36, {})
+
+
+def test_a_position_given_as_an_output_is_deprecated_and_still_read() -> None:
+    conv, x = nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 9)
+    wanted = context(conv, x, layout="b c t -> b v t", position=2).map
+    for old in (2, {"output": 2}):
+        with pytest.warns(DeprecationWarning, match="position="):
+            assert torch.equal(context(conv, x, layout="b c t -> b v t", output=old).map, wanted)
+    assert torch.equal(context(conv, x, layout="b c t -> b v t", output="output", position=2).map, wanted)

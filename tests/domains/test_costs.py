@@ -28,7 +28,7 @@ def seconds(example: Example) -> float:
     count(model, *inputs)
     span(model, *inputs)
     causality(model, *inputs, layout=layout)
-    context(model, *inputs, layout=layout, output=example.position)
+    context(model, *inputs, layout=layout, position=example.position)
     memory(model, *inputs)
     return time.process_time() - start
 

@@ -78,7 +78,7 @@ def test_weights_that_are_masked_while_the_model_runs(way: Callable[[Tensor, Ten
     model, x = TimeMixer(way, mask, "before"), torch.randn(B, T, C)
     weight = model.mix.weight.detach().clone()
     found = leadline.causality(model, x, layout=LAYOUT)
-    maps = [leadline.context(model, x, layout=LAYOUT, output=t).map.tolist() for t in range(T)]
+    maps = [leadline.context(model, x, layout=LAYOUT, position=t).map.tolist() for t in range(T)]
     assert torch.equal(model.mix.weight, weight)
     seen = dependence(model, (x,), LAYOUT)
     assert np.array_equal(np.array(maps), seen)

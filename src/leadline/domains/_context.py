@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,7 @@ from leadline.graph.reading import Reading
 from leadline.results import Coverage, Place
 
 Position: TypeAlias = "int | tuple[int, ...]"
+OutputLike: TypeAlias = "str | Position | Mapping[str, Position] | None"
 _MOST_CELLS = 1 << 14  # beyond this, stacking offsets is not tried
 
 
@@ -92,26 +94,26 @@ class Context:
 def context(
     model: nn.Module,
     *inputs: Any,
-    output: Position | Mapping[str, Position] | None = None,
+    position: Position | None = None,
     layout: LayoutLike = None,
     order: Order = None,
+    output: OutputLike = None,
     on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
 
-    `output` is the position, along the output's position axes as they stand in it (negative counts from the end;
-    default: the middle of every axis); a dict ``{"logits": 5}`` also says which output. The rest, and errors, are those
-    of `read`.
+    The `position` is along the output's position axes as they stand in it (negative counts from the end; default: the
+    middle of every axis). The rest, and errors, are those of `read`; a position given as `output` is deprecated.
 
     Examples
     --------
     >>> conv = nn.Conv1d(1, 1, 3, dilation=2, padding=2)
-    >>> seen = context(conv, torch.zeros(1, 1, 9), output=4, layout="b c t -> b v t")
+    >>> seen = context(conv, torch.zeros(1, 1, 9), position=4, layout="b c t -> b v t")
     >>> seen.map.int().tolist(), seen.box()
     ([0, 0, 1, 0, 1, 0, 1, 0, 0], {'t': (2, 6)})
     """
-    name, position = named_position(output)
+    name, position = named_position(output, position)
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=name)
     return context_of(reading, position, on_unknown=on_unknown)
 
@@ -226,8 +228,11 @@ def passage(
     return follow(search, found.links, tuple(int(i) for i in element))[2]
 
 
-def named_position(output: Position | Mapping[str, Position] | None) -> tuple[str | None, Position | None]:
-    """Part an output position into the output's name and the position in it."""
+def named_position(output: OutputLike, position: Position | None) -> tuple[str | None, Position | None]:
+    """Return the output's name and the position in it; `output` once took a position, or one by the output's name."""
+    if output is None or isinstance(output, str):
+        return output, position
+    warnings.warn("output= names an output; give the place in it as position=", DeprecationWarning, stacklevel=3)
     if not isinstance(output, Mapping):
         return None, output
     if len(output) > 1:

@@ -102,7 +102,7 @@ def _gated(effort: Effort) -> Outcome:
         if what == 0:
             return span(net.model, *net.inputs).steps
         if what == 1:
-            return context(net.model, *net.inputs, output=length - 1, layout=net.layout).size
+            return context(net.model, *net.inputs, position=length - 1, layout=net.layout).size
         modules = count(net.model, *net.inputs).by_module
         return sum(modules[f"blocks.0.{name}"].connections for name in ("conv", "skip", "residual"))
 

@@ -144,8 +144,8 @@ def _real(of: Sight) -> Outcome:
     image = torch.zeros(1, of.height, of.width, dtype=torch.long)
     for place in (of.asked, (2, 1)):
         found = [
-            context(stack.model, *stack.inputs, output=place, layout=stack.layout).map,
-            context(mdrnn, image, output=place, layout="b h w -> b h w v").map,
+            context(stack.model, *stack.inputs, position=place, layout=stack.layout).map,
+            context(mdrnn, image, position=place, layout="b h w -> b h w v").map,
         ]
         expected = [_seen(masked(2), of, place), _seen(grid_density(of.taps, 1), of, place)]
         for name, real, derived in zip(("masked stack", "MDRNN"), found, expected, strict=True):
