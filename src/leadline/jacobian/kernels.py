@@ -49,7 +49,9 @@ def _nothing_again(*args: Any, **kwargs: Any) -> Iterator[None]:  # noqa: ARG001
 @contextmanager
 def run_once() -> Iterator[None]:
     """Keep what activation checkpoints would compute again: neither kind of them can be differentiated in every way."""
-    again = {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _nothing_again}
+    generator = "_checkpoint_without_reentrant_generator"  # from torch 2.14 on, what calls it has another name
+    again = {"CheckpointFunction": _Once, generator: _nothing_again, f"{generator}_impl": _nothing_again}
+    again = {name: stand_in for name, stand_in in again.items() if hasattr(checkpoint, name)}
     before = {name: getattr(checkpoint, name) for name in again}
     try:
         vars(checkpoint).update(again)
