@@ -225,5 +225,9 @@ def test_assertions_show_what_is_wrong() -> None:
         assert_context(nn.Conv1d(3, 3, 3, padding=1), x, layout="b c t -> b v t", position=2, sees=2)
     with pytest.raises(AssertionError, match=r"sees \[\[3\]\] besides.*\[3\] is seen\n  through the model"):
         assert_context(
-            nn.Conv1d(3, 3, 3, padding=1), x, layout="b c t -> b v t", output=2, sees=torch.arange(T).sub(1.5).abs() < 1
+            nn.Conv1d(3, 3, 3, padding=1),
+            x,
+            layout="b c t -> b v t",
+            position=2,
+            sees=torch.arange(T).sub(1.5).abs() < 1,
         )
