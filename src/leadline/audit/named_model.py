@@ -132,6 +132,7 @@ def _import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
     try:
+        # mypy forgets within a lambda that there is a loader
         _guard(lambda: spec.loader.exec_module(module), f"importing {path}")  # type: ignore[union-attr]
     finally:
         sys.path.pop(0)

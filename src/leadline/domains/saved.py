@@ -57,7 +57,7 @@ class SavedStorages(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._packed: list[tuple[ref[_Packed], str]] = []
         self._made: dict[int, tuple[StorageWeakRef, int, str]] = {}
         self._running = [""]

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from leadline.errors import TraceError
 
 _TRACED = (FakeTensor, FunctionalTensor)
+# a descriptor of C's, whose methods its type does not tell
 _READ, _WRITTEN = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 
@@ -58,6 +59,7 @@ def traced_assignments() -> Iterator[None]:
         else:
             assign(module, name, value)
 
+    # export asks the class, so that it is the class that answers otherwise for a while
     nn.Module.__setattr__ = assigned  # type: ignore[method-assign, assignment]
     try:
         with _TracedData():

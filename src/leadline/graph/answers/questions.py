@@ -33,7 +33,7 @@ class Questions(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._real = dict(_own(model))
         self._parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         self._record = Record(self._parameters)

@@ -81,7 +81,7 @@ def _numbered(program: ExportedProgram, node: fx.Node, record: Record) -> None:
     """Let numbers of places stand for masks among indices."""
     source, indices, *rest = node.args
     numbered: list[Any] = []
-    for index in indices:  # type: ignore[union-attr]
+    for index in indices:  # type: ignore[union-attr]  # the schema says a list
         value = index.meta["val"] if isinstance(index, fx.Node) else None
         if masks([value]):
             numbered += [_constant(program, node, p, record) for p in record.computed(PLACES, ((value,), {}))]
