@@ -60,7 +60,8 @@ def test_one_check_is_one_trace_one_layout_and_one_walk_for_each_domain(name: st
     assert walks.pop("ranks.walk_by") == 3  # of positions, and of samples from both ends
     assert walks.pop("rules.walk") == passes_of_generation + 3 + 2
     assert walks.pop("pattern.walk") == 2  # sums of nothing are zeros to verdicts, and units to counts
-    assert walks.pop("support.behind") == {"pixelcnn": 4, "transformer": 2}[name]  # of one position, and of others where borders cut its map
+    # of one position, and of those far from a border where borders cut its map
+    assert walks.pop("support.behind") == {"pixelcnn": 4, "transformer": 2}[name]
     assert walks == dict.fromkeys(("units.walk_by", "units.behind", "_count.walk", "depths.walk_by"), 1)
 
 
