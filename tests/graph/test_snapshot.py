@@ -228,3 +228,59 @@ def described_answer(answer: Any) -> str:
         if hasattr(answer, "seconds")
         else str(answer)
     )
+
+
+def scripted(t: Tensor) -> Tensor:
+    return t.add_(1)
+
+
+class Writing(nn.Module):
+    """Writes into a parameter, a buffer and what it is given, in one of the ways that there are."""
+
+    def __init__(self, way: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.weight, self.way = nn.Parameter(torch.randn(4, 4)), way
+        self.register_buffer("table", torch.randn(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for tensor in (self.weight.data, self.table, x):
+            self.way(tensor)
+        return x @ self.weight + self.table.sum()
+
+
+WAYS: dict[str, Callable[[Tensor], Any]] = {
+    "in place": lambda t: t.mul_(2),
+    "an item": lambda t: t.__setitem__((0, 0), 7.0),
+    "a view": lambda t: t.view(-1)[1:3].zero_(),
+    "out": lambda t: torch.add(t, 1, out=t),
+    "a list": lambda t: torch._foreach_mul_([t], 3),
+    "scatter": lambda t: t.scatter_(0, torch.zeros(1, 4, dtype=torch.long), 1.0),
+    "numpy": lambda t: t.numpy().fill(5),
+    "an array": lambda t: np.asarray(t).fill(5),
+    "dlpack": lambda t: torch.from_dlpack(t).fill_(5),
+    "a storage": lambda t: t.untyped_storage().fill_(0),
+    "a storage's size": lambda t: t.untyped_storage().resize_(4).resize_(64),
+    "other memory": lambda t: t.set_(torch.ones(4, 4)),
+    "a compiled function": torch.jit.script(scripted),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_contents_that_wait_are_copied_before_anything_writes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "LARGE", 0)
+    model, x = Writing(WAYS[way]), torch.randn(4, 4)
+    before = described(model, x)
+    with restored(model, x, lazily=True) as snapshot, torch.no_grad(), snapshot.contents.watched():
+        model(x)
+        assert differences(before, described(model, x))
+    assert not differences(before, described(model, x))
+
+
+def test_what_may_wait_is_not_copied_before_it_is_written() -> None:
+    model = nn.Sequential(nn.Linear(1024, 1024), nn.Linear(1024, 1024))
+    with restored(model, lazily=True) as snapshot, snapshot.contents.watched(), torch.no_grad():
+        model[0].weight.mul_(2)
+        held = {then.nbytes for _, then in snapshot.contents._held.values()}
+        assert held == {1024 * 4, 1024**2 * 4}
+        assert len(snapshot.contents._waiting) == 1
+        assert model[1].weight in snapshot.contents

@@ -223,5 +223,6 @@ def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefront
 def _rehearse(reading: Reading) -> None:
     """Call a model that cannot be called with gradients without them: if that fails too, nothing can be said of it."""
     given = reading.inputs, reading.kwargs
-    with undisturbed(reading.model, given), running(type(reading.model).__name__, given):
+    name = type(reading.model).__name__
+    with undisturbed(reading.model, given, lazily=True) as before, before.contents.watched(), running(name, given):
         reading.model(*reading.inputs, **reading.kwargs)

@@ -97,10 +97,11 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
     model = reading.model.module if isinstance(reading.model, nn.DataParallel) else reading.model
     parameters, buffers = list(model.parameters()), list(model.buffers())
     with ExitStack() as stack:
-        stack.enter_context(restored(model, reading.inputs, reading.kwargs))
+        before = stack.enter_context(restored(model, reading.inputs, reading.kwargs, lazily=True))
         own, (args, kwargs), fake = stack.enter_context(_tensors(model, (reading.inputs, reading.kwargs), device))
         record = SavedStorages()
-        with running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
+        watched = before.contents.watched()
+        with watched, running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
             result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)
         resident = [*model.parameters(), *model.buffers(), *own.values()]
         kept, complete = record.kept(resident, (model, own, args, kwargs, result))

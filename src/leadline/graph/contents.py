@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
 
 from leadline.graph.call import hollow
+from leadline.graph.writes import before_writes, memory
 
 COPIED = 2**31
 """So many bytes are copied, the smallest storages first; others share memory with their copy until it is written."""
+LARGE = 2**20
+"""A storage of so many bytes is not copied, when that may wait, before it is about to be written."""
 
 
 class Contents:
     """The contents of storages as they were when they were first asked for.
+
+    Those that are `lazy` copy large storages only when they are about to be written, which is seen while they are
+    `watched`: whatever may write runs within.
 
     Examples
     --------
@@ -28,8 +36,10 @@ class Contents:
     tensor([1., 1., 1.])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lazy: bool = False) -> None:
+        self._lazy = lazy
         self._held: dict[int, tuple[Tensor, Tensor]] = {}  # by storage: it, and what stood in it
+        self._waiting: dict[int, Tensor] = {}  # what was not written so far
         self._bytes = 0
 
     def copy(self, tensors: Iterable[Tensor]) -> None:
@@ -37,21 +47,41 @@ class Contents:
         found: dict[int, Tensor] = {}
         for tensor in tensors:
             whole = bytes_of(tensor)
-            if whole is not None and (place := whole.untyped_storage()._cdata) not in self._held:
+            if whole is not None and (place := memory(whole)) not in self._held:
                 found[place] = whole
         for place, whole in sorted(found.items(), key=lambda item: item[1].nbytes):
-            self._bytes += whole.nbytes
-            self._held[place] = whole, whole.clone() if self._bytes <= COPIED else _shared_until_written(whole)
+            if self._lazy and whole.nbytes >= LARGE:
+                self._waiting[place] = whole
+            else:
+                self._keep(place, whole)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Copy what waits for it before it is written; nothing is watched where nothing waits."""
+        with before_writes(self._about_to_be_written) if self._waiting else nullcontext():
+            yield
+
+    def _about_to_be_written(self, tensor: Tensor) -> None:
+        """Copy what stands there; all that waits, where the memory is of parts that the tensor does not tell."""
+        told = tensor.layout is torch.strided and not is_traceable_wrapper_subclass(tensor)
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            for place in (memory(tensor),) if told else tuple(self._waiting):
+                if (whole := self._waiting.pop(place, None)) is not None:
+                    self._keep(place, whole)
+
+    def _keep(self, place: int, whole: Tensor) -> None:
+        self._bytes += whole.nbytes
+        self._held[place] = whole, whole.clone() if self._bytes <= COPIED else _shared_until_written(whole)
 
     def __contains__(self, tensor: Tensor) -> bool:
         """Whether a tensor looks at memory that is held here, or may do so."""
         whole = bytes_of(tensor)
-        return whole is None or whole.untyped_storage()._cdata in self._held
+        return whole is None or memory(whole) in self._held or memory(whole) in self._waiting
 
     def written(self, *tensors: Tensor) -> bool:
         """Whether the memory of some tensors has changed; of any that is held, where none is given."""
         wholes = [bytes_of(tensor) for tensor in tensors]
-        places = [whole.untyped_storage()._cdata for whole in wholes if whole is not None] if tensors else self._held
+        places = [memory(whole) for whole in wholes if whole is not None] if tensors else self._held
         return any(_differ(*self._held[place]) for place in places if place in self._held)
 
     def restore(self) -> None:

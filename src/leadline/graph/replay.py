@@ -83,7 +83,7 @@ def check_replay(graph: Graph, call: Call) -> Graph:
 def _forward(call: Call, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
     """Call the model in the state in which it was traced, and once more with all that the first call added to it."""
     outputs = []
-    with restored(call.model, call.given, inputs) as before:
+    with restored(call.model, call.given, inputs) as before, before.contents.watched():
         outputs.append(_outputs(call, inputs, before))
         added = before.added()
         if added:

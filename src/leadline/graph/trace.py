@@ -58,7 +58,7 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
     _refuse_sparse(call)
-    with undisturbed(call.model, call.given):
+    with undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
         call.training = call.model.training
         with _explained(call):
             graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))

@@ -25,11 +25,12 @@ _contents: ContextVar[Contents | None] = ContextVar("contents", default=None)
 
 
 @contextmanager
-def restored(*roots: Any) -> Iterator[Snapshot]:
+def restored(*roots: Any, lazily: bool = False) -> Iterator[Snapshot]:
     """Take models, functions and inputs back to the state that they are in now, whatever happens meanwhile.
 
     Yields the snapshot, to go back to that state in between. Random states are restored too, and transforms of
-    `torch.func` that an error left open are closed.
+    `torch.func` that an error left open are closed. Where all that may write runs within ``contents.watched()`` of the
+    snapshot, contents may be copied `lazily`.
 
     Examples
     --------
@@ -42,7 +43,7 @@ def restored(*roots: Any) -> Iterator[Snapshot]:
     with ONE_AT_A_TIME, _random_states():
         levels = torch._C._functorch.get_dynamic_layer_stack_depth()
         outer = _contents.get()
-        snapshot = Snapshot(*roots, contents=outer)
+        snapshot = Snapshot(*roots, contents=Contents(lazy=lazily) if outer is None else outer)
         token = _contents.set(snapshot.contents)
         try:
             yield snapshot
@@ -81,11 +82,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(*roots: Any) -> Iterator[Snapshot]:
+def undisturbed(*roots: Any, lazily: bool = False) -> Iterator[Snapshot]:
     """Run models without gradients and warnings, on plain kernels; see `restored`."""
     loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "_subclasses")]
     with ExitStack() as stack:
-        snapshot = stack.enter_context(restored(*roots))
+        snapshot = stack.enter_context(restored(*roots, lazily=lazily))
         fast, levels = torch.backends.mha.get_fastpath_enabled(), [logger.level for logger in loggers]
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())

@@ -43,7 +43,7 @@ class Prober:
         return self._run({})
 
     def _run(self, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with undisturbed(self.call.model, self.call.given):
+        with undisturbed(self.call.model, self.call.given, lazily=True) as before, before.contents.watched():
             torch.manual_seed(_SEED)
             outputs = self.call(*(replaced.get(name, tensor.detach()) for name, tensor in self.call.tensors.items()))
             return dict(zip(self.call.outputs, (tensor.clone() for tensor in outputs), strict=True))

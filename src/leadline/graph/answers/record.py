@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
+
+from leadline.graph.writes import memory, written
 
 NOISE = "random numbers"
 Rests: TypeAlias = "frozenset[str]"
@@ -138,22 +140,6 @@ class Record:
             self._values[id(argument)] = self._leaves.get(id(argument), argument).detach().cpu().clone()
             self._alive.append(argument)
         return self._values[id(argument)]
-
-
-def written(op: Any, arguments: Any) -> list[Tensor]:
-    """Return the tensors that an operation writes into."""
-    schema = getattr(op, "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return []
-    args, kwargs = arguments
-    given: Mapping[str, Any] = {**{a.name: v for a, v in zip(schema.arguments, args, strict=False)}, **kwargs}
-    changed = [given.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    return [leaf for leaf in tree_leaves(changed) if isinstance(leaf, Tensor)]
-
-
-def memory(tensor: Tensor) -> int:
-    """Identify the storage of a tensor; one that has none stands for itself."""
-    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 
 def _symbols(number: Any) -> list[str]:
