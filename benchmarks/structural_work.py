@@ -18,10 +18,12 @@ import torch
 from fresh_process import Meter
 from structural_models import EXAMPLES, HOLLOW, Example
 from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from leadline import check, read
 from leadline.domains import engine
 from leadline.errors import ModelError
+from leadline.graph import reading
 
 
 def carry_out(meter: Meter, example: str, work: str) -> None:
@@ -53,21 +55,21 @@ def first_export() -> None:
 def five_depths(meter: Meter, example: Example) -> None:
     """Count, span, causality, context of one output and memory, of one reading; the first one traces."""
     meter.take("torch's imports", first_export)
-    reading = read(example.model, *example.inputs, layout=example.layout)
-    meter.take("trace", lambda: reading.graph)
-    counted = meter.take("count", reading.count)
-    steps = meter.take("span", reading.span).steps
-    verdict = meter.take("causality", reading.causality)
-    seen = meter.take("context", lambda: reading.context(example.position))
-    saved = meter.take("memory", reading.memory).saved
+    asked = read(example.model, *example.inputs, layout=example.layout)
+    meter.take("trace", lambda: asked.graph)
+    counted = meter.take("count", asked.count)
+    steps = meter.take("span", asked.span).steps
+    verdict = meter.take("causality", asked.causality)
+    seen = meter.take("context", lambda: asked.context(example.position))
+    saved = meter.take("memory", asked.memory).saved
     meter.facts |= {"macs": counted.macs, "connections": counted.connections, "steps": steps}
     meter.facts |= {"causality": f"{verdict.verdict}, lag {verdict.lag}", "context": seen.size, "saved": saved}
 
 
 def count_alone(meter: Meter, example: Example) -> None:
     """Count, its trace included."""
-    reading = read(example.model, *example.inputs, layout=example.layout)
-    meter.facts["macs"] = meter.take("count", reading.count).macs
+    asked = read(example.model, *example.inputs, layout=example.layout)
+    meter.facts["macs"] = meter.take("count", asked.count).macs
 
 
 def count_of_qwen(meter: Meter, example: Example) -> None:
@@ -103,17 +105,17 @@ def check_without_gradient(meter: Meter, example: Example) -> None:
 
 def check_counted(meter: Meter, example: Example) -> None:
     """Run `check` without the gradient, and count traces, walks by domain and forward passes."""
-    passes, calls = [0], Counter[str]()
+    passes, walks = [0], Counter[str]()
 
-    def ran(_: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        passes[0] += not any(isinstance(x, FakeTensor) for x in inputs)  # the trace's call computes nothing
+    def ran(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        real = not any(isinstance(x, FakeTensor) for x in inputs)  # the trace's call computes nothing
+        passes[0] += module is example.model and real
 
-    handle = example.model.register_forward_pre_hook(ran)
-    exported = patch("torch.export.export", wraps=torch.export.export)
-    with _no_gradient(), exported as export, _walks(calls):
+    handle = register_module_forward_pre_hook(ran)  # what a hook of the model's own has seen would be undone
+    with _no_gradient(), patch("leadline.graph.reading.trace_call", wraps=reading.trace_call) as trace, _walks(walks):
         meter.take("check", lambda: check(example.model, *example.inputs, layout=example.layout))
     handle.remove()
-    meter.facts |= {"traces": export.call_count, "forward passes": passes[0], "walks": dict(calls)}
+    meter.facts |= {"traces": trace.call_count, "forward passes": passes[0], "walks": dict(walks)}
 
 
 @contextmanager
