@@ -18,20 +18,25 @@ from leadline.errors import DataError
 outcomes = st.builds(lambda holds, grounds: Outcome("s", holds, grounds, "e"), st.booleans(), st.sampled_from(Grounds))
 
 
-@given(st.lists(outcomes, min_size=1, max_size=4), st.lists(outcomes, max_size=3), st.lists(outcomes, max_size=2))
+@given(
+    st.lists(outcomes, min_size=1, max_size=4),
+    st.lists(outcomes, max_size=3),
+    st.lists(outcomes, max_size=2),
+    st.lists(outcomes, max_size=2),
+)
 def test_the_verdict_follows_from_the_outcomes(
-    claimed: list[Outcome], instead: list[Outcome], aside: list[Outcome]
+    claimed: list[Outcome], instead: list[Outcome], compared: list[Outcome], aside: list[Outcome]
 ) -> None:
-    verdict = Evidence(tuple(claimed), tuple(instead), tuple(aside)).verdict
-    failures = [o for o in claimed if not o.holds]
-    assert (verdict in (Verdict.PROVED, Verdict.MEASURED)) == (not failures)
+    verdict = Evidence(tuple(claimed), tuple(instead), tuple(compared), tuple(aside)).verdict
+    failures, differ = [o for o in claimed if not o.holds], any(not o.holds for o in compared)
+    assert (verdict in (Verdict.PROVED, Verdict.MEASURED)) == (not failures and not differ)
     if verdict is Verdict.PROVED:
         assert {o.grounds for o in claimed} <= {Grounds.SYMBOLIC, Grounds.EXHAUSTIVE}
     if verdict is Verdict.CORRECTED:
         assert instead
         assert all(o.holds for o in instead)
     if verdict is Verdict.REFUTED:
-        assert not instead or any(not o.holds for o in instead)
+        assert differ or not instead or any(not o.holds for o in instead)
 
 
 def test_what_holds_has_no_counterexample() -> None:

@@ -96,28 +96,33 @@ class Evidence:
     """What settling a claim found: outcomes of tests, figures, and what to draw.
 
     Tests of the statement itself (`claimed`) together are the claim; others are of what holds in its place or beyond it
-    (`instead`), and of what was said along the way and does not carry the claim, such as a premise (`aside`).
+    (`instead`), of whether modules that run do what the mathematics says of them (`compared`), and of what was said
+    along the way and does not carry the claim, such as a premise (`aside`).
     """
 
     claimed: tuple[Outcome, ...]
     instead: tuple[Outcome, ...] = ()
+    compared: tuple[Outcome, ...] = ()
     aside: tuple[Outcome, ...] = ()
     quantities: tuple[Quantity, ...] = ()
     picture: Block | None = None
 
     @property
     def outcomes(self) -> tuple[tuple[str, Outcome], ...]:
-        """All outcomes, each with its role: ``"claimed"``, ``"instead"`` or ``"aside"``."""
-        roles = {"claimed": self.claimed, "instead": self.instead, "aside": self.aside}
+        """All outcomes, each with its role: ``"claimed"``, ``"instead"``, ``"compared"`` or ``"aside"``."""
+        roles = {"claimed": self.claimed, "instead": self.instead, "compared": self.compared, "aside": self.aside}
         return tuple((role, outcome) for role, outcomes in roles.items() for outcome in outcomes)
 
     @property
     def verdict(self) -> Verdict:
         """Apply the rule.
 
-        All that is claimed holds: proved if every ground is a proof, else measured. Something fails: corrected if there
-        is a right statement and it passes its tests, else refuted.
+        Modules that run differ from the mathematics: refuted, whatever was proved. All that is claimed holds: proved if
+        every ground is a proof, else measured. Something fails: corrected if there is a right statement and it passes
+        its tests, else refuted.
         """
+        if not all(outcome.holds for outcome in self.compared):
+            return Verdict.REFUTED
         if all(outcome.holds for outcome in self.claimed):
             proofs = all(outcome.grounds.proof for outcome in self.claimed)
             return Verdict.PROVED if proofs else Verdict.MEASURED
@@ -161,8 +166,8 @@ class Finding:
 
     @property
     def counterexample(self) -> Counterexample | None:
-        """The first case against what is claimed, else against what should hold instead."""
-        outcomes = self.evidence.claimed + self.evidence.instead
+        """The first case against what is claimed, else against what should hold instead, or of modules that differ."""
+        outcomes = self.evidence.claimed + self.evidence.instead + self.evidence.compared
         return next((o.counterexample for o in outcomes if o.counterexample is not None), None)
 
 

@@ -7,11 +7,12 @@ from types import MappingProxyType
 import sympy
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from leadline.claims.algebra import normal
 from leadline.claims.claim import Effort, Grounds, Outcome
+from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.settling import Point, Search, searched
 from leadline.zoo.chain import Chain, ChainConfig
 from leadline.zoo.settings import Activation
@@ -71,6 +72,22 @@ def bounded(activation: Activation, weight: float, layers: int, limit: sympy.Rat
     return searched(statement, _steeper(model, limit), effort, values)
 
 
+def within(activation: Activation, weight: float, layers: int, effort: Effort) -> Outcome:
+    """Differentiate the zoo's chain at random inputs and biases, and compare with the product of slopes."""
+    statement = "the zoo's chain has the gradient Π w φ'(w x + b), layer by layer"
+    generator, slope = effort.generator(), sympy.lambdify(sympy.Symbol("v"), DERIVATIVES[activation][0])
+    x, biases = normal(generator, 64), normal(generator, 64, layers)
+    found = gradients(chain(activation, weight, layers), x, biases)
+    value, product = x, torch.ones_like(x)
+    for bias in biases.unbind(1):
+        value = getattr(torch, activation)(weight * value + bias)
+        product = product * weight * slope(value)
+    gap = ((found - product).abs() / product.abs().clamp_min(1e-300)).max().item()
+    case = None if gap < 1e-9 else Counterexample(statement, {"relative gap": gap}, arrays(x=x, biases=biases))
+    evidence = f"automatic differentiation at {len(x)} random inputs, relative difference {gap:.2g}"
+    return Outcome(statement, gap < 1e-9, Grounds.MEASURED, evidence, case)
+
+
 def _steeper(model: Chain, limit: sympy.Rational) -> Search:
     """Look for an input and biases at which log |f'| exceeds n log limit."""
     depth: int = model.config.layers
@@ -88,5 +105,9 @@ def _steeper(model: Chain, limit: sympy.Rational) -> Search:
 
 
 def chain(activation: Activation, weight: float, layers: int) -> Chain:
-    """Build the zoo's chain in double precision."""
-    return Chain(ChainConfig(layers=layers, activation=activation, weight=weight)).double()
+    """Build the zoo's chain in double precision, its weights too: single precision does not hold every one."""
+    model = Chain(ChainConfig(layers=layers, activation=activation, weight=weight)).double()
+    for name, parameter in model.named_parameters():
+        if name.endswith("weight"):
+            nn.init.constant_(parameter, weight)
+    return model

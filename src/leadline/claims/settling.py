@@ -97,6 +97,8 @@ def ascend(search: Search, effort: Effort) -> tuple[float, Point]:
         top = int(values.argmax())
         if values[top] > best:
             best, where = float(values[top]), {name: t[top].detach().clone() for name, t in point.items()}
+        if not excess.requires_grad:  # it is the same everywhere
+            break
         optimiser.zero_grad()
         torch.autograd.backward(-excess.sum())
         optimiser.step()

@@ -43,7 +43,7 @@ def settle(of: DilatedStack, effort: Effort) -> Evidence:
             _context(of),
             _stacks(of),
         ),
-        aside=(_gated(effort),),
+        compared=(_gated(effort),),
         quantities=(
             exact("context of 10 layers", _seen(_stack(of, 10), of.base**10 * (of.kernel - 1) + 2)),
             exact(

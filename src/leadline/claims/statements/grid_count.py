@@ -34,7 +34,7 @@ def settle(of: GridCount, effort: Effort) -> Evidence:
     share = sympy.limit(sympy.limit(inner / (H * W), H, sympy.oo), W, sympy.oo)
     return Evidence(
         claimed=(same_law(statement, cases),),
-        aside=(_real(of, effort),),
+        compared=(_real(of, effort),),
         quantities=(
             exact("k = 1, d = 1, 28 × 28", int(inner.subs({H: 28, W: 28}))),
             exact("one layer", f"k²({inner})"),

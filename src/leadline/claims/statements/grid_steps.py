@@ -36,8 +36,8 @@ def settle(of: GridSteps, effort: Effort) -> Evidence:
             same_depth("training takes H + W - 1 + (d - 1) steps, the layers in a pipeline", training),
             same_depth("generation takes d (H + W - 1) steps", generating),
             _small(of, effort),
-            _implemented(of),
         ),
+        compared=(_implemented(of),),
         quantities=tuple(
             exact(f"{name} steps, d = {d}, 28 × 28", int(depth.upper.subs({H: 28, W: 28})))
             for name, laws in (("training", training), ("generation", generating))

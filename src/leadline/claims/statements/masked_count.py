@@ -38,7 +38,8 @@ def settle(of: MaskedCount, effort: Effort) -> Evidence:
     inner = in_region(connections(systems["mask A"]))
     return Evidence(
         claimed=(_without_borders(of),),
-        instead=(same_law(statement, laws), _tap_by_tap(of), _real(of, effort)),
+        instead=(same_law(statement, laws), _tap_by_tap(of)),
+        compared=(_real(of, effort),),
         quantities=(
             exact("mask A, k = 1, 28 × 28", int(inner.subs({H: 28, W: 28}))),
             exact("the paper there", 4 * 28 * 28),

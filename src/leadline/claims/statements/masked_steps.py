@@ -40,7 +40,7 @@ def settle(of: MaskedSteps, effort: Effort) -> Evidence:
             *_table(of),
             _gated(of, effort),
         ),
-        aside=(_real(),),
+        compared=(_real(),),
         quantities=(exact("fronts in raster order, 28 × 28", 28 * 28),),
         picture=_picture(of),
     )

@@ -1,14 +1,15 @@
 """A3: a tanh recurrence whose matrix has norm 1/2 halves every gradient at each step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from leadline.claims.algebra import normal, singular_values, spectral_norm
+from leadline.claims.algebra import eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact
 from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.scalar_chain import rational, steepest
@@ -23,6 +24,10 @@ class MatrixRNN:
     norm: float = 0.5
     units: int = 4
     steps: int = 8
+
+    def __post_init__(self) -> None:
+        if self.norm < 0 or self.steps < 1:
+            raise ValueError(f"a norm of at least 0 and 1 step or more, not {self.norm} and {self.steps}")
 
 
 def jacobian(W: Float[Tensor, "*n k k"], x: Float[Tensor, "*n k"], applications: int) -> Float[Tensor, "*n k k"]:
@@ -48,6 +53,7 @@ def settle(of: MatrixRNN, effort: Effort) -> Evidence:
     return Evidence(
         claimed=(_bounded(of, 0.5, effort),),
         instead=(_bounded(of, of.norm, effort), outcome),
+        compared=(_modules(of, effort),),
         quantities=(
             exact(f"bound after {of.steps - 1} applications", bound),
             computed("σ_max at x = 0, W a multiple of an orthogonal matrix", at_zero),
@@ -91,6 +97,27 @@ def _attained(of: MatrixRNN, effort: Effort) -> tuple[Outcome, float]:
     holds = abs(found - bound) <= 1e-12 * bound
     case = None if holds else Counterexample(statement, {"norm": found, "bound": bound}, arrays(W=of.norm * Q, x=x))
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"σ_max is {found:.15g}, the bound {bound:.15g}", case), found
+
+
+def _modules(of: MatrixRNN, effort: Effort) -> Outcome:
+    """Differentiate torch's RNN, which is fed zeros and starts at x, and compare with the product of Jacobians."""
+    statement = "nn.RNN with this matrix has that Jacobian from its first state to its last"
+    generator, steps = effort.generator(), of.steps - 1
+    W = _scaled(normal(generator, of.units, of.units), of.norm)
+    x = normal(generator, of.units)
+    rnn = nn.RNN(1, of.units, bias=False, batch_first=True).double()
+    rnn.load_state_dict({"weight_ih_l0": torch.zeros(of.units, 1), "weight_hh_l0": W})
+    zeros = torch.zeros(1, max(steps, 1), 1, dtype=torch.float64)
+    found = eye(of.units) if steps == 0 else _differentiated(lambda h: rnn(zeros, h[None, None])[1][0, 0], x)
+    gap = (found - jacobian(W, x, steps)).abs().max().item()
+    case = None if gap < 1e-12 else Counterexample(statement, {"largest difference": gap}, arrays(W=W, x=x))
+    evidence = f"a random matrix, {steps} steps by automatic differentiation: largest difference {gap:.2g}"
+    return Outcome(statement, gap < 1e-12, Grounds.MEASURED, evidence, case)
+
+
+def _differentiated(f: Callable[[Tensor], Tensor], x: Float[Tensor, " k"]) -> Float[Tensor, "k k"]:
+    J: Tensor = torch.autograd.functional.jacobian(f, x)
+    return J
 
 
 def _picture(of: MatrixRNN, effort: Effort) -> Curve:

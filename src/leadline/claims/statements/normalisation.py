@@ -29,13 +29,17 @@ class Normalisation:
     gamma: float = 1.5
     epsilon: float = 1e-5
 
+    def __post_init__(self) -> None:
+        if self.epsilon < 0:
+            raise ValueError(f"epsilon is not negative, as {self.epsilon} is")
+
 
 def settle(of: Normalisation, effort: Effort) -> Evidence:
     """Derive the Jacobian and its spectrum for every batch size at once; compare with automatic differentiation."""
     values = _singular_values(of, 32, effort)
     return Evidence(
         claimed=(_entry(of, effort, diagonal=True), _entry(of, effort, diagonal=False), _spectrum()),
-        aside=(_differentiated(of, effort), _constant_batch(of), _eval_mode(of)),
+        compared=(_differentiated(of, effort), _constant_batch(of), _eval_mode(of)),
         quantities=(
             computed("largest singular value, batch 32", float(values[0])),
             computed("smallest but one", float(values[-2])),
@@ -136,11 +140,15 @@ def _singular_values(of: Normalisation, m: int, effort: Effort) -> NDArray[np.fl
 def _constant_batch(of: Normalisation) -> Outcome:
     """Differentiate at a batch without variance, where the slope is at its largest in all directions but one."""
     m = 5
-    statement = "on a constant batch the singular values are |γ|/sqrt(ε), m - 1 times, and 0"
     J = _jacobian(of, torch.full((m,), 2.0, dtype=torch.float64))
+    if of.epsilon == 0:
+        statement, finite = "with ε = 0 there is no Jacobian at a constant batch", bool(J.isfinite().all())
+        case = Counterexample(statement, {}, arrays(jacobian=J)) if finite else None
+        return Outcome(statement, not finite, Grounds.EXHAUSTIVE, f"batch of {m}, by automatic differentiation", case)
+    statement = "on a constant batch the singular values are |γ|/sqrt(ε), m - 1 times, and 0"
     found = singular_values(J)
     expected = torch.tensor([abs(of.gamma) / of.epsilon**0.5] * (m - 1) + [0.0], dtype=torch.float64)
-    gap = float((found - expected).abs().max() / expected[0])
+    gap = float((found - expected).abs().max() / expected[0].clamp_min(1e-300))
     case = None if gap < 1e-9 else Counterexample(statement, {"relative gap": gap})
     return Outcome(statement, gap < 1e-9, Grounds.EXHAUSTIVE, f"batch of {m}, relative difference {gap:.2g}", case)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leadline.claims.algebra import eye, normal, singular_values, spectral_norm
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
-from leadline.claims.counterexample import Counterexample
+from leadline.claims.counterexample import Counterexample, arrays
 from leadline.claims.settling import Point, Search, searched
 from leadline.document import Curve
 from leadline.jacobian._lyapunov import averaged, exponents_through
@@ -33,6 +33,10 @@ class ResidualDepth:
     units: int = 2
     spread: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.norm < 0:
+            raise ValueError(f"a norm is not negative, as {self.norm} is")
+
     @property
     def each(self) -> float:
         """The largest norm of one branch."""
@@ -46,7 +50,11 @@ def settle(of: ResidualDepth, effort: Effort) -> Evidence:
     return Evidence(
         claimed=(_kept(of, effort),),
         instead=(*_between(of, effort), _kept(replace(of, by_depth=True), effort), _monotone(of, effort)),
-        aside=(_law("top", top, laws[0], effort), _law("bottom", bottom, laws[1], effort)),
+        compared=tuple(
+            _law(end, found, law, effort)
+            for end, found, law in (("top", top, laws[0]), ("bottom", bottom, laws[1]))
+            if math.isfinite(law)  # from s = 1 on the bottom falls without end as networks get wider
+        ),
         quantities=(measured("growth per layer, top", top), measured("growth per layer, bottom", bottom)),
         picture=_picture(of),
     )
@@ -54,40 +62,51 @@ def settle(of: ResidualDepth, effort: Effort) -> Evidence:
 
 def _kept(of: ResidualDepth, effort: Effort) -> Outcome:
     size = f"{of.norm:g}/L" if of.by_depth else f"{of.norm:g}"
+    if of.norm >= 1:
+        return _lost(of, f"with ‖A_l‖ ≤ {size} every gradient keeps some of its size through all L layers")
     statement = f"with ‖A_l‖ ≤ {size} every gradient keeps at least {1 - of.norm:g} of its size through all L layers"
     u = sympy.Symbol("u", nonnegative=True)
     rate = sympy.log(1 - u) + u / (1 - u)
     rises = rate.subs(u, 0) == 0 and sympy.simplify(sympy.diff(rate, u) - u / (1 - u) ** 2) == 0
-    if of.by_depth and of.norm < 1 and rises:
+    if of.by_depth and rises:
         argument = "σ_min ≥ (1 - c/L)^L, which grows with L: d/dL of its log is ln(1-u) + u/(1-u) ≥ 0 at u = c/L"
         return Outcome(statement, True, Grounds.SYMBOLIC, argument)
     floor = math.log(1 - of.norm)
     return _over_products(of, statement, lambda J, _: floor - singular_values(J)[..., -1].log(), effort)
 
 
+def _lost(of: ResidualDepth, statement: str) -> Outcome:
+    """Branches that may have norm 1 may take all away: ``A = -I``; by depth they must come to few layers for that."""
+    layers = 1 if of.by_depth else of.layers
+    left = spectral_norm(_product(-eye(of.units).expand(1, layers, -1, -1))).item()
+    case = Counterexample(statement, {"layers": layers, "σ_max": left}, arrays(A=-eye(of.units)))
+    return Outcome(statement, False, Grounds.EXHAUSTIVE, f"A_l = -I leaves {left:g} through L = {layers}", case)
+
+
 def _between(of: ResidualDepth, effort: Effort) -> tuple[Outcome, ...]:
     """Look for branches that leave ``Π(1 - ‖A_l‖) … Π(1 + ‖A_l‖)``, and check that both ends are reached."""
 
     def below(J: Tensor, A: Tensor) -> Tensor:
-        return (1 - spectral_norm(A)).prod(-1) - singular_values(J)[..., -1]
+        return (1 - spectral_norm(A)).clamp_min(0).prod(-1) - singular_values(J)[..., -1]
 
     def above(J: Tensor, A: Tensor) -> Tensor:
         return singular_values(J)[..., 0] / (1 + spectral_norm(A)).prod(-1) - 1
 
-    lower = _over_products(of, "σ_min of the product ≥ Π(1 - ‖A_l‖)", below, effort)
+    lower = _over_products(of, "σ_min of the product ≥ Π max(0, 1 - ‖A_l‖)", below, effort)
     upper = _over_products(of, "σ_max of the product ≤ Π(1 + ‖A_l‖)", above, effort)
     return lower, upper, _attained(of)
 
 
 def _attained(of: ResidualDepth) -> Outcome:
     statement = "both bounds are attained, by multiples of the identity"
+    least, most = max(0.0, 1 - of.each) ** of.layers, (1 + of.each) ** of.layers
     gaps = []
-    for sign in (-1, 1):
-        J = torch.linalg.matrix_power((1 + sign * of.each) * eye(of.units), of.layers)
-        gaps.append(abs(spectral_norm(J).item() / (1 + sign * of.each) ** of.layers - 1))
+    for branch, bound in ((-min(of.each, 1.0), least), (of.each, most)):
+        J = torch.linalg.matrix_power((1 + branch) * eye(of.units), of.layers)
+        gaps.append(abs(spectral_norm(J).item() - bound) / max(bound, 1e-300))
     holds = max(gaps) < 1e-12
     case = None if holds else Counterexample(statement, {"gap": max(gaps)})
-    evidence = f"A_l = ∓{of.each:g} I gives {(1 - of.each) ** of.layers:.4g} and {(1 + of.each) ** of.layers:.4g}"
+    evidence = f"A_l = {-min(of.each, 1.0):g} I gives {least:.4g}, and A_l = {of.each:g} I {most:.4g}"
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, evidence, case)
 
 

@@ -30,6 +30,10 @@ class Sight:
     height: int = 6
     width: int = 7
 
+    def __post_init__(self) -> None:
+        if self.height < 3 or self.width < 2:
+            raise ValueError(f"the grid has 3 rows and 2 columns at least, not {self.height} and {self.width}")
+
     @property
     def asked(self) -> Pixel:
         """The pixel that examples speak of: in the middle of the last row."""

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, exact, measured
 from leadline.claims.counterexample import Counterexample
-from leadline.claims.scalar_chain import DERIVATIVES, bounded, chain, gradients, rational, steepest
+from leadline.claims.scalar_chain import DERIVATIVES, bounded, chain, gradients, rational, steepest, within
 from leadline.document import Curve
 from leadline.results import Estimate
 
@@ -33,7 +33,13 @@ def settle(of: TanhChain, effort: Effort) -> Evidence:
     return Evidence(
         claimed=(bounded("tanh", of.weight, of.layers, sympy.Integer(1), effort),),
         instead=(bounded("tanh", of.weight, of.layers, largest, effort),),
-        aside=(_premise(), _constant(logs), _polynomial(power), _exponential(of, rate)),
+        compared=(
+            within("tanh", of.weight, of.layers, effort),
+            _constant(logs),
+            _polynomial(power),
+            *([_exponential(of, rate)] if of.bias else []),
+        ),
+        aside=(_premise(),),
         quantities=(
             exact("supremum of |f'|", float(largest**of.layers)),
             exact("slope of 1/x² in n, and its coefficient of ln n", ", ".join(map(str, _expansion()))),
