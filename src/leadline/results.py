@@ -20,6 +20,7 @@ class Status(StrEnum):
     """How a result is known."""
 
     PROVED = "proved"
+    FITTED = "fitted"
     BOUND = "bound"
     ESTIMATE = "estimate"
     UNKNOWN = "unknown"

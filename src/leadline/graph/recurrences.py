@@ -33,7 +33,7 @@ def _shapes(
     *_, bidirectional, batch_first = settings
     width = states[0].shape[-1] * (1 + bidirectional)
     steps = x.transpose(0, 1) if batch_first else x
-    if not len(steps):
+    if steps.shape[0] == 0:
         raise RuntimeError("a recurrence over a sequence without steps")
     out = x.new_empty(*steps.shape[:-1], width)
     return (out.transpose(0, 1) if batch_first else out, *map(torch.empty_like, states))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from io import StringIO
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
 from torch._higher_order_ops.effects import with_effects
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -34,6 +35,9 @@ from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Place
+
+Symbols: TypeAlias = "Mapping[str, tuple[bool, ...]]"
+"""For inputs by name, which of their axes have symbols for sizes."""
 
 
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
@@ -61,7 +65,7 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
     with undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
         call.training = call.model.training
         with _explained(call):
-            graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))
+            graph = unsorted(with_computed_weights(_Reader(export(call), call, call.model).graph()))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
@@ -85,9 +89,12 @@ def _explained(call: Call) -> Iterator[None]:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 
-def _export(call: Call) -> ExportedProgram:
-    """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how."""
-    program = _exported(call)
+def export(call: Call, symbols: Symbols = MappingProxyType({})) -> ExportedProgram:
+    """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how.
+
+    The sizes of axes that are marked in `symbols`, by input, are symbols; where they must be numbers, torch's choice.
+    """
+    program = _exported(call, symbols)
     if make_functional(program):
         return program
     program.graph_module.recompile()
@@ -103,35 +110,43 @@ def _export(call: Call) -> ExportedProgram:
     return decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed
 
 
-def _exported(call: Call) -> ExportedProgram:
+def _exported(call: Call, symbols: Symbols) -> ExportedProgram:
     """Export a call; one that transforms functions (`torch.vmap`) is traced beneath the transforms.
 
     Above them torch's trace holds their beginnings and ends, which nothing but running it again takes apart.
     """
     try:
-        program = _exported_once(call, above=True)
+        program = _exported_once(call, symbols, above=True)
         if any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
-            program = _exported_once(call, above=False)
+            program = _exported_once(call, symbols, above=False)
     except LeadlineError:
         raise
     except Exception:
         with suppress(Exception):
-            return _exported_once(call, above=False)
+            return _exported_once(call, symbols, above=False)
         raise
     return program
 
 
-def _exported_once(call: Call, *, above: bool) -> ExportedProgram:
+def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProgram:
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
     with ExitStack() as stack:
         stack.enter_context(restored(call.model, call.given))
         for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
-        program = _export_to_aten(call, given, strict=False, pre_dispatch=above)
+        program = _export_to_aten(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)
     _without_detached_creations(program.graph_module.graph)
     settle(program, call.decided)
     return program
+
+
+def _dynamic(call: Call, symbols: Symbols) -> Any:
+    """Mark axes in the words of torch's export, for the one argument that stands for all tensors."""
+    if not symbols:
+        return None
+    marked = [symbols.get(name, ()) for name in call.tensors]
+    return (tuple({axis: Dim.AUTO for axis, is_symbol in enumerate(axes) if is_symbol} for axes in marked),)
 
 
 def _without_detached_creations(graph: fx.Graph) -> None:

@@ -67,6 +67,17 @@ class Columns:
         return int(self.cells.shape[1])
 
     @staticmethod
+    def number(layers: int, height: int, width: int) -> int:
+        """Return the number of columns of a layout: every row stands in ``layers + width - 1`` neighbouring fronts.
+
+        Examples
+        --------
+        >>> Columns.number(3, 4, 5), Columns.of(3, 4, 5, batch=1).count
+        (28, 28)
+        """
+        return height * (layers + width - 1)
+
+    @staticmethod
     @lru_cache(maxsize=64)
     def of(layers: int, height: int, width: int, batch: int) -> Columns:
         """Return the layout for `layers` stacked grids and a batch."""

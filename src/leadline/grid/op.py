@@ -95,7 +95,7 @@ def _forward(cell: type[Cell], x: Tensor, *weights: Tensor) -> Outputs:
 
 def _forward_shapes(cell: type[Cell], x: Tensor, *weights: Tensor) -> Outputs:
     (batch, height, width, _), (layers, _, k) = x.shape, weights[2].shape
-    columns = Columns.of(int(layers), int(height), int(width), 1).length  # of a symbolic size, the one at hand
+    columns = Columns.number(layers, height, width)  # sizes may be symbols
     carry, gates = (x.new_empty(layers, n, k, columns * batch) for n in (cell.states, cell.kept))
     return x.new_empty(batch, height, width, k), carry, gates
 

@@ -1,14 +1,17 @@
 """Growth laws: how connections, depth, context and state grow with the sizes of an architecture, as exact formulas.
 
-The sizes of the grid come out of the equations symbolically. How the coefficients depend on the other sizes (depth,
-width …) is fitted over exact numbers at small sizes: polynomials, with powers of two where polynomials do not fit. A
-formula is accepted only if it reproduces exact counts at fresh, larger sizes; otherwise it is refused.
+The sizes of the grid come out of the equations symbolically, and `validity` says for which of them. How the
+coefficients depend on the other sizes (depth, width …) is fitted over exact numbers at small sizes: polynomials, with
+powers of two where polynomials do not fit. A formula is accepted only if it reproduces exact counts at fresh, larger
+sizes; otherwise it is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from itertools import pairwise, product
+from math import gcd
 from typing import Any
 
 import sympy
@@ -24,6 +27,7 @@ from leadline.recurrence.analysis.notation import growth, written
 from leadline.recurrence.analysis.receptive_field import find_leak, most_seen
 from leadline.recurrence.analysis.window import state, window_region
 from leadline.recurrence.ir import System
+from leadline.recurrence.validity import Sized, Validity, validity
 from leadline.results import Status
 
 
@@ -31,9 +35,12 @@ from leadline.results import Status
 class Law:
     """A formula in the sizes, how it is known, and where it holds.
 
-    `status` is about the sizes of the grid: `proved` where the formula holds for all of them in the region, `bound` if
-    it is an upper bound. In the sizes that `fitted` names, formula and region were fitted exactly to counts and
-    verified at the fresh sizes in `checked`.
+    `status` is `proved` where the model's construction shows that the formula holds for all sizes in the region,
+    `bound` if it is an upper bound, and `fitted` if it gives what was counted at the sizes in `checked`.
+    The region is from the sizes in `region` on, and up to those in `until`, where it ends. In the sizes that `fitted`
+    names, formula and region were fitted exactly to counts; where these differ between the values that were given,
+    their `steps` say which values are meant: the given ones, and those as far apart. A `doubt` says why nothing is
+    proved of the grid.
     """
 
     expression: sympy.Expr
@@ -41,18 +48,27 @@ class Law:
     region: Mapping[str, sympy.Expr]
     fitted: tuple[str, ...]
     checked: tuple[Mapping[str, int], ...]
+    until: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    doubt: str = ""
 
     def at(self, **sizes: int) -> int:
         """Return the value at given sizes; of a bound, the whole number below it.
 
-        Raises `UsageError` if a size is missing or below the region of validity.
+        Raises `UsageError` if a size is missing or outside the region of validity, or if what should be a count is not
+        a whole number there.
         """
         given = {size(name): value for name, value in sizes.items()}
         for name, expression in self.region.items():
             least = _number(expression, given)
             if sizes.get(name, least) < least:
                 raise UsageError(f"this law holds from {name} = {least} on, not at {sizes[name]}")
-        return _number(self.expression, given)
+            if sizes.get(name, least) > self.until.get(name, sizes.get(name, least)):
+                raise UsageError(f"this law holds up to {name} = {self.until[name]}, not at {sizes[name]}")
+        for name, (first, step) in self.steps.items():
+            if (sizes.get(name, first) - first) % step:
+                raise UsageError(f"this law holds for {name} = {first}, {first + step} …, not for {sizes[name]}")
+        return _number(self.expression, given, whole=self.status is not Status.BOUND)
 
     @property
     def formula(self) -> str:
@@ -67,21 +83,26 @@ class Law:
     @property
     def where(self) -> str:
         """The region in words: ``T ≥ 2^(d - 1)``; empty where the law holds everywhere."""
-        return ", ".join(
+        within = [f"{self.region[name]} ≤ {name} ≤ {most}" for name, most in self.until.items()]
+        from_on = [
             f"{name} ≥ {written(part)}"
             for name, least in self.region.items()
             for part in (least.args if isinstance(least, sympy.Max) else (least,))
-            if least != 1
-        )
+            if least != 1 and name not in self.until
+        ]
+        apart = [f"{name} = {first}, {first + step} …" for name, (first, step) in self.steps.items()]
+        return ", ".join((*within, *from_on, *apart))
 
     def __str__(self) -> str:
         return self.formula + (f" for {self.where}" if self.where else "")
 
 
-def _number(expression: sympy.Expr, given: Mapping[sympy.Symbol, int]) -> int:
+def _number(expression: sympy.Expr, given: Mapping[sympy.Symbol, int], *, whole: bool = False) -> int:
     value = expression.subs(given)
     if value.free_symbols:
         raise UsageError(f"the law needs the sizes {', '.join(sorted(map(str, value.free_symbols)))}")
+    if whole and not value.is_integer:
+        raise UsageError(f"this law gives {value} there, which counts nothing: give the sizes that are meant to `law`")
     return int(sympy.floor(value))
 
 
@@ -152,12 +173,13 @@ def law(
         {"layout": layout, "order": order, "output": output},
         {name: tuple(values) for name, values in sizes.items()},
     )
+    laws = {what: found.law(what) for what in found.formulas}
     return Laws(
-        found.law("connections", _connections),
-        found.law("steps of training", lambda s: _of_depth(training_depth(s))),
-        None if found.lag is None else found.law("steps of generation", found.generation),
-        found.law("the context", most_seen),
-        None if found.lag is None else found.law("the state", lambda s: (state(s), Status.PROVED, window_region(s))),
+        laws["connections"],
+        laws["steps of training"],
+        laws.get("steps of generation"),
+        laws["the context"],
+        laws.get("the state"),
     )
 
 
@@ -172,6 +194,15 @@ def _connections(s: System) -> Formula:
 def _of_depth(depth: Depth) -> Formula:
     """Take the upper bound, which holds everywhere, and where it is known to be attained."""
     return depth.upper, depth.status, depth.region if depth.status is Status.PROVED else {}
+
+
+def _of_state(s: System) -> Formula:
+    return state(s), Status.PROVED, window_region(s)
+
+
+def _at_least(region: sympy.Expr, least: int) -> sympy.Expr:
+    """Take the larger of where a formula holds and where the equations do."""
+    return region if least <= 1 else sympy.Max(region, least)
 
 
 def _lag(s: System) -> int | None:
@@ -198,15 +229,73 @@ class _Architecture:
         grid = product(*(self.sizes[name][:-1] or self.sizes[name] for name in self.free))
         self.points = [largest | dict(zip(self.free, point, strict=True)) for point in grid]
         self.fresh = {name: values[-1] for name, values in sizes.items()}
+        self.formulas: dict[str, Callable[[System], Formula]] = {
+            "connections": _connections,
+            "steps of training": lambda s: _of_depth(training_depth(s)),
+            "the context": most_seen,
+        }
+        if self.lag is not None:
+            self.formulas |= {"steps of generation": self.generation, "the state": _of_state}
 
     def system(self, sizes: Mapping[str, int]) -> System:
         """Return the equations at some sizes."""
         key = tuple(sizes[name] for name in self.sizes)
         if key not in self._systems:
-            made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
-            args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
-            self._systems[key] = system_of(Reading(made, args, named, **self.read_as).in_evaluation())
+            self._systems[key] = system_of(self.reading(sizes))
         return self._systems[key]
+
+    def reading(self, sizes: Mapping[str, int]) -> Reading:
+        """Return the reading of a model of some sizes, built anew."""
+        made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
+        args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+        return Reading(made, args, named, **self.read_as).in_evaluation()
+
+    @cached_property
+    def validity(self) -> Validity:
+        """The sizes of the grid for which the equations stay the same."""
+        named = {name: axis for name in self.sizes for axis in self.axes if name.lower() == axis.lower()}
+        small = self.points[0]
+        regions = [formula(self.system(small))[2] for formula in self.formulas.values()]
+        region = {axis: max(int(found.get(axis, 1)) for found in regions) for axis in self.axes}
+        return validity(Sized(self.build, self.reading, self._derived, named), self.fresh, small, region)
+
+    def _derived(self, sizes: Mapping[str, int]) -> list[tuple[sympy.Expr, Status]]:
+        """Return all formulas in the sizes of the grid."""
+        found = [formula(self.system(sizes)) for formula in self.formulas.values()]
+        return [(sympy.expand(expression), status) for expression, status, _ in found]
+
+    @cached_property
+    def steps(self) -> dict[str, tuple[int, int]]:
+        """The first value and the step of sizes between whose values, as they were given, the laws are others."""
+        steps: dict[str, tuple[int, int]] = {}
+        for name in self.free:
+            values = sorted(set(self.sizes[name]))
+            gap = next((low + 1 for low, high in pairwise(values) if high - low > 1), None)
+            if gap is None or self._fits(name, gap):
+                continue
+            steps[name] = values[0], reduce(gcd, (high - low for low, high in pairwise(values)))
+        return {name: (first, step) for name, (first, step) in steps.items() if step > 1}
+
+    def _fits(self, name: str, value: int) -> bool:
+        """Whether the laws give what is counted at a value between those that were given."""
+        point = {**self.fresh, name: value}
+        with suppress(Exception):  # there may be no model of that size
+            here = {size(free): point[free] for free in self.free}
+            return all(
+                sympy.expand(self._totals[what].subs(here) - formula(self.system(point))[0]) == 0
+                for what, formula in self.formulas.items()
+            )
+        return False
+
+    @cached_property
+    def _totals(self) -> dict[str, sympy.Expr]:
+        """The formulas, fitted over the free sizes."""
+        return {what: self._total(what) for what in self.formulas}
+
+    def _total(self, what: str) -> sympy.Expr:
+        formula = self.formulas[what]
+        values = [formula(self.system(point))[0] for point in self.points]
+        return self._fitted(what, values, formula(self.system(self.fresh))[0])
 
     def generation(self, s: System) -> Formula:
         """Return the steps of generation; raises `NotUniform` if the model generates at another lag than at first."""
@@ -214,17 +303,29 @@ class _Architecture:
             raise NotUniform(f"the model generates at a lag of {self.lag} at some sizes and of {_lag(s)} at others")
         return _of_depth(generation_depth(s, self.lag))
 
-    def law(self, what: str, formula: Callable[[System], Formula]) -> Law:
+    def law(self, what: str) -> Law:
         """Fit formula and region over the free sizes, and check both at fresh ones."""
-        rows = [formula(self.system(point)) for point in self.points]
-        wanted, status, where = formula(self.system(self.fresh))
-        total = self._fitted(what, [row[0] for row in rows], wanted)
+        rows = [self.formulas[what](self.system(point)) for point in (*self.points, self.fresh)]
+        *fitted, fresh = [row[2] for row in rows]
         region = {
-            str(symbol(axis)): self._from_on(what, [row[2].get(axis, 1) for row in rows], where.get(axis, 1))
+            str(symbol(axis)): _at_least(
+                self._from_on(what, [where.get(axis, 1) for where in fitted], fresh.get(axis, 1)),
+                self.validity.least.get(axis, 1),
+            )
             for axis in self.axes
         }
-        proved = all(row[1] is Status.PROVED for row in rows) and status is Status.PROVED
-        return Law(total, Status.PROVED if proved else Status.BOUND, region, self.free, (self.fresh,))
+        exact = all(row[1] is Status.PROVED for row in rows)
+        known = Status.FITTED if self.free or self.validity.doubt else Status.PROVED
+        return Law(
+            self._totals[what],
+            known if exact else Status.BOUND,
+            region,
+            self.free,
+            (*self.points, self.fresh, *self.validity.tried),
+            {str(symbol(axis)): most for axis, most in self.validity.most.items()},
+            self.steps,
+            self.validity.doubt,
+        )
 
     def _from_on(self, what: str, values: list[int], wanted: int) -> sympy.Expr:
         """Fit the smallest sizes at which a formula holds; what they are at the smallest points may be an exception.

@@ -24,7 +24,7 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
     >>> from leadline.audit.architecture import find_architecture
     >>> architecture = find_architecture("grid-rnn", ["d=1..4", "k=2"])
     >>> describe_laws(architecture, architecture.laws()).sections[0].blocks[0].rows[1]
-    ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'proved', 'all sizes')
+    ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'fitted', 'all sizes')
     """
     found = {name: getattr(laws, name) for name in _NAMES}
     rows = tuple(_row(name, law) for name, law in found.items())
@@ -44,10 +44,13 @@ def _row(name: str, law: Law | None) -> tuple[str, ...]:
 
 
 def _grounds(law: Law) -> str:
-    checked = "; ".join(", ".join(f"{name} = {n}" for name, n in sizes.items()) for sizes in law.checked)
-    letters = [name for name in law.region if name not in law.fitted]
-    fitted = f"; in {', '.join(law.fitted)} it is fitted to exact counts" if law.fitted else ""
-    return f"The status is about {', '.join(letters)}{fitted}, and verified at {checked}."
+    """Say what is proved and what was tried."""
+    letters = ", ".join(name for name in law.region if name not in law.fitted)
+    grid = f"For {letters} nothing is proved: {law.doubt}" if law.doubt else f"For {letters} the equations are proved"
+    fitted = f"; in {', '.join(law.fitted)} the laws are fitted to exact counts" if law.fitted else ""
+    values = {name: sorted({sizes[name] for sizes in law.checked}) for name in law.checked[0]}
+    where = "; ".join(f"{name} = {', '.join(map(str, found))}" for name, found in values.items())
+    return f"{grid}{fitted}. They were derived at {len(law.checked)} sizes: {where}."
 
 
 def laws_record(architecture: Architecture, laws: Laws) -> dict[str, Any]:

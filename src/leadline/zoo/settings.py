@@ -146,7 +146,8 @@ def _check(where: str, hint: Any, value: Any) -> Any:
     kind = _kind(hint)
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is kind and _allowed(hint, value):
+    flag = isinstance(value, bool) and kind is not bool
+    if isinstance(value, kind) and not flag and _allowed(hint, value):
         return value
     raise UsageError(f"{where} must be {_describe(hint)}, got {value!r}")
 
