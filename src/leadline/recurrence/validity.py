@@ -64,7 +64,7 @@ def validity(of: Sized, at: Point, small: Point, region: Mapping[str, int]) -> V
     watched = {name: Watched(size) if name in of.axes else size for name, size in at.items()}
     reading = of.read(watched)
     found = _traced(of, watched, reading)
-    if found.doubt or not all(_same_build(reading, of, at, name) for name in of.axes):
+    if found.doubt or not all(_same_build(reading, of, at, name, found) for name in of.axes):
         doubt = found.doubt or "its modules depend on the size"
         return _tried(of, small, region, list(_further(of, small, region, reading)), doubt)
     return _with_small_sizes(of, small, region, found)
@@ -87,9 +87,10 @@ def _traced(of: Sized, watched: Mapping[str, int], reading: Reading) -> Validity
     return Validity(least, most, (), doubt)
 
 
-def _same_build(reading: Reading, of: Sized, at: Point, name: str) -> bool:
-    """Whether models of other sizes have the same modules and the same shapes of tensors."""
-    for size in (at[name] + 1, 2 * at[name], 4 * at[name] + 1):
+def _same_build(reading: Reading, of: Sized, at: Point, name: str, found: Validity) -> bool:
+    """Whether models of other sizes within the range have the same modules and the same shapes of tensors."""
+    most = found.most.get(of.axes[name], _LARGEST)
+    for size in {min(size, most) for size in (at[name] + 1, 2 * at[name], 4 * at[name] + 1)}:
         made, _ = of.build(**{**at, name: size})
         if repr(made) != repr(reading.model) or _shapes(made) != _shapes(reading.model):
             return False
