@@ -76,7 +76,7 @@ class TorchMachine:
         first, last = self.plan.fronts(at, len(values))
         for front in range(first, last + 1):
             points = self.plan.inside(front, at + len(values))
-            here = tuple(torch.from_numpy(points - np.array([at, 0])[: points.shape[1]]).T)
+            here = tuple(torch.from_numpy(points - np.array([at, 0, 0])[: points.shape[1]]).T)
             if len(points):
                 self.write(system.inputs[0], points, values[here])
             self.run(front)
