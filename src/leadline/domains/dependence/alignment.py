@@ -251,6 +251,11 @@ def _gather(flow: Flow, node: Node) -> Alignment | None:
     return None
 
 
+def _softmax(flow: Flow, node: Node) -> Alignment | None:
+    """Join rows; where what they are divided by cancels, every logit stands for itself."""
+    return _places(flow, node) if Ref(node.index) in flow.cut(node) else _reduced(flow, node)
+
+
 _RULES: Mapping[Kind, Callable[[Flow, Node], Alignment | None]] = {
     Kind.CREATION: _joined,
     Kind.POINTWISE: _places,
@@ -262,7 +267,7 @@ _RULES: Mapping[Kind, Callable[[Flow, Node], Alignment | None]] = {
     Kind.REDUCTION: _reduced,
     Kind.CUMULATIVE: _cumulative,
     Kind.MIXING: _reduced,
-    Kind.SOFTMAX: _reduced,
+    Kind.SOFTMAX: _softmax,
     Kind.NORMALISATION: _normalisation,
     Kind.ATTENTION: _attention,
     Kind.SCAN: _scan,

@@ -102,8 +102,10 @@ def mixing(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 
 def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Depend on every logit of the row that is not masked."""
+    """Depend on every logit of the row that is not masked; on its own, where what it is divided by cancels."""
     x, dim = present(links(node.refs[0])), node.args[1]
+    if Ref(node.index) in flow.cut(node):
+        return everywhere(node, x)
     shown = flow.unmasked(node.refs[0], dim)
     total = flow.algebra.reduce(x if shown is None else x * shown, axes_of(dim, x.ndim))
     return everywhere(node, flow.all_of(total, x) if node.operation.logarithm else total)

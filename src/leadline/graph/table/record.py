@@ -221,6 +221,8 @@ class Pointwise:
         Whether it takes minus infinity to zero, and what is far below to next to nothing.
     detaches
         Whether it may stop gradients.
+    exponential
+        Whether it turns sums into products.
     """
 
     form: Form = Form.FUNCTION
@@ -231,6 +233,7 @@ class Pointwise:
     opcode: Callable[[Literals], Opcode | None] = unknown
     vanishes: bool = False
     detaches: bool = False
+    exponential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
