@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from leadline.errors import TraceError, UsageError
 from leadline.graph.user_code import running
@@ -41,7 +41,9 @@ def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         raise UsageError(f"a model is a torch.nn.Module, not {type(model).__name__}: wrap it into one")
     if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         return model
-    copy = deepcopy(model)
+    # torch copies parameters that are not there yet, and no buffers
+    memo = {id(buffer): UninitializedBuffer(dtype=buffer.dtype) for buffer in model.buffers() if is_lazy(buffer)}
+    copy = deepcopy(model, memo)
     with torch.no_grad(), torch.random.fork_rng(), running(type(model).__name__, (inputs, kwargs)):
         copy(*deepcopy(inputs), **deepcopy(dict(kwargs)))
     return copy

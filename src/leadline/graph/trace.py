@@ -23,13 +23,15 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
-from leadline.graph.hints import masks_as_given
+from leadline.graph.hints import branches_at_once, masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
+from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
+from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
@@ -57,21 +59,13 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
-    _refuse_sparse(call)
-    with undisturbed(call.model, call.given):
+    refuse_sparse(call.tensors)
+    with _explained(call), undisturbed(call.model, call.given):
         call.training = call.model.training
         with _explained(call):
-            graph = unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph()))
+            graph = put_back(unsorted(with_computed_weights(_Reader(_export(call), call, call.model).graph())))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
-
-
-def _refuse_sparse(call: Call) -> None:
-    own = (*call.model.named_parameters(), *call.model.named_buffers())
-    for name, tensor in (*call.tensors.items(), *own):
-        if tensor.layout is not torch.strided:
-            kind = str(tensor.layout).removeprefix("torch.")
-            raise UnknownOp(f"{name} is a {kind} tensor, and rules know dense ones alone: give it by .to_dense()")
 
 
 @contextmanager
@@ -125,7 +119,14 @@ def _exported_once(call: Call, *, above: bool) -> ExportedProgram:
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
     with ExitStack() as stack:
         stack.enter_context(restored(call.model, call.given))
-        for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
+        for mode in (
+            sparse_aside(call.model),
+            WholeRecurrences(),
+            masks_as_given(),
+            branches_at_once(),
+            call.traced(),
+            traced_assignments(),
+        ):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
         program = _export_to_aten(call, given, strict=False, pre_dispatch=above)

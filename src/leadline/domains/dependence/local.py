@@ -12,6 +12,8 @@ from leadline.graph.table import Form, Move, Noise, Statistics, Tally
 
 BY_CHANNEL = frozenset({Statistics.BATCH, Statistics.GROUP})
 """Normalisations whose weights go with the second axis."""
+_BY_ROW = frozenset({Statistics.LAYER, Statistics.SQUARES})
+"""Normalisations whose statistics stand where the axes were over which they are taken."""
 _LARGEST = frozenset({Tally.LARGEST, Tally.LOG_SUM_EXP})
 
 
@@ -119,6 +121,8 @@ def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, 
     extra = [part for ref in node.refs[1:] if (part := links(ref)) is not None]
     if by_channel:
         extra = [part.reshape(-1, *(1,) * (len(node.shape) - 2)) if part.ndim == 1 else part for part in extra]
+    if node.operation.statistics in _BY_ROW:
+        return (flow.all_of(mixed, *extra), *(mixed,) * (len(node.outputs) - 1))
     total = flow.total([links(ref) for ref in node.refs])
     return (flow.all_of(mixed, *extra), *(total,) * (len(node.outputs) - 1))
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch._subclasses import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from leadline.graph.answers.record import Record, Rests
+from leadline.graph.table import Kind, kind_of
 
 _ASKING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 PLACES = torch.ops.aten.nonzero_numpy.default
 """From a mask to the indices of the places that it marks, one for each axis."""
 
@@ -49,8 +54,17 @@ class Questions(TorchDispatchMode):
             self._record.begin(tensor, name)
         for name, tensor in _own(model):
             begin_leaf(self._record, tensor, name, self._real.get(name), constant=name not in self._parameters)
-        with self:
+        with _read_off_by(self), self:
             yield
+
+    def read_off(self, tensor: Tensor) -> Tensor | None:
+        """Return the numbers that a tensor holds; None if they rest on an input."""
+        rests = self._record.rests(tensor)
+        if not self._record.decided(rests):
+            return None
+        self.read |= rests
+        found: Tensor = self._record.computed(torch.ops.aten.clone.default, ((tensor,), {}))
+        return found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer an operation that asks for values, or carry it out and note it down."""
@@ -60,9 +74,20 @@ class Questions(TorchDispatchMode):
             if self._record.decided(rests):
                 self.read |= rests
                 return self._answered(func, arguments)
+        if (parts := self._apart(func, arguments)) is not NotImplemented:
+            return parts
         result = func(*args, **(kwargs or {}))
         self._record.note(func, arguments, result)
         return result
+
+    def _apart(self, op: Any, arguments: Any) -> Any:
+        """Carry out what an operation without a rule is made of, which may ask for values where it does not itself."""
+        if not isinstance(op, OpOverload) or op.namespace != "aten" or kind_of(str(op)) is not Kind.OPAQUE or asks(op):
+            return NotImplemented
+        if not op.has_kernel_for_dispatch_key(_COMPOSITE):
+            return NotImplemented
+        with self:
+            return op.decompose(*arguments[0], **arguments[1])
 
     def _answered(self, op: Any, arguments: Any) -> Any:
         """Carry an operation out on real numbers; a tensor that it gives stands in the trace without them."""
@@ -95,6 +120,28 @@ class Questions(TorchDispatchMode):
         return f", those of the input{'s' if len(given) > 1 else ''} {', '.join(map(repr, given))}"
 
 
+@contextmanager
+def _read_off_by(questions: Questions) -> Iterator[None]:
+    """Read tensors off at once where Python, or numpy, wants all of their numbers, and not one by one."""
+
+    def reading(name: str) -> Any:
+        one_by_one = getattr(FunctionalTensor, name)
+
+        def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            numbers = questions.read_off(tensor)
+            if numbers is None:
+                return one_by_one(tensor, *args, **kwargs)
+            with _disable_current_modes():
+                return getattr(numbers, name)(*args, **kwargs)
+
+        return read
+
+    with ExitStack() as stack:
+        for name in ("tolist", "numpy"):
+            stack.enter_context(patch.object(FunctionalTensor, name, reading(name)))
+        yield
+
+
 def _own(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
@@ -110,9 +157,14 @@ def begin_leaf(record: Record, tensor: Tensor, name: str, real: Tensor | None, *
 
 def asked(op: Any, arguments: Any) -> Any:
     """Return the arguments whose values an operation asks for, be it for the size of its result; None: of none."""
-    if _ASKING.isdisjoint(getattr(op, "tags", ())):
+    if not asks(op):
         return None
     return (masks(arguments[0][1]) or None) if indexes(op) else arguments
+
+
+def asks(op: Any) -> bool:
+    """Whether what an operation gives, or how much of it, rests on values."""
+    return not _ASKING.isdisjoint(getattr(op, "tags", ()))
 
 
 def indexes(op: Any) -> bool:

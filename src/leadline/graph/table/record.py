@@ -281,6 +281,8 @@ class Operation:
         Creation: whether it is memory that nobody wrote.
     grouping
         Its part in working on rows group by group.
+    located
+        Whether it gives elements of its argument along one axis and, second, the places where these stand.
     """
 
     packet: str
@@ -303,3 +305,4 @@ class Operation:
     combines: Callable[[Literals], bool] = lambda _: False
     unwritten: bool = False
     grouping: Grouping | None = None
+    located: bool = False
