@@ -1,4 +1,4 @@
-"""What torch's own functions do otherwise while a model is traced: branches that are not needed, or are taken at once."""
+"""What torch does otherwise while a model is traced: branches that nobody needs are left out, others taken at once."""
 
 from __future__ import annotations
 

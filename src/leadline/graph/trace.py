@@ -75,7 +75,7 @@ def _explained(call: Call) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from leadline.domains.compact import axis_groups
 from leadline.domains.dependence.flow import Flow
-from leadline.domains.dependence.local import BY_CHANNEL, axes_of, shared_axes
+from leadline.domains.dependence.local import BY_CHANNEL, shared_axes
 from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
-from leadline.domains.values.views import looked_along
+from leadline.domains.values.views import axes_of, looked_along
 from leadline.graph.ir import Node, Ref
 from leadline.graph.run_node import permutation
 from leadline.graph.table import Form, Kind, Move, Places

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
 from leadline.domains.engine import Lookup, NoRule
+from leadline.domains.values.views import axes_of
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Move, Noise, Statistics, Tally
 
@@ -82,13 +83,6 @@ def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     reduced = flow.algebra.reduce(x, dims)
     gone = reduced.squeeze([dim % x.ndim for dim in dims]) if x.ndim else reduced
     return tuple(None if meta is None else reduced if len(meta.shape) == x.ndim else gone for meta in node.outputs)
-
-
-def axes_of(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes that an argument `dim` means: all, if it is missing or empty."""
-    if dim is None or dim == ():
-        return tuple(range(ndim))
-    return tuple(d % ndim if ndim else d for d in ((dim,) if isinstance(dim, int) else dim)) if ndim else ()
 
 
 def cumulative(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:

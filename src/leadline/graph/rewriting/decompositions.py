@@ -62,7 +62,7 @@ def convolution_backward(
     padding: list[int],
     dilation: list[int],
     transposed: bool,
-    output_padding: list[int],
+    output_padding: list[int],  # noqa: ARG001 - torch's signature
     groups: int,
     output_mask: list[bool],
 ) -> Any:

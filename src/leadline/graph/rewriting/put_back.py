@@ -71,12 +71,16 @@ def _rewritten(graph: Graph, found: Mapping[int, Ref]) -> Graph:
             chosen = made(aten.scatter.value, marks, {}, node, torch.bool)
             made(aten.where.self, (chosen, mapped(found[node.index]), base), {}, node, node.meta.dtype)
         number[node.index] = len(nodes) - 1
-    renamed = {kind: {name: number[index] for name, index in getattr(graph, kind).items()}
-               for kind in ("inputs", "parameters", "buffers")}  # fmt: skip
+
+    def renamed(indices: Mapping[str, int]) -> dict[str, int]:
+        return {name: number[index] for name, index in indices.items()}
+
     return replace(
         graph,
         nodes=tuple(nodes),
-        **renamed,
+        inputs=renamed(graph.inputs),
+        parameters=renamed(graph.parameters),
+        buffers=renamed(graph.buffers),
         outputs={name: mapped(ref) for name, ref in graph.outputs.items()},
         values={number[index]: value for index, value in graph.values.items()},
     )

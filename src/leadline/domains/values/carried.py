@@ -1,29 +1,24 @@
-"""Shifts that cancel: what is added to all logits of a softmax alike, or divides all weights of a row, changes nothing.
-
-Scores are often shifted by the largest of their row before they are masked, and weights made to add up to one before
-some are dropped and the rest made to add up to one again. A softmax does not see a number that is added to all its
-logits, nor a quotient one by which numerator and denominator are multiplied: by arithmetic on real numbers, the result
-does not depend on them. Each such number is followed from where it enters; where all that it reaches is rid of it
-again, the way through it carries nothing.
-"""
+"""What becomes of numbers that values carry, operation by operation: shifts of sums, and factors of products."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import lifted, shrunk
+from leadline.domains.compact import lifted
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.logits import unmasked
 from leadline.domains.values.pattern import fills
+from leadline.domains.values.views import axes_of
 from leadline.domains.values.views import carried as moved
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.table import LEAVES, Form, Kind, Move, Noise, Tally
+from leadline.graph.table import Form, Kind, Move, Noise, Tally
 
-_SUMS = {Form.SUM: (1.0, 1.0), Form.DIFFERENCE: (1.0, -1.0), Form.REVERSED: (-1.0, 1.0)}
+SUMS = {Form.SUM: (1.0, 1.0), Form.DIFFERENCE: (1.0, -1.0), Form.REVERSED: (-1.0, 1.0)}
+"""By what sums scale their operands."""
 
 
 @dataclass(frozen=True)
@@ -39,130 +34,26 @@ class Carried:
     factor: bool
 
 
-class _Seen(Exception):
+class Seen(Exception):
     """The number may be seen in what it reaches."""
 
 
-def cancelled(graph: Graph, facts: Mapping[Ref, Facts], floor: float) -> Mapping[int, frozenset[Ref]]:
-    """Find the arguments that change no output, by the node that reads them.
-
-    A softmax that is named itself stands for the number by which it divides each row. `floor` is as in `pattern`.
-    """
-    found = dict[int, frozenset[Ref]]()
-    if not any(_may_end(node) for node in graph.nodes):
-        return found
-    walk = _Walk(graph, facts, floor)
-    kept = dict[Ref, dict[Ref, Carried]]()  # those that do not cancel alone, by the number that enters
-    for node in graph.nodes:
-        for ref, start in walk.starts(node):
-            if _repeats(start, node) and walk.cancels({Ref(node.index): start}):
-                found[node.index] = found.get(node.index, frozenset()) | {ref}
-            else:
-                kept.setdefault(ref, {})[Ref(node.index)] = start
-    for ref, starts in kept.items():
-        repeated = any(_repeats(start, graph.nodes[place.node]) for place, start in starts.items())
-        if len(starts) > 1 and repeated and walk.cancels(starts):
-            found |= {start.node: found.get(start.node, frozenset()) | {ref} for start in starts}
-    return found
-
-
-def _repeats(start: Carried, node: Node) -> bool:
-    """Whether one number enters at several places."""
-    return any(size == 1 < full for size, full in zip(start.which.shape, node.shape, strict=True))
-
-
-def _may_end(node: Node) -> bool:
-    record = node.operation.pointwise
-    return node.kind is Kind.SOFTMAX or (record is not None and record.form is Form.QUOTIENT)
-
-
-class _Walk:
-    """Follows numbers through a graph."""
+class Carrying:
+    """The rules, for one graph and what is known of it."""
 
     def __init__(self, graph: Graph, facts: Mapping[Ref, Facts], floor: float) -> None:
         self.graph, self.facts, self.floor = graph, facts, floor
-        self.live, self.outputs = graph.live(), frozenset(graph.outputs.values())
-        self.readers: dict[Ref, list[int]] = {}
-        varying = set(graph.inputs.values())
-        for node in graph.nodes:
-            if node.kind not in LEAVES and any(ref.node in varying for ref in node.refs):
-                varying.add(node.index)
-            if node.index in self.live:
-                for ref in node.sources:
-                    self.readers.setdefault(ref, []).append(node.index)
-        self.varying = varying
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
+        """Shape of a value."""
         return self.graph.meta(ref).shape
 
-    def starts(self, node: Node) -> Iterator[tuple[Ref, Carried]]:
-        """List the numbers that enter at a node."""
-        if node.index not in self.live or node.index not in self.varying:
-            return
-        if node.kind is Kind.SOFTMAX:
-            if self._certain(node):
-                shape, axis = list(node.shape), node.args[1]
-                shape[axis] = 1
-                yield Ref(node.index), Carried(_numbered(shape), -1.0, factor=not node.operation.logarithm)
-            return
-        record, named = node.operation.pointwise, node.bound()
-        if record is None or record.form not in _SUMS:
-            return
-        scales = _scales(node)
-        for name, other in zip(record.operands, reversed(record.operands), strict=True):
-            ref = named[name]
-            if not isinstance(ref, Ref) or ref == named[other] or ref.node not in self.varying:
-                continue
-            base = self._repeated(ref)
-            which = lifted(_numbered(self.shape(base)), len(node.shape))
-            if self._finite(ref):
-                yield ref, Carried(which, scales[name], factor=False)
-
-    def _repeated(self, ref: Ref) -> Ref:
-        """Go back to what is repeated to give a value."""
-        while (node := self.graph.nodes[ref.node]).kind is Kind.VIEW and node.operation.move is Move.EXPAND:
-            ref = node.refs[0]
-        return ref
-
-    def _finite(self, ref: Ref) -> bool:
-        """Whether a value has no element that may be infinite, as far as constants say, or nan."""
-        facts = self.facts[ref]
-        return not bool(facts.doubtful().any()) and all(bool(end.isfinite().all()) for end in facts.bounds())
-
-    def _certain(self, node: Node) -> bool:
-        """Whether every row of a softmax has a logit that is finite."""
-        logits = self.facts[node.refs[0]]
-        low = lifted(logits.bounds().low, len(node.shape))
-        return bool((low > -torch.inf).any(node.args[1]).all()) and not bool(logits.doubtful().any())
-
-    def cancels(self, starts: Mapping[Ref, Carried]) -> bool:
-        """Whether a number that enters at some nodes, none of which reads another, is gone from all that it reaches."""
-        held = dict(starts)
-        if not self.outputs.isdisjoint(held):
-            return False
-        pending = {reader for ref in held for reader in self.readers.get(ref, ())}
-        while pending:
-            node = self.graph.nodes[min(pending)]
-            pending.discard(node.index)
-            if Ref(node.index) in starts:
-                return False
-            try:
-                found = self._through(node, held)
-            except _Seen:
-                return False
-            for ref, passed in found.items():
-                if ref in self.outputs:
-                    return False
-                held[ref] = replace(passed, which=shrunk(passed.which))
-                pending |= set(self.readers.get(ref, ()))
-        return True
-
-    def _through(self, node: Node, held: Mapping[Ref, Carried]) -> dict[Ref, Carried]:
-        """Return what the outputs of a node carry; `_Seen` where none of the forms will do."""
+    def through(self, node: Node, held: Mapping[Ref, Carried]) -> dict[Ref, Carried]:
+        """Return what the outputs of a node carry; `Seen` where none of the forms will do."""
         mine = {ref: held[ref] for ref in node.sources if ref in held}
         ref, (first, *others) = Ref(node.index), mine.values()
         if any((other.factor, other.scale) != (first.factor, first.scale) for other in others) and not _may_meet(node):
-            raise _Seen
+            raise Seen
         if node.kind is Kind.EFFECT:
             return {}
         if node.kind is Kind.CREATION or (node.kind is Kind.RANDOM and node.operation.noise is Noise.SHAPE):
@@ -178,27 +69,27 @@ class _Walk:
             Kind.CONTRACTION: self._contraction,
         }.get(node.kind)
         if rule is None or not node.meta.dtype.is_floating_point:
-            raise _Seen
+            raise Seen
         found = rule(node, mine)
         if isinstance(found, Carried):
             found = {ref: found}
         return {place: left for place, passed in found.items() if (left := self._left(place, passed)) is not None}
 
     def _left(self, ref: Ref, carried: Carried) -> Carried | None:
-        """Return what is carried by elements that are not known; of factors, all others are zero: else `_Seen`."""
+        """Return what is carried by elements that are not known; of factors, all others are zero: else `Seen`."""
         known = self.facts[ref].where_known()
         which = torch.where(known, 0.0, carried.which)
         if not bool((which > 0).any()):
             return None
         if carried.factor and not bool((self.facts[ref].zeros() | (which > 0)).all()):
-            raise _Seen
+            raise Seen
         return replace(carried, which=which)
 
     def _pointwise(self, node: Node, mine: Mapping[Ref, Carried]) -> Carried | dict[Ref, Carried]:
         record, named = node.operation.pointwise, node.bound()
         (ref, carried), *_ = mine.items()
         if record is None:
-            raise _Seen
+            raise Seen
         same = record.identity(named)
         if same is not None and named[same] == ref:
             return carried
@@ -209,25 +100,25 @@ class _Walk:
             return carried if carried.factor else replace(carried, scale=carried.scale * curve.factor)
         if record.form is Form.CHOICE:
             return self._chosen(node, mine)
-        if record.form in _SUMS:
+        if record.form in SUMS:
             return self._sum(node, mine)
         if record.form in (Form.PRODUCT, Form.QUOTIENT):
             return self._product(node, mine)
-        raise _Seen
+        raise Seen
 
     def _sum(self, node: Node, mine: Mapping[Ref, Carried]) -> Carried | dict[Ref, Carried]:
         """Add; a number that is taken away again is gone."""
-        scales, named = _scales(node), node.bound()
-        terms = [(mine[named[name]], scale) for name, scale in scales.items() if named[name] in mine]
+        named = node.bound()
+        terms = [(mine[named[name]], scale) for name, scale in scales(node).items() if named[name] in mine]
         (first, scale), *rest = terms
         if not rest:
             if first.factor:
-                raise _Seen
+                raise Seen
             return replace(first, scale=first.scale * scale)
         ((second, other),) = rest
         if first.factor or second.factor:
             if first.factor != second.factor or first.scale != second.scale:
-                raise _Seen
+                raise Seen
             return replace(first, which=_common(first.which, second.which, len(node.shape)))
         return _added(
             replace(first, scale=first.scale * scale), replace(second, scale=second.scale * other), len(node.shape)
@@ -243,7 +134,7 @@ class _Walk:
             number = right if left in mine else left
             scalable = isinstance(number, bool | int | float) and (sign > 0 or left in mine) and number
             if len(mine) > 1 or not scalable:
-                raise _Seen
+                raise Seen
             (carried,) = mine.values()
             return replace(carried, scale=carried.scale * number**sign)
         if left not in mine:
@@ -260,7 +151,7 @@ class _Walk:
         assert record is not None
         condition, *branches = (named[name] for name in record.operands)
         if condition in mine:
-            raise _Seen
+            raise Seen
         held = self.facts[condition]
         sure, yes = held.where_known(), torch.zeros((), dtype=torch.bool) if held.value is None else held.value.bool()
         carried, parts = next(iter(mine.values())), []
@@ -270,7 +161,7 @@ class _Walk:
             elif self._masks(branch, ~sure, factor=carried.factor):
                 which = torch.zeros((1,) * len(node.shape), dtype=torch.float64)
             else:
-                raise _Seen
+                raise Seen
             parts.append(torch.where(sure & ~chosen, 0.0, which))
         return replace(carried, which=_common(parts[0], parts[1], len(node.shape)))
 
@@ -291,14 +182,14 @@ class _Walk:
         (ref, carried), *_ = mine.items()
         off = node.bound().get("train") is False
         if node.operation.noise is not Noise.DROPOUT or ref != node.refs[0] or not (carried.factor or off):
-            raise _Seen
+            raise Seen
         return carried
 
     def _view(self, node: Node, mine: Mapping[Ref, Carried]) -> dict[Ref, Carried]:
         """Move what elements carry with them."""
         first = next(iter(mine.values()))
         if node.operation.move in (Move.RETYPE, Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS):
-            raise _Seen
+            raise Seen
 
         def value(ref: Ref) -> Tensor:
             return mine[ref].which if ref in mine else torch.zeros((1,) * len(self.shape(ref)), dtype=torch.float64)
@@ -311,46 +202,46 @@ class _Walk:
         ((ref, carried),) = mine.items()
         tally, ndim = node.operation.tally, len(self.shape(ref))
         which = lifted(carried.which, ndim)
-        dims = _dims(node, ndim)
+        dims = axes_of(node.bound().get("dim"), ndim)
         if not carried.factor:
             if tally not in (Tally.LARGEST, Tally.LOG_SUM_EXP) or (len(dims) > 1 and bool((which == 0).any())):
-                raise _Seen
+                raise Seen
             which = self._shown(ref, dims[0], which) if len(dims) == 1 else which
         elif tally not in (Tally.SUM, Tally.MEAN):
-            raise _Seen
+            raise Seen
         row = _alike(which, dims)
         kept = row if len(node.shape) == ndim else row.squeeze(dims)
         return {Ref(node.index): replace(carried, which=kept)}
 
     def _shown(self, ref: Ref, dim: int, which: Tensor) -> Tensor:
-        """Blank the logits that nothing masks but which carry nothing: `_Seen`; and those that are masked."""
+        """Blank the logits that nothing masks but which carry nothing: `Seen`; and those that are masked."""
         shown = unmasked(self.facts[ref].bounds(), dim, self.floor)
         shown = torch.ones((1,) * which.ndim, dtype=torch.bool) if shown is None else lifted(shown, which.ndim)
         if bool((shown & (which == 0)).any()):
-            raise _Seen
+            raise Seen
         return torch.where(shown, which, 0.0)
 
     def _softmax(self, node: Node, carried: Carried) -> None:
         """Be rid of what all logits of a row carry; the logarithm of what finite numbers mask is not."""
         ref, ndim = node.refs[0], len(node.shape)
         if carried.factor:
-            raise _Seen
+            raise Seen
         which = lifted(carried.which, ndim)
         dim = node.args[1] % ndim
         _alike(self._shown(ref, dim, which), (dim,))
         high = self.facts[ref].bounds().high
         if node.operation.logarithm and not bool(((which > 0) | (high == -torch.inf)).all()):
-            raise _Seen
+            raise Seen
 
     def _contraction(self, node: Node, mine: Mapping[Ref, Carried]) -> Carried:
         """Sum products of what carries the same factor with what carries none."""
         named, product = node.bound(), node.operation.product
         (ref, carried), *others = mine.items()
         if others or product is None or not carried.factor or (product.added and named[product.added] is not None):
-            raise _Seen
+            raise Seen
         sides = named[product.left], named[product.right]
         if sides.count(ref) != 1:
-            raise _Seen
+            raise Seen
         axes = product.axes(*(len(self.shape(side)) for side in sides))
         mine_axes, out = axes[sides.index(ref)], axes[2]
         summed = tuple(i for i, letter in enumerate(mine_axes) if letter not in out)
@@ -361,16 +252,11 @@ class _Walk:
         return replace(carried, which=row.reshape([next(sizes) if letter in letters else 1 for letter in out]))
 
 
-def _numbered(shape: tuple[int, ...] | list[int]) -> Tensor:
-    count = int(torch.Size(shape).numel())
-    return torch.arange(1, count + 1, dtype=torch.float64).reshape(shape)
-
-
-def _scales(node: Node) -> dict[str, float]:
+def scales(node: Node) -> dict[str, float]:
     """Return by what a sum scales its operands, by name."""
     record, named = node.operation.pointwise, node.bound()
     assert record is not None
-    first, second = _SUMS[record.form]
+    first, second = SUMS[record.form]
     alpha = float(named.get("alpha", 1))
     left, right = record.operands
     if record.form is Form.REVERSED:
@@ -381,20 +267,20 @@ def _scales(node: Node) -> dict[str, float]:
 def _may_meet(node: Node) -> bool:
     """Whether an operation takes what carries different powers."""
     record = node.operation.pointwise
-    return record is not None and (record.form in _SUMS or record.form in (Form.PRODUCT, Form.QUOTIENT))
+    return record is not None and (record.form in SUMS or record.form in (Form.PRODUCT, Form.QUOTIENT))
 
 
 def _nothing_but_shapes(node: Node, mine: Mapping[Ref, Carried]) -> dict[Ref, Carried]:
     if mine.keys() != {node.bound().get("self")}:
-        raise _Seen
+        raise Seen
     return {}
 
 
 def _common(a: Tensor, b: Tensor, ndim: int) -> Tensor:
-    """Return what two values carry where at most one number is at a place; `_Seen` where there are two."""
+    """Return what two values carry where at most one number is at a place; `Seen` where there are two."""
     a, b = torch.broadcast_tensors(lifted(a, ndim), lifted(b, ndim))
     if bool(((a > 0) & (b > 0) & (a != b)).any()):
-        raise _Seen
+        raise Seen
     return torch.maximum(a, b)
 
 
@@ -407,20 +293,13 @@ def _added(a: Carried, b: Carried, ndim: int) -> Carried | dict[Ref, Carried]:
     if not total and len(left) < 2:
         return left[0] if left else {}
     if left:
-        raise _Seen
+        raise Seen
     return replace(a, which=both, scale=total)
 
 
 def _alike(which: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return the one number that all places along axes carry, of those that carry any; `_Seen` if they are several."""
+    """Return the one number that all places along axes carry, of those that carry any; `Seen` if they are several."""
     most = which.amax(dims, keepdim=True)
     if bool(((which > 0) & (which != most)).any()):
-        raise _Seen
+        raise Seen
     return most
-
-
-def _dims(node: Node, ndim: int) -> tuple[int, ...]:
-    dim = node.bound().get("dim")
-    if dim is None or dim == ():
-        return tuple(range(ndim))
-    return tuple(d % ndim for d in ((dim,) if isinstance(dim, int) else dim))
