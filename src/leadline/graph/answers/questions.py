@@ -14,17 +14,14 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch._subclasses import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from leadline.graph.answers.record import Record, Rests
-from leadline.graph.table import Kind, kind_of
 
 _ASKING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
-_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 PLACES = torch.ops.aten.nonzero_numpy.default
 """From a mask to the indices of the places that it marks, one for each axis."""
 
@@ -60,7 +57,7 @@ class Questions(TorchDispatchMode):
     def read_off(self, tensor: Tensor) -> Tensor | None:
         """Return the numbers that a tensor holds; None if they rest on an input."""
         rests = self._record.rests(tensor)
-        if not self._record.decided(rests):
+        if not self._record.knows(tensor) or not self._record.decided(rests):
             return None
         self.read |= rests
         found: Tensor = self._record.computed(torch.ops.aten.clone.default, ((tensor,), {}))
@@ -74,20 +71,9 @@ class Questions(TorchDispatchMode):
             if self._record.decided(rests):
                 self.read |= rests
                 return self._answered(func, arguments)
-        if (parts := self._apart(func, arguments)) is not NotImplemented:
-            return parts
         result = func(*args, **(kwargs or {}))
         self._record.note(func, arguments, result)
         return result
-
-    def _apart(self, op: Any, arguments: Any) -> Any:
-        """Carry out what an operation without a rule is made of, which may ask for values where it does not itself."""
-        if not isinstance(op, OpOverload) or op.namespace != "aten" or kind_of(str(op)) is not Kind.OPAQUE or asks(op):
-            return NotImplemented
-        if not op.has_kernel_for_dispatch_key(_COMPOSITE):
-            return NotImplemented
-        with self:
-            return op.decompose(*arguments[0], **arguments[1])
 
     def _answered(self, op: Any, arguments: Any) -> Any:
         """Carry an operation out on real numbers; a tensor that it gives stands in the trace without them."""
@@ -122,23 +108,27 @@ class Questions(TorchDispatchMode):
 
 @contextmanager
 def _read_off_by(questions: Questions) -> Iterator[None]:
-    """Read tensors off at once where Python, or numpy, wants all of their numbers, and not one by one."""
+    """Read tensors off at once where Python, or numpy, wants all of their numbers; those of inputs one by one."""
+    whole = Tensor.numpy
 
-    def reading(name: str) -> Any:
-        one_by_one = getattr(FunctionalTensor, name)
+    def tolist(tensor: Tensor) -> Any:
+        numbers = questions.read_off(tensor)
+        if numbers is None:  # torch's own way goes around whoever looks on
+            return [tolist(part) for part in tensor.unbind()] if tensor.ndim else tensor.item()
+        with _disable_current_modes():
+            return numbers.tolist()
 
-        def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            numbers = questions.read_off(tensor)
-            if numbers is None:
-                return one_by_one(tensor, *args, **kwargs)
-            with _disable_current_modes():
-                return getattr(numbers, name)(*args, **kwargs)
-
-        return read
+    def numpy(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        numbers = questions.read_off(tensor)
+        if numbers is None:
+            return whole(tensor, *args, **kwargs)
+        with _disable_current_modes():
+            return numbers.numpy(*args, **kwargs)
 
     with ExitStack() as stack:
-        for name in ("tolist", "numpy"):
-            stack.enter_context(patch.object(FunctionalTensor, name, reading(name)))
+        for kind in (FunctionalTensor, FakeTensor):
+            stack.enter_context(patch.object(kind, "tolist", tolist))
+            stack.enter_context(patch.object(kind, "numpy", numpy))
         yield
 
 
