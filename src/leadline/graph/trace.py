@@ -104,7 +104,8 @@ def _exported(call: Call) -> ExportedProgram:
     """
     try:
         program = _exported_once(call, above=True)
-        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+        graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, fx.GraphModule)]
+        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for graph in graphs for node in graph.nodes):
             program = _exported_once(call, above=False)
     except LeadlineError:
         raise
