@@ -356,3 +356,22 @@ def test_context_says_where_it_is_cut(layers: int, both: bool) -> None:
         assert found.size < 2 * layers + 1
         assert f"at least {found.size} positions" in str(found)
         assert f"a length of {whole} shows" in str(found)
+
+
+PUT_BACK: dict[str, Callable[[Tensor], Tensor]] = {
+    "values": lambda a: torch.full_like(a, -torch.inf).scatter(-1, (t := a.topk(2, -1)).indices, t.values),
+    "sorted": lambda a: torch.full_like(a, -torch.inf).scatter(-1, (t := a.sort(-1)).indices, t.values),
+    "gathered": lambda a: torch.full_like(a, -torch.inf).scatter(-1, (i := a.topk(2, -1).indices), a.gather(-1, i)),
+    "in place": lambda a: torch.full_like(a, -torch.inf).scatter_(-1, (t := a.topk(1, -1)).indices, t.values),
+}
+
+
+@pytest.mark.parametrize("how", sorted(PUT_BACK))
+def test_scores_that_are_put_back_stay_masked(how: str) -> None:
+    """The largest of each row, put into another tensor at their places; elsewhere they would tell of later ones."""
+
+    def attention(x: Tensor, turn: Callable[[Tensor], Tensor] = lambda a: a) -> Tensor:
+        return turn(PUT_BACK[how]((x @ x.mT).masked_fill(LATER, -torch.inf))).softmax(-1) @ x
+
+    assert judged(attention) == ("structural", 0)
+    assert judged(lambda x: attention(x, lambda a: a.flip(-1)))[0] == "leak"

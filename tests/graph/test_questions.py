@@ -179,10 +179,9 @@ def test_numbers_read_from_inputs_flow_on() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda _, x: torch.cond(x.sum() > 0, lambda a: a * 2, lambda a: a + 1, (x,)),
         lambda _, x: torch.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * 2), (torch.tensor(0), x))[1],
     ],
-    ids=["cond", "while_loop"],
+    ids=["while_loop"],
 )
 def test_operations_that_take_functions_are_named(call: Callable[[Any, Tensor], Tensor], request: Any) -> None:
     name = request.node.callspec.id

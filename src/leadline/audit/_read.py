@@ -92,7 +92,7 @@ class DepthReading(Reading):
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], **axes: Any) -> None:
         super().__init__(model, inputs, kwargs, **axes)
-        self._state = _state(model)
+        self._state = _state(self.model)
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:

@@ -124,7 +124,7 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     least, own, seen = int(strict), *_by_position(reading)
     for verdict, floor, weights in _LEVELS:
         facts = pattern_of(reading, floor=floor, weights=weights)
-        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor), on_unknown)
+        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor, cancelling=True), on_unknown)
         found = search.latest(seen)
         lag = _lag(own, found.ranks)
         if lag is None or lag >= least:

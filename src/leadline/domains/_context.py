@@ -151,7 +151,7 @@ def _maps(
     """Return what one output position sees of each input, if logits pushed down by `floor` have no weight."""
 
     def found() -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
-        flow = Flow(reading.graph, pattern_of(reading, floor=floor), Paths(), floor)
+        flow = Flow(reading.graph, pattern_of(reading, floor=floor), Paths(), floor, cancelling=True)
         elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
         inputs = reading.input_axes
         return {name: projected(elements[name], inputs[name], _mapped(reading, name)) for name in inputs}, coverage
@@ -222,7 +222,7 @@ def passage(
     at = dict(zip(_mapped(reading, first), seen, strict=True))
     ranks = torch.zeros(reading.input_shape(first), dtype=torch.int64)
     ranks[tuple(at.get(axis, slice(None)) for axis in axes)] = 1
-    search = Search(reading, Flow(reading.graph, pattern_of(reading), Ranks()), on_unknown)
+    search = Search(reading, Flow(reading.graph, pattern_of(reading), Ranks(), cancelling=True), on_unknown)
     found = search.latest({first: ranks})
     element = ((found.ranks == 1) & _chosen(reading, _place(reading, position))).nonzero()[0]
     return follow(search, found.links, tuple(int(i) for i in element))[2]

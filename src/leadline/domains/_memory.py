@@ -21,6 +21,7 @@ from leadline.domains.saved import SavedStorages, storages
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
 from leadline.graph.call import hollow
+from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
 from leadline.graph.undisturbed import restored
 from leadline.graph.user_code import running
@@ -100,6 +101,7 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
         before = stack.enter_context(restored(model, reading.inputs, reading.kwargs, lazily=True))
         own, (args, kwargs), fake = stack.enter_context(_tensors(model, (reading.inputs, reading.kwargs), device))
         record = SavedStorages()
+        stack.enter_context(branches_at_once())
         watched = before.contents.watched()
         with watched, running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
             result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)

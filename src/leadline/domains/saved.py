@@ -6,16 +6,19 @@ import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import graph
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
+
+from leadline.errors import UnknownOp
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
@@ -73,6 +76,7 @@ class SavedStorages(TorchDispatchMode):
         try:
             with (
                 patch.object(saved_tensors_hooks, "__enter__", lambda hooks: self._push(hooks)),
+                patch.object(graph, "disable_saved_tensors_hooks", _refuse),
                 saved_tensors_hooks(Tensor.detach, lambda tensor: tensor),
                 self,
             ):
@@ -127,6 +131,14 @@ class SavedStorages(TorchDispatchMode):
 
     def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         self._running.pop()
+
+
+def _refuse(message: str) -> NoReturn:
+    del message
+    raise UnknownOp(
+        "memory listens to what autograd saves, which the transforms of torch.func (grad, vjp, jacrev, hessian) do not "
+        "let it within forward: measure the function that is transformed by itself"
+    )
 
 
 def _wraps(tensor: Any) -> bool:

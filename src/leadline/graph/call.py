@@ -34,6 +34,8 @@ class Call(nn.Module):
         super().__init__()
         self.model = model
         self.training = model.training
+        if not callable(model.forward):
+            raise TraceError(f"{type(model).__name__}.forward is {model.forward!r}, which cannot be called")
         signature = inspect.signature(model.forward)
         try:
             signature.bind(*args, **kwargs)

@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from leadline.graph.call import Call
-from leadline.graph.user_code import is_users, users_line
+from leadline.graph.user_code import first_line, is_users, text_of, users_line
 from leadline.results import Place
 
 
 def explain(call: Call, error: BaseException) -> str:
     """Return what was wrong, where, and what to do about it."""
-    name, text = type(call.model).__name__, str(error)
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    name, text, first = type(call.model).__name__, text_of(error), first_line(error)
     place = _place(call.model, error)
     if "data-dependent" in text.lower() or "DataDependent" in type(error).__name__:
         return (

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
+from torch.utils._pytree import tree_leaves
 
-from leadline.errors import TraceError, UsageError
-from leadline.graph.user_code import running
+from leadline.errors import TraceError, UnknownOp, UsageError
+from leadline.graph.user_code import first_line, running
 
 
 def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -39,12 +40,25 @@ def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         return _unscripted(model, inputs, kwargs)
     if not isinstance(model, nn.Module):
         raise UsageError(f"a model is a torch.nn.Module, not {type(model).__name__}: wrap it into one")
+    if "_parameters" not in vars(model):
+        raise UsageError(f"{type(model).__name__}.__init__ does not call super().__init__(), as that of a module must")
+    _refuse_nested((inputs, kwargs))
     if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         return model
-    copy = deepcopy(model)
+    # torch copies parameters that are not there yet, and no buffers
+    lazy = [buffer for buffer in model.buffers() if is_lazy(buffer)]
+    # (its stub names no arguments)
+    memo: dict[int, Any] = {id(b): UninitializedBuffer(device=b.device) for b in lazy}  # type: ignore[call-arg]
+    copy = deepcopy(model, memo)
     with torch.no_grad(), torch.random.fork_rng(), running(type(model).__name__, (inputs, kwargs)):
         copy(*deepcopy(inputs), **deepcopy(dict(kwargs)))
     return copy
+
+
+def _refuse_nested(given: Any) -> None:
+    for leaf in tree_leaves(given):
+        if isinstance(leaf, torch.Tensor) and leaf.is_nested and leaf.layout is torch.strided:
+            raise UnknownOp("an input is a nested tensor, and rules know dense ones alone: give it padded, with a mask")
 
 
 def _unscripted(model: torch.jit.ScriptModule, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:
@@ -53,7 +67,7 @@ def _unscripted(model: torch.jit.ScriptModule, inputs: tuple[Any, ...], kwargs: 
     try:
         found: nn.Module = TS2EPConverter(model, inputs, dict(kwargs)).convert().module()
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first_line(error)
         raise TraceError(
             f"{model.original_name} is scripted, and does not come apart ({first}): give the module that it was made of"
         ) from error

@@ -1,10 +1,12 @@
-"""Torch's transformers look whether a mask is causal, for a faster kernel: a branch on values that is not needed."""
+"""What torch does otherwise while a model is traced: branches that nobody needs are left out, others taken at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.modules import transformer
 
@@ -23,3 +25,20 @@ def masks_as_given() -> Iterator[None]:
         yield
     finally:
         transformer._detect_is_causal_mask = looking
+
+
+@contextmanager
+def branches_at_once() -> Iterator[None]:
+    """Let `torch.cond` be the branch that it stands for: constants decide it, and inputs must not, as in any other."""
+
+    def branch(
+        pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Sequence[Any] = ()
+    ) -> Any:
+        return true_fn(*operands) if pred else false_fn(*operands)
+
+    whole = torch.cond
+    torch.cond = branch
+    try:
+        yield
+    finally:
+        torch.cond = whole

@@ -24,13 +24,15 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
-from leadline.graph.hints import masks_as_given
+from leadline.graph.hints import branches_at_once, masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
+from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
+from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import OPERATIONS, Kind, kind_of
 from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
@@ -61,21 +63,13 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
-    _refuse_sparse(call)
-    with undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
+    refuse_sparse(call.tensors)
+    with _explained(call), undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
         call.training = call.model.training
         with _explained(call):
-            graph = unsorted(with_computed_weights(_Reader(export(call), call, call.model).graph()))
+            graph = put_back(unsorted(with_computed_weights(_Reader(export(call), call, call.model).graph())))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
-
-
-def _refuse_sparse(call: Call) -> None:
-    own = (*call.model.named_parameters(), *call.model.named_buffers())
-    for name, tensor in (*call.tensors.items(), *own):
-        if tensor.layout is not torch.strided:
-            kind = str(tensor.layout).removeprefix("torch.")
-            raise UnknownOp(f"{name} is a {kind} tensor, and rules know dense ones alone: give it by .to_dense()")
 
 
 @contextmanager
@@ -85,7 +79,7 @@ def _explained(call: Call) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 
@@ -117,7 +111,8 @@ def _exported(call: Call, symbols: Symbols) -> ExportedProgram:
     """
     try:
         program = _exported_once(call, symbols, above=True)
-        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for node in program.graph.nodes):
+        graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, fx.GraphModule)]
+        if any(getattr(node.target, "__module__", "") == _TRANSFORMS for graph in graphs for node in graph.nodes):
             program = _exported_once(call, symbols, above=False)
     except LeadlineError:
         raise
@@ -132,7 +127,14 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
     given = tuple(tensor.detach() for tensor in call.tensors.values())  # one that is given twice stands for two inputs
     with ExitStack() as stack:
         stack.enter_context(restored(call.model, call.given))
-        for mode in (WholeRecurrences(), masks_as_given(), call.traced(), traced_assignments()):
+        for mode in (
+            sparse_aside(call.model),
+            WholeRecurrences(),
+            masks_as_given(),
+            branches_at_once(),
+            call.traced(),
+            traced_assignments(),
+        ):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
         program = _export_to_aten(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)

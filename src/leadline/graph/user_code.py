@@ -39,10 +39,30 @@ def running(name: str, inputs: Any) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except (Exception, SystemExit) as error:
-        shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {error}"
+    except (Exception, SystemExit, GeneratorExit) as error:
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and not leaf.is_nested]
+        said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {text_of(error)}"
         raise ModelError(said + raised_at(error) + hint_of_empty(inputs)) from error
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says; nothing, where it fails to say it."""
+    try:
+        return str(error)
+    except Exception:  # of the user's class
+        return ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its class, where it says nothing.
+
+    Examples
+    --------
+    >>> first_line(ValueError("too short")), first_line(KeyError())
+    ('too short', 'KeyError')
+    """
+    lines = text_of(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def hint_of_empty(inputs: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -85,5 +86,7 @@ def _writing(op: Any) -> tuple[tuple[int, str], ...]:
 
 
 def memory(tensor: Tensor) -> int:
-    """Identify the storage of a tensor; one that has none stands for itself."""
+    """Identify the storage of a tensor, or of the one that a transform of functions wraps; else, the tensor itself."""
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from leadline.domains.compact import axis_groups
 from leadline.domains.dependence.flow import Flow
-from leadline.domains.dependence.local import BY_CHANNEL, axes_of, shared_axes
+from leadline.domains.dependence.local import BY_CHANNEL, shared_axes
 from leadline.domains.operations.attentions import attention_of
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.products import product_of
 from leadline.domains.operations.scans import is_grid, recurrence_of
-from leadline.domains.values.views import looked_along
+from leadline.domains.values.views import axes_of, looked_along
 from leadline.graph.ir import Node, Ref
 from leadline.graph.run_node import permutation
 from leadline.graph.table import Form, Kind, Move, Places
@@ -251,6 +251,11 @@ def _gather(flow: Flow, node: Node) -> Alignment | None:
     return None
 
 
+def _softmax(flow: Flow, node: Node) -> Alignment | None:
+    """Join rows; where what they are divided by cancels, every logit stands for itself."""
+    return _places(flow, node) if Ref(node.index) in flow.cut(node) else _reduced(flow, node)
+
+
 _RULES: Mapping[Kind, Callable[[Flow, Node], Alignment | None]] = {
     Kind.CREATION: _joined,
     Kind.POINTWISE: _places,
@@ -262,7 +267,7 @@ _RULES: Mapping[Kind, Callable[[Flow, Node], Alignment | None]] = {
     Kind.REDUCTION: _reduced,
     Kind.CUMULATIVE: _cumulative,
     Kind.MIXING: _reduced,
-    Kind.SOFTMAX: _reduced,
+    Kind.SOFTMAX: _softmax,
     Kind.NORMALISATION: _normalisation,
     Kind.ATTENTION: _attention,
     Kind.SCAN: _scan,

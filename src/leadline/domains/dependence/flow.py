@@ -19,6 +19,7 @@ from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.logits import unmasked
 from leadline.domains.values.pattern import fills
+from leadline.domains.values.shifts import cancelled
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import Kind
@@ -31,12 +32,13 @@ Rule: TypeAlias = "Callable[[Flow, Node, Lookup[Links]], tuple[Links, ...]]"
 
 @dataclass(frozen=True)
 class Flow:
-    """The setting of one walk, and what every rule needs."""
+    """The setting of one walk, and what every rule needs; with `cancelling`, shifts that cancel carry nothing."""
 
     graph: Graph
     facts: Mapping[Ref, Facts]
     algebra: Algebra
     floor: float = float("-inf")
+    cancelling: bool = False
     kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
@@ -104,19 +106,33 @@ class Flow:
         """Return dependences of none, for an argument that has no others."""
         return torch.zeros((1,) * len(self.shape(ref)))
 
+    def cut(self, node: Node) -> frozenset[Ref]:
+        """Return the arguments of a node that change no output; itself, where a softmax need not divide."""
+        if not self.cancelling:
+            return frozenset()
+        found = self.once("cancelled", lambda: cancelled(self.graph, self.facts, self.floor))
+        return found.get(node.index, frozenset())
+
     def known(self, node: Node) -> Hashable:
         """Identify what the rules may read of facts: those of arguments and results, equal ones being one object."""
         results = (self.facts.get(Ref(node.index, i)) for i in range(len(node.outputs)))
-        return tuple(id(self.facts[ref]) for ref in node.sources), tuple(map(id, results))
+        cut = self.cut(node)
+        gone = tuple(ref in cut for ref in (*node.sources, Ref(node.index))) if cut else ()
+        return tuple(id(self.facts[ref]) for ref in node.sources), tuple(map(id, results)), gone
 
 
 def applied(flow: Flow, rule: Rule, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Apply a rule; results have all their axes, and elements that are known exactly depend on nothing."""
-    if all(links(ref) is None for ref in node.refs):
+    cut = flow.cut(node)
+
+    def left(ref: Ref) -> Links:
+        return None if ref in cut else links(ref)
+
+    if all(left(ref) is None for ref in node.refs):
         return (None,) * len(node.outputs)
     return tuple(
         None if found is None or meta is None else flow.freed(Ref(node.index, i), lifted(found, len(meta.shape)))
-        for i, (found, meta) in enumerate(zip(rule(flow, node, links), node.outputs, strict=True))
+        for i, (found, meta) in enumerate(zip(rule(flow, node, left), node.outputs, strict=True))
     )
 
 

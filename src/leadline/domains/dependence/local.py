@@ -7,11 +7,14 @@ from torch import Tensor
 
 from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
 from leadline.domains.engine import Lookup, NoRule
+from leadline.domains.values.views import axes_of
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Move, Noise, Statistics, Tally
 
 BY_CHANNEL = frozenset({Statistics.BATCH, Statistics.GROUP})
 """Normalisations whose weights go with the second axis."""
+_BY_ROW = frozenset({Statistics.LAYER, Statistics.SQUARES})
+"""Normalisations whose statistics stand where the axes were over which they are taken."""
 _LARGEST = frozenset({Tally.LARGEST, Tally.LOG_SUM_EXP})
 
 
@@ -82,13 +85,6 @@ def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     return tuple(None if meta is None else reduced if len(meta.shape) == x.ndim else gone for meta in node.outputs)
 
 
-def axes_of(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes that an argument `dim` means: all, if it is missing or empty."""
-    if dim is None or dim == ():
-        return tuple(range(ndim))
-    return tuple(d % ndim if ndim else d for d in ((dim,) if isinstance(dim, int) else dim)) if ndim else ()
-
-
 def cumulative(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element so far."""
     x = present(links(node.refs[0]))
@@ -102,8 +98,10 @@ def mixing(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
 
 
 def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
-    """Depend on every logit of the row that is not masked."""
+    """Depend on every logit of the row that is not masked; on its own, where what it is divided by cancels."""
     x, dim = present(links(node.refs[0])), node.args[1]
+    if Ref(node.index) in flow.cut(node):
+        return everywhere(node, x)
     shown = flow.unmasked(node.refs[0], dim)
     total = flow.algebra.reduce(x if shown is None else x * shown, axes_of(dim, x.ndim))
     return everywhere(node, flow.all_of(total, x) if node.operation.logarithm else total)
@@ -117,6 +115,8 @@ def normalisation(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, 
     extra = [part for ref in node.refs[1:] if (part := links(ref)) is not None]
     if by_channel:
         extra = [part.reshape(-1, *(1,) * (len(node.shape) - 2)) if part.ndim == 1 else part for part in extra]
+    if node.operation.statistics in _BY_ROW:
+        return (flow.all_of(mixed, *extra), *(mixed,) * (len(node.outputs) - 1))
     total = flow.total([links(ref) for ref in node.refs])
     return (flow.all_of(mixed, *extra), *(total,) * (len(node.outputs) - 1))
 

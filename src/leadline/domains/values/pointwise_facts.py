@@ -27,9 +27,14 @@ def pointwise(node: Node, facts: Lookup[Facts], dtypes: Lookup[torch.dtype], flo
     first = UNKNOWN
     if record is not None:
         writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
+        writes = writes or any(_is_zero(named[name]) for name in record.zeros(named))
         if writes or any(not facts(ref).empty or dtypes(ref) is torch.bool for ref in node.sources):
             first = _Pointwise(node, record, facts, dtypes, floor).found()
     return (first, *(UNKNOWN,) * (len(node.outputs) - 1))
+
+
+def _is_zero(argument: object) -> bool:
+    return isinstance(argument, bool | int | float) and argument == 0
 
 
 class _Pointwise:

@@ -63,6 +63,13 @@ def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replac
     return evaluate(node, small.__getitem__, replaced)
 
 
+def axes_of(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that an argument `dim` means: all, if it is missing or empty."""
+    if dim is None or dim == ():
+        return tuple(range(ndim))
+    return tuple(d % ndim if ndim else d for d in ((dim,) if isinstance(dim, int) else dim)) if ndim else ()
+
+
 def looked_along(node: Node, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the axes of the first argument along which an operation looks at places; None: it may be any."""
     if node.kind is Kind.VIEW:

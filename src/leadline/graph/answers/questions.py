@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from leadline.graph.answers.record import Record, Rests
@@ -49,8 +51,17 @@ class Questions(TorchDispatchMode):
             self._record.begin(tensor, name)
         for name, tensor in _own(model):
             begin_leaf(self._record, tensor, name, self._real.get(name), constant=name not in self._parameters)
-        with self:
+        with _read_off_by(self), self:
             yield
+
+    def read_off(self, tensor: Tensor) -> Tensor | None:
+        """Return the numbers that a tensor holds; None if they rest on an input."""
+        rests = self._record.rests(tensor)
+        if not self._record.knows(tensor) or not self._record.decided(rests):
+            return None
+        self.read |= rests
+        found: Tensor = self._record.computed(torch.ops.aten.clone.default, ((tensor,), {}))
+        return found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer an operation that asks for values, or carry it out and note it down."""
@@ -95,6 +106,32 @@ class Questions(TorchDispatchMode):
         return f", those of the input{'s' if len(given) > 1 else ''} {', '.join(map(repr, given))}"
 
 
+@contextmanager
+def _read_off_by(questions: Questions) -> Iterator[None]:
+    """Read tensors off at once where Python, or numpy, wants all of their numbers; those of inputs one by one."""
+    whole = Tensor.numpy
+
+    def tolist(tensor: Tensor) -> Any:
+        numbers = questions.read_off(tensor)
+        if numbers is None:  # torch's own way goes around whoever looks on
+            return [tolist(part) for part in tensor.unbind()] if tensor.ndim else tensor.item()
+        with _disable_current_modes():
+            return numbers.tolist()
+
+    def numpy(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        numbers = questions.read_off(tensor)
+        if numbers is None:
+            return whole(tensor, *args, **kwargs)
+        with _disable_current_modes():
+            return numbers.numpy(*args, **kwargs)
+
+    with ExitStack() as stack:
+        for kind in (FunctionalTensor, FakeTensor):
+            stack.enter_context(patch.object(kind, "tolist", tolist))
+            stack.enter_context(patch.object(kind, "numpy", numpy))
+        yield
+
+
 def _own(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
@@ -110,9 +147,14 @@ def begin_leaf(record: Record, tensor: Tensor, name: str, real: Tensor | None, *
 
 def asked(op: Any, arguments: Any) -> Any:
     """Return the arguments whose values an operation asks for, be it for the size of its result; None: of none."""
-    if _ASKING.isdisjoint(getattr(op, "tags", ())):
+    if not asks(op):
         return None
     return (masks(arguments[0][1]) or None) if indexes(op) else arguments
+
+
+def asks(op: Any) -> bool:
+    """Whether what an operation gives, or how much of it, rests on values."""
+    return not _ASKING.isdisjoint(getattr(op, "tags", ()))
 
 
 def indexes(op: Any) -> bool:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from leadline.graph.writes import memory, written
 
 NOISE = "random numbers"
+HIDDEN = "what torch reads beside the trace"
 Rests: TypeAlias = "frozenset[str]"
 """Names of the inputs that a value rests on, and noise; where there are none of these, those of parameters."""
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -55,11 +56,17 @@ class Record:
         """Return the names of what arguments rest on."""
         found: set[str] = set()
         for leaf in tree_leaves(arguments):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and torch._is_functional_tensor(leaf):
+                found.add(HIDDEN)
+            elif isinstance(leaf, Tensor):
                 found |= self._rests.get(memory(leaf), frozenset())
             elif isinstance(leaf, _SYMBOLIC):
                 found.update(*(self._symbols.get(symbol, ()) for symbol in _symbols(leaf)))
         return self._decisive(frozenset(found))
+
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether a tensor was noted down."""
+        return id(tensor) in self._leaves or memory(tensor) in self._makers
 
     def decided(self, rests: Rests) -> bool:
         """Whether what rests on these is known: parameters, or nothing."""

@@ -32,6 +32,19 @@ def settle(program: ExportedProgram, decided: Collection[str]) -> None:
             _begin(record, program, specs[node.name], node.meta.get("val"))
         elif node.op == "call_function" and not _settled(program, node, record):
             record.note(node.target, _values(node), node.meta.get("val"))
+    _drop_unread(program)
+
+
+def _drop_unread(program: ExportedProgram) -> None:
+    """Drop constants that were put in only for others to be worked out from."""
+    graph, signature = program.graph_module.graph, program.graph_signature
+    for leaf in list(graph.find_nodes(op="placeholder")):
+        copies = list(leaf.users)
+        if leaf.name in program.constants and copies and not any(copy.users for copy in copies):
+            for node in (*copies, leaf):
+                graph.erase_node(node)
+            program.constants.pop(leaf.name)
+            signature.input_specs[:] = [spec for spec in signature.input_specs if spec.arg.name != leaf.name]
 
 
 def _begin(record: Record, program: ExportedProgram, spec: InputSpec, value: Any) -> None:

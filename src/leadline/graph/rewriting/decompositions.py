@@ -53,9 +53,56 @@ def embedding_bag(
     return found, bag, counts.squeeze(1), torch.zeros_like(starts)
 
 
+def convolution_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],  # noqa: ARG001 - torch's signature
+    groups: int,
+    output_mask: list[bool],
+) -> Any:
+    """Carry a gradient back to what is convolved; those of weights are not taken apart."""
+    if output_mask[1]:
+        return NotImplemented
+    bias = grad.sum([0, *range(2, grad.ndim)]) if output_mask[2] and bias_sizes else None
+    if not output_mask[0]:
+        return None, None, bias
+    if transposed:
+        return _aten.convolution.default(grad, weight, None, stride, padding, dilation, False, [0], groups), None, bias
+    widths = zip(x.shape[2:], grad.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    rest = [n - ((m - 1) * s - 2 * p + d * (k - 1) + 1) for n, m, k, s, p, d in widths]
+    found = _aten.convolution.default(grad, weight, None, stride, padding, dilation, True, rest, groups)
+    return found, None, bias
+
+
+def searchsorted(
+    sorted_sequence: Tensor,
+    values: Tensor | float,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    """Count the boundaries, in rows of their own or in one for all, below each value."""
+    bounds = sorted_sequence if sorter is None else sorted_sequence.gather(-1, sorter)
+    value = torch.as_tensor(values, dtype=bounds.dtype, device=bounds.device).unsqueeze(-1)
+    below = bounds.unsqueeze(-2) <= value if right or side == "right" else bounds.unsqueeze(-2) < value
+    found = below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+    return found.reshape(()) if not isinstance(values, Tensor) else found.reshape(values.shape)
+
+
 _aten = torch.ops.aten
 DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     _aten.bilinear.default: bilinear,
+    _aten.convolution_backward.default: convolution_backward,
+    _aten.searchsorted.Tensor: searchsorted,
+    _aten.searchsorted.Scalar: searchsorted,
     _aten.embedding_bag.default: embedding_bag,
     _aten.embedding_bag.padding_idx: embedding_bag,
     _aten._embedding_bag.default: embedding_bag,

@@ -28,6 +28,8 @@ class Curve:
         Where it is defined, ends included.
     pole
         Where it is not, in between.
+    factor
+        By what it multiplies, if that is all that it does.
     error
         How far at most torch's value errs absolutely, beyond some units in the last place.
     """
@@ -39,4 +41,5 @@ class Curve:
     period: float | None = None
     domain: tuple[float, float] = (-math.inf, math.inf)
     pole: float | None = None
+    factor: float | None = None
     error: float = 0.0

@@ -26,7 +26,7 @@ def flat(_: Literals) -> Curve:
 
 def scaled(factor: float) -> Curve:
     """Return the curve of a product with a constant."""
-    return Curve(rising=factor >= 0, slope=lambda x: torch.full_like(x, factor))
+    return Curve(rising=factor >= 0, slope=lambda x: torch.full_like(x, factor), factor=factor)
 
 
 def sech2(x: Tensor) -> Tensor:

@@ -136,10 +136,11 @@ _MIXING = {
         Kind.MIXING,
         """
         _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
-        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn topk
+        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn
         """,
     ),
-    **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT),
+    **_operations(Kind.MIXING, "topk", located=True),
+    **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT, located=True),
     **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER),
     # what torch decomposes other transforms to
     **_operations(Kind.MIXING, "fft_r2c.default fft_c2c.default fft_c2r.default", "prims"),

@@ -143,7 +143,9 @@ _FACTS: dict[str, Pointwise] = {
         curve=_fixed(Curve(rising=False, slope=lambda x: -(x.rsqrt() / x) / 2, domain=_ABOVE, pole=0.0)),
         opcode=code("rsqrt"),
     ),
-    "exp": Pointwise(curve=_fixed(Curve(rising=True, slope=torch.exp)), opcode=code("exp"), vanishes=True),
+    "exp": Pointwise(
+        curve=_fixed(Curve(rising=True, slope=torch.exp)), opcode=code("exp"), vanishes=True, exponential=True
+    ),
     "exp2": Pointwise(
         curve=_fixed(Curve(rising=True, slope=lambda x: torch.exp2(x) * math.log(2))), vanishes=True
     ),

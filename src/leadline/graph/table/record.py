@@ -221,6 +221,8 @@ class Pointwise:
         Whether it takes minus infinity to zero, and what is far below to next to nothing.
     detaches
         Whether it may stop gradients.
+    exponential
+        Whether it turns sums into products.
     """
 
     form: Form = Form.FUNCTION
@@ -231,6 +233,7 @@ class Pointwise:
     opcode: Callable[[Literals], Opcode | None] = unknown
     vanishes: bool = False
     detaches: bool = False
+    exponential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +281,8 @@ class Operation:
         Creation: whether it is memory that nobody wrote.
     grouping
         Its part in working on rows group by group.
+    located
+        Whether it gives elements of its argument along one axis and, second, the places where these stand.
     """
 
     packet: str
@@ -300,3 +305,4 @@ class Operation:
     combines: Callable[[Literals], bool] = lambda _: False
     unwritten: bool = False
     grouping: Grouping | None = None
+    located: bool = False
