@@ -66,6 +66,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
+@click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:

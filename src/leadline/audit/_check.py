@@ -92,6 +92,7 @@ def check(
     strict: bool = False,
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
+    backward: bool = False,
     name: str | None = None,
     **kwargs: Any,
 ) -> Audit:
@@ -110,6 +111,8 @@ def check(
         Ask for a lag of at least one.
     seed
         Of the gradient's random probes.
+    backward
+        Count the multiply-accumulates of the backward pass too.
     name
         What to call the model in reports; default: its class.
 
@@ -129,7 +132,8 @@ def check(
     (3, 'structural')
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
-    return audit_of(reading, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
+    how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
+    return audit_of(reading, **how, on_unknown=on_unknown, name=name)
 
 
 def audit_of(
@@ -139,15 +143,22 @@ def audit_of(
     strict: bool = False,
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
+    backward: bool = False,
     name: str | None = None,
 ) -> Audit:
     """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`."""
     with ONE_AT_A_TIME:
-        return _taken(reading, position, strict, seed, on_unknown, name)
+        return _taken(reading, position, strict, seed, on_unknown, backward, name)
 
 
 def _taken(
-    reading: Reading, position: tuple[int, ...] | None, strict: bool, seed: int, on_unknown: OnUnknown, name: str | None
+    reading: Reading,
+    position: tuple[int, ...] | None,
+    strict: bool,
+    seed: int,
+    on_unknown: OnUnknown,
+    backward: bool,
+    name: str | None,
 ) -> Audit:
     take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
     memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
@@ -163,7 +174,7 @@ def _taken(
         dtype=str(dtypes[0]).removeprefix("torch.") if dtypes else "none",
         seed=seed,
         torch=torch.__version__,
-        count=take("count", lambda: count_of(reading, on_unknown=on_unknown)),
+        count=take("count", lambda: count_of(reading, backward=backward, on_unknown=on_unknown)),
         span=take("span", lambda: span_of(reading, on_unknown=on_unknown)),
         causality=verdict,
         generation=take("generation", lambda: generation_of(reading, _lag(verdict), on_unknown=on_unknown)),

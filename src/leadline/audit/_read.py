@@ -103,10 +103,10 @@ class DepthReading(Reading):
                 raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
             yield
 
-    def count(self, *, on_unknown: OnUnknown = "raise") -> Count:
+    def count(self, *, backward: bool = False, on_unknown: OnUnknown = "raise") -> Count:
         """Count connections and multiply-accumulates; see `leadline.count`."""
         with self._unchanged():
-            return count_of(self, on_unknown=on_unknown)
+            return count_of(self, backward=backward, on_unknown=on_unknown)
 
     def span(self, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
         """Find how many steps must follow one another; see `leadline.span`."""
@@ -177,11 +177,13 @@ class DepthReading(Reading):
         strict: bool = False,
         seed: int = 0,
         on_unknown: OnUnknown = "raise",
+        backward: bool = False,
         name: str | None = None,
     ) -> Audit:
         """Take all depths; see `leadline.check`."""
+        how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
         with self._unchanged():
-            return audit_of(self, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
+            return audit_of(self, **how, on_unknown=on_unknown, name=name)
 
 
 class _OnTensors(nn.Module):

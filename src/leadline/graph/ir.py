@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph.table import Kind, Operation, operation_of
-from leadline.results import Place
+from leadline.results import Gap, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Node:
     only. The `name` is unique within the graph: of a leaf, the name in the model (``"h.0.attn.bias"``) or of the
     argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
     and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
-    path and source line.
+    path and source line. It is `detached` where forward switches gradients off, and `function` names the custom
+    autograd function that it is part of, whose backward pass is its own.
     """
 
     index: int
@@ -57,6 +58,8 @@ class Node:
     outputs: tuple[Meta | None, ...]
     place: Place
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    detached: bool = False
+    function: str = ""
 
     @property
     def packet(self) -> str:
@@ -150,7 +153,8 @@ class Graph:
     to their indices, `outputs` from pytree paths (``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to
     references. `values` holds the tensors of parameters and buffers by node index, but none on the meta device;
     `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decide, now,
-    which way it goes. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
+    which way it goes; `left_out` lists operations that multiply and that the trace has dropped, since nothing reads
+    them. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
     without memory for the weights).
     """
 
@@ -162,6 +166,7 @@ class Graph:
     values: Mapping[int, Tensor]
     mutated: frozenset[str]
     decided: frozenset[str]
+    left_out: tuple[Gap, ...]
     training: bool
     verified: bool
 
