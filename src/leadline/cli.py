@@ -81,7 +81,9 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
         named = find_model(model, settings)
         reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
-        audit = audit_of(reading, name=named.name, position=None if position is None else _place(position), **how)
+        audit = audit_of(
+            reading, name=named.name, position=None if position is None else _place(position), longer=True, **how
+        )
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0

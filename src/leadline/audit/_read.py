@@ -118,10 +118,12 @@ class DepthReading(Reading):
         with self._unchanged():
             return causality_of(self, strict=strict, on_unknown=on_unknown)
 
-    def context(self, position: Position | None = None, *, on_unknown: OnUnknown = "raise") -> Context:
+    def context(
+        self, position: Position | None = None, *, longer: bool = True, on_unknown: OnUnknown = "raise"
+    ) -> Context:
         """Map what one position of the output sees, by default the middle one; see `leadline.context`."""
         with self._unchanged():
-            return context_of(self, position, on_unknown=on_unknown)
+            return context_of(self, position, longer=longer, on_unknown=on_unknown)
 
     def generation(self, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
         """Find how many steps it takes to generate, by default at the lag that is found; see `leadline.generation`."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from leadline.domains.dependence.differentiated import Differentiated, differentiated
 from leadline.domains.dependence.masked import masked_macs_of
 from leadline.domains.dependence.units import elements_of
+from leadline.domains.differentiated import Differentiated, differentiated
 from leadline.domains.engine import OnUnknown, Transfer, walk
 from leadline.domains.operations.attentions import attention_edges
 from leadline.domains.operations.convolutions import convolution_edges
@@ -20,7 +21,7 @@ from leadline.domains.operations.multiplications import FORWARD, Macs, backward_
 from leadline.domains.operations.products import product_edges
 from leadline.domains.operations.scan_counts import scan_edges
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
+from leadline.domains.values.pattern import NEGLIGIBLE, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
 from leadline.results import Coverage, Gap, Status
@@ -193,7 +194,8 @@ def _transfers(
     """Four kinds multiply and add up, the others do not."""
     graph, facts = reading.graph, pattern_of(reading, sums=False)
     edges = edges_of(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
-    left = masked_macs_of(graph, pattern_of(reading, floor=NEGLIGIBLE), NEGLIGIBLE, on_unknown)
+    floor = NEGLIGIBLE if finite_masks(reading) else -torch.inf
+    left = masked_macs_of(graph, pattern_of(reading, floor=floor), floor, on_unknown)
 
     def multiplies(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
         macs, masked = FORWARD[node.kind](node, graph), left(node)
