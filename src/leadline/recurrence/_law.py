@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from leadline.errors import NotUniform, UsageError
-from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, in_region, region_of
@@ -125,7 +125,8 @@ def law(
     build
         ``build(**sizes)`` returns the model and its inputs: a tuple, or a dict by name.
     layout, order, output
-        The axes, and which output is meant; see `leadline.system`.
+        The axes, and which output is meant; see `leadline.system`. Without a layout that one is taken which alone is
+        usual at all sizes, or alone gives the equations.
     **sizes
         For each parameter of `build` its values: all but the last are fitted, the last is kept for the check. A size
         that has the name of a position axis (in either case) is that axis's: it is in the formulas anyway, is traced at
@@ -180,6 +181,17 @@ def _lag(s: System) -> int | None:
     return next((lag for lag in lags if find_leak(s, lag) is None), None)
 
 
+def _fits(layout: Layout, reading: Reading, sizes: Mapping[str, int]) -> bool:
+    """Whether position axes have the sizes that are given under their names, in either case."""
+    given = {name.lower(): value for name, value in sizes.items()}
+    (axes,), (tensor,) = layout.inputs.values(), reading.tensors.values()
+    return all(
+        given.get(axis, size) == size
+        for axis, size in zip(axes or (), tensor.shape, strict=True)
+        if axis in layout.positions
+    )
+
+
 class _Architecture:
     """The systems of an architecture at the sizes asked for, each derived once."""
 
@@ -190,6 +202,8 @@ class _Architecture:
             raise UsageError(f"{next(n for n, v in sizes.items() if not v)} is given no values")
         self.build, self.read_as, self.sizes = build, axes, sizes
         self._systems: dict[tuple[int, ...], System] = {}
+        if axes["layout"] is None:
+            self.read_as = {**axes, "layout": self._layout()}
         base = self.system({name: values[0] for name, values in sizes.items()})
         self.axes, self.lag = base.axes, _lag(base)
         positions = {axis.lower() for axis in base.axes}
@@ -199,13 +213,28 @@ class _Architecture:
         self.points = [largest | dict(zip(self.free, point, strict=True)) for point in grid]
         self.fresh = {name: values[-1] for name, values in sizes.items()}
 
+    def _layout(self) -> Layout | None:
+        """Return the only usual layout that fits at all sizes; None if there are several still, or none."""
+        fitting: list[Layout] | None = None
+        for sizes in (dict(zip(self.sizes, values, strict=True)) for values in product(*self.sizes.values())):
+            reading = self.reading(sizes)
+            own = [layout for layout in reading.usual_layouts if _fits(layout, reading, sizes)]
+            fitting = own if fitting is None else [layout for layout in fitting if str(layout) in map(str, own)]
+            if len(fitting) < 2:
+                break
+        return fitting[0] if fitting is not None and len(fitting) == 1 else None
+
+    def reading(self, sizes: Mapping[str, int]) -> Reading:
+        """Return the reading, in evaluation mode, of the model at some sizes."""
+        made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
+        args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+        return Reading(made, args, named, **self.read_as).in_evaluation()
+
     def system(self, sizes: Mapping[str, int]) -> System:
         """Return the equations at some sizes."""
         key = tuple(sizes[name] for name in self.sizes)
         if key not in self._systems:
-            made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
-            args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
-            self._systems[key] = system_of(Reading(made, args, named, **self.read_as).in_evaluation())
+            self._systems[key] = system_of(self.reading(sizes))
         return self._systems[key]
 
     def generation(self, s: System) -> Formula:
