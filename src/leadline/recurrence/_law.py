@@ -7,17 +7,20 @@ formula is accepted only if it reproduces exact counts at fresh, larger sizes; o
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import sympy
 
+from leadline.domains.engine import NoRule
+from leadline.domains.operations.multiplications import forward_macs
 from leadline.errors import NotUniform, UsageError
-from leadline.graph.layout import Layout, LayoutLike, Order
+from leadline.graph.layout import BATCH, Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, in_region, region_of
+from leadline.recurrence.analysis.dense import dense_macs
 from leadline.recurrence.analysis.depth import Depth, generation_depth, symbol, training_depth
 from leadline.recurrence.analysis.fits import fit, size
 from leadline.recurrence.analysis.notation import growth, written
@@ -92,7 +95,10 @@ class Laws:
     Attributes
     ----------
     connections
-        Multiply-accumulate edges between units that exist, of one sample.
+        Multiply-accumulate edges between units that exist, of one sample: no masked pairs, masked taps and padding.
+    macs
+        Dense multiply-accumulates of one sample, masked pairs and padding too. How they grow with the grid is fitted as
+        well: each product at every place, attention at every pair of places. None where that does not give the counts.
     training_steps
         Contractions that must follow one another from an input on, all inputs being given.
     generation_steps
@@ -104,6 +110,7 @@ class Laws:
     """
 
     connections: Law
+    macs: Law | None
     training_steps: Law
     generation_steps: Law | None
     context: Law
@@ -155,6 +162,7 @@ def law(
     )
     return Laws(
         found.law("connections", _connections),
+        found.macs(),
         found.law("steps of training", lambda s: _of_depth(training_depth(s))),
         None if found.lag is None else found.law("steps of generation", found.generation),
         found.law("the context", most_seen),
@@ -192,6 +200,17 @@ def _fits(layout: Layout, reading: Reading, sizes: Mapping[str, int]) -> bool:
     )
 
 
+def _per_sample(reading: Reading) -> int | None:
+    """Return the dense multiply-accumulates of one sample; None if samples do not share them evenly."""
+    name, axes = next(iter(reading.input_axes.items()))
+    batch = dict(zip(axes, reading.input_shape(name), strict=True)).get(BATCH, 1)
+    try:
+        each, rest = divmod(forward_macs(reading.graph), batch)
+    except NoRule:
+        return None
+    return None if rest else each
+
+
 class _Architecture:
     """The systems of an architecture at the sizes asked for, each derived once."""
 
@@ -202,6 +221,7 @@ class _Architecture:
             raise UsageError(f"{next(n for n, v in sizes.items() if not v)} is given no values")
         self.build, self.read_as, self.sizes = build, axes, sizes
         self._systems: dict[tuple[int, ...], System] = {}
+        self._macs: dict[tuple[int, ...], int | None] = {}
         if axes["layout"] is None:
             self.read_as = {**axes, "layout": self._layout()}
         base = self.system({name: values[0] for name, values in sizes.items()})
@@ -234,8 +254,27 @@ class _Architecture:
         """Return the equations at some sizes."""
         key = tuple(sizes[name] for name in self.sizes)
         if key not in self._systems:
-            self._systems[key] = system_of(self.reading(sizes))
+            reading = self.reading(sizes)
+            self._systems[key] = system_of(reading)
+            self._macs[key] = _per_sample(reading)
         return self._systems[key]
+
+    def macs(self) -> Law | None:
+        """Return the law of dense multiply-accumulates; None if they do not have its form."""
+
+        def formula(s: System) -> Formula:
+            key = next(key for key, system in self._systems.items() if system is s)
+            counted = self._macs[key]
+            found = None if counted is None else dense_macs(s, counted)
+            if found is None:
+                raise NotUniform("the multiply-accumulates are not the same at every place")
+            return found, Status.PROVED, {}
+
+        try:
+            law = self.law("multiply-accumulates", formula)
+        except NotUniform:
+            return None
+        return replace(law, fitted=(*law.fitted, *law.region))
 
     def generation(self, s: System) -> Formula:
         """Return the steps of generation; raises `NotUniform` if the model generates at another lag than at first."""

@@ -29,6 +29,13 @@ FORWARD: dict[Kind, Callable[[Node, Graph], Macs]] = {
 """Kinds of operations that multiply and add up; the others do not."""
 
 
+def forward_macs(graph: Graph) -> int:
+    """Multiply-accumulates of all operations on which some output rests; those without a rule raise `NoRule`."""
+    live = graph.live()
+    return sum(sum(FORWARD[node.kind](node, graph)) for node in graph.nodes
+               if node.kind in FORWARD and node.index in live)  # fmt: skip
+
+
 def backward_macs(node: Node, graph: Graph, needs: Needs, macs: Macs) -> int:
     """Multiply-accumulates of the gradients that are needed, where forwards takes `macs`."""
     if node.kind is Kind.ATTENTION:
