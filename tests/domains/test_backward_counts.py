@@ -235,3 +235,35 @@ def test_embeddings_cost_nothing() -> None:
     tallies = count(model, torch.zeros(2, 5, dtype=torch.long), backward=True).by_module
     assert tallies["0"].backward is None
     assert tallies["1"].backward == Backward(240, 240)
+
+
+class Writing(nn.Module):
+    """Writes into a weight, or into what a layer gives, while gradients are switched off."""
+
+    def __init__(self, weight: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.weight = nn.Linear(3, 3), nn.Linear(3, 3), weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        with torch.no_grad():
+            (self.second.weight if self.weight else x).clamp_(-1, 1)
+        return self.second(x)[:]
+
+
+@pytest.mark.parametrize("weight", [True, False])
+def test_what_is_written_without_gradients_keeps_its_own(weight: bool) -> None:
+    assert_as_torch(Writing(weight), torch.zeros(2, 3))
+
+
+class MaskedInPlace(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.data *= torch.ones(3, 3).tril()
+        return super().forward(x)
+
+
+def test_a_copy_into_a_parameter_is_not_guessed_at() -> None:
+    model, x = MaskedInPlace(3, 3), torch.zeros(2, 3)
+    assert count(model, x).macs == 18
+    with pytest.raises(UnknownOp, match=r"forward copies what aten\.mul\.Tensor"):
+        count(model, x, backward=True)

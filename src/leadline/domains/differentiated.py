@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from leadline.errors import UnknownOp
 from leadline.graph import Graph, Kind, Node, Ref
+from leadline.graph.ir import Passing
 from leadline.graph.reading import Reading
 from leadline.graph.table import LEAVES, Noise
 
@@ -30,7 +31,9 @@ def differentiated(reading: Reading) -> Differentiated:
     `UnknownOp` if they pass a custom function, whose backward pass no trace shows.
     """
     graph = reading.graph
-    need = _need(graph, _asking(reading))
+    asking = _asking(reading)
+    _refuse_copies(graph, asking)
+    need = _need(graph, asking)
     passed: set[int] = set()
     stack = [ref for ref in graph.outputs.values() if ref in need]
     while stack:
@@ -43,7 +46,7 @@ def differentiated(reading: Reading) -> Differentiated:
                 f"{node.function} at {node.place} has a backward pass of its own, which no trace shows: "
                 "count without backward=True, or write it with operations that torch differentiates"
             )
-        stack.extend(ref for ref in node.sources if ref in need)
+        stack.extend(ref for ref in _passed(node) if ref in need)
     return Differentiated(need, frozenset(passed))
 
 
@@ -65,15 +68,28 @@ def _asking(reading: Reading) -> set[int]:
 def _need(graph: Graph, asking: Collection[int]) -> frozenset[Ref]:
     need = {Ref(index) for index in asking}
     for node in graph.nodes:
-        if node.kind not in LEAVES and _passes(node) and any(ref in need for ref in node.sources):
+        if node.kind not in LEAVES and any(ref in need for ref in _passed(node)):
             for i, meta in enumerate(node.outputs):
                 if meta is not None and (meta.dtype.is_floating_point or meta.dtype.is_complex):
                     need.add(Ref(node.index, i))
     return frozenset(need)
 
 
-def _passes(node: Node) -> bool:
-    operation = node.operation
-    stops = operation.pointwise is not None and operation.pointwise.detaches
-    unrelated = node.kind in _CONSTANT or (node.kind is Kind.RANDOM and operation.noise is Noise.SHAPE)
-    return not (node.detached or stops or unrelated)
+def _passed(node: Node) -> tuple[Ref, ...]:
+    """Return the arguments that a gradient of the node passes to, if they need one."""
+    unrelated = node.kind in _CONSTANT or (node.kind is Kind.RANDOM and node.operation.noise is Noise.SHAPE)
+    if unrelated or node.passing is Passing.NONE:
+        return ()
+    return node.refs[:1] if node.passing is Passing.FIRST else node.sources
+
+
+def _refuse_copies(graph: Graph, asking: Collection[int]) -> None:
+    """Refuse what may take the place of a parameter, to which it hands its gradient on, or has one of its own."""
+    metas, live = {graph.nodes[index].meta for index in asking}, graph.live()
+    for node in graph.nodes:
+        if node.copied and node.index in live and (node.passing is not Passing.NONE or node.meta in metas):
+            raise UnknownOp(
+                f"forward copies what {node.op} at {node.place} gives into a tensor while gradients are off, which may "
+                "be a parameter: which gradients are asked for then is not known; count without backward=True, or put "
+                "the result in that place instead of copying it"
+            )

@@ -15,17 +15,25 @@ from torch import fx
 from torch.autograd import Function, grad_mode
 from torch.fx.experimental.proxy_tensor import PythonKeyTracer
 
+from leadline.graph.ir import Passing
+
 _SWITCHES: dict[Any, Callable[[Any], bool]] = {
     grad_mode.no_grad: lambda _: False,
     grad_mode.inference_mode: lambda manager: not manager.mode,
     grad_mode.enable_grad: lambda _: True,
 }
-_OFF, _OWN = "leadline_gradients_off", "leadline_own_backward"
+_CUTTING = frozenset({torch.ops.aten.detach.default, torch.ops.aten.detach_.default})
+_PASSING, _COPIED, _OWN = "leadline_gradients", "leadline_copied", "leadline_own_backward"
 
 
-def gradients_off(meta: dict[str, Any]) -> bool:
-    """Whether an operation of a trace ran without gradients, by its `meta`."""
-    return bool((meta.get("custom") or {}).get(_OFF))
+def passing(meta: dict[str, Any]) -> Passing:
+    """Return how gradients pass an operation of a trace, by its `meta`."""
+    return Passing((meta.get("custom") or {}).get(_PASSING, Passing.ALL))
+
+
+def copied(meta: dict[str, Any]) -> bool:
+    """Whether the result of an operation of a trace is copied into another tensor without gradients, by its `meta`."""
+    return bool((meta.get("custom") or {}).get(_COPIED))
 
 
 def own_backward(meta: dict[str, Any]) -> str:
@@ -40,12 +48,19 @@ def gradients_followed() -> Iterator[None]:
 
     def created(tracer: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node: fx.Node = create(tracer, *args, **kwargs)
-        if marks := switches.marks():
-            node.meta["custom"] = {**(node.meta.get("custom") or {}), **marks}
+        if node.op == "call_function":
+            _mark(node, {**switches.passing(node), **({_OWN: switches.own} if switches.own else {})})
+            if not switches.on and node.target is torch.ops.aten.copy_.default and isinstance(node.args[1], fx.Node):
+                _mark(node.args[1], {_COPIED: True})
         return node
 
     with switches.followed(), patch.object(PythonKeyTracer, "create_node", created):
         yield
+
+
+def _mark(node: fx.Node, marks: dict[str, Any]) -> None:
+    if marks:
+        node.meta["custom"] = {**(node.meta.get("custom") or {}), **marks}
 
 
 class _Switches:
@@ -55,9 +70,13 @@ class _Switches:
         self.on, self.own = True, ""
         self._passed_over = False
 
-    def marks(self) -> dict[str, Any]:
-        """Return what there is to say of an operation that runs now."""
-        return {**({} if self.on else {_OFF: True}), **({_OWN: self.own} if self.own else {})}
+    def passing(self, node: fx.Node) -> dict[str, Any]:
+        """Return what there is to say of an operation that runs now; later passes may turn `detach` into an alias."""
+        target: Any = node.target
+        if self.on:
+            return {_PASSING: Passing.NONE.value} if target in _CUTTING else {}
+        written = isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+        return {_PASSING: (Passing.FIRST if written else Passing.NONE).value}
 
     @contextmanager
     def followed(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -37,6 +38,14 @@ class Meta:
 Argument: TypeAlias = Any
 
 
+class Passing(StrEnum):
+    """Which arguments of an operation gradients pass to, as far as forward says."""
+
+    ALL = "all"
+    NONE = "none"  # gradients are switched off
+    FIRST = "first"  # the same, but it writes into its first argument, whose own gradients go on
+
+
 @dataclass(frozen=True)
 class Node:
     """One operation, or one leaf (input, parameter, buffer, constant).
@@ -45,8 +54,9 @@ class Node:
     only. The `name` is unique within the graph: of a leaf, the name in the model (``"h.0.attn.bias"``) or of the
     argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
     and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
-    path and source line. It is `detached` where forward switches gradients off, and `function` names the custom
-    autograd function that it is part of, whose backward pass is its own.
+    path and source line. `passing` says which arguments gradients pass to, `copied` whether the result is copied into
+    another tensor without gradients, and `function` names the custom autograd function that it is part of, whose
+    backward pass is its own.
     """
 
     index: int
@@ -58,7 +68,8 @@ class Node:
     outputs: tuple[Meta | None, ...]
     place: Place
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
-    detached: bool = False
+    passing: Passing = Passing.ALL
+    copied: bool = False
     function: str = ""
 
     @property

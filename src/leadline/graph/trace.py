@@ -23,7 +23,7 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
-from leadline.graph.gradients_off import gradients_followed, gradients_off, own_backward
+from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
 from leadline.graph.hints import masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -277,7 +277,8 @@ class _Reader:
                 outputs=tuple(self._meta(part, node) for part in parts),
                 place=self._place(node),
                 target=target,
-                detached=gradients_off(node.meta),
+                passing=passing(node.meta),
+                copied=copied(node.meta),
                 function=own_backward(node.meta),
             )
         )
