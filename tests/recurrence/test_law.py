@@ -65,5 +65,5 @@ def test_there_is_no_law_of_multiply_accumulates_where_borders_are_cropped() -> 
         return Cropped(), (torch.zeros(1, 1, T),)
 
     found = law(build, layout="b c t -> b v t", k=range(1, 4), T=(7, 9))
-    assert str(found.connections) == "k·(3T - 3) for T ≥ 2"
+    assert str(found.connections) == "3·k·(T - 1) for T ≥ 2"
     assert found.macs is None
