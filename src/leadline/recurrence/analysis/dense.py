@@ -15,7 +15,9 @@ def dense_macs(system: System, counted: int) -> sympy.Expr | None:
     Examples
     --------
     >>> from leadline.recurrence.examples import masked
-    >>> dense_macs(masked(layers=1), 9 * 4 * 5), dense_macs(masked(layers=1), 181)
+    >>> system = masked(layers=1)
+    >>> height, width = system.sizes
+    >>> dense_macs(system, 9 * height * width), dense_macs(system, 9 * height * width + 1)
     (9*H*W, None)
     """
     points = sympy.Mul(*map(symbol, system.axes))
