@@ -66,6 +66,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
+@click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
@@ -80,7 +81,9 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
         named = find_model(model, settings)
         reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
-        audit = audit_of(reading, name=named.name, position=None if position is None else _place(position), **how)
+        audit = audit_of(
+            reading, name=named.name, position=None if position is None else _place(position), longer=True, **how
+        )
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
     return 1 if strict and audit.leaks else 0

@@ -123,7 +123,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Gap:
-    """One operation that no rule covers: its name and its place."""
+    """One operation that is left out: its name and its place."""
 
     op: str
     place: Place

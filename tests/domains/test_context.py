@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import zoo
-from leadline.domains._context import context
+from leadline.domains._context import Context, context
 from leadline.domains.dependence.algebra import Paths
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.support import support
@@ -209,3 +209,139 @@ def test_a_position_given_as_an_output_is_deprecated_and_still_read() -> None:
         with pytest.warns(DeprecationWarning, match="position="):
             assert torch.equal(context(conv, x, layout="b c t -> b v t", output=old).map, wanted)
     assert torch.equal(context(conv, x, layout="b c t -> b v t", output="output", position=2).map, wanted)
+
+
+def padded(kernel: int, dilation: int, causal: bool) -> nn.Module:
+    reach = (kernel - 1) * dilation
+    sides = (reach, 0) if causal else (reach // 2, reach - reach // 2)
+    return nn.Sequential(nn.ConstantPad1d(sides, 0.0), nn.Conv1d(1, 1, kernel, dilation=dilation))
+
+
+class Windowed(nn.Module):
+    """Attention over the last few positions, or within as many on both sides."""
+
+    def __init__(self, width: int, causal: bool, fused: bool) -> None:
+        super().__init__()
+        self.width, self.causal, self.fused = width, causal, fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, places = x.mT, torch.arange(x.shape[2])
+        ago = places.unsqueeze(1) - places
+        shown = (ago < self.width) & (ago >= 0) if self.causal else ago.abs() < self.width
+        if self.fused:
+            return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=shown).mT
+        return ((x @ x.mT).masked_fill(~shown, -torch.inf).softmax(-1) @ x).mT
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> nn.Sequential:
+    """Draw layers that see a few places around each, or before it."""
+    causal = draw(st.booleans())
+    layers: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 3))):
+        if draw(st.booleans()):
+            layers.append(padded(draw(st.integers(1, 4)), draw(st.integers(1, 5)), causal))
+        else:
+            layers.append(Windowed(draw(st.integers(1, 4)), causal, draw(st.booleans())))
+    return nn.Sequential(*layers)
+
+
+@settings(max_examples=3, deadline=None)
+@given(model=stacks(), length=st.integers(5, 12))
+def test_the_length_that_is_named_shows_the_whole_map(model: nn.Sequential, length: int) -> None:
+    """As a much longer input does; at a place less it is cut."""
+
+    def seen(length: int) -> Context:
+        return context(model, torch.zeros(1, 1, length), layout="b c t -> b v t")
+
+    whole = seen(101)
+    assert not whole.borders
+    box = whole.box()
+    assert box is not None
+    before, after = 50 - box["t"][0], box["t"][1] - 50
+    needed = max(2 * before, 2 * after + 1)
+    found = seen(length)
+    cut = before > length // 2 or after > length - 1 - length // 2
+    assert found.shown == ({"t": needed} if cut else {})
+    assert cut or found.size == whole.size
+    assert not seen(needed).borders
+    assert seen(needed).size == whole.size
+
+
+class Summed(nn.Module):
+    """Each place sees a sum over those before, or the mean over all."""
+
+    def __init__(self, mean: bool) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean(2, keepdim=True) if self.mean else x.cumsum(2)
+
+
+class First(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.LSTM(1, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.mT)[0].mT
+
+
+class Attended(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mT
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).mT
+
+
+@pytest.mark.parametrize(
+    ("model", "operation"),
+    [
+        (Summed(mean=True), "aten.mean.dim"),
+        (Summed(mean=False), "aten.cumsum.default"),
+        (First(), "aten.lstm.input"),
+        (Attended(), "aten.scaled_dot_product_attention.default"),
+        (nn.InstanceNorm1d(1), "aten."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_what_spans_any_length_is_named(model: nn.Module, operation: str) -> None:
+    found = context(nn.Sequential(padded(3, 1, causal=True), model), torch.zeros(1, 1, 6), layout="b c t -> b v t")
+    assert found.shown == {"t": None}
+    assert f"no length shows its end, since {operation}" in str(found)
+    assert "at least" in str(found)
+
+
+class Positions(nn.Module):
+    """A wide convolution with a learned number for each of eight places, so that it takes no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.wide = nn.Parameter(torch.zeros(8)), nn.Conv1d(1, 1, 25, padding=12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wide(x + self.places)
+
+
+class Causal(nn.Module):
+    """Attention whose mask shows all that came before, as a wide window would."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mT
+        shown = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+        return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=shown).mT
+
+
+@pytest.mark.parametrize(("model", "tried"), [(Positions(), 8), (Causal(), 32)])
+def test_what_is_not_known_of_longer_inputs_is_said(model: nn.Module, tried: int) -> None:
+    x = torch.zeros(1, 1, 8)
+    found = context(model, x, layout="b c t -> b v t")
+    assert found.shown == {"t": None}
+    assert f"inputs longer than {tried} may show its end" in str(found)
+    assert "longer inputs may show its end" in str(context(model, x, layout="b c t -> b v t", longer=False))
+
+
+def test_an_output_at_a_border_sees_at_least() -> None:
+    """What lies beyond it is cut off, whatever the length."""
+    found = context(padded(3, 1, causal=False), torch.zeros(1, 1, 9), position=0, layout="b c t -> b v t")
+    assert (found.size, found.shown) == (2, {"t": 3})

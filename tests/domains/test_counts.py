@@ -22,7 +22,8 @@ def test_truth_table(case: Case) -> None:
     assert found.connections == case.connections
     assert found.parameters == sum(p.numel() for p in case.model.parameters())
     assert found.status is Status.PROVED
-    assert sum(found.by_module.values(), Tally()) == Tally(found.connections, found.macs, found.parameters)
+    total = Tally(found.connections, found.macs, found.parameters, found.macs_masked)
+    assert sum(found.by_module.values(), Tally()) == total
 
 
 class Side(nn.Module):
@@ -163,6 +164,49 @@ def test_an_unknown_operation_is_never_zero() -> None:
     assert found.macs == 2 * 27 + 2 * 27
     assert found.status is Status.BOUND
     assert [gap.place.module for gap in found.coverage.gaps] == ["1"]
+
+
+class Unread(nn.Module):
+    """Computes more than it returns: for nobody, in one of two ways, and for a buffer."""
+
+    def __init__(self, written: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 4)
+        self.written = written
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.c(self.b(x))
+        if self.written:
+            self.mean.mul_(0.9).add_((x.T @ x).sum())
+            with_windows = torch.nn.functional.interpolate(x[None, None], scale_factor=2.0, mode="bicubic")
+            return self.a(x) + with_windows.mean()
+        return self.a(x)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_no_output_rests_on_is_named(written: bool) -> None:
+    """Neither what nobody reads, nor what goes into a buffer alone, whether the trace drops it or not."""
+    found = count(Unread(written), torch.zeros(2, 3))
+    assert found.macs == found.by_module["a"].macs == 24
+    assert sorted(gap.place.module for gap in found.unread) == ["", "b", "c"][1 - written :]
+
+
+class Asking(nn.Module):
+    """Takes another way to the same result while it is exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting() or torch.compiler.is_compiling():
+            return self.layer(x)
+        return torch.cat([self.layer(row) for row in (x[:1], x)])[1:]
+
+
+def test_the_way_that_is_traced_is_counted() -> None:
+    assert count(Asking(), torch.zeros(2, 3)).macs == 24
 
 
 def test_a_projected_lstm() -> None:

@@ -304,6 +304,14 @@ def test_the_optimiser_keeps_what_it_keeps_after_a_real_step(widths: list[int]) 
 def test_an_optimiser_that_is_not_one_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no optimiser 'adamv' in torch\.optim; did you mean 'adam'"):
         memory(nn.Linear(2, 2), torch.zeros(1, 2), optimizer="adamv")
+    other: list[tuple[Any, str]] = [
+        ("muon", "2D parameters"),
+        ("lbfgs", "closure"),
+        (lambda _: 3, "no attribute 'step'"),
+    ]
+    for named, why in (*other, (["adam"], r"a function of parameters, not \['adam'\]")):
+        with pytest.raises(UsageError, match=why):
+            memory(nn.Linear(2, 2), torch.zeros(1, 2), optimizer=named)
 
 
 def test_a_wrapper_for_several_devices_and_a_script_are_what_they_wrap() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from leadline.audit.architecture import find_architecture
+from leadline.domains import count
 from leadline.errors import NotUniform, UsageError
 from leadline.recurrence import law
 
@@ -35,3 +37,33 @@ def test_a_law_is_refused_outside_its_region() -> None:
         found.context.at(d=10, T=20)
     with pytest.raises(UsageError, match="needs the sizes d"):
         found.context.at(T=20)
+
+
+@pytest.mark.parametrize("name", ["transformer", "mdrnn", "wavenet"])
+def test_dense_multiply_accumulates_are_those_of_count(name: str) -> None:
+    """At sizes that the law has not seen; a causal attention is twice as dense as it is connected."""
+    architecture = find_architecture(name, ["d=1..3", "k=1..4"] if name != "wavenet" else ["k=1..4"])
+    found = architecture.laws().macs
+    assert found is not None
+    sizes = {key: values[-1] + 2 for key, values in architecture.sizes.items()}
+    made = architecture.make(**sizes)
+    assert found.at(**{key: sizes[key] for key in found.fitted}) == count(made.model, *made.inputs).macs
+
+
+def test_there_is_no_law_of_multiply_accumulates_where_borders_are_cropped() -> None:
+    """A product at more places than there are is not the same number at each."""
+
+    def build(k: int, T: int) -> tuple[Any, Any]:
+        class Cropped(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Conv1d(1, k, 3, padding=2)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.conv(x)[..., : x.shape[2]]
+
+        return Cropped(), (torch.zeros(1, 1, T),)
+
+    found = law(build, layout="b c t -> b v t", k=range(1, 4), T=(7, 9))
+    assert str(found.connections) == "3·k·(T - 1) for T ≥ 2"
+    assert found.macs is None

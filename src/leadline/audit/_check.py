@@ -92,6 +92,7 @@ def check(
     strict: bool = False,
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
+    backward: bool = False,
     name: str | None = None,
     **kwargs: Any,
 ) -> Audit:
@@ -110,6 +111,8 @@ def check(
         Ask for a lag of at least one.
     seed
         Of the gradient's random probes.
+    backward
+        Count the multiply-accumulates of the backward pass too.
     name
         What to call the model in reports; default: its class.
 
@@ -129,7 +132,8 @@ def check(
     (3, 'structural')
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
-    return audit_of(reading, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
+    how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
+    return audit_of(reading, **how, on_unknown=on_unknown, name=name)
 
 
 def audit_of(
@@ -139,22 +143,40 @@ def audit_of(
     strict: bool = False,
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
+    backward: bool = False,
+    longer: bool = False,
     name: str | None = None,
 ) -> Audit:
-    """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`."""
+    """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`.
+
+    With `longer` inputs a small model is traced again, where these inputs hide the end of what an output sees.
+    """
     with ONE_AT_A_TIME:
-        return _taken(reading, position, strict, seed, on_unknown, name)
+        return _taken(
+            reading,
+            {"strict": strict, "on_unknown": on_unknown},
+            {"backward": backward, "on_unknown": on_unknown},
+            {"position": position, "longer": longer, "on_unknown": on_unknown},
+            seed,
+            name,
+        )
 
 
 def _taken(
-    reading: Reading, position: tuple[int, ...] | None, strict: bool, seed: int, on_unknown: OnUnknown, name: str | None
+    reading: Reading,
+    causality: Mapping[str, Any],
+    count: Mapping[str, Any],
+    context: Mapping[str, Any],
+    seed: int,
+    name: str | None,
 ) -> Audit:
-    take = _Taking(axes_chosen=_positions_given(reading) or position is not None)
+    on_unknown = count["on_unknown"]
+    take = _Taking(axes_chosen=_positions_given(reading) or context["position"] is not None)
     memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
     if isinstance(memory, Unavailable):
         _rehearse(reading)
     take("trace", lambda: reading.graph)  # where it fails, each depth says why
-    verdict = take("causality", lambda: causality_of(reading, strict=strict, on_unknown=on_unknown))
+    verdict = take("causality", lambda: causality_of(reading, **causality))
     dtypes = [tensor.dtype for tensor in (*reading.model.parameters(), *reading.tensors.values())]
     return Audit(
         name=name or type(reading.model).__name__,
@@ -163,12 +185,12 @@ def _taken(
         dtype=str(dtypes[0]).removeprefix("torch.") if dtypes else "none",
         seed=seed,
         torch=torch.__version__,
-        count=take("count", lambda: count_of(reading, on_unknown=on_unknown)),
+        count=take("count", lambda: count_of(reading, **count)),
         span=take("span", lambda: span_of(reading, on_unknown=on_unknown)),
         causality=verdict,
         generation=take("generation", lambda: generation_of(reading, _lag(verdict), on_unknown=on_unknown)),
         wavefronts=take("wavefronts", lambda: _wavefronts(reading, verdict)),
-        context=take("context", lambda: context_of(reading, position, on_unknown=on_unknown)),
+        context=take("context", lambda: context_of(reading, **context)),
         memory=memory,
         gradient=take("gradient", lambda: gradient_of(reading, seed=seed)),
         seconds=take.seconds,

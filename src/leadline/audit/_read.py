@@ -103,10 +103,10 @@ class DepthReading(Reading):
                 raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
             yield
 
-    def count(self, *, on_unknown: OnUnknown = "raise") -> Count:
+    def count(self, *, backward: bool = False, on_unknown: OnUnknown = "raise") -> Count:
         """Count connections and multiply-accumulates; see `leadline.count`."""
         with self._unchanged():
-            return count_of(self, on_unknown=on_unknown)
+            return count_of(self, backward=backward, on_unknown=on_unknown)
 
     def span(self, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
         """Find how many steps must follow one another; see `leadline.span`."""
@@ -118,10 +118,12 @@ class DepthReading(Reading):
         with self._unchanged():
             return causality_of(self, strict=strict, on_unknown=on_unknown)
 
-    def context(self, position: Position | None = None, *, on_unknown: OnUnknown = "raise") -> Context:
+    def context(
+        self, position: Position | None = None, *, longer: bool = True, on_unknown: OnUnknown = "raise"
+    ) -> Context:
         """Map what one position of the output sees, by default the middle one; see `leadline.context`."""
         with self._unchanged():
-            return context_of(self, position, on_unknown=on_unknown)
+            return context_of(self, position, longer=longer, on_unknown=on_unknown)
 
     def generation(self, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
         """Find how many steps it takes to generate, by default at the lag that is found; see `leadline.generation`."""
@@ -177,11 +179,13 @@ class DepthReading(Reading):
         strict: bool = False,
         seed: int = 0,
         on_unknown: OnUnknown = "raise",
+        backward: bool = False,
         name: str | None = None,
     ) -> Audit:
         """Take all depths; see `leadline.check`."""
+        how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
         with self._unchanged():
-            return audit_of(self, position=position, strict=strict, seed=seed, on_unknown=on_unknown, name=name)
+            return audit_of(self, **how, on_unknown=on_unknown, name=name)
 
 
 class _OnTensors(nn.Module):

@@ -11,14 +11,17 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from leadline.domains.borders import Border, borders
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.ranks import Search
-from leadline.domains.dependence.support import support
+from leadline.domains.dependence.support import behind, support
 from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
-from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
+from leadline.domains.values.facts import Facts
+from leadline.domains.values.pattern import NEGLIGIBLE, finite_masks, pattern_of
 from leadline.errors import LayoutError
+from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
 from leadline.results import Coverage, Place
@@ -47,10 +50,10 @@ class Context:
     sense
         As in a verdict of causality: `structural`, or `finite-mask` where finite numbers hide some of the positions
         from a softmax, which training can outweigh.
-    shown
-        The axes of the first input at whose start or end the map stops, where more may be hidden, each with the least
-        length that shows the map of the default position whole, if outputs treat all positions alike; None if these
-        inputs are too short to tell.
+    borders
+        The axes of the first input at whose start or end the map stops, where more may be hidden: each with the least
+        length that shows the map of the default position whole, if outputs treat all positions alike, found with
+        longer inputs where these are too short; or with the reason why none is named, as for a recurrence.
     coverage
         Which operations had a rule.
     """
@@ -61,8 +64,13 @@ class Context:
     blind: Mapping[str, Bool[Tensor, "..."]]
     always_blind: Mapping[str, Bool[Tensor, "..."] | None]
     sense: Literal["structural", "finite-mask"]
-    shown: Mapping[str, int | None]
+    borders: Mapping[str, Border]
     coverage: Coverage
+
+    @property
+    def shown(self) -> dict[str, int | None]:
+        """The length that each of the `borders` names; None where it names none."""
+        return {axis: border.length for axis, border in self.borders.items()}
 
     @property
     def map(self) -> Bool[Tensor, "..."]:
@@ -76,11 +84,8 @@ class Context:
 
     def __str__(self) -> str:
         at = ", ".join(f"{axis}={place}" for axis, place in self.position.items())
-        text = f"the output at {at} sees {'at least ' if self.shown else ''}{self.size} positions ({self.sense})"
-        for axis, length in self.shown.items():
-            more = f"a length of {length} shows its end" if length else "longer inputs may show its end"
-            text += f"; it reaches the border of {axis}: {more}"
-        return text
+        text = f"the output at {at} sees {'at least ' if self.borders else ''}{self.size} positions ({self.sense})"
+        return text + "".join(f"; it reaches the border of {axis}: {more}" for axis, more in self.borders.items())
 
     def box(self, name: str | None = None) -> dict[str, tuple[int, int]] | None:
         """Return the first and last position seen along each axis; None for an empty map."""
@@ -98,13 +103,16 @@ def context(
     layout: LayoutLike = None,
     order: Order = None,
     output: OutputLike = None,
+    longer: bool = True,
     on_unknown: OnUnknown = "raise",
     **kwargs: Any,
 ) -> Context:
     """Map the inputs that one output position may depend on, element by element and exactly as the operations allow.
 
     The `position` is along the output's position axes as they stand in it (negative counts from the end; default: the
-    middle of every axis). The rest, and errors, are those of `read`; a position given as `output` is deprecated.
+    middle of every axis). Where even the farthest output sees a border, small models are traced with `longer` inputs,
+    to tell at which length the map is whole. The rest, and errors, are those of `read`; a position given as `output` is
+    deprecated.
 
     Examples
     --------
@@ -115,21 +123,24 @@ def context(
     """
     name, position = named_position(output, position)
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=name)
-    return context_of(reading, position, on_unknown=on_unknown)
+    return context_of(reading, position, longer=longer, on_unknown=on_unknown)
 
 
-def context_of(reading: Reading, position: Position | None = None, *, on_unknown: OnUnknown = "raise") -> Context:
+def context_of(
+    reading: Reading, position: Position | None = None, *, longer: bool = True, on_unknown: OnUnknown = "raise"
+) -> Context:
     """Return what one output position of a reading sees, worked out once; see `context`."""
     place = _place(reading, position)
-    return reading.once(("context", *place.values(), on_unknown), lambda: _seen_from(reading, place, on_unknown))
+    key = "context", *place.values(), longer, on_unknown
+    return reading.once(key, lambda: _seen_from(reading, place, longer, on_unknown))
 
 
-def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown) -> Context:
+def _seen_from(reading: Reading, place: Mapping[str, int], longer: bool, on_unknown: OnUnknown) -> Context:
     inputs = reading.input_axes
     axes = {name: _mapped(reading, name) for name in inputs}
     structural, coverage = _maps(reading, place, -torch.inf, on_unknown)
     seen = structural
-    if _finite_masks(reading):
+    if finite_masks(reading):
         seen, coverage = _maps(reading, place, NEGLIGIBLE, on_unknown)
     ordered = [name for name in inputs if axes[name] == reading.layout.positions and _aligned(reading)]
     blind = {name: _earlier(reading, place) & ~seen[name] for name in ordered}
@@ -140,7 +151,9 @@ def _seen_from(reading: Reading, place: Mapping[str, int], on_unknown: OnUnknown
         blind=blind,
         always_blind={name: _never(seen[name], blind[name], reading, place) for name in ordered},
         sense="structural" if all(torch.equal(seen[name], structural[name]) for name in inputs) else "finite-mask",
-        shown=_shown(reading, place, seen, on_unknown) if ordered and next(iter(inputs)) in ordered else {},
+        borders=borders(reading, place, _Look(on_unknown), longer=longer)
+        if ordered and next(iter(inputs)) in ordered
+        else {},
         coverage=coverage,
     )
 
@@ -159,56 +172,28 @@ def _maps(
     return reading.once(("maps", *place.values(), floor, on_unknown), found)
 
 
-def _finite_masks(reading: Reading) -> bool:
-    """Whether any logits may lie so far apart, by finite constants, that masks may rest on them."""
-    graph, facts = reading.graph, pattern_of(reading)
-    floating = {id(held): held for ref, held in facts.items()
-                if not held.empty and graph.meta(ref).dtype.is_floating_point}  # fmt: skip
-    for held in floating.values():
-        constants = torch.cat([end[end.isfinite()] for end in held.bounds()])
-        if constants.numel() and float(constants.max() - constants.min().clamp(max=0.0)) >= -NEGLIGIBLE:
-            return True
-    return False
+class _Look:
+    """Looks back for `borders`, in the sense in which the map holds."""
 
+    def __init__(self, on_unknown: OnUnknown) -> None:
+        self.on_unknown = on_unknown
 
-def _shown(
-    reading: Reading, place: Mapping[str, int], seen: Mapping[str, Bool[Tensor, "..."]], on_unknown: OnUnknown
-) -> dict[str, int | None]:
-    """Find where a map stops at a border only, and the length that would show its end.
+    def seen(self, reading: Reading, place: Mapping[str, int]) -> Bool[Tensor, "..."]:
+        """Map what an output position sees of the first input."""
+        return next(iter(_maps(reading, place, self._floor(reading), self.on_unknown)[0].values()))
 
-    The outputs nearest to the other border tell how far the map reaches, if they show its end.
-    """
-    name, axes = next(iter(seen)), reading.layout.positions
-    floor = NEGLIGIBLE if _finite_masks(reading) else -torch.inf
-    found: dict[str, int | None] = {}
-    for number, axis in enumerate(axes):
-        size, rest = seen[name].shape[number], [i for i in range(len(axes)) if i != number]
-        reach, told, cut = [0, 0], True, False
-        for side, (border, far) in enumerate(((0, size - 1), (size - 1, 0))):
-            ends = _ends(seen[name], rest)
-            at = place[axis]
-            if ends is not None and ends[side] == border != at:  # ask the output that is farthest from this border
-                ends, at = _ends(_maps(reading, {**place, axis: far}, floor, on_unknown)[0][name], rest), far
-                told &= ends is not None and ends[side] != border
-            reach[side] = 0 if ends is None else abs(at - ends[side])
-            cut |= reach[side] > abs(place[axis] - border)
-        if cut or not told:
-            found[axis] = _least(*reach) if told else None
-    return found
+    def marked(self, reading: Reading, place: Mapping[str, int]) -> dict[Ref, Bool[Tensor, "..."]]:
+        """Return the elements of all values that an output position rests on, compact."""
+        flow = Flow(reading.graph, self.facts(reading), Paths(), self._floor(reading))
+        chosen = {reading.graph.outputs[reading.output]: _chosen(reading, place)}
+        return behind(flow, chosen, on_unknown=self.on_unknown)[0]
 
+    def facts(self, reading: Reading) -> Mapping[Ref, Facts]:
+        """Return what is known of all values."""
+        return pattern_of(reading, floor=self._floor(reading))
 
-def _ends(seen: Bool[Tensor, "..."], rest: list[int]) -> tuple[int, int] | None:
-    """Return the first and last place seen along the one axis that is not among the `rest`."""
-    hits = (seen.any(dim=rest) if rest else seen).nonzero()
-    return (int(hits[0]), int(hits[-1])) if len(hits) else None
-
-
-def _least(before: int, after: int) -> int:
-    """Return the least length whose middle is as far from both borders as it reaches."""
-    length = 1
-    while length // 2 < before or length - 1 - length // 2 < after:
-        length += 1
-    return length
+    def _floor(self, reading: Reading) -> float:
+        return NEGLIGIBLE if finite_masks(reading) else -torch.inf
 
 
 def passage(

@@ -91,6 +91,8 @@ def memory_of(reading: Reading, *, device: Device | None = None, optimizer: Opti
     """Return the memory of a reading, measured once; see `memory`."""
     if device not in (None, "cpu", "cuda"):
         raise UsageError(f"the device is 'cpu' or 'cuda', not {device!r}")
+    if not (optimizer is None or isinstance(optimizer, str) or callable(optimizer)):
+        raise UsageError(f"an optimizer is a name in torch.optim or a function of parameters, not {optimizer!r}")
     return reading.once(("memory", device, optimizer), lambda: _measured(reading, device, optimizer))
 
 

@@ -83,11 +83,12 @@ def optimizer_state(optimizer: OptimizerLike, parameters: Iterable[Tensor]) -> i
             return 0
         for parameter in stand_ins:
             parameter.grad = torch.empty_like(parameter)
-        made = make(stand_ins)
         try:
+            made = make(stand_ins)
             made.step()
-        except (TypeError, RuntimeError) as error:
-            raise UsageError(f"what {optimizer} keeps cannot be told by a step without values: {error}") from error
+        except Exception as error:  # the optimiser's own: it takes other parameters, needs values, or is none
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(f"what {optimizer} keeps cannot be told by a step without values ({what})") from error
         return sum(storages(tree_leaves(list(made.state.values()))).values())
 
 

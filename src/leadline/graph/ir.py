@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph.table import Kind, Operation, operation_of
-from leadline.results import Place
+from leadline.results import Gap, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Meta:
 Argument: TypeAlias = Any
 
 
+class Passing(StrEnum):
+    """Which arguments of an operation gradients pass to, as far as forward says."""
+
+    ALL = "all"
+    NONE = "none"  # gradients are switched off
+    FIRST = "first"  # the same, but it writes into its first argument, whose own gradients go on
+
+
 @dataclass(frozen=True)
 class Node:
     """One operation, or one leaf (input, parameter, buffer, constant).
@@ -45,7 +54,9 @@ class Node:
     only. The `name` is unique within the graph: of a leaf, the name in the model (``"h.0.attn.bias"``) or of the
     argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
     and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
-    path and source line.
+    path and source line. `passing` says which arguments gradients pass to, `copied` whether the result is copied into
+    another tensor without gradients, and `function` names the custom autograd function that it is part of, whose
+    backward pass is its own.
     """
 
     index: int
@@ -57,6 +68,9 @@ class Node:
     outputs: tuple[Meta | None, ...]
     place: Place
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    passing: Passing = Passing.ALL
+    copied: bool = False
+    function: str = ""
 
     @property
     def packet(self) -> str:
@@ -150,7 +164,8 @@ class Graph:
     to their indices, `outputs` from pytree paths (``"logits"``, ``"hidden[0]"``, ``"output"`` when there is one) to
     references. `values` holds the tensors of parameters and buffers by node index, but none on the meta device;
     `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decide, now,
-    which way it goes. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
+    which way it goes; `left_out` lists operations that multiply and that the trace has dropped, since nothing reads
+    them. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
     without memory for the weights).
     """
 
@@ -162,6 +177,7 @@ class Graph:
     values: Mapping[int, Tensor]
     mutated: frozenset[str]
     decided: frozenset[str]
+    left_out: tuple[Gap, ...]
     training: bool
     verified: bool
 

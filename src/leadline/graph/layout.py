@@ -150,7 +150,7 @@ def resolve(
     if isinstance(layout, Mapping):
         resolved = _from_dict(layout, inputs, outputs, output)
     else:
-        name = _choose(outputs, output)
+        name = chosen_output(outputs, output)
         parsed = Layout.parse(layout) if isinstance(layout, str) else layout
         if parsed is None:
             parsed = infer(inputs, outputs[name])
@@ -162,7 +162,8 @@ def resolve(
     return resolved
 
 
-def _choose(outputs: Mapping[str, Tensor], output: str | None) -> str:
+def chosen_output(outputs: Mapping[str, Tensor], output: str | None) -> str:
+    """Return the name of the output asked about; `LayoutError` if there is none such, or several and none is named."""
     if output is not None:
         if output not in outputs:
             raise LayoutError(f"the model has no output {output!r}; {near_misses(output, outputs)}")
@@ -179,7 +180,7 @@ def _from_dict(
         if name not in inputs and name not in outputs:
             raise LayoutError(f"the layout names {name!r}; {near_misses(name, [*inputs, *outputs])}")
     described = [name for name in layout if name in outputs and name not in inputs]
-    name = described[0] if output is None and len(described) == 1 else _choose(outputs, output)
+    name = described[0] if output is None and len(described) == 1 else chosen_output(outputs, output)
     missing = [key for key in inputs if key not in layout]
     if missing:
         raise LayoutError(f"the layout says nothing of the inputs {', '.join(missing)}; map conditioning to None")

@@ -15,7 +15,7 @@ from leadline.errors import LayoutError, LeadlineError, ModelError
 from leadline.graph.call import Call
 from leadline.graph.given import module_of
 from leadline.graph.ir import Graph
-from leadline.graph.layout import BATCH, Axes, Layout, LayoutLike, Order, resolve
+from leadline.graph.layout import BATCH, Axes, Layout, LayoutLike, Order, candidates, chosen_output, resolve
 from leadline.graph.trace import trace_call
 from leadline.graph.undisturbed import ONE_AT_A_TIME, evaluating
 
@@ -98,14 +98,23 @@ class Reading:
         return self.once("layout", self._resolved)
 
     def _resolved(self) -> Layout:
-        metas = {name: self.graph.meta(ref) for name, ref in self.graph.outputs.items()}
-        outputs = {name: torch.empty(meta.shape, dtype=meta.dtype, device="meta") for name, meta in metas.items()}
+        outputs = self._outputs()
         layout = resolve(self.given_layout, self.tensors, outputs, output=self.given_output)
         shapes = {name: tuple(self.tensors[name].shape) for name, axes in layout.inputs.items() if axes is not None}
-        for name, shape in {**shapes, **{name: metas[name].shape for name in layout.outputs}}.items():
+        for name, shape in {**shapes, **{name: tuple(outputs[name].shape) for name in layout.outputs}}.items():
             if 0 in shape:
                 raise ModelError(f"{name} of shape {shape} has no elements, so no positions: give longer inputs")
         return layout
+
+    def _outputs(self) -> dict[str, Tensor]:
+        metas = {name: self.graph.meta(ref) for name, ref in self.graph.outputs.items()}
+        return {name: torch.empty(meta.shape, dtype=meta.dtype, device="meta") for name, meta in metas.items()}
+
+    @property
+    def usual_layouts(self) -> list[Layout]:
+        """The usual layouts that fit, where none was given."""
+        outputs = self._outputs()
+        return candidates(self.tensors, outputs[chosen_output(outputs, self.given_output)])
 
     @property
     def output(self) -> str:
@@ -172,6 +181,13 @@ class Reading:
             return self
         axes: dict[str, Any] = {"layout": self.given_layout, "order": self.order, "output": self.given_output}
         return type(self)(self.model, self.inputs, self.kwargs, **axes, evaluation=True)
+
+    def read_as(self, layout: Layout) -> Reading:
+        """Return the reading of the same call, and the same graph, with these axes."""
+        axes: dict[str, Any] = {"layout": layout, "order": self.order, "output": self.given_output}
+        found = type(self)(self.model, self.inputs, self.kwargs, **axes, evaluation=self.evaluation)
+        found._known["graph"] = self.graph
+        return found
 
     def on(self, tensors: Mapping[str, Tensor]) -> Reading:
         """Return the reading of the same call on other tensors, given by name, with the axes as they were read here."""

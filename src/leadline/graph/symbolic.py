@@ -56,7 +56,7 @@ def sizes_of_trace(call: Call, axes: Mapping[str, Axes]) -> Sizes:
     letters = {letter for given in axes.values() for letter in given if letter}
     try:
         with undisturbed(call.model, call.given, lazily=True), _without_shape_checks():
-            program = export(call, {name: tuple(map(bool, given)) for name, given in axes.items()})
+            program, _ = export(call, {name: tuple(map(bool, given)) for name, given in axes.items()})
         return _Reader(program, call, axes).sizes()
     except LeadlineError as error:
         doubt = f"it cannot be traced with symbols for its sizes: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from io import StringIO
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call, hollow
 from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.failure import explain
+from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
 from leadline.graph.hints import branches_at_once, masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -33,10 +34,10 @@ from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
 from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
-from leadline.graph.table import OPERATIONS, Kind, kind_of
+from leadline.graph.table import MULTIPLYING, OPERATIONS, Kind, kind_of
 from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
-from leadline.results import Place
+from leadline.results import Gap, Place
 
 Symbols: TypeAlias = "Mapping[str, tuple[bool, ...]]"
 """For inputs by name, which of their axes have symbols for sizes."""
@@ -67,7 +68,9 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
     with _explained(call), undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
         call.training = call.model.training
         with _explained(call):
-            graph = put_back(unsorted(with_computed_weights(_Reader(export(call), call, call.model).graph())))
+            program, left_out = export(call)
+            graph = _Reader(program, call, call.model).graph(left_out)
+            graph = put_back(unsorted(with_computed_weights(graph)))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
@@ -83,14 +86,16 @@ def _explained(call: Call) -> Iterator[None]:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
 
 
-def export(call: Call, symbols: Symbols = MappingProxyType({})) -> ExportedProgram:
-    """Export to functional ATen; operations that the op table does not know are decomposed where torch knows how.
+def export(call: Call, symbols: Symbols = MappingProxyType({})) -> tuple[ExportedProgram, list[fx.Node]]:
+    """Export to functional ATen, and list the products that are left out on the way, since nothing reads them.
 
-    The sizes of axes that are marked in `symbols`, by input, are symbols; where they must be numbers, torch's choice.
+    Operations that the op table does not know are decomposed where torch knows how. The sizes of axes that are marked in
+    `symbols`, by input, are symbols; where they must be numbers, torch's choice.
     """
     program = _exported(call, symbols)
     if make_functional(program):
-        return program
+        return program, []
+    left_out = _unread(program.graph)
     program.graph_module.recompile()
     table = torch.export.default_decompositions()
     for packet in {op.rpartition(".")[0] if op.count(".") > 1 else op for op in OPERATIONS}:
@@ -101,7 +106,19 @@ def export(call: Call, symbols: Symbols = MappingProxyType({})) -> ExportedProgr
     table.update({**get_decompositions(_opaque(program)), **DECOMPOSITIONS})
     decomposed: ExportedProgram = program.run_decompositions(table)
     hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
-    return decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed
+    return (decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed), left_out
+
+
+def _unread(graph: fx.Graph) -> list[fx.Node]:
+    """List the operations that multiply and on which no output rests, nor anything that is written."""
+    read: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        target: Any = node.target
+        written = isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+        if written or node.op == "output" or node in read:
+            read.update(node.all_input_nodes)
+    called = (node for node in graph.nodes if node.op == "call_function" and node not in read)
+    return [node for node in called if kind_of(str(meant(node.target))) in MULTIPLYING]
 
 
 def _exported(call: Call, symbols: Symbols) -> ExportedProgram:
@@ -134,6 +151,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
             branches_at_once(),
             call.traced(),
             traced_assignments(),
+            gradients_followed(),
         ):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
@@ -185,7 +203,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.refs: dict[fx.Node, Any] = {}
 
-    def graph(self) -> Graph:
+    def graph(self, left_out: Sequence[fx.Node] = ()) -> Graph:
         signature = self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
         names = iter(self.call.tensors)
@@ -227,6 +245,7 @@ class _Reader:
             values=values,
             mutated=frozenset(mutated),
             decided=self.call.decided,
+            left_out=tuple(map(self._gap, left_out)),
             training=self.model.training,
             verified=False,
         )
@@ -275,6 +294,9 @@ class _Reader:
                 outputs=tuple(self._meta(part, node) for part in parts),
                 place=self._place(node),
                 target=target,
+                passing=passing(node.meta),
+                copied=copied(node.meta),
+                function=own_backward(node.meta),
             )
         )
         refs = [Ref(index, i) for i in range(len(parts))]
@@ -298,6 +320,9 @@ class _Reader:
                 f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only"
             )
         return Meta(tuple(value.shape), value.dtype)
+
+    def _gap(self, node: fx.Node) -> Gap:
+        return Gap(str(meant(node.target)), self._place(node))
 
     def _place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())

@@ -1,6 +1,7 @@
 """From a traced graph to a system of uniform recurrence equations: one walk, one rule for each operation."""
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -81,7 +82,8 @@ def system(
 
     A Python loop over positions is read as a recurrence if its iterations, three at least, all do the same. Inputs that
     the layout marks as conditioning are fixed at the given values, the model is read in its own mode, and what the
-    output does not rest on is left out. The arguments and the errors are those of `leadline.read`; and if an operation
+    output does not rest on is left out. Where the shapes fit several usual layouts and one alone gives a system, it is
+    taken. The arguments and the errors are those of `leadline.read`; and if an operation
     has no such reading, `NotUniform` names it, its module and its line.
 
     Examples
@@ -95,7 +97,21 @@ def system(
 
 def system_of(reading: Reading) -> System:
     """Return the system of a reading, read off its graph once; see `system`."""
-    return reading.once("system", lambda: _lowered(reading))
+    return reading.once("system", lambda: _lowered(reading) if reading.given_layout is not None else _inferred(reading))
+
+
+def _inferred(reading: Reading) -> System:
+    """Read a model whose axes were not named; where several usual layouts fit, as the only one that gives a system."""
+    usual = reading.usual_layouts
+    if len(usual) < 2:
+        return _lowered(reading)
+    found = []
+    for layout in usual:
+        with suppress(NotUniform, LayoutError):
+            found.append(_lowered(reading.read_as(layout)))
+    if len(found) != 1:
+        _lowered(reading)  # which shows the layouts
+    return found[0]
 
 
 def _lowered(reading: Reading) -> System:

@@ -274,7 +274,7 @@ class System:
     def live(self) -> System:
         """Drop the variables, and at the ends of their ranges the points, on which the output does not rest."""
         needed: dict[str, list[int]] = {name: [0] * len(self.axes) for name in self.inputs}
-        needed[self.output] = list(self[self.output].margin)
+        needed[self.output] = [0] * len(self.axes)  # the output is asked for on the grid alone
         changed = True
         while changed:
             changed = False

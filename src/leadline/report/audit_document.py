@@ -53,7 +53,9 @@ def _or_why(result: Result | Unavailable, describe: Callable[[Result], tuple[Blo
 def _count(count: Count) -> tuple[Block, ...]:
     rows: Rows = (
         ("connections", whole(count.connections), str(count.status)),
-        ("multiply-accumulates", whole(count.macs), str(count.status)),
+        ("multiply-accumulates, dense", whole(count.macs), str(count.status)),
+        ("without masked pairs", whole(count.macs_masked), str(count.status)),
+        *_backward(count),
         ("parameters", whole(count.parameters), "proved"),
         ("covered", str(count.coverage), ""),
     )
@@ -65,7 +67,23 @@ def _count(count: Count) -> tuple[Block, ...]:
     left = len(ranked) - len(modules)
     caption = "By module" + (f", the {len(modules)} largest of {len(ranked)}" if left > 0 else "")
     head = ("module", "connections", "multiply-accumulates", "parameters")
-    return Table(_HEAD, rows), Table(head, modules, caption)
+    unread = f"not counted, since no output rests on it: {', '.join(map(str, count.unread))}"
+    return Table(_HEAD, rows), Table(head, modules, caption), *((Text(unread),) if count.unread else ())
+
+
+def _backward(count: Count) -> Rows:
+    """Lay out what training adds, and the whole step, in both conventions."""
+    back, status = count.backward, str(count.status)
+    if back is None:
+        return ()
+    again = (("computed again by fused attention", whole(back.recomputed), "not included"),) if back.recomputed else ()
+    return (
+        ("of the backward pass, dense", whole(back.macs), status),
+        ("without masked pairs", whole(back.macs_masked), status),
+        *again,
+        ("of a training step, dense", whole(count.macs + back.macs), status),
+        ("without masked pairs", whole(count.macs_masked + back.macs_masked), status),
+    )
 
 
 def _span(span: Span) -> tuple[Block, ...]:

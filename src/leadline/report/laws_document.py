@@ -9,6 +9,7 @@ from leadline.recurrence import Law, Laws
 
 _NAMES = {
     "connections": "connections",
+    "macs": "multiply-accumulates, dense",
     "training_steps": "steps to train",
     "generation_steps": "steps to generate",
     "context": "context, positions",
@@ -23,7 +24,7 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
     --------
     >>> from leadline.audit.architecture import find_architecture
     >>> architecture = find_architecture("grid-rnn", ["d=1..4", "k=2"])
-    >>> describe_laws(architecture, architecture.laws()).sections[0].blocks[0].rows[1]
+    >>> describe_laws(architecture, architecture.laws()).sections[0].blocks[0].rows[2]
     ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'fitted', 'all sizes')
     """
     found = {name: getattr(laws, name) for name in _NAMES}
@@ -39,8 +40,10 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
 
 def _row(name: str, law: Law | None) -> tuple[str, ...]:
     if law is None:
-        return _NAMES[name], "the model is not causal", "", "", ""
-    return _NAMES[name], law.formula, law.growth or "", law.status.value, law.where or "all sizes"
+        why = "no formula gives the counts" if name == "macs" else "the model is not causal"
+        return _NAMES[name], why, "", "", ""
+    status = "fitted" if set(law.region) <= set(law.fitted) else law.status.value
+    return _NAMES[name], law.formula, law.growth or "", status, law.where or "all sizes"
 
 
 def _grounds(law: Law) -> str:

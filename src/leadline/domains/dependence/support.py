@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 from jaxtyping import Bool
@@ -38,8 +38,13 @@ def behind(
     *,
     on_unknown: OnUnknown = "raise",
     rules: Mapping[Kind, Rule] = RULES,
+    whole: frozenset[Kind] = frozenset(),
+    crops: Callable[[Node], bool] = lambda _: False,
 ) -> tuple[dict[Ref, Bool[Tensor, "..."]], Coverage]:
     """Mark every element, of every value, that the chosen elements may depend on; values without any are left out.
+
+    Of what operations of the `whole` kinds give, all elements are chosen as soon as one is marked; and so is what an
+    operation drops that `crops`.
 
     `flow` works over the algebra `Paths`. Each operation's rule is linear in its arguments' links, so its transpose
     carries a compact mask backwards; the cost is about one pass forwards and one back, whatever the number of inputs.
@@ -54,8 +59,13 @@ def behind(
             continue
         visited += 1
         try:
+            if node.kind in whole:
+                marks = [None if mark is None else back.all_of(mark) for mark in marks]
             with ruled(node, flow.graph):
                 found = back.once(rules.get(node.kind), node, marks)
+                if crops(node):
+                    every = back.once(rules.get(node.kind), node, [m if m is None else back.all_of(m) for m in marks])
+                    found = {ref: back.pool.one(shrunk(mask | ~every[ref])) for ref, mask in found.items()}
         except NoRule:
             if on_unknown == "raise":
                 raise unknown(node) from None
@@ -72,6 +82,10 @@ class _Backward:
     def __init__(self, flow: Flow, varying: frozenset[Ref]) -> None:
         self.flow, self.varying, self.pool = flow, varying, Pool()
         self._found: dict[Hashable, tuple[Tensor | None, ...]] = {}
+
+    def all_of(self, mark: Tensor) -> Tensor:
+        """Return a mask, out of the pool, of everything."""
+        return self.pool.one(torch.ones((1,) * mark.ndim, dtype=torch.bool))
 
     def once(self, rule: Rule | None, node: Node, marks: list[Tensor | None]) -> dict[Ref, Tensor]:
         """Carry masks, which came out of the pool, back to a node's arguments."""

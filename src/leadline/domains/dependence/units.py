@@ -9,7 +9,7 @@ to be the same whatever the inputs are, as the weight of a single key is, is rea
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +27,9 @@ from leadline.domains.operations.elements import Elements, ElementsOf
 from leadline.domains.values.facts import Facts
 from leadline.graph import Graph, Kind, Node, Ref
 
+READ_RULES: dict[Kind, Rule] = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
+"""The rules of what is read, a number that is always the same as any other."""
+
 
 class Units(Flow):
     """The setting of a walk that finds units: positive where an element is one."""
@@ -41,10 +44,8 @@ def elements_of(graph: Graph, facts: Mapping[Ref, Facts], *, on_unknown: OnUnkno
     """Find what the counting rules ask about: nonzero elements, units, and elements that are read for some output."""
     units = _units(graph, facts, on_unknown)
     ends = {ref: torch.ones((1,) * len(graph.meta(ref).shape), dtype=torch.bool) for ref in graph.outputs.values()}
-    kept = {id(found): _masks(found) for found in facts.values()}  # equal ones are one object, and stay so
-    masks = {ref: found if units.get(ref) is None else kept[id(found)] for ref, found in facts.items()}
-    rules: dict[Kind, Rule] = {**RULES, Kind.ATTENTION: partial(attention, least=1)}
-    used, _ = behind(Flow(graph, masks, Paths()), ends, on_unknown=on_unknown, rules=rules)
+    masks = masks_of(facts, lambda ref: units.get(ref) is not None)
+    used, _ = behind(Flow(graph, masks, Paths()), ends, on_unknown=on_unknown, rules=READ_RULES)
 
     found: dict[Hashable, Elements] = {}
 
@@ -71,6 +72,12 @@ def _elements(ndim: int, alive: Tensor | None, unit: Links, used: Tensor | None)
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:
     flow = Units(graph, facts, Ranks())
     return walk_by(flow, from_inputs, {**RULES, Kind.SCAN: multiplying(scan)}, on_unknown=on_unknown).values
+
+
+def masks_of(facts: Mapping[Ref, Facts], varying: Callable[[Ref], bool]) -> dict[Ref, Facts]:
+    """Return what is known of every value; of those that vary, the masks alone."""
+    kept = {id(found): _masks(found) for found in facts.values()}  # equal ones are one object, and stay so
+    return {ref: kept[id(found)] if varying(ref) else found for ref, found in facts.items()}
 
 
 def _masks(facts: Facts) -> Facts:

@@ -40,11 +40,23 @@ def attention_of(node: Node) -> Attention:
     )
 
 
-def attention_macs(node: Node, graph: Graph) -> int:
-    """Multiply-accumulates of both products, masked pairs included."""
+def attention_macs(node: Node, graph: Graph) -> tuple[int, int]:
+    """Multiply-accumulates of the scores, and of the product with the values, masked pairs included."""
     attention = attention_of(node)
     query, key, value = (graph.meta(ref).shape for ref in (attention.query, attention.key, attention.value))
-    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    pairs = prod(query[:-1]) * key[-2]
+    return pairs * query[-1], pairs * value[-1]
+
+
+def attention_terms(
+    node: Node, graph: Graph, facts: Callable[[Ref], Facts], floor: float = -torch.inf
+) -> tuple[int, int]:
+    """Multiply-accumulates of both products for unmasked pairs alone; logits pushed down by `floor` are masked."""
+    attention = attention_of(node)
+    heads, sizes = attention_axes(attention, graph)
+    shown = lifted(allowed(attention, graph, facts, floor), len(heads) + 2)
+    pairs = paired(sizes, (f"{heads}qk", shown))
+    return pairs * sizes["d"], pairs * sizes["v"]
 
 
 def attention_edges(node: Node, graph: Graph, elements: ElementsOf, facts: Callable[[Ref], Facts]) -> int:

@@ -56,6 +56,15 @@ def product_macs(node: Node, graph: Graph) -> int:
     return node.meta.numel * prod(shape[product.left_axes.index(letter)] for letter in product.summed)
 
 
+def product_terms(node: Node, graph: Graph, elements: ElementsOf) -> int:
+    """Multiply-accumulates that are left without factors known to be zero, and without results that are not used."""
+    product = product_of(node, graph)
+    used = elements(Ref(node.index)).used
+    left, right = elements(product.left).alive, elements(product.right).alive
+    read = [] if used is None else [(product.out_axes, used)]
+    return paired(product.sizes(graph), (product.left_axes, left), (product.right_axes, right), *read)
+
+
 def product_edges(node: Node, graph: Graph, elements: ElementsOf) -> int:
     """Edges of a matrix product between units that exist."""
     product = product_of(node, graph)

@@ -12,6 +12,7 @@ class Direction:
     from_input: Ref
     from_state: Ref
     projection: Ref | None = None
+    biases: tuple[Ref, ...] = ()
 
     @property
     def weights(self) -> tuple[Ref, ...]:
@@ -40,13 +41,14 @@ def recurrence_of(node: Node, graph: Graph) -> Recurrence:
     named = node.bound()
     states = named["hx"] if isinstance(named["hx"], tuple) else (named["hx"],)
     if "params" not in named:
-        layer = (Direction(named["w_ih"], named["w_hh"]),)
+        biases = tuple(ref for name in ("b_ih", "b_hh") if (ref := named.get(name)) is not None)
+        layer = (Direction(named["w_ih"], named["w_hh"], biases=biases),)
         return Recurrence(named["input"], states, (layer,), batch_first=False, single=True, packed=False)
     directions = 1 + named["bidirectional"]
     projected = len(states) == 2 and graph.meta(states[0]).shape[-1] != graph.meta(states[1]).shape[-1]
     each = 2 + 2 * named["has_biases"] + projected
     found = [
-        Direction(group[0], group[1], group[-1] if projected else None)
+        Direction(group[0], group[1], group[-1] if projected else None, tuple(group[2 : each - projected]))
         for group in (named["params"][i : i + each] for i in range(0, len(named["params"]), each))
     ]
     return Recurrence(

@@ -92,6 +92,18 @@ def pattern_of(
     return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights, sums=sums))
 
 
+def finite_masks(reading: Reading) -> bool:
+    """Whether any logits may lie so far apart, by finite constants, that masks may rest on them."""
+    graph, facts = reading.graph, pattern_of(reading)
+    floating = {id(held): held for ref, held in facts.items()
+                if not held.empty and graph.meta(ref).dtype.is_floating_point}  # fmt: skip
+    for held in floating.values():
+        constants = torch.cat([end[end.isfinite()] for end in held.bounds()])
+        if constants.numel() and float(constants.max() - constants.min().clamp(max=0.0)) >= -NEGLIGIBLE:
+            return True
+    return False
+
+
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
     """Know nothing of the outputs."""
     del facts

@@ -8,6 +8,7 @@ from leadline.graph.table.others import OTHERS
 from leadline.graph.table.pointwise import POINTWISE
 from leadline.graph.table.record import (
     LEAVES,
+    MULTIPLYING,
     Cell,
     Form,
     Grouping,
@@ -27,6 +28,7 @@ from leadline.graph.table.record import (
 
 __all__ = [
     "LEAVES",
+    "MULTIPLYING",
     "OPERATIONS",
     "Cell",
     "Curve",

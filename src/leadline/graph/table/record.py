@@ -38,6 +38,7 @@ class Kind(StrEnum):
 
 
 LEAVES = frozenset({Kind.INPUT, Kind.PARAMETER, Kind.BUFFER})
+MULTIPLYING = frozenset({Kind.CONVOLUTION, Kind.CONTRACTION, Kind.ATTENTION, Kind.SCAN})
 
 
 class Move(StrEnum):
