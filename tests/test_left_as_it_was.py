@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import leadline
 from leadline import zoo
 from leadline.errors import LeadlineError
-from leadline.graph import contents, trace
+from leadline.graph import trace
+from leadline.graph.restoring import contents
 from leadline.likelihoods import Categorical
 from leadline.sampling import naive_sample
 

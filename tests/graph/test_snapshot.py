@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import leadline
 from leadline.errors import ModelError
-from leadline.graph import contents
-from leadline.graph.snapshot import Snapshot
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring import contents
+from leadline.graph.restoring.snapshot import Snapshot
+from leadline.graph.restoring.undisturbed import restored
 
 LAYOUT = "b t c -> b t v"
 WRITING = [kind for kind in KINDS if "weight" in kind or "buffer" in kind or "table" in kind]

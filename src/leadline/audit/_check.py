@@ -19,7 +19,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.undisturbed import ONE_AT_A_TIME, undisturbed
+from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, undisturbed
 from leadline.graph.user_code import raised_at, running
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.recurrence._system import system_of

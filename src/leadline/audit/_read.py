@@ -20,7 +20,7 @@ from leadline.domains.stand_ins import OptimizerLike
 from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.undisturbed import ONE_AT_A_TIME
+from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.jacobian._spectrum import Spectrum, spectrum

@@ -23,7 +23,7 @@ from leadline.errors import UsageError
 from leadline.graph.call import hollow
 from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.results import Status
 

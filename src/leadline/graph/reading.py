@@ -16,8 +16,8 @@ from leadline.graph.call import Call
 from leadline.graph.given import module_of
 from leadline.graph.ir import Graph
 from leadline.graph.layout import BATCH, Axes, Layout, LayoutLike, Order, candidates, chosen_output, resolve
+from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, evaluating
 from leadline.graph.trace import trace_call
-from leadline.graph.undisturbed import ONE_AT_A_TIME, evaluating
 
 Result = TypeVar("Result")
 

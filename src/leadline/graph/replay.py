@@ -11,10 +11,10 @@ from torch import Tensor
 from leadline.errors import TraceError
 from leadline.graph.call import Call
 from leadline.graph.ir import Graph, Ref
+from leadline.graph.restoring.snapshot import Snapshot
+from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.run_node import run_node
-from leadline.graph.snapshot import Snapshot
 from leadline.graph.table import LEAVES, Kind
-from leadline.graph.undisturbed import restored
 
 _SEED = 20  # any; dropout draws the same noise in both runs
 

@@ -19,9 +19,9 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from leadline.errors import LeadlineError
 from leadline.graph.call import Call
 from leadline.graph.recurrences import meant
+from leadline.graph.restoring.undisturbed import undisturbed
 from leadline.graph.table import Kind, Move, kind_of, operation_of
 from leadline.graph.trace import export
-from leadline.graph.undisturbed import undisturbed
 
 Axes = tuple[str | None, ...]
 """A letter for each axis that has a symbol, None for the others."""
@@ -91,7 +91,7 @@ class _Reader:
         self.letters: dict[sympy.Symbol, sympy.Symbol] = {}
 
     def sizes(self) -> Sizes:
-        doubts = (*self._symbols(), *self._guards(), *self._uneven())
+        doubts = (*self._symbols(), *self._guards(), *self._uneven(), *self._alone())
         return Sizes(self.least, self.most, next(iter(doubts), ""))
 
     def _symbols(self) -> Iterator[str]:
@@ -112,6 +112,11 @@ class _Reader:
                 self.least[letter] = max(self.least.get(letter, 1), int(found.lower))
                 if found.upper.is_number and found.upper < 2**31:
                     self.most[letter] = min(self.most.get(letter, 2**31), int(found.upper))
+
+    def _alone(self) -> Iterator[str]:
+        """Yield axes of which one size is left."""
+        alone = [letter for letter, least in self.least.items() if self.most.get(letter) == least]
+        yield from (f"it holds for {letter} = {self.least[letter]} alone" for letter in alone)
 
     def _guards(self) -> Iterator[str]:
         """Take what the model asked of its sizes as limits; yield what is more than a limit."""

@@ -30,12 +30,12 @@ from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
+from leadline.graph.restoring.undisturbed import restored, undisturbed
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
 from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import MULTIPLYING, OPERATIONS, Kind, kind_of
-from leadline.graph.undisturbed import restored, undisturbed
 from leadline.graph.user_code import hint_of_empty, users_line
 from leadline.results import Gap, Place
 
@@ -89,8 +89,8 @@ def _explained(call: Call) -> Iterator[None]:
 def export(call: Call, symbols: Symbols = MappingProxyType({})) -> tuple[ExportedProgram, list[fx.Node]]:
     """Export to functional ATen, and list the products that are left out on the way, since nothing reads them.
 
-    Operations that the op table does not know are decomposed where torch knows how. The sizes of axes that are marked in
-    `symbols`, by input, are symbols; where they must be numbers, torch's choice.
+    Operations that the op table does not know are decomposed where torch knows how. The sizes of axes that are marked
+    in `symbols`, by input, are symbols; where they must be numbers, torch's choice.
     """
     program = _exported(call, symbols)
     if make_functional(program):

@@ -17,7 +17,7 @@ from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
 from leadline.graph.given import module_of
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator

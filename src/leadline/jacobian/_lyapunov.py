@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError
 from leadline.graph.assignments import traced_assignments
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings

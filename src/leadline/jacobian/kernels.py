@@ -14,8 +14,8 @@ import torch.utils.checkpoint as checkpoint
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from leadline.graph.snapshot import Snapshot
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.snapshot import Snapshot
+from leadline.graph.restoring.undisturbed import restored
 
 
 @contextmanager

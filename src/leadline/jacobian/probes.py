@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.undisturbed import restored
 from leadline.jacobian.boundaries import visited
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.stages import Chain

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -26,6 +27,8 @@ _LARGEST = 260
 """No further size is larger, so that trying it takes no long time: just past a power of two that people use."""
 _NUMBERS = 4
 """So many of the numbers that a model names are tried."""
+_BELOW = 2
+"""So many sizes below those that are proved are tried."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def validity(of: Sized, at: Point, small: Point, region: Mapping[str, int]) -> V
     watched = {name: Watched(size) if name in of.axes else size for name, size in at.items()}
     reading = of.read(watched)
     found = _traced(of, watched, reading)
-    if found.doubt or not all(_same_build(reading, of, at, name, found) for name in of.axes):
+    sizes = [size for size in watched.values() if isinstance(size, Watched)]
+    if found.doubt or not all(map(partial(_same_build, reading, of, at), of.axes, sizes)):
         doubt = found.doubt or "its modules depend on the size"
         return _tried(of, small, region, list(_further(of, small, region, reading)), doubt)
     return _with_small_sizes(of, small, region, found)
@@ -87,9 +91,9 @@ def _traced(of: Sized, watched: Mapping[str, int], reading: Reading) -> Validity
     return Validity(least, most, (), doubt)
 
 
-def _same_build(reading: Reading, of: Sized, at: Point, name: str, found: Validity) -> bool:
-    """Whether models of other sizes within the range have the same modules and the same shapes of tensors."""
-    most = found.most.get(of.axes[name], _LARGEST)
+def _same_build(reading: Reading, of: Sized, at: Point, name: str, watched: Watched) -> bool:
+    """Whether models of other sizes, answered as this one was, have the same modules and the same shapes of tensors."""
+    most = _LARGEST if watched.asked.most is None else watched.asked.most
     for size in {min(size, most) for size in (at[name] + 1, 2 * at[name], 4 * at[name] + 1)}:
         made, _ = of.build(**{**at, name: size})
         if repr(made) != repr(reading.model) or _shapes(made) != _shapes(reading.model):
@@ -105,7 +109,7 @@ def _with_small_sizes(of: Sized, at: Point, region: Mapping[str, int], found: Va
     """Try the sizes below those that symbols can stand for, of which 1 always is one, where the laws reach them."""
     least, tried, here = dict(found.least), list[Point](), of.derive(at)
     for name, axis in of.axes.items():
-        for size in range(least.get(axis, 1) - 1, region.get(axis, 1) - 1, -1):
+        for size in range(least.get(axis, 1) - 1, max(region.get(axis, 1), least.get(axis, 1) - _BELOW) - 1, -1):
             point = {**at, name: size}
             if not _agrees(of, point, here):
                 break

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.undisturbed import ONE_AT_A_TIME
+from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.layout import Layout, Order
-from leadline.graph.undisturbed import evaluating, restored
+from leadline.graph.restoring.undisturbed import evaluating, restored
 from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
 

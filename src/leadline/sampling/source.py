@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import LeadlineError, UsageError
-from leadline.graph.contents import bytes_of
 from leadline.graph.reading import Reading
+from leadline.graph.restoring.contents import bytes_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.analysis.schedule import refuse_leaks

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from leadline.data import Batch, Split, evaluation_batches
 from leadline.errors import Diverged, ModelError, UsageError
-from leadline.graph.undisturbed import evaluating
+from leadline.graph.restoring.undisturbed import evaluating
 from leadline.likelihoods import Likelihood
 from leadline.results import Estimate
 

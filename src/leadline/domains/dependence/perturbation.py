@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph.reading import Reading
-from leadline.graph.undisturbed import undisturbed
+from leadline.graph.restoring.undisturbed import undisturbed
 
 _SEED = 11  # noise of dropout, the same in every run
 _NOISE = 1e-5  # relative: what summation in another order, or a Fourier transform, may change

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from leadline.graph.writes import memory, written
+from leadline.graph.restoring.writes import memory, written
 
 NOISE = "random numbers"
 HIDDEN = "what torch reads beside the trace"

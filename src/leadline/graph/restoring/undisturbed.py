@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from leadline.graph.contents import Contents
-from leadline.graph.snapshot import Snapshot
+from leadline.graph.restoring.contents import Contents
+from leadline.graph.restoring.snapshot import Snapshot
 
 ONE_AT_A_TIME = RLock()
 """Held while a model of the user's is in another state than the user left it in: a second thread waits."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
 
 from leadline.graph.call import hollow
-from leadline.graph.writes import before_writes, memory
+from leadline.graph.restoring.writes import before_writes, memory
 
 COPIED = 2**31
 """So many bytes are copied, the smallest storages first; others share memory with their copy until it is written."""

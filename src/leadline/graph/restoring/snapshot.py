@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from leadline.graph.contents import Contents
+from leadline.graph.restoring.contents import Contents
 
 Undo: TypeAlias = Callable[[], object]
 _MISSING = object()
