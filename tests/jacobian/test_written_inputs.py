@@ -97,7 +97,7 @@ def test_the_same_as_without_writing() -> None:
 
 def test_a_residual_added_outside_its_step_belongs_to_it() -> None:
     torch.manual_seed(0)
-    steps, width = 12, 4
+    steps, width = 5, 4
 
     class Tied(nn.Module):
         def __init__(self) -> None:

@@ -101,7 +101,7 @@ def _streams(model: nn.Module, x: Tensor, longer: Tensor, layout: str = LAYOUT, 
 
 
 @given(plans(), st.integers(3, 6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
     torch.manual_seed(0)
     model = Loop(plan).double().eval()

@@ -34,7 +34,7 @@ def test_of_the_zoo(name: str) -> None:
         agree(specimen.model, *specimen.inputs)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(recipes(leaking=False) | recipes(leaking=True))
 def test_of_generated_networks(recipe: Recipe) -> None:
     model, x = recipe.build()
