@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from helpers.networks import Recipe, looks_ahead, numbered
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import leadline
 from leadline.domains._causality import Verdict
@@ -133,7 +133,7 @@ def soak(networks: int, folder: Path, jobs: int, console: Console, size: int = P
     done = {first: _read(file) for first, file in parts.items() if file.exists()}
     missing = [first for first in parts if first in done and done[first].faults]
     missing += [first for first in parts if first not in done]
-    bar = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=50)
     try:
         with Progress(*bar, console=console) as progress:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -44,22 +44,27 @@ def of_tokens(backend: Any, **how: Any) -> Stream:
     return stream(Tokens(**how), torch.zeros(1, 6, dtype=torch.int64), layout="b t -> b t v", backend=backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=15)
+RECURRENT = Recurrent().double()
+
+
+@pytest.fixture(params=BACKENDS)
+def recurrent(request: pytest.FixtureRequest) -> Stream:
+    return stream(RECURRENT, torch.zeros(1, 6, 3).double(), layout="b t c -> b t v", backend=request.param)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(live=st.integers(1, 4), other=st.integers(1, 600), length=st.integers(1, 5), begun=st.booleans())
 def test_a_sequence_goes_on_with_its_own_batch_only(
-    backend: Any, live: int, other: int, length: int, begun: bool
+    recurrent: Stream, live: int, other: int, length: int, begun: bool
 ) -> None:
-    model = Recurrent().double()
-    x = torch.randn(live, 6, 3, dtype=torch.float64)
-    made = stream(model, x, layout="b t c -> b t v", backend=backend)
+    made, x = recurrent, torch.randn(live, 6, 3, dtype=torch.float64)
     made.reset(batch=live)
     first = [made.step(x[:, :2])] if begun else []
     if other != live:
         with pytest.raises(UsageError, match=f"for {other} samples and this sequence for {live}"):
             made.step(torch.zeros(other, length, 3, dtype=torch.float64))
     rest = made.step(x[:, 2 * begun :])  # a refused chunk leaves no trace
-    torch.testing.assert_close(torch.cat([*first, rest], 1), model(x))
+    torch.testing.assert_close(torch.cat([*first, rest], 1), RECURRENT(x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -50,9 +50,7 @@ def agree(model: nn.Module, *inputs: Any, **kwargs: Any) -> None:
         assert mine == count, f"{graph.nodes[index].op}: {mine} edges, densely {count}"
 
 
-def latest(
-    graph: Graph, known: Mapping[Ref, Facts], output: str, ranks: Mapping[str, Tensor]
-) -> Mapping[Ref, Links]:
+def latest(graph: Graph, known: Mapping[Ref, Facts], output: str, ranks: Mapping[str, Tensor]) -> Mapping[Ref, Links]:
     flow = Flow(graph, known, Ranks())
 
     def leaf(node: Node) -> Links:
