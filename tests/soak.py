@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from traceback import format_exception
 from typing import Any
 
@@ -134,7 +135,8 @@ def soak(networks: int, folder: Path, jobs: int, console: Console, size: int = P
     missing = [first for first in parts if first in done and done[first].faults]
     missing += [first for first in parts if first not in done]
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=50)
+    quiet = {"initializer": signal, "initargs": (SIGINT, SIG_IGN)}  # this process alone hears of an interruption
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=50, **quiet)
     try:
         with Progress(*bar, console=console) as progress:
             task = progress.add_task("no faults", total=len(parts), completed=len(parts) - len(missing))
@@ -142,8 +144,12 @@ def soak(networks: int, folder: Path, jobs: int, console: Console, size: int = P
                 done[int(future.result().stem)] = _read(future.result())
                 faults = sum(len(part.faults) for part in done.values())
                 progress.update(task, advance=1, description=f"{faults or 'no'} faults")
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.terminate()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
     total = Tally()
     for first in sorted(done):
         total.join(done[first])
