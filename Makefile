@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PINS   := $(if $(TORCH),$(VENV)/)constraints.txt
 OUT    ?= out
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all soak check bench docs clean
 
 # The main job on real data: two models trained, sampled and compared.
 demo: $(VENV)/.run
@@ -20,6 +20,12 @@ test: check
 
 test-all: check
 	CHECKED=leadline $(BIN)/pytest -n 2 -m "slow or not slow" --timeout 5400
+
+# Generated networks with known verdicts, in parts: stopped at any time, it goes on where it was.
+NETWORKS ?= 100000
+JOBS     ?= 1
+soak: $(VENV)/.dev
+	$(BIN)/python tests/soak.py --networks $(NETWORKS) --jobs $(JOBS) --folder $(OUT)/soak
 
 # Lint, types and import layers.
 check: $(VENV)/.dev

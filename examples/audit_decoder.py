@@ -7,6 +7,8 @@ Weights are random and nothing is downloaded. The second audit repeats a refacto
 encoder, which looks into the future; leadline names an output and a later input that it depends on.
 """
 
+from functools import partial
+
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
@@ -20,13 +22,15 @@ def main() -> None:
     torch.manual_seed(0)
     tokens = torch.randint(50, (2, 8))
     decoder = LlamaModel(LlamaConfig(**SIZES)).eval()
-    counted = leadline.count(decoder, input_ids=tokens)
+    encoder = BertModel(BertConfig(**SIZES), add_pooling_layer=False).eval()
+    read = partial(leadline.read, input_ids=tokens, layout=LAYOUT, output="last_hidden_state")
+    reading, other = read(decoder), read(encoder)
+    counted = reading.count()
     print(f"{counted.macs} multiply-accumulates, {counted.connections} of them between units that exist")
-    print(f"at least {leadline.span(decoder, input_ids=tokens).steps} steps after one another")
-    for model in (decoder, BertModel(BertConfig(**SIZES), add_pooling_layer=False).eval()):
-        found = leadline.causality(model, input_ids=tokens, layout=LAYOUT, output="last_hidden_state")
-        print(f"{type(model).__name__}: {found}")
-    print(f"gradient: {leadline.gradient(decoder, input_ids=tokens, output='last_hidden_state').verdict}")
+    print(f"at least {reading.span().steps} steps after one another")
+    print(f"LlamaModel: {reading.causality()}")
+    print(f"BertModel: {other.causality()}")
+    print(f"gradient: {reading.gradient().verdict}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The plugin in sessions of its own: its fixtures, its option, and that nobody pays who does not use it."""
+"""The plugin in sessions of its own: its fixtures, its option, and that nobody pays who does not use it.
+
+Only the last one needs a process of its own; the others do not import everything again.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ USES = """
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run a session with the plugin; without it, should this environment not have it installed."""
-    return pytester.runpytest_subprocess("-p", "leadline_pytest", "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_inprocess("-p", "leadline_pytest", "-p", "no:cacheprovider", *arguments)
 
 
 def test_fixtures_assert_and_show_the_witness(pytester: pytest.Pytester) -> None:
@@ -71,4 +74,4 @@ def test_a_session_that_asks_for_nothing_loads_nothing(pytester: pytest.Pytester
             assert not {"leadline", "torch"} & set(sys.modules)
         """
     )
-    run(pytester).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "leadline_pytest").assert_outcomes(passed=1)

@@ -27,7 +27,7 @@ def test_each_block_has_its_verdict(family: str, name: str) -> None:
     assert judged(single(name, FAMILIES[family], family)) == family
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(recipes(leaking=False) | recipes(leaking=True))
 def test_generated_networks_have_their_verdicts(recipe: Recipe) -> None:
     assert judged(recipe) == recipe.verdict

@@ -48,12 +48,12 @@ def mimi(*ratios: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("model", "frame"),
-    [(encodec(3, 2), 6), (mimi(2, 2), 8)],  # Mimi halves the number of frames once more
+    ("make", "ratios", "frame"),
+    [(encodec, (3, 2), 6), (mimi, (2, 2), 8)],  # Mimi halves the number of frames once more
     ids=["EnCodec", "Mimi"],
 )
-def test_the_lag_of_a_causal_codec_is_its_frame(model, frame):
-    x = torch.randn(1, 1, 2 * frame)
+def test_the_lag_of_a_causal_codec_is_its_frame(make, ratios, frame):
+    model, x = make(*ratios), torch.randn(1, 1, 2 * frame)
     found = leadline.causality(model, x, layout=LAYOUT)
     assert found.verdict == "leak", "a frame is drawn when its last sample is there"
     assert found.witness.confirmed

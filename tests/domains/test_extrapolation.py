@@ -38,7 +38,7 @@ def test_what_shows_no_period_is_not_continued() -> None:
     assert extrapolated(squares, torch.arange(30) < 20, torch.arange(30)) is None
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=3, unique=True), st.integers(30, 90))
 def test_generation_is_that_of_all_passes(offsets: list[int], length: int) -> None:
     model, x = Shifted(*offsets), torch.randn(1, length, 1)

@@ -191,7 +191,7 @@ class Masked(nn.Module):
 
 
 FEW = settings(
-    max_examples=25,
+    max_examples=15,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # recipes are short, and every model is traced
 )
@@ -276,6 +276,20 @@ def test_a_bonus_for_some_is_no_mask_for_others() -> None:
 def test_a_row_masked_whole_by_finite_numbers_sees_all() -> None:
     known = torch.zeros(T, T).masked_fill(LATER | torch.eye(T, dtype=torch.bool), -1e9)
     assert judged(lambda x: (x @ x.mT + known).softmax(-1) @ x)[0] == "leak"
+
+
+def test_a_softmax_along_any_axis_counted_from_either_end() -> None:
+    later = torch.zeros(T, T).masked_fill(LATER, -1e4)
+
+    def verdict(dim: int) -> str:
+        def attention(x: Tensor) -> Tensor:
+            heads = x.unflatten(-1, (2, -1)).transpose(1, 2)
+            return ((heads @ heads.mT + later).softmax(dim) @ heads).transpose(1, 2).flatten(2)
+
+        return judged(attention)[0]
+
+    assert [verdict(dim) for dim in range(1, 4)] == ["leak", "leak", "finite-mask"]
+    assert [verdict(dim) for dim in range(-3, 0)] == ["leak", "leak", "finite-mask"]
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

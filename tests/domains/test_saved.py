@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
@@ -278,6 +278,7 @@ def test_another_device_is_asked_without_allocating() -> None:
         unwrap(memory)(model, x, device="tpu")
 
 
+@settings(max_examples=10)
 @given(widths=st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_the_optimiser_keeps_what_it_keeps_after_a_real_step(widths: list[int]) -> None:
     model = nn.Sequential(*[nn.Linear(a, b) for a, b in pairwise(widths)])

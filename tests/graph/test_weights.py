@@ -77,8 +77,8 @@ MASKS = st.lists(st.booleans(), min_size=T * T, max_size=T * T).map(lambda on: t
 def test_weights_that_are_masked_while_the_model_runs(way: Callable[[Tensor, Tensor], None], mask: Tensor) -> None:
     model, x = TimeMixer(way, mask, "before"), torch.randn(B, T, C)
     weight = model.mix.weight.detach().clone()
-    found = leadline.causality(model, x, layout=LAYOUT)
-    maps = [leadline.context(model, x, layout=LAYOUT, position=t).map.tolist() for t in range(T)]
+    reading = leadline.read(model, x, layout=LAYOUT)
+    found, maps = reading.causality(), [reading.context(t).map.tolist() for t in range(T)]
     assert torch.equal(model.mix.weight, weight)
     seen = dependence(model, (x,), LAYOUT)
     assert np.array_equal(np.array(maps), seen)
@@ -181,12 +181,11 @@ class Mapped(nn.Module):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_what_is_made_of_parameters_needs_no_rule(name: str) -> None:
-    model, x = Mapped(MAPS[name], positions=False), torch.randn(B, T, C)
-    found = leadline.causality(model, x, layout=LAYOUT)
+    model, x = Mapped(MAPS[name], positions=False).eval(), torch.randn(B, T, C)
+    reading = leadline.read(model, x, layout=LAYOUT)
+    found, count, stream = reading.causality(), reading.count(), reading.stream(backend="torch")
     assert (found.verdict, found.lag) == ("structural", 0)
-    assert leadline.count(model, x).connections == B * T * C * C
-    assert leadline.count(model, x).parameters == C * C
-    stream = leadline.stream(model, x, layout=LAYOUT, backend="torch")
+    assert (count.connections, count.parameters) == (B * T * C * C, C * C)
     torch.testing.assert_close(stream.logits(x), model(x), atol=1e-4, rtol=1e-4)
 
 
@@ -213,8 +212,9 @@ def test_what_is_made_of_inputs_that_way_is_refused_by_name(name: str) -> None:
 def test_orthogonal_parametrisations(maker: str) -> None:
     model = nn.utils.parametrizations.orthogonal(nn.Linear(C, C), orthogonal_map=maker)
     x = torch.randn(B, T, C)
-    assert leadline.check(model, x, layout=LAYOUT).verdict == "structural"
-    assert leadline.span(model, x).steps == 1
+    reading = leadline.read(model, x, layout=LAYOUT)
+    assert reading.check().verdict == "structural"
+    assert reading.span().steps == 1
 
 
 TRANSFORMED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {

@@ -42,7 +42,10 @@ def test_a_network_streams(name: str) -> None:
         assert torch.allclose(made.logits(x), forward(net, model, given), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["GPT-2", "Mistral", "Mamba", "RWKV", "TCN, batch norm, skips, gates"])
+@pytest.mark.parametrize(
+    "name",
+    ["GPT-2", "Mistral", "Mamba", pytest.param("RWKV", marks=pytest.mark.slow), "TCN, batch norm, skips, gates"],
+)
 def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
     torch.manual_seed(0)
     net = BY_NAME[name]

@@ -15,7 +15,10 @@ FAMILIES = {"structural": STRUCTURAL, "finite-mask": FINITE, "present-weights": 
 ALONE = [(family, name) for family, blocks in FAMILIES.items() for name in blocks]
 
 
-@pytest.mark.parametrize(("family", "name"), ALONE)
+# every other one among the fast tests: attentions stand side by side by how their mask is written
+@pytest.mark.parametrize(
+    ("family", "name"), [pytest.param(*block, marks=[pytest.mark.slow] * (i % 2)) for i, block in enumerate(ALONE)]
+)
 def test_of_each_block(family: str, name: str) -> None:
     model, x = single(name, FAMILIES[family], family).build()
     agree(model, x)
@@ -34,8 +37,16 @@ def test_of_the_zoo(name: str) -> None:
         agree(specimen.model, *specimen.inputs)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(recipes(leaking=False) | recipes(leaking=True))
 def test_of_generated_networks(recipe: Recipe) -> None:
+    model, x = recipe.build()
+    agree(model, x)
+
+
+@pytest.mark.slow
+@settings(max_examples=200)
+@given(recipes(leaking=False) | recipes(leaking=True))
+def test_of_many_generated_networks(recipe: Recipe) -> None:
     model, x = recipe.build()
     agree(model, x)

@@ -28,30 +28,30 @@ def agree(model: nn.Module, *inputs: Any, **kwargs: Any) -> None:
     Of facts, the compact one knows all that the dense one does.
     """
     graph = trace(model, *inputs, **kwargs)
-    for floor, weights in ((-torch.inf, False), (NEGLIGIBLE, True)):
-        known = pattern(graph, floor=floor, weights=weights)
-        for ref, dense in oracle.facts(graph, floor, weights).items():
-            _same_facts(graph, ref, known[ref], dense)
+    known = pattern(graph)
+    _same_facts_of_all(graph, known, oracle.facts(graph, -torch.inf, False))
+    lasting = pattern(graph, floor=NEGLIGIBLE, weights=True)
+    _same_facts_of_all(graph, lasting, oracle.facts(graph, NEGLIGIBLE, True))
     name = next(iter(graph.outputs))
     ranks = _numbered(graph)
-    _same_links(graph, latest(graph, name, ranks), oracle.latest(graph, name, ranks))
-    flow = Depths(graph, pattern(graph), Ranks())
+    _same_links(graph, latest(graph, known, name, ranks), oracle.latest(graph, name, ranks))
+    flow = Depths(graph, known, Ranks())
     _same_links(graph, depths(flow, on_unknown="top").values, oracle.depths(graph))
     for place in (0, -1):
         chosen = torch.zeros(graph.meta(graph.outputs[name]).shape, dtype=torch.bool)
         chosen.view(-1)[place] = True
-        mine, _ = support(Flow(graph, pattern(graph), Paths()), name, chosen, on_unknown="top")
+        mine, _ = support(Flow(graph, known, Paths()), name, chosen, on_unknown="top")
         for key, theirs in oracle.support(graph, name, chosen).items():
             assert torch.equal(mine[key], theirs), f"behind element {place} of {name}, in {key}"
-    known = pattern(graph, sums=False)
-    found = edges_of(graph, known, elements_of(graph, known, on_unknown="top"))
+    apart = pattern(graph, sums=False)
+    found = edges_of(graph, apart, elements_of(graph, apart, on_unknown="top"))
     for index, count in oracle.edges(graph).items():
         mine = found(graph.nodes[index])
         assert mine == count, f"{graph.nodes[index].op}: {mine} edges, densely {count}"
 
 
-def latest(graph: Graph, output: str, ranks: Mapping[str, Tensor]) -> Mapping[Ref, Links]:
-    flow = Flow(graph, pattern(graph), Ranks())
+def latest(graph: Graph, known: Mapping[Ref, Facts], output: str, ranks: Mapping[str, Tensor]) -> Mapping[Ref, Links]:
+    flow = Flow(graph, known, Ranks())
 
     def leaf(node: Node) -> Links:
         return (ranks[node.name] + 1).float() if node.kind is Kind.INPUT and node.name in ranks else None
@@ -69,6 +69,11 @@ def _numbered(graph: Graph) -> dict[str, Tensor]:
         sizes = [-1 if a == axis else 1 for a in range(len(shape))]
         ranks[name] = (torch.arange(shape[axis]).reshape(sizes) if shape else torch.zeros(())).expand(shape)
     return ranks
+
+
+def _same_facts_of_all(graph: Graph, mine: Mapping[Ref, Facts], theirs: Mapping[Ref, Any]) -> None:
+    for ref, dense in theirs.items():
+        _same_facts(graph, ref, mine[ref], dense)
 
 
 def _same_facts(graph: Graph, ref: Ref, mine: Facts, theirs: Any) -> None:

@@ -29,7 +29,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
     whole = (bounds.high == -torch.inf).all(dim, keepdim=True)
     shown = _shown(bounds, dim, floor) & ~whole
     certain = (bounds.low > -torch.inf).any(dim, keepdim=True) | safe
-    certain = certain & ~logits.doubtful().any(dim, keepdim=True)
+    certain = certain & ~lifted(logits.doubtful(), bounds.high.ndim).any(dim, keepdim=True)
     if node.operation.logarithm:
         return (
             _logarithm(bounds, dim, shown | whole, certain, filled(_unknown(dtype), whole.expand_as(shown), torch.nan)),
