@@ -19,7 +19,6 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,10 @@ from leadline.domains import Causality, Context, Verdict
 from leadline.errors import LeadlineError
 
 KEPT = RESULTS / "census.json"
-COLUMNS = ("package", "model", "verdict", "lag", "macs", "context", "oracle", "torch's counter", "difference", "untouched", "seconds")  # fmt: skip
+COLUMNS = (
+    *("package", "model", "verdict", "lag", "macs", "context"),
+    *("oracle", "torch's counter", "difference", "untouched", "seconds"),
+)
 _DRAWS = 3
 Inputs = Mapping[str, Tensor]
 
@@ -97,7 +99,7 @@ def measured(entry: Published) -> dict[str, Any]:
 
 
 def drawn(entry: Published, length: int) -> list[Inputs]:
-    """Inputs, and others whose parts the oracle puts in."""
+    """Draw inputs, and others whose parts the oracle puts in."""
     draws = []
     for seed in range(1 + _DRAWS):
         torch.manual_seed(seed)
@@ -143,7 +145,7 @@ def span(seen: Context) -> str:
 
 def brief(error: Exception) -> str:
     """Shorten an error to one line without folders."""
-    text = re.sub(r"\(?/\S*/(?=[^/]+:\d+\)?)", "", str(error))
+    text = re.sub(r"(?<=\()/\S*/", "", str(error))
     return " ".join(text.replace("|", "/").split())[:300]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from published.entry import Published, Through
 from torch import Tensor, nn
+
+from published.entry import Published, Through
 
 
 def _flow(
@@ -58,12 +59,6 @@ def _normflows_autoregressive(length: int) -> nn.Module:
     return MaskedAffineAutoregressive(length, 16, num_blocks=1)
 
 
-def _normflows_spline(length: int) -> nn.Module:
-    from normflows.flows import AutoregressiveRationalQuadraticSpline
-
-    return AutoregressiveRationalQuadraticSpline(length, 1, 16)
-
-
 def _normflows_planar(length: int) -> nn.Module:
     from normflows.flows import Planar
 
@@ -104,7 +99,6 @@ MODELS: tuple[Published, ...] = (
     _nflows("QRLinear", num_householder=3),
     _flow("nflows", "AffineCouplingTransform", _coupling, lambda model, x: model(x), "[0]"),
     _flow("normflows", "MaskedAffineAutoregressive", _normflows_autoregressive, lambda model, x: model(x), "[0]"),
-    _flow("normflows", "AutoregressiveRationalQuadraticSpline", _normflows_spline, lambda model, x: model(x), "[0]"),
     _flow("normflows", "Planar", _normflows_planar, lambda model, x: model(x), "[0]"),
     _zuko("MAF"),
     _zuko("NSF"),

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from published.entry import Published, Through
 from torch import Tensor, nn
+
+from published.entry import Published, Through
 
 
 def _edges(length: int) -> Tensor:

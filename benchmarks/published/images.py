@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from architectures import ARCHITECTURES, Architecture
-from published.entry import Inputs, Published, image
 from torch import Tensor, nn
+
+from published.entry import Inputs, Published, image
+
 
 def _maps(package: str, name: str, build: Callable[[], nn.Module], argument: str = "x", **own: Any) -> Published:
     """From an image to a map of the same size; many divide it by two or four first."""
@@ -99,7 +101,11 @@ _ANY_SIZE = ("ResNet", "RegNet", "ConvNeXt", "ConvNeXt V2", "MobileNet V2", "Poo
 
 MODELS: tuple[Published, ...] = (
     _diffusers(
-        "UNet2DModel", times=2, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), **_BLOCKS
+        "UNet2DModel",
+        times=2,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        **_BLOCKS,
     ),
     _diffusers(
         "UNet2DConditionModel",
@@ -127,7 +133,13 @@ MODELS: tuple[Published, ...] = (
     _maps("monai", "AttentionUnet", _monai("AttentionUnet", **_PLANE, channels=(4, 8), strides=(2,)), times=2),
     _maps("monai", "SegResNet", _monai("SegResNet", **_PLANE, blocks_down=(1, 1), blocks_up=(1,)), times=2),
     _maps("monai", "HighResNet", _monai("HighResNet", spatial_dims=2, in_channels=3, out_channels=2), lengths=(8, 9)),
-    _maps("monai", "AutoEncoder", _monai("AutoEncoder", **_PLANE, channels=(4, 8), strides=(2, 2)), times=4, lengths=(2, 3)),
+    _maps(
+        "monai",
+        "AutoEncoder",
+        _monai("AutoEncoder", **_PLANE, channels=(4, 8), strides=(2, 2)),
+        times=4,
+        lengths=(2, 3),
+    ),
     _maps("axial-attention", "AxialAttention", _axial, channels=8),
     Published(
         "efficientnet-pytorch",

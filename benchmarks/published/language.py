@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import transformers as hf
-from published.entry import Published, in_double, tokens
 from torch import nn
+
+from published.entry import Published, in_double, tokens
 
 # What the architectures call their sizes; each takes those that its config has.
 _SMALL: Mapping[str, Any] = {
@@ -15,14 +16,32 @@ _SMALL: Mapping[str, Any] = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"), 4),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "decoder_ffn_dim"), 48),
-    **{"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": 8, "vocab_size": 99},
-    **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "use_cache": False, "is_decoder": True},
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "sliding_window": 8,
+    "vocab_size": 99,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "use_cache": False,
+    "is_decoder": True,
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "top_k_experts", "moe_topk"), 2),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "expert_ffn_hidden_size"), 16),
-    **{"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
-    **{"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8},
-    **{"state_size": 4, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 4, "mamba_n_groups": 1},
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "state_size": 4,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_state": 4,
+    "mamba_n_groups": 1,
 }
 
 _FULL_HEADS = {"num_key_value_heads": 4, "head_dim": None}  # latent attention names its heads' sizes itself
@@ -44,7 +63,7 @@ _NAMES = """
 afmoe apertus arcee bailing_hybrid bamba bart bert big_bird biogpt bitnet blenderbot bloom codegen cohere2 ctrl
 deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 diffllama doge ernie4_5_moe exaone4 falcon falcon_h1 falcon_mamba
 flex_olmo gemma gemma2 gemma3_text glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granitemoe
-granitemoehybrid helium hunyuan_v1_moe hy_v4 jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax
+granitemoehybrid helium hunyuan_v1_moe jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax
 ministral mistral mixtral modernbert-decoder moshi mpt nanochat nemotron nemotron_h olmo2 olmo_hybrid olmoe openai-gpt
 opt persimmon phi phi3 phimoe prophetnet qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next recurrent_gemma
 rembert roberta roformer rwkv smollm3 stablelm starcoder2 whisper xlm xlnet xlstm youtu
@@ -69,7 +88,9 @@ def _experts_in_double(model: nn.Module) -> nn.Module:
 
 def _model(kind: str) -> Published:
     layout = {"input_ids": "b t", "logits": "b t v"}
-    return Published("transformers", kind, lambda _: _small(kind), tokens("input_ids"), layout, in_double=_experts_in_double)
+    return Published(
+        "transformers", kind, lambda _: _small(kind), tokens("input_ids"), layout, in_double=_experts_in_double
+    )
 
 
 MODELS: tuple[Published, ...] = tuple(map(_model, _NAMES.split()))

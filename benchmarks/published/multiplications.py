@@ -88,7 +88,7 @@ class _Calls(TorchDispatchMode):
         self.calls: list[tuple[Any, int, set[int], set[int]]] = []
         self.alive: list[Any] = []  # a storage that is freed would lend its address to another
 
-    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = op(*args, **kwargs)
         formula = MISSED.get(op._overloadpacket) or flop_registry.get(op._overloadpacket)

@@ -79,7 +79,9 @@ def picked(out: Any, output: str) -> Tensor:
     return found
 
 
-def _moved(draws: Sequence[Mapping[str, Tensor]], name: str, at: tuple[slice | int, ...]) -> Iterator[dict[str, Tensor]]:
+def _moved(
+    draws: Sequence[Mapping[str, Tensor]], name: str, at: tuple[slice | int, ...]
+) -> Iterator[dict[str, Tensor]]:
     for draw in draws[1:]:
         x = draws[0][name].clone()
         x[at] = draw[name][at]
@@ -102,8 +104,8 @@ def _over(changed: Tensor, axes: Sequence[str], positions: Sequence[str]) -> Ten
     """Put the batch first and then the positions, and take the other axes together."""
     wanted = [axis for axis in ("b", *positions) if axis in axes]
     others = [axis for axis in axes if axis not in wanted]
-    changed = changed.permute([axes.index(axis) for axis in (*wanted, *others)]).flatten(len(wanted))
-    changed = changed.any(-1) if others else changed
+    changed = changed.permute([axes.index(axis) for axis in (*wanted, *others)])
+    changed = changed.flatten(len(wanted)).any(-1) if others else changed
     return changed if "b" in axes else changed[None]
 
 

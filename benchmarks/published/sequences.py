@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from published.entry import Published, sequence, signal, tokens
 from torch import nn
+
+from published.entry import Published, sequence, signal, tokens
 
 
 def _classes(package: str, name: str, build: Callable[[], nn.Module], argument: str = "x", **own: Any) -> Published:
-    """A model of classes that returns logits."""
+    """Describe a model of classes that returns logits."""
     layout = {argument: "b t", own.pop("output", "output"): "b t v"}
     return Published(package, name, lambda _: build().eval(), tokens(argument), layout, **own)
 
 
 def _features(package: str, name: str, build: Callable[[], nn.Module], argument: str = "x", **own: Any) -> Published:
-    """A model of sequences of eight features that returns others."""
+    """Describe a model of sequences of eight features that returns others."""
     layout = {argument: "b t c", own.pop("output", "output"): "b t v"}
     return Published(package, name, lambda _: build().eval(), sequence(8, argument), layout, **own)
 
 
 def _channels(package: str, name: str, build: Callable[[], nn.Module], argument: str = "x", **own: Any) -> Published:
-    """A model of sequences with four channels before time."""
+    """Describe a model of sequences with four channels before time."""
     layout = {argument: "b c t", own.pop("output", "output"): "b v t"}
     return Published(package, name, lambda _: build().eval(), signal(4, argument), layout, **own)
 
@@ -40,7 +41,9 @@ def _x_transformer(name: str, attention: str = "Decoder", **settings: Any) -> Pu
 def _local() -> nn.Module:
     from local_attention import LocalTransformer
 
-    return LocalTransformer(num_tokens=99, max_seq_len=32, dim=32, depth=2, dim_head=8, heads=4, local_attn_window_size=4)
+    return LocalTransformer(
+        num_tokens=99, max_seq_len=32, dim=32, depth=2, dim_head=8, heads=4, local_attn_window_size=4
+    )
 
 
 def _linear() -> nn.Module:

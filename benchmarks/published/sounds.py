@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from architectures import ARCHITECTURES
-from published.entry import Published, Through
 from torch import Tensor, nn
+
+from published.entry import Published, Through
 
 
 class Codec(nn.Module):
@@ -75,10 +76,21 @@ def _mimi() -> nn.Module:
 
 _ENCODEC = {"num_filters": 4, "hidden_size": 8, "codebook_size": 16, "codebook_dim": 8, "kernel_size": 3}
 _MIMI = {
-    **{"num_filters": 8, "hidden_size": 32, "codebook_size": 16, "codebook_dim": 16, "kernel_size": 3},
-    **{"vector_quantization_hidden_dimension": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16},
-    **{"upsample_groups": 32, "intermediate_size": 32, "num_hidden_layers": 1, "last_kernel_size": 3},
-    **{"upsampling_ratios": [2, 2], "num_quantizers": 4},
+    "num_filters": 8,
+    "hidden_size": 32,
+    "codebook_size": 16,
+    "codebook_dim": 16,
+    "kernel_size": 3,
+    "vector_quantization_hidden_dimension": 16,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "upsample_groups": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "last_kernel_size": 3,
+    "upsampling_ratios": [2, 2],
+    "num_quantizers": 4,
 }
 
 MODELS: tuple[Published, ...] = (

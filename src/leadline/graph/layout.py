@@ -81,7 +81,7 @@ class Layout:
         return tuple(axis for axis in self.outputs[name] if axis != BATCH and axis not in self.positions)
 
     def fit(self, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]] | None = None) -> None:
-        """Check that every tensor, by name, has as many axes as the layout says; an output may be called as an input is."""
+        """Check that every tensor has as many axes as the layout says; an output may have the name of an input."""
         for shapes, described in ((inputs, self.inputs), (outputs or {}, self.outputs)):
             for name, axes in described.items():
                 if axes is not None and name in shapes and len(shapes[name]) != len(axes):
