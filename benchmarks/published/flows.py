@@ -95,7 +95,7 @@ MODELS: tuple[Published, ...] = (
     _flow("nflows", "MADE", _made, lambda model, x: model(x)),
     _nflows("MaskedAffineAutoregressiveTransform"),
     _nflows("MaskedPiecewiseRationalQuadraticAutoregressiveTransform", tails="linear", num_bins=4),
-    _nflows("LULinear"),
+    _nflows("LULinear", identity_init=False),
     _nflows("QRLinear", num_householder=3),
     _flow("nflows", "AffineCouplingTransform", _coupling, lambda model, x: model(x), "[0]"),
     _flow("normflows", "MaskedAffineAutoregressive", _normflows_autoregressive, lambda model, x: model(x), "[0]"),

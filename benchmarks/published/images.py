@@ -93,11 +93,9 @@ def _classifier(architecture: Architecture) -> Published:
         lambda _: architecture.model(),
         lambda length: {"pixel_values": torch.randn(2, 3, length, length)},
         architecture.layout,
-        lengths=(32, 33) if architecture.name in _ANY_SIZE else (32, 32),
+        lengths=(32, 33),
     )
 
-
-_ANY_SIZE = ("ResNet", "RegNet", "ConvNeXt", "ConvNeXt V2", "MobileNet V2", "PoolFormer", "SegFormer")
 
 MODELS: tuple[Published, ...] = (
     _diffusers(
@@ -118,8 +116,6 @@ MODELS: tuple[Published, ...] = (
         text=True,
         **_BLOCKS,
     ),
-    _diffusers("AutoencoderKL", timed=False, block_out_channels=(8,), norm_num_groups=4),
-    _diffusers("VQModel", timed=False, block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=16),
     _diffusers(
         "AutoencoderTiny",
         times=2,
@@ -132,14 +128,6 @@ MODELS: tuple[Published, ...] = (
     _maps("monai", "UNet", _monai("UNet", **_PLANE, channels=(4, 8), strides=(2,)), times=2),
     _maps("monai", "AttentionUnet", _monai("AttentionUnet", **_PLANE, channels=(4, 8), strides=(2,)), times=2),
     _maps("monai", "SegResNet", _monai("SegResNet", **_PLANE, blocks_down=(1, 1), blocks_up=(1,)), times=2),
-    _maps("monai", "HighResNet", _monai("HighResNet", spatial_dims=2, in_channels=3, out_channels=2), lengths=(8, 9)),
-    _maps(
-        "monai",
-        "AutoEncoder",
-        _monai("AutoEncoder", **_PLANE, channels=(4, 8), strides=(2, 2)),
-        times=4,
-        lengths=(2, 3),
-    ),
     _maps("axial-attention", "AxialAttention", _axial, channels=8),
     Published(
         "efficientnet-pytorch",
@@ -157,5 +145,5 @@ MODELS: tuple[Published, ...] = (
         {"input_tensor": "b t c x y", "[0][0]": "b t v i j"},
         lengths=(6, 7),
     ),
-    *(_classifier(architecture) for architecture in ARCHITECTURES if architecture.name in _ANY_SIZE),
+    *(_classifier(architecture) for architecture in ARCHITECTURES if architecture.name == "ResNet"),
 )

@@ -56,17 +56,15 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "gptj": {"rotary_dim": 4},
     "mamba2": {"num_heads": 8, "n_groups": 1},
     "minicpm3": {"num_key_value_heads": 4},
-    "youtu": _FULL_HEADS,
 }
 
 _NAMES = """
 afmoe apertus arcee bailing_hybrid bamba bart bert big_bird biogpt bitnet blenderbot bloom codegen cohere2 ctrl
 deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 diffllama doge ernie4_5_moe exaone4 falcon falcon_h1 falcon_mamba
 flex_olmo gemma gemma2 gemma3_text glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granitemoe
-granitemoehybrid helium hunyuan_v1_moe jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax
-ministral mistral mixtral modernbert-decoder moshi mpt nanochat nemotron nemotron_h olmo2 olmo_hybrid olmoe openai-gpt
-opt persimmon phi phi3 phimoe prophetnet qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next recurrent_gemma
-rembert roberta roformer rwkv smollm3 stablelm starcoder2 whisper xlm xlnet xlstm youtu
+granitemoehybrid helium hunyuan_v1_moe jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax ministral
+mistral mixtral modernbert-decoder moshi mpt nanochat nemotron nemotron_h olmo2 olmoe openai-gpt opt persimmon phi
+phi3 phimoe prophetnet qwen2 qwen2_moe qwen3 qwen3_moe recurrent_gemma rwkv xlstm
 """
 
 

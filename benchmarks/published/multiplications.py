@@ -34,12 +34,18 @@ def _grouped(rows: Any, groups: Any, *_: Any, **__: Any) -> int:
     return 2 * prod(rows) * groups[-1]
 
 
+def _recurrence(x: Any, from_input: Any, from_state: Any, *_: Any, **__: Any) -> int:
+    """Every step of every sample meets both matrices."""
+    return 2 * prod(x[:2]) * (prod(from_input) + prod(from_state))
+
+
 # Operations that multiply and add up, for which torch's counter has no formula.
 MISSED: Mapping[Any, Callable[..., int]] = {
     op: shape_wrapper(formula)
     for op, formula in (
         (aten._scaled_dot_product_flash_attention_for_cpu, _attention),
         (aten._grouped_mm, _grouped),
+        (aten.mkldnn_rnn_layer, _recurrence),
         (aten.mv, _vector),
         (aten.dot, _vector),
         (aten.addmv, _added_vector),

@@ -94,36 +94,10 @@ def _reformer() -> nn.Module:
     return ReformerLM(99, 32, 2, 32, heads=4, dim_head=8, bucket_size=4, n_hashes=2, causal=True, use_full_attn=True)
 
 
-def _sinkhorn() -> nn.Module:
-    from sinkhorn_transformer import SinkhornTransformerLM
-
-    return SinkhornTransformerLM(99, 32, 32, 2, heads=4, dim_head=8, bucket_size=3, causal=True)
-
-
-def _routing() -> nn.Module:
-    from routing_transformer import RoutingTransformerLM
-
-    return RoutingTransformerLM(99, 32, 2, 32, heads=4, dim_head=8, window_size=3, causal=True)
-
-
-def _mega() -> nn.Module:
-    from mega_pytorch import Mega
-
-    return Mega(dim=32, num_tokens=99, depth=2, ema_heads=4, attn_dim_qk=8, attn_dim_value=16)
-
-
 def _mamba_py(**settings: Any) -> nn.Module:
     from mambapy.mamba import Mamba, MambaConfig
 
     return Mamba(MambaConfig(d_model=8, n_layers=2, d_state=4, **settings))
-
-
-def _jamba_py() -> nn.Module:
-    from mambapy.jamba import JambaLM, JambaLMConfig
-
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "attn_layer_offset": 1, "attn_layer_period": 2}
-    sizes = {"d_model": 32, "n_layers": 2, "mlp_size": 48, "vocab_size": 99, "d_state": 4, "num_experts": 4}
-    return JambaLM(JambaLMConfig(**sizes, **heads))
 
 
 def _s5(**settings: Any) -> nn.Module:
@@ -166,12 +140,6 @@ def _conformer_convolution() -> nn.Module:
     return ConformerConvModule(8, causal=True, kernel_size=5)
 
 
-def _nystrom() -> nn.Module:
-    from nystrom_attention import Nystromformer
-
-    return Nystromformer(dim=8, depth=1, dim_head=4, heads=2, num_landmarks=4, pinv_iterations=3)
-
-
 def _mixture(name: str) -> nn.Module:
     if name == "st-moe-pytorch":
         from st_moe_pytorch import MoE
@@ -186,26 +154,6 @@ def _retnet() -> nn.Module:
     from yet_another_retnet.retnet import RetNetDecoder, RetNetDecoderLayer
 
     return RetNetDecoder(RetNetDecoderLayer(16, 2, dim_feedforward=16), 2)
-
-
-def _block_recurrent() -> nn.Module:
-    from block_recurrent_transformer_pytorch import BlockRecurrentTransformer
-
-    return BlockRecurrentTransformer(num_tokens=99, dim=32, depth=2, dim_head=8, heads=4, max_seq_len=32, block_width=4)
-
-
-def _memory_transformer() -> nn.Module:
-    from recurrent_memory_transformer_pytorch import RecurrentMemoryTransformer
-
-    return RecurrentMemoryTransformer(32, num_tokens=99, depth=2, num_memory_tokens=2, seq_len=32, dim_head=8, heads=4)
-
-
-def _hierarchical() -> nn.Module:
-    from simple_hierarchical_transformer import HierarchicalTransformer
-
-    return HierarchicalTransformer(
-        num_tokens=99, dim=32, depth=2, dim_head=8, heads=4, seq_len=32, hierarchies=(1, 2), window_sizes=(8, None)
-    )
 
 
 def _wavenet() -> nn.Module:
@@ -228,8 +176,6 @@ MODELS: tuple[Published, ...] = (
     _x_transformer("T5's bias", rel_pos_bias=True),
     _x_transformer("talking heads", attn_pre_talking_heads=True, attn_post_talking_heads=True),
     _x_transformer("top-k attention", attn_sparse_topk=3),
-    _x_transformer("memory keys, shifted tokens", attn_num_mem_kv=2, shift_tokens=1),
-    _x_transformer("gated residuals", gate_residual=True, sandwich_norm=True),
     _x_transformer("flash", attn_flash=True),
     _x_transformer("encoder", "Encoder"),
     _classes("local-attention", "LocalTransformer", _local),
@@ -242,12 +188,8 @@ MODELS: tuple[Published, ...] = (
     _classes("gateloop-transformer", "Transformer", _gate_loop_language),
     _classes("MEGABYTE-pytorch", "MEGABYTE", _megabyte, "ids"),
     _classes("reformer-pytorch", "ReformerLM, full attention", _reformer),
-    _classes("sinkhorn-transformer", "SinkhornTransformerLM", _sinkhorn),
-    _classes("routing-transformer", "RoutingTransformerLM", _routing, output="[0]"),
-    _classes("mega-pytorch", "Mega", _mega),
     _features("mambapy", "Mamba", _mamba_py),
     _features("mambapy", "Mamba, sequential", lambda: _mamba_py(pscan=False)),
-    _classes("mambapy", "JambaLM", _jamba_py, "tokens", output="[0]"),
     _features("s5-pytorch", "S5", _s5, "signal"),
     _features("s5-pytorch", "S5, both ways", lambda: _s5(bidir=True), "signal"),
     _features("s5-pytorch", "S5Block", _s5_block),
@@ -258,7 +200,6 @@ MODELS: tuple[Published, ...] = (
     _features("conformer", "Conformer", lambda: _conformer(causal=False)),
     _features("conformer", "Conformer, causal convolutions", lambda: _conformer(causal=True)),
     _features("conformer", "ConformerConvModule, causal", _conformer_convolution),
-    _features("nystrom-attention", "Nystromformer", _nystrom),
     _features("st-moe-pytorch", "MoE", lambda: _mixture("st-moe-pytorch"), output="[0]"),
     _features("soft-moe-pytorch", "SoftMoE", lambda: _mixture("soft-moe-pytorch")),
     Published(
@@ -268,9 +209,6 @@ MODELS: tuple[Published, ...] = (
         sequence(16),
         {"x": "b t c", "output": "b t v"},
     ),
-    _classes("block-recurrent-transformer-pytorch", "BlockRecurrentTransformer", _block_recurrent, output="[0]"),
-    _classes("recurrent-memory-transformer-pytorch", "RecurrentMemoryTransformer", _memory_transformer, output="[0]"),
-    _classes("simple-hierarchical-transformer", "HierarchicalTransformer", _hierarchical, "ids"),
     _channels("wavenet_vocoder", "WaveNet", _wavenet),
     _channels("pytorch-tcn", "TCN, weight norm", _tcn),
     _channels("pytorch-tcn", "TCN, not causal", lambda: _tcn(causal=False)),

@@ -74,7 +74,22 @@ def _mimi() -> nn.Module:
     return Between(model.encoder, model.decoder).eval()
 
 
-_ENCODEC = {"num_filters": 4, "hidden_size": 8, "codebook_size": 16, "codebook_dim": 8, "kernel_size": 3}
+def _encodec() -> nn.Module:
+    import transformers as hf
+
+    model = hf.EncodecModel(hf.EncodecConfig(**_ENCODEC))
+    return Between(model.encoder, model.decoder).eval()
+
+
+_ENCODEC = {
+    "upsampling_ratios": [3, 2],
+    "last_kernel_size": 3,
+    "num_filters": 4,
+    "hidden_size": 8,
+    "codebook_size": 16,
+    "codebook_dim": 8,
+    "kernel_size": 3,
+}
 _MIMI = {
     "num_filters": 8,
     "hidden_size": 32,
@@ -94,7 +109,7 @@ _MIMI = {
 }
 
 MODELS: tuple[Published, ...] = (
-    _codec("Encodec", 6, upsampling_ratios=[3, 2], last_kernel_size=3, **_ENCODEC),
+    _sound("transformers", "Encodec without its quantiser", _encodec, 6),
     _sound("transformers", "Mimi without its quantiser", _mimi, 8),
     _codec(
         "Dac",
@@ -119,6 +134,6 @@ MODELS: tuple[Published, ...] = (
             lengths=(16, 19),
         )
         for architecture in ARCHITECTURES
-        if architecture.name in ("wav2vec 2.0", "HuBERT")
+        if architecture.name == "wav2vec 2.0"
     ),
 )
