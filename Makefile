@@ -36,7 +36,7 @@ check: $(VENV)/.dev
 
 # Every figure the documents quote, regenerated into benchmarks/results.
 bench: $(VENV)/.dev
-	$(BIN)/pip install -q -c $(PINS) -e '.[bench]'
+	$(BIN)/pip install -q -c $(PINS) -e '.[bench,census]'
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/.dev

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.graph import in_place, trace
+from leadline.graph.in_place import returning
 
 
 class Of(nn.Module):
@@ -37,6 +38,9 @@ ALONE = {
     "both": lambda y, _: (y, y.add_(1)),
     "copy_": lambda y, x: then((z := torch.empty(2, 4)).copy_(x), z + y),
     "mask": lambda y, x: y.masked_fill_(x > 0, 0.0),
+    "to a power": lambda y, x: y.abs_().pow_(-0.5).pow_(x),
+    "floor_divide_": lambda y, x: y.floor_divide_(2).floor_divide_(x),
+    "transpose_": lambda y, _: y.transpose_(0, 1) * 2,
     "other strides": lambda y, _: y.t().add_(torch.ones(4, 2)).reshape(-1),
     "diff": lambda y, _: torch.diff(y, prepend=y[:, :1]),
     "trapezoid": lambda y, _: torch.trapezoid(y),
@@ -70,3 +74,21 @@ def test_graphs_replay_and_only_what_nobody_else_reads_is_rewritten_alone(
     assert graph.verified
     assert found == [name in ALONE]
     assert not any(node.op.split(".")[1].endswith("_") for node in graph.nodes if node.target is not None)
+
+
+def test_what_returns_a_result_takes_what_writes_it_takes() -> None:
+    schemas = [schema.name for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("aten::")]
+    names = {name.removeprefix("aten::") for name in schemas if name.endswith("_") and not name.endswith("__")}
+    found = 0
+    for name in names:
+        packet = getattr(torch.ops.aten, name)
+        for target in (getattr(packet, overload) for overload in packet.overloads()):
+            functional = returning(target)
+            if functional is not None:
+                found += 1
+                types = [[str(a.type) for a in each._schema.arguments] for each in (target, functional)]
+                assert types[0] == types[1], target
+                assert not functional._schema.is_mutable
+    assert found > 150
+    assert returning(torch.ops.aten.pow_.Scalar) is torch.ops.aten.pow.Tensor_Scalar
+    assert returning(torch.ops.aten.polygamma_.default) is None

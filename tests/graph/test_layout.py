@@ -99,3 +99,21 @@ def test_axes_must_fit() -> None:
         resolve("b t c -> b t v", {"x": torch.zeros(2, 5)}, {"y": torch.zeros(2, 5, 3)})
     with pytest.raises(LayoutError, match="describes 2 inputs"):
         resolve("b t, _ -> b t v", {"x": torch.zeros(2, 5)}, {"y": torch.zeros(2, 5, 3)})
+
+
+@given(ndim=st.integers(2, 4), channels=st.integers(0, 2))
+def test_an_output_may_be_called_as_an_input_is(ndim: int, channels: int) -> None:
+    read, written = ["b", "h", "w", "d"][:ndim], [*["b", "h", "w", "d"][:ndim], *"vu"[:channels]]
+    sizes = {"b": 2, "h": 3, "w": 4, "d": 5, "v": 7, "u": 8}
+    x, y = tokens(*map(sizes.get, read)), torch.zeros(*map(sizes.get, written))
+    found = resolve(f"{' '.join(read)} -> {' '.join(written)}", {"sample": x}, {"sample": y})
+    assert (found.inputs, found.outputs) == ({"sample": tuple(read)}, {"sample": tuple(written)})
+
+
+def test_a_dict_tells_the_axes_of_the_input_where_an_output_has_its_name() -> None:
+    for x, axes, y, read in (
+        (tokens(2, 5), "b t", torch.zeros(2, 5, 9), ("b", "t", "v")),
+        (torch.zeros(2, 3, 8, 9), "b c h w", torch.zeros(2, 4, 8, 9), ("b", "v", "h", "w")),
+    ):
+        found = resolve({"sample": axes, "step": None}, {"sample": x, "step": torch.zeros(1)}, {"sample": y})
+        assert (found.inputs["sample"], found.outputs["sample"]) == (tuple(axes.split()), read)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.functional import cosine_similarity
 
+import leadline
 from leadline.errors import TraceError
 from leadline.graph import Kind, run, trace
 from leadline.graph.table import OPERATIONS, kind_of
@@ -207,3 +210,26 @@ def test_a_line_of_the_user_is_told_from_torch_s_by_where_torch_lies() -> None:
     users, torchs = ("/home/me/torch/model.py", 3), (str(torch.nn.modules.linear.__file__), 5)
     assert users_line([users, torchs]) == "/home/me/torch/model.py:3"
     assert users_line([torchs]) == "torch/nn/modules/linear.py:5"
+
+
+class TypedLike(nn.Module):
+    """Takes the type of a buffer, or of a part of its input, whatever their shapes."""
+
+    def __init__(self, like: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("like", like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        like = x[:, -1] if self.like is None else self.like
+        return x.cumsum(1).type_as(like) + torch.arange(x.shape[1]).type_as(like)[:, None]
+
+
+@given(shape=st.lists(st.integers(1, 3), max_size=4), dtype=st.sampled_from((torch.float64, torch.bfloat16, torch.int)))
+@settings(max_examples=6, deadline=None)
+def test_a_tensor_that_is_read_for_its_type_may_have_any_shape(shape, dtype):
+    for like in (torch.ones(shape, dtype=dtype), None):
+        model, x = TypedLike(like), torch.randn(2, 5, 4)
+        reading = leadline.read(model, x, layout="b t c -> b t v")
+        assert (reading.causality().verdict, reading.causality().lag) == ("structural", 0)
+        assert reading.context(1).map.tolist() == [True, True, False, False, False]
+        torch.testing.assert_close(run(reading.graph, (x,))[reading.output], model(x), rtol=0, atol=0)

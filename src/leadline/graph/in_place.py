@@ -65,12 +65,10 @@ def _remember(memories: _Memories, node: fx.Node) -> None:
 def _returned_instead(node: fx.Node, memories: _Memories) -> bool:
     """Replace ``x.f_(y)`` by ``f(x, y)``, and later uses of x by the result."""
     target: Any = node.target
-    name, overload = target._schema.name.removeprefix("aten::"), target._overloadname
-    changed = node.args[0] if node.args else None
-    functional = getattr(getattr(torch.ops.aten, name.rstrip("_"), None), overload, None)
-    if not name.endswith("_") or functional is None or not isinstance(changed, fx.Node):
+    changed, functional = node.args[0] if node.args else None, returning(target)
+    if functional is None or not isinstance(changed, fx.Node):
         return False
-    if functional._schema.is_mutable or kind_of(str(functional)) is Kind.OPAQUE or _read_later(node, changed, memories):
+    if kind_of(str(functional)) is Kind.OPAQUE or _read_later(node, changed, memories):
         return False
     mode: Any = detect_fake_mode(node.meta["val"])
     with mode:
@@ -80,6 +78,23 @@ def _returned_instead(node: fx.Node, memories: _Memories) -> bool:
     node.target = functional
     changed.replace_all_uses_with(node, delete_user_cb=lambda user: node < user)
     return True
+
+
+def returning(target: OpOverload) -> OpOverload | None:
+    """Return the operation that returns what this one writes into its first argument, if there is one.
+
+    The two need not have one overload name (``pow_.Scalar`` takes a tensor to a power, ``pow.Scalar`` a number), but
+    they take arguments of the same types.
+    """
+    name = target._schema.name.removeprefix("aten::")
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None) if name.endswith("_") else None
+    overloads = [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]
+    alike = [o for o in overloads if not o._schema.is_mutable and _types(o) == _types(target)]
+    return min(alike, key=lambda o: o._overloadname != target._overloadname, default=None)
+
+
+def _types(target: OpOverload) -> list[str]:
+    return [str(argument.type) for argument in target._schema.arguments]
 
 
 def _read_later(node: fx.Node, changed: fx.Node, memories: _Memories) -> bool:

@@ -80,14 +80,15 @@ class Layout:
         """Axes of the output `name` that are neither batch nor positions."""
         return tuple(axis for axis in self.outputs[name] if axis != BATCH and axis not in self.positions)
 
-    def fit(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Check that every named tensor has as many axes as the layout says."""
-        for name, axes in {**self.inputs, **self.outputs}.items():
-            if axes is not None and name in shapes and len(shapes[name]) != len(axes):
-                raise LayoutError(
-                    f"{name} has shape {tuple(shapes[name])} ({len(shapes[name])} axes), "
-                    f"but the layout '{self}' gives it {len(axes)}: '{' '.join(axes)}'"
-                )
+    def fit(self, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Check that every tensor has as many axes as the layout says; an output may have the name of an input."""
+        for shapes, described in ((inputs, self.inputs), (outputs or {}, self.outputs)):
+            for name, axes in described.items():
+                if axes is not None and name in shapes and len(shapes[name]) != len(axes):
+                    raise LayoutError(
+                        f"{name} has shape {tuple(shapes[name])} ({len(shapes[name])} axes), "
+                        f"but the layout '{self}' gives it {len(axes)}: '{' '.join(axes)}'"
+                    )
 
     def ranks(self, sizes: Mapping[str, int], order: Order = None) -> Tensor:
         """Return every position's rank in the order, for axes of these sizes: an integer tensor over `positions`.
@@ -158,7 +159,7 @@ def resolve(
             place = list(outputs).index(name)
             parsed = Layout(parsed.inputs, {name: list(parsed.outputs.values())[place]})
         resolved = parsed.named(list(inputs), [name])
-    resolved.fit({name: tensor.shape for name, tensor in {**inputs, **outputs}.items()})
+    resolved.fit(*({name: tensor.shape for name, tensor in tensors.items()} for tensors in (inputs, outputs)))
     return resolved
 
 
@@ -185,7 +186,9 @@ def _from_dict(
     if missing:
         raise LayoutError(f"the layout says nothing of the inputs {', '.join(missing)}; map conditioning to None")
     axes = {key: None if layout[key] in (None, CONDITIONING) else _axes(str(layout[key])) for key in inputs}
-    if layout.get(name) is not None:
+    if (
+        name not in inputs and layout.get(name) is not None
+    ):  # of an input and an output of one name it tells the input's
         return Layout(axes, {name: _axes(str(layout[name]))})
     visible = {key: tensor for key, tensor in inputs.items() if axes[key] is not None}
     readings = [

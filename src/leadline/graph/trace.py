@@ -157,6 +157,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
         program = _export_to_aten(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)
     _without_detached_creations(program.graph_module.graph)
+    _without_examples_of_types(program.graph_module.graph)
     settle(program, call.decided)
     return program
 
@@ -175,6 +176,17 @@ def _without_detached_creations(graph: fx.Graph) -> None:
         if kind_of(str(node.args[0].target)) is Kind.CREATION:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+
+
+def _without_examples_of_types(graph: fx.Graph) -> None:
+    """Name the type where a tensor, of any shape, is read for its type alone."""
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.type_as.default):
+        x, like = node.args
+        with graph.inserting_before(node):
+            typed = graph.call_function(torch.ops.aten.to.dtype, (x, like.meta["val"].dtype))
+        typed.meta = node.meta
+        node.replace_all_uses_with(typed)
+        graph.erase_node(node)
 
 
 def _opaque(program: ExportedProgram) -> list[torch._ops.OpOverload]:

@@ -45,7 +45,7 @@ _BINARY = """
     isclose.default le.Tensor less.Tensor less_equal.Tensor logaddexp.default logaddexp2.default logical_xor.default
     lt.Tensor max.other maximum.default min.other minimum.default mul.Tensor multiply.Tensor ne.Tensor not_equal.Tensor
     remainder.Tensor special_xlog1py.default true_divide.Tensor xlogy.Tensor clamp_min.Tensor clamp_max.Tensor
-    copy.default complex.default polar.default type_as.default clamp.Tensor float_power.Tensor_Tensor pow.Tensor_Tensor
+    copy.default complex.default polar.default clamp.Tensor float_power.Tensor_Tensor pow.Tensor_Tensor
 """
 _INTEGERS = "__and__.Tensor __or__.Tensor __xor__.Tensor bitwise_and.Tensor bitwise_or.Tensor bitwise_xor.Tensor"
 _SHIFTS = "__lshift__.Scalar __rshift__.Scalar bitwise_left_shift.Tensor_Scalar bitwise_right_shift.Tensor_Scalar"

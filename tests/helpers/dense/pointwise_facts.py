@@ -13,7 +13,7 @@ from leadline.domains.engine import Lookup
 from leadline.graph.ir import Node, Ref
 
 _COPIES = frozenset(
-    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to type_as _to_copy".split()  # noqa: SIM905 - words read better than strings
+    "alias clone contiguous copy detach lift_fresh lift_fresh_copy positive to _to_copy".split()  # noqa: SIM905 - words read better than strings
 )
 KEEP_ZERO = frozenset(
     """

@@ -63,7 +63,7 @@ def _all(names: str, facts: Pointwise) -> dict[str, Pointwise]:
 _FACTS: dict[str, Pointwise] = {
     **_all(_SILENT, Pointwise()),
     **_all(_COPIES, Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, opcode=code("copy"))),
-    **_all("to _to_copy type_as", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)),
+    **_all("to _to_copy", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)),
     # traces show `detach` as `alias`
     **_all("alias detach", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, detaches=True)),
     "copy": Pointwise(Form.COPY, ("src",), _always("src"), _zeros("src"), opcode=code("copy")),
