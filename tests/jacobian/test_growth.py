@@ -40,7 +40,7 @@ def test_noise_without_drift_is_stable_as_often_as_the_criterion_says():
 
 def test_the_interval_covers_the_truth():
     rng = np.random.default_rng(1)
-    laws = [fit_law(0.3 + 0.1 * rng.standard_normal(15)) for _ in range(600)]
+    laws = [fit_law(0.3 + 0.1 * rng.standard_normal(40)) for _ in range(400)]
     covered = np.mean([law.interval[0] <= 0.3 <= law.interval[1] for law in laws if law.kind == "exponential"])
     assert covered == pytest.approx(0.95, abs=0.025)
 

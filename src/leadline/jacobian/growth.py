@@ -129,10 +129,15 @@ UNREACHABLE = 10**6
 """No network is deeper than this: a power law that needs more is never lost."""
 
 
-def format_depths(law: GrowthLaw) -> dict[str, int | None]:
+def format_depths(
+    law: GrowthLaw | None, back: NDArray[np.float64] = np.zeros(0), *, single: bool = False
+) -> dict[str, int | None]:
     """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
 
-    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows.
+    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows. `back` is the log of the
+    growth through the first stages, as measured; beyond them the law goes on, and without one a format that still
+    carries the gradient is left out. A gradient of a `single` number that keeps more than half of itself at each stage
+    is never rounded to zero: it sticks at a subnormal number, and is lost where that is twice its true value.
 
     Examples
     --------
@@ -140,16 +145,34 @@ def format_depths(law: GrowthLaw) -> dict[str, int | None]:
     >>> import numpy as np
     >>> format_depths(fit_law(np.log(np.full(10, 0.25))))
     {'float16': 13, 'bfloat16': 67, 'float32': 75}
+    >>> format_depths(None, np.log([1e-2, 1e-4, 1e-9]))
+    {'float16': 3}
     """
-    return {name: _depth(law, dtype) for name, dtype in FORMATS.items()}
+    found = {}
+    for name, dtype in FORMATS.items():
+        info = torch.finfo(dtype)
+        # Half a unit in the last place above the largest number, and half the smallest subnormal.
+        most = math.log(info.max * (1 + info.eps / 4))
+        least = math.log(info.smallest_normal * info.eps / 2) + (math.log(_stuck(law)) if single else 0.0)
+        gone = np.flatnonzero((back <= least) | (back >= most))
+        if len(gone):
+            found[name] = int(gone[0]) + 1
+        elif law is not None:
+            found[name] = _beyond(law, len(back), float(back[-1]) if len(back) else 0.0, least, most)
+    return found
 
 
-def _depth(law: GrowthLaw, dtype: torch.dtype) -> int | None:
-    """Return the first depth at which the law leaves the range of one format."""
+def _beyond(law: GrowthLaw, stages: int, grown: float, least: float, most: float) -> int | None:
+    """Return the first depth at which the law leaves a range, from what has grown through the stages before."""
     if law.kind == "stable" or law.parameter == 0.0:
         return None
-    info = torch.finfo(dtype)
-    # Half a unit in the last place above the largest number, and half the smallest subnormal.
-    edge = math.log(info.max * (1 + info.eps / 4) if law.parameter > 0 else info.smallest_normal * info.eps / 2)
-    depth = edge / law.parameter if law.kind == "exponential" else math.exp(min(edge / law.parameter, 700.0))
+    further = ((most if law.parameter > 0 else least) - grown) / law.parameter
+    depth = stages + further if law.kind == "exponential" else max(stages, 1) * math.exp(min(further, 700.0))
     return math.ceil(depth) if depth < UNREACHABLE else None
+
+
+def _stuck(law: GrowthLaw | None) -> int:
+    """Return how many of the smallest subnormals, times a gain, are rounded to themselves again; at least 1."""
+    shrinks = law is not None and law.kind == "exponential" and law.parameter < 0
+    loss = -math.expm1(law.parameter) if law is not None and shrinks else 1.0
+    return max(1, math.floor(0.5 / loss))
