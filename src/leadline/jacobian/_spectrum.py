@@ -152,14 +152,14 @@ def _exact(
 
 
 def _of_products(of: Operator, twice: Again | None, found: Ritz, generator: torch.Generator) -> float:
-    """Estimate by how much products with the singular vectors err, from two random mixtures of them."""
+    """Estimate by how much products with the singular vectors err, from a random mixture of them."""
     if twice is None:
         return 0.0
-    mixing = torch.randn(found.right.shape[1], 2, generator=generator, dtype=torch.float64)
-    mixing = (mixing / torch.linalg.vector_norm(mixing, dim=0)).to(found.right)
-    forward = twice.error(of, found.right @ mixing[: found.right.shape[1]])
+    mixing = torch.randn(found.right.shape[1], 1, generator=generator, dtype=torch.float64)
+    mixing = (mixing / torch.linalg.vector_norm(mixing)).to(found.right)
+    forward = twice.error(of, found.right @ mixing)
     backward = twice.error_of_transpose(of, found.left @ mixing[: found.left.shape[1]])
-    return float(torch.cat([forward, backward]).max()) * len(mixing) ** 0.5
+    return max(float(forward), float(backward)) * len(mixing) ** 0.5
 
 
 def _measured(twice: Again | None) -> str:
