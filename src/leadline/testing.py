@@ -130,8 +130,9 @@ def assert_gradient_stable(
     assert found.kind != "unknown", f"the stages of {name} are too few to judge, or too different: {found.verdict}"
     low, high = found.rate.interval()
     drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
+    assert not drifts, f"the gradient of {name} is {found.verdict}"
     far = max(map(abs, found.farthest)) > math.log(total)
-    assert not drifts and not far, f"the gradient of {name} is {found.verdict}"
+    assert not far, f"the gradient of {name} changes by more than {total:g} ×: {found.verdict}"
     depth = found.underflow_depth.get("float16")
     assert through is None or depth is None or depth > through, (
         f"float16 loses the gradient of {name} after {depth} stages, not {through}: {found.verdict}"

@@ -36,8 +36,8 @@ class LyapunovSpectrum:
     Attributes
     ----------
     exponents
-        With standard errors that allow for the correlation of successive steps. Minus infinity: forgotten within one step, beneath what the number format
-        resolves.
+        With standard errors that allow for the correlation of successive steps. Minus infinity: forgotten within one
+        step, beneath what the number format resolves.
     steps, transient
         Steps that were averaged, and those before them that were dropped.
     seed
@@ -145,7 +145,9 @@ def averaged(
         raise UsageError(f"{total} steps less {dropped} of transient leave too few to average")
     lost = torch.isinf(kept).any(dim=0)
     found = [
-        Estimate(-math.inf, 0.0, len(kept), seed) if gone else mean_of_series(column.numpy(), seed, resolution=resolution)
+        Estimate(-math.inf, 0.0, len(kept), seed)
+        if gone
+        else mean_of_series(column.numpy(), seed, resolution=resolution)
         for column, gone in zip(kept.T, lost.tolist(), strict=True)
     ]
     found.sort(key=lambda estimate: -estimate.value)

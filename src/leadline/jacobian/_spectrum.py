@@ -1,5 +1,6 @@
 """The singular values of a Jacobian: exactly where it is small, else the largest ones with error estimates."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -128,9 +129,7 @@ def spectrum(
     )
 
 
-def _exact(
-    of: Operator, A: Operator, unit: float, twice: Again | None, k: int, probes: int, seed: int
-) -> Spectrum:
+def _exact(of: Operator, A: Operator, unit: float, twice: Again | None, k: int, probes: int, seed: int) -> Spectrum:
     """Form the matrix, which is A times its unit, and take all its singular values."""
     matrix = A.dense().double()
     values = unit * torch.linalg.svdvals(matrix)
@@ -144,9 +143,10 @@ def _exact(
         errors=torch.full_like(values[:k], error).to(A.dtype),
         status=Status.PROVED if proved else Status.ESTIMATE,
         shape=A.shape,
-        frobenius=Estimate(float(torch.linalg.vector_norm(values)), error * len(values) ** 0.5, 1, None),
+        frobenius=Estimate(float(torch.linalg.vector_norm(values)), error * math.sqrt(len(values)), 1, None),
         density=Density.of(everything, seed) if probes else None,
-        method="dense singular value decomposition; " + ("a given matrix" if isinstance(of, Dense) else _measured(twice)),
+        method="dense singular value decomposition; "
+        + ("a given matrix" if isinstance(of, Dense) else _measured(twice)),
         seed=seed,
     )
 
@@ -159,7 +159,7 @@ def _of_products(of: Operator, twice: Again | None, found: Ritz, generator: torc
     mixing = (mixing / torch.linalg.vector_norm(mixing)).to(found.right)
     forward = twice.error(of, found.right @ mixing)
     backward = twice.error_of_transpose(of, found.left @ mixing[: found.left.shape[1]])
-    return max(float(forward), float(backward)) * len(mixing) ** 0.5
+    return max(float(forward), float(backward)) * math.sqrt(len(mixing))
 
 
 def _measured(twice: Again | None) -> str:

@@ -47,7 +47,9 @@ class Density:
     @classmethod
     def of(cls, values: Float[Tensor, "n"], seed: int | None = None) -> Density:
         """Return the density of singular values that are all known."""
-        return cls(values[None], torch.full_like(values, 1 / len(values))[None], torch.ones(1, dtype=torch.bool), None, seed)
+        return cls(
+            values[None], torch.full_like(values, 1 / len(values))[None], torch.ones(1, dtype=torch.bool), None, seed
+        )
 
     def times(self, unit: float) -> Density:
         """Return the density of the values in another unit."""

@@ -130,7 +130,7 @@ UNREACHABLE = 10**6
 
 
 def format_depths(
-    law: GrowthLaw | None, back: NDArray[np.float64] = np.zeros(0), *, single: bool = False
+    law: GrowthLaw | None, back: NDArray[np.float64] | None = None, *, single: bool = False
 ) -> dict[str, int | None]:
     """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
 
@@ -148,7 +148,8 @@ def format_depths(
     >>> format_depths(None, np.log([1e-2, 1e-4, 1e-9]))
     {'float16': 3}
     """
-    found = {}
+    back = np.zeros(0) if back is None else back
+    found: dict[str, int | None] = {}
     for name, dtype in FORMATS.items():
         info = torch.finfo(dtype)
         # Half a unit in the last place above the largest number, and half the smallest subnormal.

@@ -1,7 +1,7 @@
 """How far the products of a Jacobian are from exact ones, measured by taking them again in another number format.
 
-Numbers of fewer bits are compared with those of float64. Of float64 itself nothing more precise exists: its products are
-compared with float32's, whose errors are larger by the ratio of the two units of rounding. That is an estimate.
+Numbers of fewer bits are compared with those of float64. Of float64 itself nothing more precise exists: its products
+are compared with float32's, whose errors are larger by the ratio of the two units of rounding. That is an estimate.
 """
 
 from contextlib import suppress
@@ -40,13 +40,15 @@ class Again:
         """Return by how much each column of ``A V`` errs."""
         own = V.to(A.dtype)  # the same columns for both
         difference = A.matmat(own).double() - self.jacobian.matmat(own.to(self.jacobian.dtype)).double()
-        return self.factor * torch.linalg.vector_norm(difference, dim=0)
+        norms: Tensor = torch.linalg.vector_norm(difference, dim=0)
+        return self.factor * norms
 
     def error_of_transpose(self, A: Operator, U: Float[Tensor, "m k"]) -> Float[Tensor, "k"]:
         """Return by how much each column of ``Aᵀ U`` errs."""
         own = U.to(A.dtype)
         difference = A.rmatmat(own).double() - self.jacobian.rmatmat(own.to(self.jacobian.dtype)).double()
-        return self.factor * torch.linalg.vector_norm(difference, dim=0)
+        norms: Tensor = torch.linalg.vector_norm(difference, dim=0)
+        return self.factor * norms
 
     def error_of_matrix(self, matrix: Float[Tensor, "m n"]) -> float:
         """Return by how much, in the spectral norm, a matrix of float64 errs that the first was formed to."""
@@ -83,7 +85,7 @@ class _Formats(TorchDispatchMode):
     """Notes the number formats of all results, and whether any was drawn at random (each format draws its own)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.formats: set[torch.dtype] = set()
         self.random = False
 

@@ -83,9 +83,7 @@ def backward_norms(
     return torch.stack(rows), exact
 
 
-def _cotangents(
-    ends: Sequence[Tensor], probes: int, generator: torch.Generator
-) -> tuple[Iterator[list[Tensor]], bool]:
+def _cotangents(ends: Sequence[Tensor], probes: int, generator: torch.Generator) -> tuple[Iterator[list[Tensor]], bool]:
     """Return what gradients start from: the entries, one by one, if they are few, else random vectors."""
     entries = sum(t.numel() for t in ends)
     if entries > probes:

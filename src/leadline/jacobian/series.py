@@ -29,14 +29,11 @@ GRID = (np.arange(80) + 0.5) / 80
 """Where ρ is summed over, by ``ρ = 1 - 2 u²``: close together near 1, where the scale changes fast."""
 
 
-def mean_of_series(
-    series: NDArray[np.float64], seed: int | None = None, *, resolution: float = 0.0, fitted: int = 1
-) -> Estimate:
+def mean_of_series(series: NDArray[np.float64], seed: int | None = None, *, resolution: float = 0.0) -> Estimate:
     """Return the mean of successive measurements, with an error that allows for their correlation.
 
-    `resolution` is the rounding error of one of them, and `fitted` how many coefficients were taken out of them. The
-    error is such that Student's t with ``dof`` degrees of freedom gives the 95 % interval. One measurement has an
-    infinite error.
+    `resolution` is the rounding error of one of them. The error is such that Student's t with ``dof`` degrees of
+    freedom gives the 95 % interval. One measurement has an infinite error.
 
     Examples
     --------
@@ -47,9 +44,9 @@ def mean_of_series(
     n, value = len(series), float(np.mean(series))
     size = math.ceil(n / BATCHES)
     means = np.array([part.mean() for part in np.array_split(series, n // size)])
-    dof = max(len(means) - fitted, 1)
+    dof = max(len(means) - 1, 1)
     sem = Estimate.of(means).sem
-    if FEW <= len(means) and sem > resolution:
+    if len(means) >= FEW and sem > resolution:
         sem = _half_width(means - means.mean(), dof) / float(stdtrit(dof, 0.975))
     return Estimate(value, math.hypot(sem, resolution), n, seed, dof=dof)
 

@@ -17,7 +17,7 @@ from leadline.results import Estimate
 GradientKind = Literal["vanishing", "exploding", "stable", "turning", "unknown"]
 
 SLOW, LITTLE = 0.01, math.log(2)
-"""A rate below one per cent a stage is called stable as long as the stages at hand change less than by a factor of 2."""
+"""A rate below one per cent a stage is called stable while the stages at hand change less than by a factor of two."""
 
 SMALL = 0.1
 """Powers of depth that change the gradient by less than a tenth over the whole model are called stable too."""
@@ -81,9 +81,7 @@ def kind_of(law: GrowthLaw, rate: Estimate, path: Path) -> GradientKind:
     return "stable" if abs(rate.value) + rate.half_width() < UNDECIDED else "unknown"
 
 
-def in_words(
-    kind: GradientKind, law: GrowthLaw, rate: Estimate, path: Path, depths: dict[str, int | None]
-) -> str:
+def in_words(kind: GradientKind, law: GrowthLaw, rate: Estimate, path: Path, depths: dict[str, int | None]) -> str:
     """Say what happens to the gradient, how fast, where, from end to end, and how deep each format carries it."""
     names, total = path.names, path.total
     if kind == "unknown" and len(names) == 1:
@@ -101,7 +99,9 @@ def in_words(
     if kind == "turning":
         return f"turning: the growth changes its sign, {all_stages}{between}{lost}"
     manner = " as a power of depth" if law.kind == "power" else ""
-    return f"{kind}{manner}: the gradient changes by {per_stage}, {all_stages}, {_where(kind, rate, path)}{between}{lost}"
+    return (
+        f"{kind}{manner}: the gradient changes by {per_stage}, {all_stages}, {_where(kind, rate, path)}{between}{lost}"
+    )
 
 
 def _where(kind: GradientKind, rate: Estimate, path: Path) -> str:
