@@ -2,8 +2,8 @@
 
 Each row counts how often the interval, or the stated error, of one kind of number holds the true value. Where 95 % are
 stated, 93 to 97 % should be found; errors that are upper bounds hold more often. Run as
-``python benchmarks/intervals_that_cover.py [MODELS]`` (1,000 by default); it goes on where an earlier run stopped, and writes
-``docs/coverage.md`` and ``benchmarks/results/coverage.json``.
+``python benchmarks/intervals_that_cover.py [MODELS]`` (1,000 by default); it goes on where an earlier run stopped, and
+writes ``docs/coverage.md`` and ``benchmarks/results/coverage.json``.
 """
 
 from __future__ import annotations
@@ -262,7 +262,16 @@ def page(record: dict[str, dict[str, int]]) -> str:
     ]
     intro = str(__doc__).partition(" Run as")[0].split("\n\n")[1]
     table = markdown(rows, ("what", "stated", "held", "models"))
-    return "\n".join(["# Coverage", "", intro, "", table, "`make coverage` writes this page (`benchmarks/intervals_that_cover.py`).\n"])
+    return "\n".join(
+        [
+            "# Coverage",
+            "",
+            intro,
+            "",
+            table,
+            "`make coverage` writes this page (`benchmarks/intervals_that_cover.py`).\n",
+        ]
+    )
 
 
 def main(models: int = 1000) -> None:

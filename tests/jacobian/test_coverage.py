@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from intervals_that_cover import KINDS, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intervals_that_cover import KINDS, inside
 
 from leadline.jacobian.growth import fit_law
 from leadline.jacobian.series import mean_of_series
