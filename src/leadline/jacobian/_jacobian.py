@@ -226,7 +226,7 @@ class Jacobian(Operator):
         return bool(difference <= info.eps**0.5 * scale)
 
     def _agrees_in_float64(self, way: str) -> bool:
-        """Tell whether rounding alone may be why the two differ; a model that cannot be taken in float64 tells nothing."""
+        """Tell whether rounding alone is why the two differ; a model that does not run in float64 tells nothing."""
         with suppress(Exception):
             if self.dtype != torch.float64:
                 precise = self.in_format(torch.float64)
