@@ -39,3 +39,23 @@ def test_a_depth_to_carry_gradients_through_may_be_asked_for():
 def test_one_stage_is_no_evidence():
     with pytest.raises(AssertionError, match="too few"):
         assert_gradient_stable(nn.Linear(3, 3), torch.randn(1, 3))
+
+
+@pytest.mark.parametrize("place", [0, 6, -1])
+@pytest.mark.parametrize("gain", [1e-10, 1e-3, 1e4])
+def test_one_stage_that_loses_or_blows_up_the_gradient_fails(place, gain):
+    model, x = chain(1.0)
+    with torch.no_grad():
+        model[place].weight.mul_(gain)
+    with pytest.raises(AssertionError, match="over all 12 stages"):
+        assert_gradient_stable(model, x)
+    assert assert_gradient_stable(model, x, rate=100.0, total=1e12).total.n
+
+
+def test_a_gradient_that_turns_fails():
+    model, x = chain(1.0, depth=20)
+    with torch.no_grad():
+        for place, layer in enumerate(model):
+            layer.weight.mul_(2.0 if place < 10 else 0.5)
+    with pytest.raises(AssertionError, match="turning"):
+        assert_gradient_stable(model, x)

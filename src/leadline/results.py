@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 
 class Status(StrEnum):
@@ -84,6 +85,8 @@ class Bound:
 class Estimate:
     """A measured value with its standard error `sem`, from `n` samples drawn with `seed` (None: nothing was drawn).
 
+    `dof` are the degrees of freedom that the error was estimated with: infinitely many if it is known otherwise.
+
     Examples
     --------
     >>> print(Estimate(1.189, 0.002, n=20, seed=0))
@@ -94,6 +97,7 @@ class Estimate:
     sem: float
     n: int
     seed: int | None = None
+    dof: float = math.inf
 
     @classmethod
     def of(cls, samples: Sequence[float] | NDArray[np.float64], seed: int | None = None) -> Estimate:
@@ -106,16 +110,27 @@ class Estimate:
         """
         n = len(samples)
         sem = float(np.std(samples, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-        return cls(float(np.mean(samples)), sem, n, seed)
+        return cls(float(np.mean(samples)), sem, n, seed, dof=max(n - 1, 1))
 
     @property
     def status(self) -> Status:
         """Always `estimate`."""
         return Status.ESTIMATE
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
-        """Return ``value ± z · sem``; 1.96 standard errors hold 95 % of a normal distribution."""
-        return self.value - z * self.sem, self.value + z * self.sem
+    def half_width(self, confidence: float = 0.95) -> float:
+        """Return the standard errors that hold so much of Student's distribution."""
+        return float(stdtrit(self.dof, (1 + confidence) / 2)) * self.sem if self.sem else 0.0
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the interval that holds the truth with so much confidence, by Student's distribution.
+
+        Examples
+        --------
+        >>> [round(side, 2) for side in Estimate.of([1.0, 2.0, 3.0]).interval()]
+        [-0.48, 4.48]
+        """
+        half = self.half_width(confidence)
+        return self.value - half, self.value + half
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.sem:.2g} (n={self.n})"

@@ -6,6 +6,7 @@ then several assertions read the model once. A message shows the witness and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -102,6 +103,7 @@ def assert_gradient_stable(
     model: nn.Module | Reading,
     *inputs: Any,
     rate: float = 0.1,
+    total: float = 100.0,
     through: int | None = None,
     loss: Callable[[Any], torch.Tensor] | None = None,
     probes: int = 8,
@@ -111,8 +113,9 @@ def assert_gradient_stable(
     """Assert that gradients neither vanish nor explode from stage to stage, at initialisation or whenever it is called.
 
     `rate` is the largest change of the log gradient norm per stage that passes, either way, beyond what chance
-    explains; with `through`, float16 gradients of size 1 must not be lost within so many stages. The rest is as in
-    `gradient`. An `AssertionError` says the verdict in plain words, and names the rate and the stage.
+    explains, and `total` the largest factor by which the norm may differ from the output's wherever a stage begins,
+    from end to end too. With `through`, float16 gradients of size 1 must not be lost within so many stages. The rest is
+    as in `gradient`. An `AssertionError` says the verdict in plain words, and names the rate and the stage.
 
     Examples
     --------
@@ -128,7 +131,9 @@ def assert_gradient_stable(
     low, high = found.rate.interval()
     drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
     assert not drifts, f"the gradient of {name} is {found.verdict}"
-    depth = found.underflow_depth["float16"]
+    far = max(map(abs, found.farthest)) > math.log(total)
+    assert not far, f"the gradient of {name} changes by more than {total:g} ×: {found.verdict}"
+    depth = found.underflow_depth.get("float16")
     assert through is None or depth is None or depth > through, (
         f"float16 loses the gradient of {name} after {depth} stages, not {through}: {found.verdict}"
     )

@@ -136,10 +136,21 @@ def test_wide_tanh_networks_reach_the_known_exponents(gain, published):
     assert mean < rnn_exponent(torch.tanh, gain) + 3 * sem
 
 
+@pytest.mark.parametrize(("total", "transient"), [(39, 0), (39, 7), (41, None), (100, None)])
+def test_all_steps_but_the_transient_are_averaged(total, transient):
+    gains = torch.randn(total, generator=torch.Generator().manual_seed(total), dtype=torch.float64)
+    found = lyapunov(lambda x, a: a.exp() * x, torch.ones(1, dtype=torch.float64), inputs=gains, transient=transient)
+    dropped = total // 5 if transient is None else transient
+    assert (found.steps, found.transient) == (total - dropped, dropped)
+    assert found.largest.value == pytest.approx(gains[dropped:].mean().item(), abs=1e-12)
+
+
 def test_misuse_is_refused():
     with pytest.raises(UsageError, match="how long"):
         lyapunov(torch.tanh, torch.ones(2))
     with pytest.raises(UsageError, match="too few"):
         lyapunov(torch.tanh, torch.ones(2), steps=1)
+    with pytest.raises(UsageError, match="cannot be -3"):
+        lyapunov(torch.tanh, torch.ones(2), steps=9, transient=-3)
     with pytest.raises(Diverged, match="after step"):
         lyapunov(lambda x: x**9 * 1e30, torch.ones(2), steps=50)

@@ -69,6 +69,17 @@ def test_the_phases_of_tanh():
     assert chaotic.rate == pytest.approx(math.log(1.1335) / 2, abs=1e-4)
 
 
+@pytest.mark.parametrize("excess", [1e-2, 1e-3, 1e-5])
+def test_fixed_points_near_criticality_are_fixed(excess):
+    """For an odd activation without bias, correlations vanish in the chaotic phase, however near its edge."""
+    point = mean_field.fixed_point(torch.tanh, 1 + excess)
+    after = (1 + excess) * normal_mean(lambda u: torch.tanh(u) ** 2, point.q)
+    assert after == pytest.approx(point.q, rel=1e-13)
+    assert point.q == pytest.approx(excess / 2, rel=3 * excess)
+    assert point.c == pytest.approx(0.0, abs=1e-12)
+    assert mean_field.critical_point(torch.tanh, 0.0)[0] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_variance_that_has_no_fixed_point_is_refused():
     with pytest.raises(UsageError, match="without bound"):
         mean_field.fixed_point(torch.relu, 2.5)

@@ -256,6 +256,65 @@ def test_stages_that_differ_wildly_are_not_called_stable(seed):
     assert found.underflow_depth == {}  # no law: not "never"
 
 
+def rotations(gains):
+    net = scaled_orthogonal(4, len(gains), 1.0)
+    with torch.no_grad():
+        for layer, gain in zip(net, gains, strict=True):
+            layer.weight.mul_(gain)
+    return net
+
+
+@settings(max_examples=5)
+@given(
+    stages=st.integers(4, 16),
+    where=st.sampled_from(["first", "last", "middle"]),
+    log=st.floats(4.7, 25.0),
+    grows=st.booleans(),
+)
+def test_one_stage_that_changes_much_decides(stages, where, log, grows):
+    gains = [1.0] * stages
+    gains[{"first": 0, "last": -1, "middle": stages // 2}[where]] = math.exp(log if grows else -log)
+    found = gradient(rotations(gains), torch.randn(1, 4, dtype=torch.float64))
+    assert found.kind == ("exploding" if grows else "vanishing")
+    assert found.total.value == pytest.approx(log if grows else -log, abs=1e-6)
+    assert f"over all {stages} stages" in found.verdict
+    lost = found.underflow_depth.get("float16")
+    assert (lost is not None) == (log > 11.09 if grows else log > 17.33)
+
+
+@pytest.mark.parametrize(
+    "gains", [[1 / 1.25] * 32 + [1.25] * 32, [1.25] * 32 + [1 / 1.25] * 32, [2.0, 0.5] * 2 + [9.0] * 5 + [1 / 9] * 5]
+)
+def test_growth_that_turns_is_named(gains):
+    found = gradient(rotations(gains), torch.randn(1, 4, dtype=torch.float64))
+    assert found.kind == "turning"
+    assert found.verdict.startswith("turning")
+    assert found.total.value == pytest.approx(0.0, abs=1e-9)
+    assert max(map(abs, found.farthest)) == pytest.approx(abs(math.log(gains[-1])) * gains.count(gains[-1]), rel=1e-6)
+    assert found.underflow_depth == {} or found.underflow_depth["float16"] <= len(gains)
+
+
+@pytest.mark.parametrize(("stages", "kind"), [(40, "stable"), (110, "vanishing")])
+def test_a_slow_rate_counts_by_the_stages_at_hand(stages, kind):
+    found = gradient(rotations([0.993] * stages), torch.randn(1, 4, dtype=torch.float64))
+    assert found.kind == kind
+    assert f"{0.993**stages:.3g} × over all {stages} stages" in found.verdict
+
+
+def test_few_outputs_leave_no_error_of_sampling():
+    net = nn.Sequential(*[nn.Linear(5, 5) for _ in range(4)], nn.Linear(5, 3)).double()
+    x = torch.randn(1, 5, dtype=torch.float64)
+    found = gradient(net, x, probes=4)
+    dense = torch.autograd.functional.jacobian(net, x).reshape(3, 5).norm().item()
+    assert found.stages[0].gradient.value == pytest.approx(dense, rel=1e-12)
+    assert found.stages[0].gradient.sem < 1e-12 * dense
+
+
+def test_one_random_probe_tells_no_error():
+    found = gradient(scaled_orthogonal(4, 3, 0.5), torch.randn(2, 4, dtype=torch.float64), probes=1)
+    assert found.stages[0].backward.sem == math.inf
+
+
 def test_the_depth_at_which_float16_gives_up_is_where_it_does():
     specimen = build("chain", activation="sigmoid", weight=1.0, bias=-0.5, layers=12)
     found = gradient(specimen.model.double(), torch.full((1, 1), 0.5, dtype=torch.float64))

@@ -27,7 +27,13 @@ def test_plain_values_round_trip(value: object) -> None:
 def test_results_keep_their_fields_and_status() -> None:
     gap = Gap("aten.mystery.default", Place("layers.0", "m.py:3"))
     assert encode(Coverage(3, (gap,)))["gaps"][0]["place"] == {"module": "layers.0", "source": "m.py:3"}
-    assert encode(Estimate(math.nan, math.inf, 1)) == {"value": "nan", "sem": "inf", "n": 1, "seed": None}
+    assert encode(Estimate(math.nan, math.inf, 1)) == {
+        "value": "nan",
+        "sem": "inf",
+        "n": 1,
+        "seed": None,
+        "dof": "inf",
+    }
     assert encode({Status.PROVED: torch.float32}) == {"proved": "torch.float32"}
 
 

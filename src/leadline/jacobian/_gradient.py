@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
@@ -17,20 +16,11 @@ from leadline.graph.user_code import running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
+from leadline.jacobian.series import mean_of_series
 from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
+from leadline.jacobian.verdicts import GradientKind, Path, in_words, kind_of
 from leadline.results import Estimate
-
-GradientKind = Literal["vanishing", "exploding", "stable", "unknown"]
-
-SLOW = 0.01
-"""Exponential rates below one per cent a stage are called stable: float16 would need more than a thousand stages."""
-
-SMALL = 0.1
-"""Powers of depth that change the gradient by less than a tenth over the whole model are called stable too."""
-
-UNDECIDED = 0.1
-"""A rate that may, with 95 % confidence, be as large as ten per cent a stage either way is not called stable."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +55,22 @@ class GradientDepth:
     stages
         In the order of the forward pass.
     rate
-        Slope of the log gradient norm per stage, counted from the output back, after transients: positive explodes.
+        Slope of the log gradient norm per stage, counted from the output back, without the first and the last tenth of
+        the stages: positive explodes. Its error allows for the correlation of stages, from eight of them on.
     law
-        The law of growth, with its interval and the criterion that chose it.
+        The law of growth through the same stages, with its interval and the criterion that chose it.
+    total
+        Log of the growth from the output to the input, through all stages: the sum of what each does.
+    farthest
+        The same to where the norm is largest, and to where it is smallest, of all places where stages begin.
     kind, verdict
-        ``"vanishing"``, ``"exploding"``, ``"stable"`` or, where the stages are too few or differ too much to tell,
-        ``"unknown"``; the same in plain words.
+        ``"vanishing"`` or ``"exploding"``, by the total where that is much, else by the law; ``"turning"`` if growth
+        and decay undo each other; ``"stable"``; or, where the stages are too few or differ too much to tell,
+        ``"unknown"``. The same in plain words.
     underflow_depth
-        For each number format the first depth at which a gradient of size 1 is lost, to zero or to infinity by the
-        sign of the rate; None if it never is. Empty where no law is known.
+        For each number format the first depth at which a gradient of size 1 is lost, to zero or to infinity: as
+        measured, and beyond the stages at hand by the law; None if it never is. Formats of which neither tells are
+        left out.
     method, mode, dtype, seed
         How forward gains were taken; the mode and number format that the model ran in; the seed of the probes.
     """
@@ -81,6 +78,8 @@ class GradientDepth:
     stages: tuple[Stage, ...]
     rate: Estimate
     law: GrowthLaw
+    total: Estimate
+    farthest: tuple[float, float]
     kind: GradientKind
     verdict: str
     underflow_depth: dict[str, int | None]
@@ -165,7 +164,7 @@ def gradient_of(
                 beginning.restore()
                 with plain_kernels():
                     tape = cut_open(model, chain, run, seed)
-            backward = backward_norms(tape, 1 if loss is not None else probes, generator)
+            backward, exact = backward_norms(tape, 1 if loss is not None else probes, generator)
             dtype = tape.crossing[0][0].dtype
             entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
             del tape
@@ -175,8 +174,39 @@ def gradient_of(
     squares = _alive(backward.numpy(), chain)
     measured = squares.shape[1]
     usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
-    stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, seed)
-    return _judged(stages, squares, usable, method, mode, dtype, seed)
+    estimated = Sampled(seed, 8 * torch.finfo(dtype).eps, exact, single=bool(entries.max() == 1))
+    stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, estimated)
+    return _judged(stages, squares, usable, estimated, method, mode, dtype)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """How squared norms were sampled: the seed, the relative rounding error, and whether their mean is exact.
+
+    `single`: they are those of one number each.
+    """
+
+    seed: int
+    resolution: float
+    exact: bool = False
+    single: bool = False
+
+    def ratio(self, above: NDArray[np.float64], below: NDArray[np.float64]) -> Estimate:
+        """Estimate ``sqrt(E above / E below)`` from paired samples of squares, with the error of its logarithm.
+
+        The error is the jackknife's. Few squares tell too little of their own tail: it is widened by √(n/(n-2)).
+        """
+        n = len(above)
+        if not below.mean() > 0:
+            return Estimate(math.nan, math.nan, n, self.seed)
+        value = math.sqrt(float(above.mean() / below.mean()))
+        if self.exact or not value > 0:
+            return Estimate(value, self.resolution * value, n, self.seed)
+        left_out = (above.sum() - above) / (below.sum() - below) if n > 1 else np.zeros(1)
+        if not left_out.min() > 0:
+            return Estimate(value, math.inf, n, self.seed, dof=max(n - 1, 1))
+        spread = 0.5 * float(np.std(np.log(left_out))) * math.sqrt(n - 1) * math.sqrt(n / max(n - 2, 1))
+        return Estimate(value, math.hypot(spread, self.resolution) * value, n, self.seed, dof=n - 1)
 
 
 def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
@@ -195,27 +225,16 @@ def _alive(squares: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
     return squares
 
 
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64], seed: int) -> Estimate:
-    """Estimate ``sqrt(E above / E below)`` from paired samples of squares, with the error by the delta method."""
-    n = len(above)
-    if not below.mean() > 0:
-        return Estimate(math.nan, math.nan, n, seed)
-    square = float(above.mean() / below.mean())
-    spread = float(np.std(above - square * below, ddof=1) / math.sqrt(n) / below.mean()) if n > 1 else 0.0
-    value = math.sqrt(square)
-    return Estimate(value, spread / (2 * value) if value > 0 else 0.0, n, seed)
-
-
 def _stages(
-    names: tuple[str, ...], squares: NDArray[np.float64], forward: NDArray[np.float64] | None, seed: int
+    names: tuple[str, ...], squares: NDArray[np.float64], forward: NDArray[np.float64] | None, sampled: Sampled
 ) -> tuple[Stage, ...]:
     """Turn squared norms at the boundaries into the gains of the stages between them."""
-    ones = np.ones(len(squares))
+    ones, at_random = np.ones(len(squares)), replace(sampled, exact=False)
     stages = []
     for i in range(squares.shape[1] - 1):
-        backward, gradient = (_ratio(squares[:, i], below, seed) for below in (squares[:, i + 1], ones))
+        backward, gradient = (sampled.ratio(squares[:, i], below) for below in (squares[:, i + 1], ones))
         carried = forward is not None and i + 1 < forward.shape[1]
-        ahead = _ratio(forward[:, i + 1], forward[:, i], seed) if forward is not None and carried else None
+        ahead = at_random.ratio(forward[:, i + 1], forward[:, i]) if forward is not None and carried else None
         stages.append(Stage(names[i], backward, ahead, gradient))
     return tuple(stages)
 
@@ -224,10 +243,10 @@ def _judged(
     stages: tuple[Stage, ...],
     squares: NDArray[np.float64],
     usable: NDArray[np.bool_],
+    sampled: Sampled,
     method: str,
     mode: Literal["train", "eval"],
     dtype: torch.dtype,
-    seed: int,
 ) -> GradientDepth:
     """Fit the law of growth to the stages that can be measured, and put it into words."""
     if not stages:
@@ -240,55 +259,25 @@ def _judged(
         raise NotDifferentiable(
             f"the gradient is zero in {dtype} in every stage, from {lost[-1]!r} back: try model.double()"
         )
-    start = int(alive.argmax())
-    increments = 0.5 * np.log(squares.mean(axis=0)[:-1][alive] / squares.mean(axis=0)[1:][alive])
-    window = trimmed(len(increments))
-    settled = increments[window]
-    law = fit_law(settled, first=start + window.start + 1, resolution=8 * torch.finfo(dtype).eps)
-    rate = Estimate.of(settled, seed)  # generalised least squares for independent increments
-    kind = _kind(law, rate, len(stages))
-    depths = format_depths(law) if kind != "unknown" else {}
-    measured = [stage for stage, is_alive in zip(stages, alive, strict=True) if is_alive]
-    verdict = _in_words(kind, law, rate, measured, increments, depths)
+    start, seed = int(alive.argmax()), sampled.seed
+    growth = 0.5 * np.log(squares.mean(axis=0)[:-1][alive] / squares.mean(axis=0)[1:][alive])
+    path = Path([stage.name for stage, is_alive in zip(stages, alive, strict=True) if is_alive], growth)
+    window = trimmed(len(growth))
+    law = fit_law(growth[window], first=start + window.start + 1, resolution=sampled.resolution)
+    rate = mean_of_series(growth[window], seed, resolution=sampled.resolution)
+    kind = kind_of(law, rate, path)
+    depths = format_depths(law if _goes_on(law, kind) else None, path.back, single=sampled.single)
+    verdict = in_words(kind, law, rate, path, depths)
     if lost:
         verdict += f"; in {dtype} it is already lost in stage {lost[-1]!r}"
-    return GradientDepth(stages, rate, law, kind, verdict, depths, method, mode, dtype, seed)
+    ends = sampled.ratio(squares[:, start], squares[:, start + len(growth)])
+    total = Estimate(path.total, ends.sem / ends.value, ends.n, seed, dof=ends.dof)
+    farthest = max(0.0, float(path.back.max())), min(0.0, float(path.back.min()))
+    return GradientDepth(stages, rate, law, total, farthest, kind, verdict, depths, method, mode, dtype, seed)
 
 
-def _kind(law: GrowthLaw, rate: Estimate, stages: int) -> GradientKind:
-    """Name the direction of growth where the interval has one; where it has none, say whether that means stable."""
+def _goes_on(law: GrowthLaw, kind: GradientKind) -> bool:
+    """Tell whether a law says what happens beyond the stages at hand."""
     low, high = law.interval
-    if math.isinf(high - low):
-        return "unknown"
-    slow = abs(law.parameter) < SLOW if law.kind == "exponential" else abs(law.log_gradient(float(stages))) < SMALL
-    if law.kind != "stable" and not slow and not low <= 0 <= high:
-        return "exploding" if law.parameter > 0 else "vanishing"
-    half_width = float(stdtrit(rate.n - 1, 0.975)) * rate.sem
-    return "stable" if abs(rate.value) + half_width < UNDECIDED else "unknown"
-
-
-def _in_words(
-    kind: GradientKind,
-    law: GrowthLaw,
-    rate: Estimate,
-    stages: list[Stage],
-    increments: NDArray[np.float64],
-    depths: dict[str, int | None],
-) -> str:
-    """Say what happens to the gradient, how fast, where, and to which depth each format carries it."""
-    per_stage = f"{math.exp(rate.value):.3g} × a stage over {len(stages)} stages (log rate {rate})"
-    if kind == "unknown" and len(stages) == 1:
-        return f"unknown: one stage, {stages[0].name!r}, changes the gradient by {stages[0].backward} ×; no law follows"
-    if kind == "unknown":
-        return f"unknown: the stages differ too much for a law; in the mean the gradient changes by {per_stage}"
-    if kind == "stable":
-        return f"stable: the gradient changes by {per_stage}"
-    manner = " as a power of depth" if law.kind == "power" else ""
-    sign = 1.0 if kind == "exploding" else -1.0
-    worst = int(np.argmax(sign * increments))
-    where = "in all stages alike"
-    if sign * increments[worst] > 3 * abs(rate.value) and len(stages) > 2:
-        where = f"most of all in {stages[worst].name!r} ({math.exp(increments[worst]):.3g} ×)"
-    limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
-    lost = f"; lost at depth: {limits}" if limits else ""
-    return f"{kind}{manner}: the gradient changes by {per_stage}, {where}{lost}"
+    decided = law.kind == "stable" or not low <= 0 <= high
+    return kind == "stable" or (kind in ("vanishing", "exploding") and decided)

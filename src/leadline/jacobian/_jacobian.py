@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -72,27 +73,42 @@ def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, see
         return Jacobian(f, inputs, output=output, seed=seed)
 
 
-def _pure(f: Callable[..., Any]) -> Callable[..., Any]:
+def _pure(f: Callable[..., Any], dtype: torch.dtype | None) -> Callable[..., Any]:
     """Return a model as a function that changes nothing: fixed weights, fresh copies of the buffers at each call."""
     if not isinstance(f, nn.Module):
         return f
     held = Held(f)
-    weights = {name: parameter.detach() for name, parameter in held.named_parameters()}
+    weights = {name: _in(parameter.detach(), dtype) for name, parameter in held.named_parameters()}
 
     def call(*inputs: Any) -> Any:
-        buffers = {name: buffer.detach().clone() for name, buffer in held.named_buffers()}
+        buffers = {name: _in(buffer.detach().clone(), dtype) for name, buffer in held.named_buffers()}
         return functional_call(held, {**weights, **buffers}, inputs)
 
     return call
 
 
+def _in(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return a floating tensor in a number format, if one is given."""
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
 class Jacobian(Operator):
     """The ``m × n`` matrix of derivatives of a function at a point, where its output is `value`; see `jacobian`.
 
-    `method` says how forward products are made, from the first on: ``"double backward"`` or ``"jvp"``.
+    `method` says how forward products are made, from the first on: ``"double backward"`` or ``"jvp"``. With a `dtype`
+    the function is taken in that number format instead of its own.
     """
 
-    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], *, output: str | None, seed: int) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        inputs: Sequence[Any],
+        *,
+        output: str | None,
+        seed: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        inputs = [_in(x, dtype) if isinstance(x, Tensor) else x for x in inputs]
         self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
         self._inputs, self._seed = list(inputs), seed
         point = [inputs[i].detach() for i in self._floating]
@@ -104,7 +120,8 @@ class Jacobian(Operator):
             )
         if any(x.numel() == 0 for x in point):
             raise NotDifferentiable(f"nothing to differentiate by{hint_of_empty(point)}")
-        self._model, self._f, self._point, self._name = f, _pure(f), point, output
+        self.model, self._f, self._point, self._name = f, _pure(f, dtype), point, output
+        self._format = dtype
         self._leaves = [x.clone().requires_grad_() for x in point]
         self._value, self._position = self._taped(lambda: self._started(self._leaves))
         self.value = self._value.detach()
@@ -135,6 +152,19 @@ class Jacobian(Operator):
                 pass
         return self.rmatmat(torch.eye(m, dtype=self.dtype, device=self.device)).T
 
+    @property
+    def weights(self) -> int:
+        """How many numbers the function holds, if it is a model."""
+        return sum(p.numel() for p in self.model.parameters()) if isinstance(self.model, nn.Module) else 0
+
+    def in_format(self, dtype: torch.dtype) -> Jacobian:
+        """Return the same Jacobian with inputs, weights and new numbers in another format."""
+        return Jacobian(self.model, self._inputs, output=self._name, seed=self._seed, dtype=dtype)
+
+    def run(self) -> Any:
+        """Call the function at the point."""
+        return self._run(self._point)
+
     def _started(self, point: Sequence[Tensor]) -> tuple[Tensor, int]:
         """Return the output that gradients start from, which may be a tensor that the function holds, and its place."""
         result = self._run(point)
@@ -142,7 +172,7 @@ class Jacobian(Operator):
 
     def _taped(self, work: Callable[[], Result]) -> Result:
         """Run with gradients, for a tape that is used when what the function wrote has been written back."""
-        with restored(self._model, self._inputs) as before, torch.enable_grad():
+        with restored(self.model, self._inputs) as before, torch.enable_grad():
             result = work()
             if not before.contents.written():
                 return result
@@ -156,7 +186,7 @@ class Jacobian(Operator):
         inputs = list(self._inputs)
         for i, x in zip(self._floating, point, strict=True):
             inputs[i] = x.clone()  # which the function may write into
-        with same_noise(self._seed), run_once():
+        with same_noise(self._seed), run_once(), _new_numbers_in(self._format):
             return self._f(*inputs)
 
     def _evaluate(self, *point: Tensor) -> Tensor:
@@ -169,7 +199,7 @@ class Jacobian(Operator):
         for way in (self._by_double_backward, self._by_jvp):
             try:
                 block = way()
-                agrees = self._agrees(block)
+                agrees = self._agrees(block) or self._agrees_in_float64(way.__name__)
             except (RuntimeError, NotImplementedError) as error:
                 reasons.append(str(error).splitlines()[0])
                 continue
@@ -182,16 +212,32 @@ class Jacobian(Operator):
         """Check ``⟨u, J v⟩ = ⟨Jᵀ u, v⟩``: a custom operation without a forward derivative silently yields zero."""
         generator = torch.Generator().manual_seed(self._seed)
         u, v = (torch.randn(1, size, generator=generator).to(self.value) for size in self.shape)
-        pushed, pulled = block(v), _finite(_pulled(self._value, self._leaves, u))
+        info = torch.finfo(self.dtype)
+        for enlarged in (1.0, 2.0 ** (math.log2(info.max) // 2)):  # products must not lose digits to underflow
+            pushed, pulled = block(enlarged * v), _finite(_pulled(self._value, self._leaves, enlarged * u))
+            size = max(float(pushed.abs().max()), float(pulled.abs().max()))
+            if size > info.smallest_normal / info.eps:
+                break
+        if size == 0.0:
+            return True
+        pushed, pulled, u, v = (t.double() for t in (pushed / size, pulled / size, u, v))
         scale = float(pushed.norm() * u.norm() + pulled.norm() * v.norm())
         difference = abs(float((u * pushed).sum() - (pulled * v).sum()))
-        return bool(difference <= torch.finfo(self.dtype).eps ** 0.5 * scale)
+        return bool(difference <= info.eps**0.5 * scale)
+
+    def _agrees_in_float64(self, way: str) -> bool:
+        """Tell whether rounding alone is why the two differ; a model that does not run in float64 tells nothing."""
+        with suppress(Exception):
+            if self.dtype != torch.float64:
+                precise = self.in_format(torch.float64)
+                return precise._agrees(getattr(precise, way)())
+        return False
 
     def _by_jvp(self) -> Block:
         """Carry each column through the function by dual numbers."""
 
         def carried(row: Tensor) -> Tensor:
-            with restored(self._model, self._inputs), traced_assignments(), plain_kernels(), without_torch_warnings():
+            with restored(self.model, self._inputs), traced_assignments(), plain_kernels(), without_torch_warnings():
                 parts = torch.split(row, [x.numel() for x in self._point])
                 tangents = tuple(part.reshape(x.shape) for part, x in zip(parts, self._point, strict=True))
                 pushed: Tensor = torch.func.jvp(self._evaluate, tuple(self._point), tangents)[1]
@@ -214,6 +260,17 @@ class Jacobian(Operator):
         if not flat.requires_grad:
             raise RuntimeError("the back-propagated gradient is not differentiable by its cotangent")
         return lambda rows: _pulled(flat, [cotangent], rows)
+
+
+@contextmanager
+def _new_numbers_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Let what a function makes have a number format, if one is given."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _finite(product: Tensor) -> Tensor:

@@ -25,10 +25,8 @@ from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
+from leadline.jacobian.series import mean_of_series
 from leadline.results import Estimate
-
-BLOCKS = 20
-"""Successive steps are correlated: errors come from the means of so many blocks of them."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class LyapunovSpectrum:
     Attributes
     ----------
     exponents
-        With standard errors from block means. Minus infinity: forgotten within one step, beneath what the number format
-        resolves.
+        With standard errors that allow for the correlation of successive steps. Minus infinity: forgotten within one
+        step, beneath what the number format resolves.
     steps, transient
         Steps that were averaged, and those before them that were dropped.
     seed
@@ -114,7 +112,7 @@ def lyapunov(
     if isinstance(step, nn.RNNCellBase):  # takes its input first
         cell, step = step, lambda state, x: cell(x, state)
     series = exponents_through(_jacobians(step, parts, inputs, steps), start)
-    return averaged(series, transient, seed)
+    return averaged(series, transient, seed, 8 * torch.finfo(parts[0].dtype).eps)
 
 
 def exponents_through(
@@ -134,23 +132,26 @@ def exponents_through(
     return torch.stack(rows).cpu() if rows else Q.new_zeros(0, Q.shape[1]).cpu()
 
 
-def averaged(series: Float[Tensor, "steps k"], transient: int | None, seed: int) -> LyapunovSpectrum:
-    """Average local stretching rates over time, dropping the transient."""
+def averaged(
+    series: Float[Tensor, "steps k"], transient: int | None, seed: int, resolution: float = 1e-15
+) -> LyapunovSpectrum:
+    """Average local stretching rates, each known to the `resolution`, over time, dropping the transient."""
     total = len(series)
     dropped = total // 5 if transient is None else transient
+    if dropped < 0:
+        raise UsageError(f"transient counts the first steps, to be dropped: it cannot be {dropped}")
     kept = series[dropped:]
     if len(kept) < 2:
         raise UsageError(f"{total} steps less {dropped} of transient leave too few to average")
-    blocks = min(BLOCKS, len(kept))
-    usable = kept[len(kept) % blocks :]
-    means = usable.reshape(blocks, -1, series.shape[1]).mean(dim=1)
-    lost = torch.isinf(means).any(dim=0)
+    lost = torch.isinf(kept).any(dim=0)
     found = [
-        Estimate(-math.inf, 0.0, blocks, seed) if gone else Estimate.of(column.tolist(), seed)
-        for column, gone in zip(means.T, lost.tolist(), strict=True)
+        Estimate(-math.inf, 0.0, len(kept), seed)
+        if gone
+        else mean_of_series(column.numpy(), seed, resolution=resolution)
+        for column, gone in zip(kept.T, lost.tolist(), strict=True)
     ]
     found.sort(key=lambda estimate: -estimate.value)
-    return LyapunovSpectrum(tuple(found), len(usable), dropped, seed)
+    return LyapunovSpectrum(tuple(found), len(kept), dropped, seed)
 
 
 def _size(parts: Sequence[Tensor]) -> int:

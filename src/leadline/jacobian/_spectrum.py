@@ -1,7 +1,8 @@
 """The singular values of a Jacobian: exactly where it is small, else the largest ones with error estimates."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor
 from leadline.errors import UsageError
 from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.density import Density, density, frobenius
-from leadline.jacobian.golub_kahan import largest
-from leadline.jacobian.operators import Operator, cast
+from leadline.jacobian.golub_kahan import Ritz, largest
+from leadline.jacobian.operators import Dense, Operator, cast, of_size_one
+from leadline.jacobian.precision import MARGIN, Again, again
 from leadline.results import Estimate, Status
 
 DENSE_BELOW = 256
 """Jacobians with so few rows or columns are formed: exact, and no slower than iterating."""
+
+NEARLY = 0.1
+"""Formats that differ by more than this may both be far from the truth: chaos takes all digits of either."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,12 @@ class Spectrum:
     values
         The largest singular values, largest first. From an iteration they are lower estimates, never upper bounds.
     errors
-        Of each: some singular value of the Jacobian lies within this of it (rounding included).
+        Of each: some singular value of the Jacobian lies within this of it. Rounding is included, that of the
+        decomposition and that of the products.
     status
-        ``estimate`` for an iteration; ``proved`` where the matrix was formed: exact up to the rounding in `errors`.
+        ``proved`` where the matrix was formed, and was either given or formed again in float64, which measures how far
+        its entries err; else ``estimate``. Nothing more precise than float64 exists to measure its own errors by: they
+        are taken from float32's.
     shape
         Outputs × inputs.
     frobenius
@@ -38,7 +46,7 @@ class Spectrum:
     density
         Of all singular values, if asked for.
     method
-        How the products were made.
+        How the products were made, and how their errors were measured.
     seed
         Of the random start.
     """
@@ -90,7 +98,7 @@ def spectrum(
 
     Examples
     --------
-    >>> found = spectrum(torch.sin, torch.zeros(3, dtype=torch.float64), k=2)
+    >>> found = spectrum(torch.sin, torch.zeros(3), k=2)
     >>> found.values.tolist(), found.status.value
     ([1.0, 1.0], 'proved')
     """
@@ -98,45 +106,73 @@ def spectrum(
         raise UsageError(f"k must be at least 1, not {k}")
     inputs = (x,) if isinstance(x, Tensor) else tuple(x)
     of = f if isinstance(f, Operator) else jacobian(f, *inputs, output=output, seed=seed)
-    eps = torch.finfo(of.dtype).eps
-    A = cast(of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
+    twice, eps = again(of), torch.finfo(of.dtype).eps
     generator = torch.Generator().manual_seed(seed)
+    trial = torch.randn(of.shape[1], 2, generator=generator, dtype=torch.float64)
+    scaled_of, unit = of_size_one(of, trial.to(of.device, of.dtype))
+    A = cast(scaled_of, torch.promote_types(of.dtype, torch.float32))  # no decomposition takes half precision
     if min(A.shape) <= max(DENSE_BELOW, 4 * k):
-        return _exact(A, k, probes, seed, eps)
-    tolerance = tolerance or eps**0.6
-    found = largest(A, k, tolerance=tolerance, generator=generator, block=block)
+        return _exact(of, A, unit, twice, k, probes, seed)
+    found = largest(A, k, tolerance=tolerance or eps**0.6, generator=generator, block=block)
     spread = density(A, probes=probes, generator=generator, seed=seed) if probes else None
+    products = _of_products(of, twice, found, generator)
+    norm = frobenius(found.probes, min(A.shape), float(found.values[0]), seed)
     return Spectrum(
-        values=found.values,
-        errors=found.residuals + _rounding(A, found.values, eps),
+        values=unit * found.values,
+        errors=unit * (found.residuals + _rounding(A, found.values, eps)) + products,
         status=Status.ESTIMATE,
         shape=A.shape,
-        frobenius=frobenius(found.probes, min(A.shape), float(found.values[0]), seed),
-        density=spread,
-        method=f"block Golub-Kahan, {found.products} products ({_made(of)})",
+        frobenius=replace(norm, value=unit * norm.value, sem=unit * norm.sem),
+        density=spread and spread.times(unit),
+        method=f"block Golub-Kahan, {found.products} products ({_made(of)}); {_measured(twice)}",
         seed=seed,
     )
 
 
-def _exact(A: Operator, k: int, probes: int, seed: int, eps: float) -> Spectrum:
-    """Form the matrix, and take all its singular values."""
-    values = torch.linalg.svdvals(A.dense())
-    everything = torch.cat([values, values.new_zeros(A.shape[1] - len(values))]).double().cpu()
-    spread = Density(everything[None], torch.full_like(everything, 1 / len(everything))[None], seed) if probes else None
+def _exact(of: Operator, A: Operator, unit: float, twice: Again | None, k: int, probes: int, seed: int) -> Spectrum:
+    """Form the matrix, which is A times its unit, and take all its singular values."""
+    matrix = A.dense().double()
+    values = unit * torch.linalg.svdvals(matrix)
+    everything = torch.cat([values, values.new_zeros(A.shape[1] - len(values))]).cpu()
+    products = twice.error_of_matrix(unit * matrix) if twice else 0.0
+    compared = twice is not None and twice.exact and products <= NEARLY * float(values[0])
+    proved = compared or isinstance(of, Dense)
+    error = products + float(_rounding(A, values, torch.finfo(of.dtype).eps))
     return Spectrum(
-        values=values[:k],
-        errors=_rounding(A, values, eps).expand(len(values[:k])),
-        status=Status.PROVED,
+        values=values[:k].to(A.dtype),
+        errors=torch.full_like(values[:k], error).to(A.dtype),
+        status=Status.PROVED if proved else Status.ESTIMATE,
         shape=A.shape,
-        frobenius=Estimate(float(torch.linalg.vector_norm(values)), 0.0, 1, None),
-        density=spread,
-        method="dense singular value decomposition",
+        frobenius=Estimate(float(torch.linalg.vector_norm(values)), error * math.sqrt(len(values)), 1, None),
+        density=Density.of(everything, seed) if probes else None,
+        method="dense singular value decomposition; "
+        + ("a given matrix" if isinstance(of, Dense) else _measured(twice)),
         seed=seed,
     )
+
+
+def _of_products(of: Operator, twice: Again | None, found: Ritz, generator: torch.Generator) -> float:
+    """Estimate by how much products with the singular vectors err, from a random mixture of them."""
+    if twice is None:
+        return 0.0
+    mixing = torch.randn(found.right.shape[1], 1, generator=generator, dtype=torch.float64)
+    mixing = (mixing / torch.linalg.vector_norm(mixing)).to(found.right)
+    forward = twice.error(of, found.right @ mixing)
+    backward = twice.error_of_transpose(of, found.left @ mixing[: found.left.shape[1]])
+    return max(float(forward), float(backward)) * math.sqrt(len(mixing))
+
+
+def _measured(twice: Again | None) -> str:
+    """Say how the errors of the products are known."""
+    if twice is None:
+        return "the errors of the products are not measured: the model does not run in another number format"
+    if twice.exact:
+        return "errors of the products by float64"
+    return f"errors of the products from those of float32, times {MARGIN}"
 
 
 def _rounding(A: Operator, values: Float[Tensor, "k"], eps: float) -> Float[Tensor, ""]:
-    """Return the backward error of the computation: a modest multiple of the unit roundoff of the largest value."""
+    """Return the backward error of the decomposition: a modest multiple of the unit roundoff of the largest value."""
     backward_error: Tensor = values.max() * eps * 4 * max(A.shape) ** 0.5
     return backward_error
 

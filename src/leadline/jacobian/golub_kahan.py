@@ -14,7 +14,7 @@ Source: Golub, Luk and Overton, A block Lanczos method for computing the singula
 full reorthogonalisation, twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -30,15 +30,17 @@ NEARLY_LOST = 0.1
 class Ritz:
     """Singular values of the projected operator, largest first: lower estimates of the operator's own.
 
-    Some singular value of the operator lies within its residual of each. `products` counts the columns multiplied by
-    the operator and its transpose, and `probes` are the squared norms of what it makes of the start, orthonormal
-    columns in random directions.
+    Some singular value of the operator lies within its residual of each, and the columns of `left` and `right` are near
+    its singular vectors. `products` counts the columns multiplied by the operator and its transpose, and `probes` are
+    the squared norms of what it makes of the start, orthonormal columns in random directions.
     """
 
     values: Float[Tensor, "j"]
     residuals: Float[Tensor, "j"]
     products: int
     probes: Float[Tensor, "b"]
+    left: Float[Tensor, "m i"]
+    right: Float[Tensor, "n i"]
 
 
 class Basis:
@@ -92,8 +94,13 @@ class Bases:
 
     def ritz(self) -> tuple[Float[Tensor, "j"], Float[Tensor, "r j"]]:
         """Return the singular values of B, and the residual of each in the basis of the next block."""
-        P, values, _ = torch.linalg.svd(self.B, full_matrices=False)
-        return values, self.residual @ P[P.shape[0] - self.last :]
+        self._P, values, self._Q = torch.linalg.svd(self.B, full_matrices=False)
+        return values, self.residual @ self._P[self._P.shape[0] - self.last :]
+
+    def found(self, values: Tensor, residuals: Tensor, k: int) -> Ritz:
+        """Return the first k values with what belongs to them."""
+        left, right = self.U.rows.T @ self._P[:, :k], self.V.rows.T @ self._Q[:k].T
+        return Ritz(_padded(values, k), _padded(residuals, k), self.products, self.probes, left, right)
 
 
 def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator, block: int | None = None) -> Ritz:
@@ -112,7 +119,8 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
     [100.0, 99.0]
     """
     if A.shape[0] < A.shape[1]:
-        A = A.T
+        found = largest(A.T, k, tolerance=tolerance, generator=generator, block=block)
+        return replace(found, left=found.right, right=found.left)
     n = A.shape[1]
 
     def fresh() -> Tensor:
@@ -133,7 +141,7 @@ def largest(A: Operator, k: int, *, tolerance: float, generator: torch.Generator
             bases.next, _, _ = orthonormalised(fresh(), bases.V.rows)
             continue
         if settled or exhausted or bases.V.size >= n:
-            return Ritz(_padded(values, min(k, n)), _padded(residuals, min(k, n)), bases.products, bases.probes)
+            return bases.found(values, residuals, min(k, n))
 
 
 def shortfall(values: Float[Tensor, "j"], remainders: Float[Tensor, "r j"], k: int) -> Float[Tensor, "i"]:

@@ -7,7 +7,12 @@ compete, each with normal noise of unknown variance:
 * exponential:  ``x_l = r``                           (norm ∝ e^(r · depth))
 * power:        ``x_l = c · ln((l + ½)/(l - ½))``     (norm ∝ depth^c; near input, 1 + c/l a stage)
 
-The one with the least Bayesian information criterion, ``n ln(RSS/n) + k ln n``, is chosen.
+The one with the least Bayesian information criterion, ``m ln(RSS/n) + k ln m``, is chosen. Noise may be correlated from
+stage to stage: then m, the independent stages that tell as much, is less than n.
+
+That a law was chosen is part of its interval. Laws are chosen where the estimate happens to be far from 0, so that an
+interval around it alone would leave out 0 too often. It is extended to 0 wherever one in forty repetitions would have
+chosen the stable law, or one in twenty of the laws that are chosen where nothing grows would lie as far from 0.
 """
 
 import math
@@ -17,7 +22,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
+
+from leadline.jacobian.series import mean_of_series
+from leadline.results import Estimate
 
 LawKind = Literal["stable", "exponential", "power"]
 
@@ -26,9 +34,9 @@ LawKind = Literal["stable", "exponential", "power"]
 class GrowthLaw:
     """The law of growth that the measurements support best.
 
-    `parameter` is the rate per stage, or the exponent of depth, 0 for stable, and `interval` holds it with 95 %
-    confidence (Student's t, independent increments). `criterion` is the Bayesian information criterion of all three
-    candidates: lower is better.
+    `parameter` is the rate per stage, or the exponent of depth, 0 for stable, and `interval` holds it (for stable, the
+    rate) with 95 % confidence, the choice of the law and correlated stages included. `criterion` is the Bayesian
+    information criterion of all three candidates: lower is better.
     """
 
     kind: LawKind
@@ -43,9 +51,9 @@ class GrowthLaw:
         return self.parameter * depth
 
     def __str__(self) -> str:
-        if self.kind == "stable":
-            return "stable"
         low, high = self.interval
+        if self.kind == "stable":
+            return f"stable (rate per stage, in the exponent, 95 % in [{low:.4g}, {high:.4g}])"
         meaning = "per stage, in the exponent" if self.kind == "exponential" else "as the power of depth"
         return f"{self.kind} ({self.parameter:.4g} {meaning}, 95 % in [{low:.4g}, {high:.4g}])"
 
@@ -71,32 +79,47 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     """
     n = len(increments)
     place = np.arange(first, first + n, dtype=np.float64)
-    shapes: dict[LawKind, NDArray[np.float64] | None] = {
-        "stable": None,
+    shapes: dict[LawKind, NDArray[np.float64]] = {
+        "stable": np.zeros(n),
         "exponential": np.ones(n),
         "power": np.log((place + 0.5) / (place - 0.5)),
     }
     fits = {kind: _least_squares(increments, shape) for kind, shape in shapes.items()}
+    nearest = min(fits, key=lambda kind: fits[kind][1])
+    residuals = increments - fits[nearest][0] * shapes[nearest]
+    noise = mean_of_series(residuals, resolution=resolution)
+    told = max(n * (Estimate.of(residuals).sem / noise.sem) ** 2, 2.0) if n > 1 else 1.0
     floor = resolution**2 * n
     criterion = {
-        kind: n * math.log(max(rss, floor) / n) + (kind != "stable") * math.log(n) for kind, (_, _, rss) in fits.items()
+        kind: told * math.log(max(rss, floor) / n) + (kind != "stable") * math.log(told)
+        for kind, (_, rss) in fits.items()
     }
     # Ties (one stage, or residuals beneath the resolution) go to the simpler law, in the order of the table.
     kind = min(criterion, key=lambda k: criterion[k])
-    value, error, _ = fits[kind]
-    half_width = float(stdtrit(n - 1, 0.975)) * error if n > 1 and error > 0 else (0.0 if n > 1 else math.inf)
-    return GrowthLaw(kind, value, (value - half_width, value + half_width), criterion)
+    shown: LawKind = "exponential" if kind == "stable" else kind
+    value, rss = fits[shown]
+    error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown]) * n / told)
+    half_width = float(stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
+    low, high = value - half_width, value + half_width
+    if kind == "stable" or _chosen_by_chance(abs(value) / error, half_width / error, n, told):
+        low, high = min(low, 0.0), max(high, 0.0)
+    return GrowthLaw(kind, 0.0 if kind == "stable" else value, (low, high), criterion)
 
 
-def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64] | None) -> tuple[float, float, float]:
-    """Fit one coefficient; return it with its standard error and the residual sum of squares."""
-    n = len(x)
-    if shape is None:
-        return 0.0, 0.0, float(x @ x)
+def _chosen_by_chance(t: float, half_width: float, n: int, told: float) -> bool:
+    """Tell whether a repetition may well choose the stable law, or chance a law as distant as this among those chosen.
+
+    The estimate and its half-width are in standard errors.
+    """
+    least = math.sqrt((n - 1) * told / n * math.expm1(math.log(told) / told))  # beneath it the criterion says stable
+    return t - half_width < least or float(stdtr(n - 1, -t)) > 0.05 * float(stdtr(n - 1, -least))
+
+
+def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64]) -> tuple[float, float]:
+    """Fit one coefficient; return it with the residual sum of squares."""
     weight = float(shape @ shape)
-    value = float(shape @ x) / weight
-    rss = float(np.sum((x - value * shape) ** 2))
-    return value, math.sqrt(rss / max(n - 1, 1) / weight), rss
+    value = float(shape @ x) / weight if weight else 0.0
+    return value, float(np.sum((x - value * shape) ** 2))
 
 
 FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -106,10 +129,15 @@ UNREACHABLE = 10**6
 """No network is deeper than this: a power law that needs more is never lost."""
 
 
-def format_depths(law: GrowthLaw) -> dict[str, int | None]:
+def format_depths(
+    law: GrowthLaw | None, back: NDArray[np.float64] | None = None, *, single: bool = False
+) -> dict[str, int | None]:
     """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
 
-    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows.
+    Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows. `back` is the log of the
+    growth through the first stages, as measured; beyond them the law goes on, and without one a format that still
+    carries the gradient is left out. A gradient of a `single` number that keeps more than half of itself at each stage
+    is never rounded to zero: it sticks at a subnormal number, and is lost where that is twice its true value.
 
     Examples
     --------
@@ -117,16 +145,35 @@ def format_depths(law: GrowthLaw) -> dict[str, int | None]:
     >>> import numpy as np
     >>> format_depths(fit_law(np.log(np.full(10, 0.25))))
     {'float16': 13, 'bfloat16': 67, 'float32': 75}
+    >>> format_depths(None, np.log([1e-2, 1e-4, 1e-9]))
+    {'float16': 3}
     """
-    return {name: _depth(law, dtype) for name, dtype in FORMATS.items()}
+    back = np.zeros(0) if back is None else back
+    found: dict[str, int | None] = {}
+    for name, dtype in FORMATS.items():
+        info = torch.finfo(dtype)
+        # Half a unit in the last place above the largest number, and half the smallest subnormal.
+        most = math.log(info.max * (1 + info.eps / 4))
+        least = math.log(info.smallest_normal * info.eps / 2) + (math.log(_stuck(law)) if single else 0.0)
+        gone = np.flatnonzero((back <= least) | (back >= most))
+        if len(gone):
+            found[name] = int(gone[0]) + 1
+        elif law is not None:
+            found[name] = _beyond(law, len(back), float(back[-1]) if len(back) else 0.0, least, most)
+    return found
 
 
-def _depth(law: GrowthLaw, dtype: torch.dtype) -> int | None:
-    """Return the first depth at which the law leaves the range of one format."""
+def _beyond(law: GrowthLaw, stages: int, grown: float, least: float, most: float) -> int | None:
+    """Return the first depth at which the law leaves a range, from what has grown through the stages before."""
     if law.kind == "stable" or law.parameter == 0.0:
         return None
-    info = torch.finfo(dtype)
-    # Half a unit in the last place above the largest number, and half the smallest subnormal.
-    edge = math.log(info.max * (1 + info.eps / 4) if law.parameter > 0 else info.smallest_normal * info.eps / 2)
-    depth = edge / law.parameter if law.kind == "exponential" else math.exp(min(edge / law.parameter, 700.0))
+    further = ((most if law.parameter > 0 else least) - grown) / law.parameter
+    depth = stages + further if law.kind == "exponential" else max(stages, 1) * math.exp(min(further, 700.0))
     return math.ceil(depth) if depth < UNREACHABLE else None
+
+
+def _stuck(law: GrowthLaw | None) -> int:
+    """Return how many of the smallest subnormals, times a gain, are rounded to themselves again; at least 1."""
+    shrinks = law is not None and law.kind == "exponential" and law.parameter < 0
+    loss = -math.expm1(law.parameter) if law is not None and shrinks else 1.0
+    return max(1, math.floor(0.5 / loss))

@@ -6,6 +6,7 @@ much faster than k times one. Operators add, multiply and transpose without bein
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import overload
@@ -142,3 +143,31 @@ def cast(A: Operator, dtype: torch.dtype) -> Operator:
     found = Composed(A.shape, A, lambda V: A.matmat(V.to(own)).to(dtype), lambda U: A.rmatmat(U.to(own)).to(dtype))
     found.dtype = dtype
     return found
+
+
+def of_size_one(A: Operator, V: Float[Tensor, "n k"]) -> tuple[Operator, float]:
+    """Return a matrix in units of a power of two, so that its products with `V` are about 1, and that unit.
+
+    Squares of what it makes then neither over- nor underflow. Where products would lose digits to underflow, or all of
+    them, columns are made larger first. The unit of a matrix that maps `V` to zero all the same is 1.
+
+    Examples
+    --------
+    >>> small, unit = of_size_one(Dense(torch.full((1, 1), 1e-30)), torch.ones(1, 1))
+    >>> bool(0.5 <= small.dense() <= 1), unit == 2**-99
+    (True, True)
+    """
+    info = torch.finfo(A.dtype)
+    enlarged = 1.0
+    size = float(A.matmat(V).abs().max())
+    if size < info.smallest_normal / info.eps:
+        enlarged = 2.0 ** (math.log2(info.max) // 2)
+        size = float(A.matmat(V * enlarged).abs().max())
+    if size == 0.0:
+        return A, 1.0
+    unit = 2.0 ** math.ceil(math.log2(size))
+
+    def multiplied(product: Block) -> Block:
+        return lambda V: product(V * enlarged) / unit
+
+    return Composed(A.shape, A, multiplied(A.matmat), multiplied(A.rmatmat)), unit / enlarged

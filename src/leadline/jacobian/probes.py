@@ -4,7 +4,8 @@ For a Jacobian J and a standard normal v, ``E‖Jᵀv‖² = ‖J‖_F²``. One 
 stage, because autograd returns the gradients of all boundaries together.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,15 +67,35 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
     return Tape(boundaries, boundaries[-1] if chain.shared and len(boundaries) > 1 else [output])
 
 
-def backward_norms(tape: Tape, probes: int, generator: torch.Generator) -> Float[Tensor, "probes boundaries"]:
-    """Return squared norms of the gradient at every boundary, NaN where none arrives; a scalar end is a loss."""
+def backward_norms(
+    tape: Tape, probes: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "probes boundaries"], bool]:
+    """Return squared norms of the gradient at every boundary, NaN where none arrives, and whether their mean is exact.
+
+    A scalar end is a loss. Where the ends have no more entries than there are probes, each entry has its own.
+    """
     flat = [t for tensors in tape.crossing for t in tensors]
     rows = []
-    for _ in range(probes):
-        cotangents = [torch.ones_like(t) if t.ndim == 0 else normal_like(t, generator) for t in tape.ends]
-        gradients = torch.autograd.grad(tape.ends, flat, cotangents, retain_graph=True, allow_unused=True)
+    cotangents, exact = _cotangents(tape.ends, probes, generator)
+    for cotangent in cotangents:
+        gradients = torch.autograd.grad(tape.ends, flat, cotangent, retain_graph=True, allow_unused=True)
         rows.append(_squares(tape.crossing, gradients))
-    return torch.stack(rows)
+    return torch.stack(rows), exact
+
+
+def _cotangents(ends: Sequence[Tensor], probes: int, generator: torch.Generator) -> tuple[Iterator[list[Tensor]], bool]:
+    """Return what gradients start from: the entries, one by one, if they are few, else random vectors."""
+    entries = sum(t.numel() for t in ends)
+    if entries > probes:
+        return ([normal_like(t, generator) for t in ends] for _ in range(probes)), False
+
+    def unit(place: int) -> list[Tensor]:  # so long that the mean of the squares is the whole norm's
+        flat = torch.zeros(entries, dtype=torch.float64)
+        flat[place] = math.sqrt(entries)
+        parts = torch.split(flat, [t.numel() for t in ends])
+        return [part.reshape(t.shape).to(t) for part, t in zip(parts, ends, strict=True)]
+
+    return (unit(place) for place in range(entries)), True
 
 
 def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | None]) -> Float[Tensor, "boundaries"]:

@@ -5,6 +5,7 @@ the rate that `leadline.gradient` measures is half its logarithm.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,27 +64,39 @@ def fixed_point(phi: Elementwise, weight_variance: float, bias_variance: float =
 
 
 def _settled_variance(phi: Elementwise, weight_variance: float, bias_variance: float) -> float:
-    """Iterate the variance map to its fixed point."""
-    q = 1.0
-    for _ in range(10_000):
-        after = weight_variance * normal_mean(lambda u: phi(u) ** 2, q) + bias_variance
-        if not after < 1e12:
-            raise UsageError(f"the variance grows without bound at weight variance {weight_variance:g}")
-        if abs(after - q) <= 1e-13 * q or after < 1e-12:
-            return after
-        q = after
-    return q
+    """Return the fixed point to which the variance map moves 1."""
+
+    def moved(q: float) -> float:
+        return weight_variance * normal_mean(lambda u: phi(u) ** 2, q) + bias_variance - q
+
+    found = _first_zero(moved, [2.0 ** (k if moved(1.0) > 0 else -k) for k in range(41)])
+    if found > 1e12:
+        raise UsageError(f"the variance grows without bound at weight variance {weight_variance:g}")
+    return found
 
 
 def _settled_correlation(phi: Elementwise, q: float, weight_variance: float, bias_variance: float) -> float:
-    """Iterate the correlation map, from near independence, to its fixed point below 1."""
-    c = 0.5
-    for _ in range(2000):
-        after = (weight_variance * correlated_mean(phi, q, c) + bias_variance) / q
-        if abs(after - c) < 1e-11:
-            return after
-        c = after
-    return c
+    """Return the fixed point below 1 of the correlation map, to which it moves ½."""
+
+    def moved(c: float) -> float:
+        return (weight_variance * correlated_mean(phi, q, c) + bias_variance) / q - c
+
+    return _first_zero(moved, [1 - 0.5**k for k in range(1, 41)] if moved(0.5) > 0 else [0.5, 0.0])
+
+
+def _first_zero(moved: Callable[[float], float], places: Sequence[float]) -> float:
+    """Return where a map moves nothing, first along some places; the last of them if it moves all of them alike.
+
+    The map itself, applied again and again, would take forever near criticality, where it moves ever less.
+    """
+    before = places[0]
+    for place in places:
+        if abs(moved(place)) <= 1e-13 * place:
+            return place
+        if moved(before) * moved(place) < 0:
+            return float(brentq(moved, *sorted((before, place)), xtol=1e-300, rtol=1e-14))
+        before = place
+    return before
 
 
 def critical_point(phi: Elementwise, bias_variance: float) -> tuple[float, float]:
