@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from leadline.graph.undisturbed import restored
+from leadline.graph.restoring.undisturbed import restored
 from leadline.jacobian._jacobian import Jacobian
 from leadline.jacobian.operators import Operator
 
