@@ -1,4 +1,4 @@
-"""An adversary that looks for points of a box where a Jacobian is large: corners, kinks, gradient ascent on the norm."""
+"""An adversary that looks for points of a box where a Jacobian is large: corners, kinks, ascent on the norm."""
 
 import torch
 
@@ -6,7 +6,7 @@ STEPS = 3
 
 
 def singular_values(model, x):
-    """Return the least and the largest singular value of the dense Jacobian by autograd; None where it is not finite."""
+    """Return the least and the largest singular value of autograd's dense Jacobian; None where it is not finite."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         y = _real(model(x))

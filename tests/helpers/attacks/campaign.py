@@ -1,4 +1,4 @@
-"""Pairs of a model and a box, each bound attacked: ``python -m helpers.attacks.campaign FIRST LAST`` runs part of them."""
+"""Pairs of a model and a box, each bound attacked: ``python -m helpers.attacks.campaign FIRST LAST`` runs seeds."""
 
 import sys
 from dataclasses import dataclass

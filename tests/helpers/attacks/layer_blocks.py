@@ -1,9 +1,9 @@
 """Blocks with layers: attention and its literals, normalisations, recurrences, and noise on inputs and on constants."""
 
 import torch
-import torch.nn.functional as F
 from helpers.attacks.draw import Block
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 
 def attention(draw):

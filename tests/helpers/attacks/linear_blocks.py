@@ -1,9 +1,9 @@
 """Blocks that are linear, or nearly: products of all shapes, convolutions, pooling, views, sums, Fourier transforms."""
 
 import torch
-import torch.nn.functional as F
 from helpers.attacks.draw import Block
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 
 def product(draw):

@@ -1,8 +1,9 @@
 """Blocks of functions of one number, of sums, products and quotients, whose literals decide."""
 
 import torch
-import torch.nn.functional as F
 from helpers.attacks.draw import SHAPE, Block
+from torch.nn import functional as F  # noqa: N812
+
 
 def activation(draw):
     a, b = sorted((draw.number(), draw.number()))

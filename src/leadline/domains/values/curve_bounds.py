@@ -40,8 +40,8 @@ def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
     """Return the least and the largest absolute slope, at a kink either side's; `NoRule` where `image` has none."""
     x = _inside(curve, x)
     first, last = curve.domain
-    near = Interval(*((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi)))
-    wide = Interval((x.lo - near.lo).clamp(min=first), (x.hi + near.hi).clamp(max=last))
+    below, above = ((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi))
+    wide = Interval((x.lo - below).clamp(min=first), (x.hi + above).clamp(max=last))
     slope = curve.slope or (lambda places: _derivative(apply, places))
     bends = [place for around in _places(curve.bends, curve.period, x, wide) for place in around]
     values = torch.stack([_at(slope, place) for place in (wide.lo, *bends, wide.hi)])

@@ -11,6 +11,7 @@ from leadline.graph.table.record import (
     Cell,
     Form,
     Grouping,
+    Half,
     Kind,
     Literals,
     Move,
@@ -18,11 +19,13 @@ from leadline.graph.table.record import (
     Opcode,
     Operation,
     Places,
+    Planar,
     Pointwise,
     Product,
     Recurrence,
     Statistics,
     Tally,
+    Transform,
 )
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Curve",
     "Form",
     "Grouping",
+    "Half",
     "Kind",
     "Literals",
     "Move",
@@ -39,11 +43,13 @@ __all__ = [
     "Opcode",
     "Operation",
     "Places",
+    "Planar",
     "Pointwise",
     "Product",
     "Recurrence",
     "Statistics",
     "Tally",
+    "Transform",
     "kind_of",
     "operation_of",
 ]

@@ -1,0 +1,68 @@
+"""What depends on weights alone, as a model computes it: in its own dtypes, and in float64.
+
+Both are kept, since a constant is meant as exact arithmetic would give it and is used as it is stored; an interval
+holds both. What is drawn anew each time is no constant, whatever its arguments are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leadline.domains.values.interval_arithmetic import Interval, outward, point, wide
+from leadline.graph.ir import Graph, Node, Ref
+from leadline.graph.run_node import run_node
+from leadline.graph.table import Kind
+
+_CPU = torch.device("cpu")
+
+
+class Constants:
+    """The constants of a graph, found one after another in its order."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._stored: dict[Ref, Tensor] = {}
+        self._exact: dict[Ref, Tensor] = {}
+
+    def leaf(self, node: Node) -> Interval:
+        """Note a weight down, and return its interval."""
+        value = self._graph.values[node.index].detach().cpu()
+        return self._noted(Ref(node.index), value, wide(value))
+
+    def computed(self, node: Node) -> tuple[Interval, ...] | None:
+        """Compute a node whose arguments are constants; None if it has others, or draws, or torch cannot compute it."""
+        if not (node.refs or node.kind is Kind.CREATION) or draws(node) or not self._stored.keys() >= {*node.refs}:
+            return None
+        try:
+            stored = run_node(node, self._stored.__getitem__, device=_CPU)
+            alike = all(self._stored[ref].dtype == self._taken(ref).dtype for ref in node.refs)
+            values = stored if alike else run_node(node, self._taken, device=_CPU)
+        except RuntimeError:
+            return None
+        if not all(isinstance(part, Tensor) for part in stored):
+            return None
+        refs = [Ref(node.index, i) for i in range(len(stored))]
+        return tuple(self._noted(ref, own, wide(value)) for ref, own, value in zip(refs, stored, values, strict=True))
+
+    def _taken(self, ref: Ref) -> Tensor:
+        """Return a value in float64, or complex128; one of integers as it is."""
+        stored = self._stored[ref]
+        return self._exact[ref] if stored.is_floating_point() or stored.is_complex() else stored
+
+    def _noted(self, ref: Ref, stored: Tensor, exact: Tensor) -> Interval:
+        self._stored[ref], self._exact[ref] = stored, exact
+        own, other = point(stored), point(exact)
+        if torch.equal(own.lo, other.lo):
+            return own
+        found = own.joined(other)
+        return outward(found.lo, found.hi, pairs=found.pairs) if bool(found.lo.isnan().any()) else found
+
+
+def draws(node: Node) -> bool:
+    """Say whether an operation may give something else the next time: it draws, reads unwritten memory, or might."""
+    operation = node.operation
+    if operation.kind is Kind.RANDOM or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        return not operation.quiet(node.bound())
+    foreign = operation.kind is Kind.OPAQUE and getattr(node.target, "namespace", None) != "aten"  # these tag none
+    return operation.unwritten or foreign
