@@ -1,6 +1,7 @@
 """Pairs of a model and a box, each bound attacked: ``python -m helpers.attacks.campaign FIRST LAST`` runs seeds."""
 
 import sys
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ BLOCKS = tuple(
     )
     for name in names.split()
 )
-BOXES = 5
+BOXES = 8
 SLACK = 1e-9
 """How far the Jacobian of float64, against which bounds are held, errs relatively."""
 
@@ -55,8 +56,10 @@ def attacks(seed):
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     boxes = [_box(draw, i) for i in range(BOXES)]
+    dtype = draw.one(torch.float64, torch.float64, torch.float64, torch.float32, torch.bfloat16)
+    read, model = model.to(dtype), deepcopy(model.to(dtype)).double()
     try:
-        reading = Reading(model, (draw.tensor(*SHAPE),))
+        reading = Reading(read, (draw.tensor(*SHAPE).to(dtype),))
         reading.graph  # noqa: B018 - traced once for all boxes
     except (LeadlineError, RuntimeError, ValueError, TypeError, IndexError) as error:
         return [Attack(seed, what, box, refused=f"{type(error).__name__}: {error}") for box in boxes]
@@ -80,7 +83,7 @@ def _attack(seed, what, reading, model, box, draw):
 
 
 def main(first, last):
-    """Run the models of some seeds, five boxes each, print what does not hold, and a summary."""
+    """Run the models of some seeds, eight boxes each, print what does not hold, and a summary."""
     torch.set_num_threads(1)
     total, finite, refused, broken = 0, 0, 0, 0
     for seed in range(first, last):

@@ -58,7 +58,7 @@ class Interval:
     @property
     def middle(self) -> Float[Tensor, "..."] | Complex[Tensor, "..."]:
         """What every element is close to, or equal to if it is known exactly; all ends must be finite."""
-        found = self.lo if self.constant else self.lo + (self.hi - self.lo) / 2
+        found = self.lo if self.constant else self.lo / 2 + self.hi / 2
         return torch.view_as_complex(found) if self.pairs else found
 
     @property
@@ -66,7 +66,7 @@ class Interval:
         """How far at most an element is from the middle."""
         if self.constant:
             return torch.zeros(self.shape, dtype=torch.float64)
-        parts = (self.hi - self.lo) / 2 * (1 + 4 * EPS) + 4 * EPS * self.ends
+        parts = (self.hi / 2 - self.lo / 2) * (1 + 4 * EPS) + 4 * EPS * self.ends + 5e-324
         return _modulus(parts, above=True) if self.pairs else parts
 
     def expand(self, shape: tuple[int, ...]) -> Interval:

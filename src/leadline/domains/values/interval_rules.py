@@ -69,11 +69,15 @@ def _view(node: Node, look: Look) -> tuple[Interval, ...]:
 
 
 def _creation(node: Node, look: Look) -> tuple[Interval, ...]:
-    """Run what looks at shapes alone; one that fills in a number gets both ends of it."""
-    if node.operation.unwritten or node.meta.dtype.is_complex:
+    """Run what looks at shapes alone."""
+    if node.operation.unwritten or node.meta.dtype.is_complex or numbers_read(node):
         raise NoRule
-    found = [call(node, lambda ref: look(ref).lo)[0].double(), call(node, lambda ref: look(ref).hi)[0].double()]
-    return (Interval(*found),)
+    return (point(call(node, lambda ref: look(ref).lo)[0]),)
+
+
+def numbers_read(node: Node) -> list[Ref]:
+    """List the numbers read from tensors that something new is filled with, or is as large as."""
+    return [ref for ref in node.refs if ref != node.bound().get("self")]
 
 
 def _pointwise(node: Node, look: Look) -> tuple[Interval, ...]:

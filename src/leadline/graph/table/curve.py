@@ -28,6 +28,8 @@ class Curve:
         Where it is defined, ends included.
     pole
         Where it is not, in between.
+    level
+        Whether its slope is zero along some piece; else one of zero is a number too small for its type.
     error
         How far at most torch's value errs absolutely, beyond some units in the last place.
     """
@@ -39,4 +41,5 @@ class Curve:
     period: float | None = None
     domain: tuple[float, float] = (-math.inf, math.inf)
     pole: float | None = None
+    level: bool = False
     error: float = 0.0

@@ -99,7 +99,9 @@ _FACTS: dict[str, Pointwise] = {
     **_all("ceil floor round sgn sign trunc", Pointwise(zeros=_SELF, curve=curves.flat)),
     # activations
     "relu": Pointwise(
-        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x))), opcode=code("relu")
+        zeros=_SELF,
+        curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x), level=True)),
+        opcode=code("relu"),
     ),
     "relu6": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0, 6.0)))),
     "leaky_relu": Pointwise(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leadline.domains.engine import NoRule, Transfer
 from leadline.domains.values.interval_arithmetic import EPS, Interval
+from leadline.domains.values.interval_rules import numbers_read
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind, Move, Noise, Statistics, Tally
 from leadline.jacobian.bounds.gain import NOTHING, Gain, Known, Look, Rule, above, kept, total
@@ -34,13 +35,19 @@ def _if_moved(rule: Rule | None, known: Known, node: Node, look: Look) -> tuple[
     """Follow the rule of a kind, unless nothing that moves comes in or nothing that has a derivative goes out."""
     moved = any(look(ref).moves for ref in node.refs)
     smooth = any(meta is not None and (meta.dtype.is_floating_point or meta.dtype.is_complex) for meta in node.outputs)
-    if not moved or node.kind is Kind.CREATION:
-        return (NOTHING,) * len(node.outputs)
-    if not smooth and not (node.kind is Kind.VIEW and node.operation.move is Move.RETYPE):
+    bits = node.kind is Kind.VIEW and node.operation.move is Move.RETYPE
+    if not moved or not (smooth or bits):
         return (NOTHING,) * len(node.outputs)
     if rule is None:
         raise NoRule
     return rule(node, look, known)
+
+
+def _creation(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:  # noqa: ARG001
+    """Fill new memory with what does not move; a number read from a tensor may."""
+    if any(look(ref).moves for ref in numbers_read(node)):
+        raise NoRule
+    return (NOTHING,) * len(node.outputs)
 
 
 def any_gain(node: Node, look: Callable[[Ref], Gain]) -> tuple[Gain, ...]:
@@ -155,6 +162,7 @@ def _largest_product(sizes: Tensor, dim: int) -> float:
 
 
 _RULES: Mapping[Kind, Rule] = {
+    Kind.CREATION: _creation,
     Kind.POINTWISE: pointwise,
     Kind.VIEW: view,
     Kind.GATHER: used,
