@@ -143,6 +143,8 @@ NOISE = {
     "slopes": (lambda s, x: x * F.rrelu(-s.w, 0.25, 0.5, True), 0.5),
     "normal": (lambda s, x: x * torch.randn_like(s.w), math.inf),
     "variational": (lambda s, x: F.linear(x, s.w * torch.randn_like(s.w).expand(6, 6)), math.inf),
+    "choices": (lambda s, x: x * torch.multinomial(s.w, 6), math.inf),
+    "products of noise": (lambda s, x: x * torch.linalg.pinv(torch.randn_like(s.w).reshape(1, 6)).flatten(), math.inf),
     "unwritten": (lambda s, x: x * torch.empty_like(s.w).exponential_(), math.inf),
     "weights of attention": (
         lambda s, x: x * F.scaled_dot_product_attention(*[s.w.expand(1, 6, 6)] * 3, dropout_p=0.5).sum(-1),
@@ -199,7 +201,7 @@ def test_attention_beyond_queries_keys_and_values(name):
 
 
 @given(scales=st.lists(st.integers(-150, 150), min_size=1, max_size=5))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_what_underflows_on_the_way_is_not_nothing(scales):
     def scale(_, x):
         for power in scales:

@@ -34,7 +34,8 @@ def bound(
     model, *inputs, **kwargs
         The model and inputs whose shapes count; their values do not.
     box
-        ``(lo, hi)`` for every element of every floating input, or intervals by input name; None: all inputs.
+        ``(lo, hi)`` for every element of every floating input, or intervals by input name; None: all inputs. Of complex
+        inputs it holds for either part.
     output
         Name of the output; default: the only one, or the first.
     on_unknown
@@ -44,8 +45,10 @@ def bound(
     -------
     Bound
         ``lo ‖dx‖ ≤ ‖dy‖ ≤ hi ‖dx‖`` for every perturbation dx: so hi bounds the norm, and lo every singular value if
-        there are no fewer outputs than inputs. Valid for exact arithmetic with the weights as stored; floating-point
-        errors of the bound's own computation are accounted for.
+        there are no fewer outputs than inputs. Complex values are pairs of real ones; where a model draws noise, the
+        bound holds for all that may be drawn. Valid for exact arithmetic with the weights as stored, and with what is
+        computed from them alone in their type or in float64; floating-point errors of the bound's own computation are
+        accounted for.
 
     Raises
     ------

@@ -106,4 +106,10 @@ def noise(draw):
         lambda s, x: x * F.gumbel_softmax(s.A[0], 0.5),
         lambda s, x: x * torch.poisson(s.A[0].abs()),
         lambda s, x: x * torch.multinomial(s.A[0].abs(), 6),
+        lambda s, x: x * torch.empty_like(s.A[0]).log_normal_(),
+        lambda s, x: x * torch.empty_like(s.A[0]).geometric_(0.2),
+        lambda s, x: x * torch.empty_like(s.A[0]).cauchy_().atan(),
+        lambda s, x: x * (torch.rand(6) < p) / (1 - p),
+        lambda s, x: x @ torch.linalg.qr(torch.randn_like(s.A))[0],
+        lambda s, x: x @ torch.linalg.matrix_exp(s.A - s.A.T),
     ), A=A)  # fmt: skip

@@ -32,7 +32,7 @@ class Constants:
 
     def computed(self, node: Node) -> tuple[Interval, ...] | None:
         """Compute a node whose arguments are constants; None if it has others, or draws, or torch cannot compute it."""
-        if not (node.refs or node.kind is Kind.CREATION) or draws(node) or not self._stored.keys() >= {*node.refs}:
+        if not (node.refs or node.kind is Kind.CREATION) or node.draws or not self._stored.keys() >= {*node.refs}:
             return None
         try:
             stored = run_node(node, self._stored.__getitem__, device=_CPU)
@@ -57,12 +57,3 @@ class Constants:
             return own
         found = own.joined(other)
         return outward(found.lo, found.hi, pairs=found.pairs) if bool(found.lo.isnan().any()) else found
-
-
-def draws(node: Node) -> bool:
-    """Say whether an operation may give something else the next time: it draws, reads unwritten memory, or might."""
-    operation = node.operation
-    if operation.kind is Kind.RANDOM or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-        return not operation.quiet(node.bound())
-    foreign = operation.kind is Kind.OPAQUE and getattr(node.target, "namespace", None) != "aten"  # these tag none
-    return operation.unwritten or foreign
