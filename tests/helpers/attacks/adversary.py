@@ -3,6 +3,7 @@
 import torch
 
 STEPS = 3
+WIDE = (-3.0, 3.0)
 
 
 def singular_values(model, x):
@@ -27,24 +28,27 @@ def singular_values(model, x):
     return least, values[0].item()
 
 
-def attacked(model, shape, box, generator, tries=3):
+def attacked(model, shape, box, generator):
     """Return the least and the largest singular value found at any point of a box; None: at no point is it finite."""
-    found = [values for x in _points(model, shape, box, generator, tries) if (values := singular_values(model, x))]
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    points = list(points_of(shape, box, generator))
+    lo, hi = box or WIDE
+    found = [singular_values(model, x) for x in (*points, *_climbed(model, points[2], lo, hi))]
+    finite = [values for values in found if values]
+    return (min(low for low, _ in finite), max(high for _, high in finite)) if finite else None
 
 
-def _points(model, shape, box, generator, tries):
-    lo, hi = box or (-3.0, 3.0)
-    share = torch.rand((tries, *shape), dtype=torch.float64, generator=generator)
+def points_of(shape, box, generator):
+    """Yield the middle of a box, a corner, a random point, and one beside kinks, or far out where there is no box."""
+    lo, hi = box or WIDE
+    share = torch.rand((3, *shape), dtype=torch.float64, generator=generator)
     share[0], share[1] = 0.5, (share[1] > 0.5).double()
-    points = [*(lo + (hi - lo) * share)]
+    yield from (lo + (hi - lo) * share).clamp(lo, hi)
     if box is None:
         wide = 10.0 ** torch.randint(-8, 8, (), generator=generator)
-        points += [wide * (2 * share[-1] - 1), torch.zeros(shape, dtype=torch.float64)]
-    elif lo < 0 < hi:  # beside the kinks
-        points.append(1e-9 * (hi - lo) * (share[-1] - 0.5))
-    yield from points
-    yield from _climbed(model, points[2], lo, hi)
+        yield wide * (2 * share[2] - 1)
+        yield torch.zeros(shape, dtype=torch.float64)
+    elif lo < 0 < hi:
+        yield (1e-9 * (hi - lo) * (share[2] - 0.5)).clamp(lo, hi)
 
 
 def _climbed(model, x, lo, hi):

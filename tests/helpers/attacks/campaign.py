@@ -5,11 +5,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from helpers.attacks import layer_blocks, linear_blocks, pointwise_blocks
-from helpers.attacks.adversary import attacked
+from helpers.attacks import inside, layer_blocks, linear_blocks, pointwise_blocks
+from helpers.attacks.adversary import attacked, points_of
 from helpers.attacks.draw import SHAPE, Chain, Draw
 
 from leadline.errors import LeadlineError
+from leadline.graph.ir import Ref
 from leadline.graph.reading import Reading
 from leadline.jacobian._bound import bound_of
 
@@ -29,7 +30,10 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Attack:
-    """One bound and what was found in its box; `refused` says why there is none."""
+    """One bound and what was found in its box; `refused` says why there is none.
+
+    Values of these operations were `outside` their intervals.
+    """
 
     seed: int
     what: str
@@ -37,11 +41,12 @@ class Attack:
     bound: tuple[float, float] | None = None
     found: tuple[float, float] | None = None
     refused: str = ""
+    outside: tuple[str, ...] = ()
 
     @property
     def holds(self):
-        if self.bound is None or self.found is None:
-            return True
+        if self.outside or self.bound is None or self.found is None:
+            return not self.outside
         (lo, hi), (least, most) = self.bound, self.found
         return most <= hi * (1 + SLACK) + 1e-300 and lo <= least * (1 + SLACK) + 1e-9 * most
 
@@ -79,7 +84,11 @@ def _attack(seed, what, reading, model, box, draw):
         bound = bound_of(reading, box=box, on_unknown="top")
     except LeadlineError as error:
         return Attack(seed, what, box, None, found, f"{type(error).__name__}: {error}")
-    return Attack(seed, what, box, (bound.lo, bound.hi), found)
+    points = []
+    if reading.graph.meta(Ref(reading.graph.inputs["x"])).dtype == torch.float64:
+        points = [x for _, x in zip(range(3), points_of(SHAPE, box, draw.generator), strict=False)]
+    outside = tuple(inside.outside(reading.graph, points, box))
+    return Attack(seed, what, box, (bound.lo, bound.hi), found, "", outside)
 
 
 def main(first, last):

@@ -6,6 +6,8 @@ holds both. What is drawn anew each time is no constant, whatever its arguments 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,9 +37,9 @@ class Constants:
         if not (node.refs or node.kind is Kind.CREATION) or node.draws or not self._stored.keys() >= {*node.refs}:
             return None
         try:
-            stored = run_node(node, self._stored.__getitem__, device=_CPU)
-            alike = all(self._stored[ref].dtype == self._taken(ref).dtype for ref in node.refs)
-            values = stored if alike else run_node(node, self._taken, device=_CPU)
+            stored = self._run(node, self._stored.__getitem__)
+            alike = all(self._taken(ref) is self._stored[ref] for ref in node.refs)
+            values = stored if alike else self._run(node, self._taken)
         except RuntimeError:
             return None
         if not all(isinstance(part, Tensor) for part in stored):
@@ -45,10 +47,16 @@ class Constants:
         refs = [Ref(node.index, i) for i in range(len(stored))]
         return tuple(self._noted(ref, own, wide(value)) for ref, own, value in zip(refs, stored, values, strict=True))
 
+    def _run(self, node: Node, value: Callable[[Ref], Tensor]) -> tuple[Tensor, ...]:
+        """Run a node; a batch norm gets copies, since it writes into its statistics."""
+        writes = node.kind is Kind.NORMALISATION
+        return run_node(node, lambda ref: value(ref).clone() if writes else value(ref), device=_CPU)
+
     def _taken(self, ref: Ref) -> Tensor:
         """Return a value in float64, or complex128; one of integers as it is."""
-        stored = self._stored[ref]
-        return self._exact[ref] if stored.is_floating_point() or stored.is_complex() else stored
+        stored, exact = self._stored[ref], self._exact[ref]
+        number = stored.is_floating_point() or stored.is_complex()
+        return exact if number and exact.dtype != stored.dtype else stored
 
     def _noted(self, ref: Ref, stored: Tensor, exact: Tensor) -> Interval:
         self._stored[ref], self._exact[ref] = stored, exact
