@@ -62,13 +62,20 @@ def attacks(seed):
         parameter.requires_grad_(False)
     boxes = [_box(draw, i) for i in range(BOXES)]
     dtype = draw.one(torch.float64, torch.float64, torch.float64, torch.float32, torch.bfloat16)
-    read, model = model.to(dtype), deepcopy(model.to(dtype)).double()
+    read = _as(model, dtype)
+    model = _as(deepcopy(read), torch.float64)
     try:
         reading = Reading(read, (draw.tensor(*SHAPE).to(dtype),))
         reading.graph  # noqa: B018 - traced once for all boxes
     except (LeadlineError, RuntimeError, ValueError, TypeError, IndexError) as error:
         return [Attack(seed, what, box, refused=f"{type(error).__name__}: {error}") for box in boxes]
     return [_attack(seed, what, reading, model, box, draw) for box in boxes]
+
+
+def _as(model, dtype):
+    """Return a model of this type; there are no complex numbers of half precision."""
+    pair = torch.complex128 if dtype == torch.float64 else torch.complex64
+    return model._apply(lambda x: x.to(pair if x.is_complex() else dtype) if x.dtype != torch.int64 else x)
 
 
 def _box(draw, i):
