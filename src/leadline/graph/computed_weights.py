@@ -71,7 +71,7 @@ def _found(graph: Graph) -> Iterator[int]:
     """Yield the operations without a rule that rest on parameters and constants alone, and on no noise."""
     weights: set[int] = set()
     for node in graph.nodes:
-        fixed = node.kind is not Kind.RANDOM and all(ref.node in weights for ref in node.refs)
+        fixed = not node.draws and all(ref.node in weights for ref in node.refs)
         if node.kind is not Kind.INPUT and fixed:
             weights.add(node.index)
             if node.kind is Kind.OPAQUE and node.refs:

@@ -82,6 +82,15 @@ class Node:
         """What the table says of the operation."""
         return operation_of(self.op)
 
+    @property
+    def draws(self) -> bool:
+        """Whether it may give something else the next time: it draws, reads unwritten memory, or might."""
+        operation = self.operation
+        if self.kind is Kind.RANDOM or torch.Tag.nondeterministic_seeded in getattr(self.target, "tags", ()):
+            return not operation.quiet(self.bound())
+        foreign = self.kind is Kind.OPAQUE and getattr(self.target, "namespace", None) != "aten"  # these tag nothing
+        return operation.unwritten or foreign
+
     @cached_property
     def refs(self) -> tuple[Ref, ...]:
         """Every reference among the arguments, in order."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -12,6 +9,7 @@ from leadline.domains.compact import described, reserve
 from leadline.domains.dependence.flow import Flow, Links, everywhere, present
 from leadline.domains.engine import Lookup
 from leadline.domains.operations.convolutions import Convolution, convolution_of, read_along
+from leadline.domains.operations.pooling import places_read
 from leadline.graph.ir import Node
 
 
@@ -65,29 +63,10 @@ def _by_output(flow: Flow, windows: Tensor, marks: Tensor) -> Tensor:
 
 def window(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element of the pooling window."""
-    x, named = present(links(node.refs[0])), node.bound()
+    x = present(links(node.refs[0]))
     shape, axes = flow.shape(node.refs[0]), node.operation.spatial
     for axis in range(-axes, 0):
-        table = _pool(named, node, axis + axes, shape[axis], node.shape[axis])
+        table = places_read(node, axis + axes, shape[axis], node.shape[axis])
         at = x.ndim + axis
         x = flow.algebra.reduce(read_along(x, at, table, shape[axis]), [at + 1]).squeeze(at + 1)
     return everywhere(node, x)
-
-
-def _pool(named: Mapping[str, Any], node: Node, axis: int, n_in: int, n_out: int) -> Tensor:
-    out = torch.arange(n_out).unsqueeze(1)
-    if node.operation.adaptive:
-        start, end = out * n_in // n_out, -((-(out + 1) * n_in) // n_out)
-        place = start + torch.arange(int((end - start).max()))
-        return place.masked_fill(place >= end, n_in)
-    size, padding, dilation = (_at(named.get(key), axis, d) for key, d in
-                               (("kernel_size", 1), ("padding", 0), ("dilation", 1)))  # fmt: skip
-    stride = _at(named.get("stride"), axis, size)
-    place = out * stride + torch.arange(size) * dilation - padding
-    return place.masked_fill((place < 0) | (place >= n_in), n_in)
-
-
-def _at(setting: tuple[int, ...] | None, axis: int, default: int) -> int:
-    if not setting:
-        return default
-    return setting[axis % len(setting)] if len(setting) > 1 else setting[0]

@@ -10,6 +10,7 @@ from leadline.domains.values.interval_arithmetic import EPS, Interval, outward
 from leadline.graph.table import Curve
 
 _TINY = 1e-300
+_LEAST = 5e-324  # what rounds to zero is smaller
 _FAR = 1e30  # where curves that torch does not compute at infinity have come to their limits
 _MANY_TURNS = 1e5  # beyond which a wave's turns are not told apart
 _DERIVED = 64 * EPS  # how far torch's derivatives err absolutely
@@ -40,8 +41,8 @@ def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
     """Return the least and the largest absolute slope, at a kink either side's; `NoRule` where `image` has none."""
     x = _inside(curve, x)
     first, last = curve.domain
-    near = Interval(*((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi)))
-    wide = Interval((x.lo - near.lo).clamp(min=first), (x.hi + near.hi).clamp(max=last))
+    below, above = ((4 * EPS * end.abs() + _TINY).nan_to_num(posinf=0.0) for end in (x.lo, x.hi))
+    wide = Interval((x.lo - below).clamp(min=first), (x.hi + above).clamp(max=last))
     slope = curve.slope or (lambda places: _derivative(apply, places))
     bends = [place for around in _places(curve.bends, curve.period, x, wide) for place in around]
     values = torch.stack([_at(slope, place) for place in (wide.lo, *bends, wide.hi)])
@@ -50,7 +51,7 @@ def slopes(curve: Curve, apply: Function, x: Interval) -> tuple[Tensor, Tensor]:
     crosses = ((begin <= 0) & (finish >= 0)) | ((begin >= 0) & (finish <= 0))
     least = torch.where(crosses.any(0), 0.0, values.abs().amin(0))
     most = values.abs().amax(0)
-    slack = 0.0 if curve.slope else _DERIVED
+    slack = 0.0 if curve.level else _LEAST if curve.slope else _DERIVED
     return (least * (1 - 16 * EPS) - slack).clamp(min=0.0), most * (1 + 16 * EPS) + slack
 
 

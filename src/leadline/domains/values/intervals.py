@@ -9,12 +9,14 @@ from functools import partial
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
-from leadline.domains.engine import Lookup, Transfer, walk
-from leadline.domains.values.interval_arithmetic import Interval, point, whole
-from leadline.domains.values.interval_rules import TRANSFERS, call, top
+from leadline.domains.engine import Lookup, NoRule, walk
+from leadline.domains.values import complex_rules
+from leadline.domains.values.constants import Constants
+from leadline.domains.values.interval_arithmetic import Interval, whole
+from leadline.domains.values.interval_rules import TRANSFERS, top
 from leadline.graph.ir import Graph, Node, Ref
+from leadline.graph.table import Kind
 
 Values: TypeAlias = Mapping[Ref, Interval]
 
@@ -33,26 +35,24 @@ def intervals(graph: Graph, box: Mapping[str, Interval] | None = None, live: fro
     [-1.0, -1.0, 1.0, 1.0]
     """
     named = {graph.inputs[name]: interval for name, interval in (box or {}).items()}
+    constants = Constants(graph)
 
     def leaf(node: Node) -> Interval:
         if node.index in graph.values:
-            return point(graph.values[node.index])
-        return named.get(node.index) or whole(node.shape)
+            return constants.leaf(node)
+        return named.get(node.index) or whole(node.shape, pairs=node.meta.dtype.is_complex)
 
-    transfers = {kind: partial(_constants_first, graph, rule) for kind, rule in TRANSFERS.items()}
+    transfers = {kind: partial(_transferred, constants, kind) for kind in Kind}
     with torch.no_grad():
         return walk(graph, leaf=leaf, transfers=transfers, top=top, on_unknown="top", live=live).values
 
 
-def _constants_first(
-    graph: Graph, rule: Transfer[Interval], node: Node, look: Lookup[Interval]
-) -> tuple[Interval, ...]:
+def _transferred(constants: Constants, kind: Kind, node: Node, look: Lookup[Interval]) -> tuple[Interval, ...]:
     """Compute what depends on weights alone (a masked weight) as the model does; else follow the rule."""
-    if not node.refs or not all(look(ref).constant for ref in node.refs):
-        return rule(node, look)
-
-    def value(ref: Ref) -> Tensor:
-        dtype = graph.meta(ref).dtype
-        return look(ref).lo if dtype.is_floating_point else look(ref).lo.to(dtype)
-
-    return tuple(map(point, call(node, value)))
+    known = constants.computed(node)
+    if known is not None:
+        return known
+    rule = (complex_rules.TRANSFERS if complex_rules.touches(node, look) else TRANSFERS).get(kind)
+    if rule is None:
+        raise NoRule
+    return rule(node, look)

@@ -12,6 +12,7 @@ from leadline.graph.table.record import (
     Cell,
     Form,
     Grouping,
+    Half,
     Kind,
     Literals,
     Move,
@@ -19,11 +20,13 @@ from leadline.graph.table.record import (
     Opcode,
     Operation,
     Places,
+    Planar,
     Pointwise,
     Product,
     Recurrence,
     Statistics,
     Tally,
+    Transform,
 )
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "Curve",
     "Form",
     "Grouping",
+    "Half",
     "Kind",
     "Literals",
     "Move",
@@ -41,11 +45,13 @@ __all__ = [
     "Opcode",
     "Operation",
     "Places",
+    "Planar",
     "Pointwise",
     "Product",
     "Recurrence",
     "Statistics",
     "Tally",
+    "Transform",
     "kind_of",
     "operation_of",
 ]

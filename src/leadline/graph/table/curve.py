@@ -30,6 +30,8 @@ class Curve:
         Where it is not, in between.
     factor
         By what it multiplies, if that is all that it does.
+    level
+        Whether its slope is zero along some piece; else one of zero is a number too small for its type.
     error
         How far at most torch's value errs absolutely, beyond some units in the last place.
     """
@@ -42,4 +44,5 @@ class Curve:
     domain: tuple[float, float] = (-math.inf, math.inf)
     pole: float | None = None
     factor: float | None = None
+    level: bool = False
     error: float = 0.0

@@ -21,12 +21,12 @@ def number(literals: Literals, name: str, default: float | None = None) -> float
 
 def flat(_: Literals) -> Curve:
     """Return the curve of steps that rise: floor, sign."""
-    return Curve(rising=True, slope=torch.zeros_like)
+    return Curve(rising=True, slope=torch.zeros_like, level=True)
 
 
 def scaled(factor: float) -> Curve:
     """Return the curve of a product with a constant."""
-    return Curve(rising=factor >= 0, slope=lambda x: torch.full_like(x, factor), factor=factor)
+    return Curve(rising=factor >= 0, slope=lambda x: torch.full_like(x, factor), factor=factor, level=factor == 0)
 
 
 def sech2(x: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def power(literals: Literals) -> Curve | None:
     even = exponent % 2 == 0
     if exponent >= 0:
         turns = (0.0,) if even and exponent else ()
-        return Curve(None if turns else True, turns, bends=(0.0,), slope=slope)
+        return Curve(None if turns else True, turns, bends=(0.0,), slope=slope, level=exponent == 0)
     return Curve(None if even else False, slope=slope, pole=0.0)
 
 
@@ -180,7 +180,7 @@ def exponential(literals: Literals) -> Curve | None:
     base = number(literals, "self")
     if base is None or base <= 0 or not math.isfinite(base):
         return None
-    return Curve(rising=base >= 1, slope=lambda x: math.log(base) * base**x)
+    return Curve(rising=base >= 1, slope=lambda x: math.log(base) * base**x, level=base == 1)
 
 
 def power_keeps_zeros(literals: Literals) -> tuple[str, ...]:

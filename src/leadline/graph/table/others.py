@@ -5,6 +5,7 @@ from typing import Any
 from leadline.graph.table.record import (
     Cell,
     Grouping,
+    Half,
     Kind,
     Literals,
     Noise,
@@ -14,6 +15,7 @@ from leadline.graph.table.record import (
     Recurrence,
     Statistics,
     Tally,
+    Transform,
 )
 
 _BATCH = "abcdefgh"
@@ -47,6 +49,12 @@ def _matmul(left: int, right: int) -> tuple[str, str, str]:
 def _in_evaluation(literals: Literals) -> bool:
     """Say whether a batch normalisation takes its statistics from buffers."""
     return literals.get("training", literals.get("train")) is False
+
+
+def _undropped(literals: Literals) -> bool:
+    """Say whether a dropout, of a layer's own too, leaves everything as it is."""
+    p = next((literals[name] for name in ("p", "dropout_p", "dropout") if name in literals), None)
+    return literals.get("train", literals.get("training")) is False or p == 0
 
 
 def _accumulates(literals: Literals) -> bool:
@@ -131,19 +139,24 @@ _REDUCTIONS = {
     **_operations(Kind.CUMULATIVE, "logcumsumexp", tally=Tally.LOG_SUM_EXP),
 }
 
+
+def _fourier(names: str, inverse: bool | None, real: Half = Half.NEITHER, space: str = "aten") -> dict[str, Operation]:
+    return _operations(Kind.MIXING, names, space, transform=Transform(inverse, real))
+
+
 _MIXING = {
-    **_operations(
-        Kind.MIXING,
-        """
-        _fft_c2c _fft_c2r fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_irfft fft_irfft2
-        fft_irfftn _fft_r2c fft_rfft fft_rfft2 fft_rfftn
-        """,
-    ),
+    **_fourier("fft_fft fft_fft2 fft_fftn", inverse=False),
+    **_fourier("fft_ifft fft_ifft2 fft_ifftn", inverse=True),
+    **_fourier("fft_rfft fft_rfft2 fft_rfftn _fft_r2c", inverse=False, real=Half.INPUT),
+    **_fourier("fft_irfft fft_irfft2 fft_irfftn _fft_c2r", inverse=True, real=Half.OUTPUT),
+    **_fourier("_fft_c2c", inverse=None),
+    # what torch decomposes other transforms to
+    **_fourier("fft_r2c.default", inverse=False, real=Half.INPUT, space="prims"),
+    **_fourier("fft_c2r.default", inverse=True, real=Half.OUTPUT, space="prims"),
+    **_fourier("fft_c2c.default", inverse=None, space="prims"),
     **_operations(Kind.MIXING, "topk", located=True),
     **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT, located=True),
     **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER),
-    # what torch decomposes other transforms to
-    **_operations(Kind.MIXING, "fft_r2c.default fft_c2c.default fft_c2r.default", "prims"),
 }
 
 _NORMALISATIONS = {
@@ -169,10 +182,10 @@ _NORMALISATIONS = {
 }
 
 _SCANS = {
-    **_operations(Kind.SCAN, "rnn_tanh", recurrence=Recurrence(Cell.TANH)),
-    **_operations(Kind.SCAN, "rnn_relu", recurrence=Recurrence(Cell.RELU)),
-    **_operations(Kind.SCAN, "gru", recurrence=Recurrence(Cell.GRU)),
-    **_operations(Kind.SCAN, "lstm", recurrence=Recurrence(Cell.LSTM)),
+    **_operations(Kind.SCAN, "rnn_tanh", recurrence=Recurrence(Cell.TANH), quiet=_undropped),
+    **_operations(Kind.SCAN, "rnn_relu", recurrence=Recurrence(Cell.RELU), quiet=_undropped),
+    **_operations(Kind.SCAN, "gru", recurrence=Recurrence(Cell.GRU), quiet=_undropped),
+    **_operations(Kind.SCAN, "lstm", recurrence=Recurrence(Cell.LSTM), quiet=_undropped),
     **_operations(Kind.SCAN, "rnn_tanh_cell", recurrence=Recurrence(Cell.TANH, step=True)),
     **_operations(Kind.SCAN, "rnn_relu_cell", recurrence=Recurrence(Cell.RELU, step=True)),
     **_operations(Kind.SCAN, "gru_cell", recurrence=Recurrence(Cell.GRU, step=True)),
@@ -202,10 +215,13 @@ _INDEXING = {
 }
 
 _RANDOM = {
-    **_operations(Kind.RANDOM, "dropout native_dropout feature_dropout", noise=Noise.DROPOUT),
-    **_operations(Kind.RANDOM, "alpha_dropout", noise=Noise.ALPHA_DROPOUT),
-    **_operations(Kind.RANDOM, "rand rand_like randint randint_like randn randn_like randperm", noise=Noise.SHAPE),
-    **_operations(Kind.RANDOM, "bernoulli exponential normal poisson rrelu rrelu_with_noise_functional uniform"),
+    **_operations(Kind.RANDOM, "dropout native_dropout feature_dropout", noise=Noise.DROPOUT, quiet=_undropped),
+    **_operations(Kind.RANDOM, "alpha_dropout", noise=Noise.ALPHA_DROPOUT, quiet=_undropped),
+    **_operations(Kind.RANDOM, "rand rand_like", noise=Noise.SHAPE, reach=(0.0, 1.0)),
+    **_operations(Kind.RANDOM, "randint randint_like randn randn_like randperm", noise=Noise.SHAPE),
+    **_operations(Kind.RANDOM, "rrelu", noise=Noise.SLOPE, quiet=_undropped),
+    **_operations(Kind.RANDOM, "bernoulli", reach=(0.0, 1.0)),
+    **_operations(Kind.RANDOM, "exponential normal poisson rrelu_with_noise_functional uniform"),
 }
 
 _NUMBERS = _operations(  # Python's own, on numbers that were read from tensors
@@ -227,7 +243,7 @@ OTHERS: dict[str, Operation] = {
     **_REDUCTIONS,
     **_MIXING,
     **_NORMALISATIONS,
-    **_operations(Kind.ATTENTION, "scaled_dot_product_attention"),
+    **_operations(Kind.ATTENTION, "scaled_dot_product_attention", quiet=_undropped),
     **_SCANS,
     **_INDEXING,
     **_RANDOM,

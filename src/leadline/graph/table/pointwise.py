@@ -9,7 +9,7 @@ import torch
 from leadline.graph.table import curves, opcodes
 from leadline.graph.table.curve import Curve
 from leadline.graph.table.opcodes import code
-from leadline.graph.table.record import Form, Kind, Literals, Operation, Pointwise
+from leadline.graph.table.record import Form, Kind, Literals, Operation, Planar, Pointwise
 
 
 def _always(name: str) -> Callable[[Literals], str]:
@@ -43,16 +43,15 @@ _CLAMP = Pointwise(
 _ABOVE = (0.0, math.inf)
 _COPIES = "clone contiguous lift_fresh lift_fresh_copy positive resolve_conj resolve_neg"
 _SILENT = """
-    __xor__ angle arctan2 atan2 addcdiv addcmul bitwise_not bitwise_xor complex digamma eq erfinv fmax fmin ge greater
+    __xor__ arctan2 atan2 addcdiv addcmul bitwise_not bitwise_xor digamma eq erfinv fmax fmin ge greater
     greater_equal gt heaviside hypot i0 isclose isfinite isinf isnan isneginf isposinf item le lerp less less_equal
     lgamma _local_scalar_dense logaddexp logaddexp2 logical_not logical_xor lt mvlgamma ne not_equal polygamma signbit
     sinc special_erfcx special_i0e special_log_ndtr special_ndtr
 """
-# quotients rounded in some way, shifts of integers, parts of complex numbers, and what else has no curve here
+# quotients rounded in some way, shifts of integers, and what else has no curve here
 _ZEROS_KEPT = """
     div.Tensor_mode div.Scalar_mode divide.Tensor_mode divide.Scalar_mode floor_divide fmod remainder __lshift__
-    __rshift__ bitwise_left_shift bitwise_right_shift real imag conj _conj conj_physical _conj_physical copysign
-    frac nan_to_num special_xlog1py xlogy tan
+    __rshift__ bitwise_left_shift bitwise_right_shift copysign frac nan_to_num special_xlog1py xlogy tan
 """
 
 
@@ -83,15 +82,26 @@ _FACTS: dict[str, Pointwise] = {
     **_all("logical_or bitwise_or __or__", Pointwise(Form.EITHER, _OTHER)),
     **_all(_ZEROS_KEPT, Pointwise(zeros=_SELF)),
     "prelu": Pointwise(Form.SLOPED, ("self", "weight"), zeros=_SELF),
-    "polar": Pointwise(operands=("abs", "angle"), zeros=_zeros("abs")),
+    # the plane of complex numbers
+    "real": Pointwise(zeros=_SELF, planar=Planar.REAL),
+    "imag": Pointwise(zeros=_SELF, planar=Planar.IMAGINARY),
+    **_all("conj _conj conj_physical _conj_physical", Pointwise(zeros=_SELF, planar=Planar.RIGID)),
+    "angle": Pointwise(planar=Planar.ANGLE),
+    "complex": Pointwise(operands=("real", "imag"), planar=Planar.PAIR),
+    "polar": Pointwise(operands=("abs", "angle"), zeros=_zeros("abs"), planar=Planar.POLAR),
     # straight lines and steps
-    **_all("neg negative _neg_view", Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(-1.0)), opcode=code("neg"))),
+    **_all(
+        "neg negative _neg_view",
+        Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(-1.0)), opcode=code("neg"), planar=Planar.RIGID),
+    ),
     "deg2rad": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(math.pi / 180))),
     "rad2deg": Pointwise(zeros=_SELF, curve=_fixed(curves.scaled(180 / math.pi))),
     **_all("ceil floor round sgn sign trunc", Pointwise(zeros=_SELF, curve=curves.flat)),
     # activations
     "relu": Pointwise(
-        zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x))), opcode=code("relu")
+        zeros=_SELF,
+        curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x), level=True)),
+        opcode=code("relu"),
     ),
     "relu6": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0, 6.0)))),
     "leaky_relu": Pointwise(
@@ -123,7 +133,12 @@ _FACTS: dict[str, Pointwise] = {
         zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0,), slope=curves.sech2)), opcode=code("tanh")
     ),
     # functions
-    **_all("abs absolute", Pointwise(zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), bends=(0.0,), slope=torch.sign)))),
+    **_all(
+        "abs absolute",
+        Pointwise(
+            zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), bends=(0.0,), slope=torch.sign)), planar=Planar.MODULUS
+        ),
+    ),
     "square": Pointwise(
         zeros=_SELF, curve=_fixed(Curve(turns=(0.0,), slope=lambda x: 2 * x)), opcode=code("square")
     ),

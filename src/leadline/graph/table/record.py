@@ -1,5 +1,6 @@
 """What one record of the table says of an operation."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,6 +88,26 @@ class Form(StrEnum):
     FUNCTION = "function"  # something else; of one operand it may have a curve
 
 
+class Planar(StrEnum):
+    """What a pointwise operation does with complex numbers, as points of a plane."""
+
+    RIGID = "rigid"  # keeps moduli and distances: the conjugate, the negative
+    REAL = "real part"
+    IMAGINARY = "imaginary part"
+    MODULUS = "modulus"
+    ANGLE = "angle"
+    PAIR = "pair"  # of a real and an imaginary part to a complex number
+    POLAR = "polar"  # of a modulus and an angle to one
+
+
+class Half(StrEnum):
+    """Which side of a Fourier transform is real, the other holding half of a spectrum that is symmetric."""
+
+    NEITHER = "neither"
+    INPUT = "input"
+    OUTPUT = "output"
+
+
 class Tally(StrEnum):
     """What a reduction, or a cumulative operation so far, makes of the elements along its axes."""
 
@@ -136,6 +157,7 @@ class Noise(StrEnum):
     DROPOUT = "dropout"  # zeros some elements, scales the others: a zero stays zero
     ALPHA_DROPOUT = "alpha dropout"  # puts another number in the place of some
     SHAPE = "shape"  # reads its shape alone
+    SLOPE = "slope"  # multiplies what is below zero by a number between two literals
     OTHER = "other"
 
 
@@ -171,6 +193,14 @@ class Product:
     right: str
     axes: Callable[[int, int], tuple[str, str, str]]
     added: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """A discrete Fourier transform: whether it is an inverse one (None: a literal says so), and what is real."""
+
+    inverse: bool | None = None
+    real: Half = Half.NEITHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +254,8 @@ class Pointwise:
         Whether it may stop gradients.
     exponential
         Whether it turns sums into products.
+    planar
+        What it does with complex numbers, where `form` does not say it; None: not known.
     """
 
     form: Form = Form.FUNCTION
@@ -235,6 +267,7 @@ class Pointwise:
     vanishes: bool = False
     detaches: bool = False
     exponential: bool = False
+    planar: Planar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +313,12 @@ class Operation:
         Scatters: from arguments to whether the result holds more than elements of its arguments, each put at a place.
     unwritten
         Creation: whether it is memory that nobody wrote.
+    quiet
+        Operations that draw: from arguments to whether nothing is left to draw, as in evaluation.
+    reach
+        Random operations that do not look at their arguments: between which numbers lies what they draw.
+    transform
+        Mixing: the Fourier transform that it is.
     grouping
         Its part in working on rows group by group.
     located
@@ -305,5 +344,8 @@ class Operation:
     places: Places | None = None
     combines: Callable[[Literals], bool] = lambda _: False
     unwritten: bool = False
+    quiet: Callable[[Literals], bool] = lambda _: False
+    reach: tuple[float, float] = (-math.inf, math.inf)
+    transform: Transform | None = None
     grouping: Grouping | None = None
     located: bool = False

@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from leadline.domains.values.interval_arithmetic import Interval
+from leadline.jacobian.bounds.gain import above, below, total
+
 EPS = float(torch.finfo(torch.float64).eps)
 MOST_WORK = 10**10
 """Multiplications beyond which a convolution's spectrum is not computed, and Schur's bound stands alone."""
@@ -24,10 +27,44 @@ def certified_range(W: Float[Tensor, "*batch m n"] | Complex[Tensor, "*batch m n
 
     The least is that of ``min(m, n)``.
     """
-    W = W.to(torch.complex128 if W.is_complex() else torch.float64)
-    m, n = W.shape[-2:]
-    if W.numel() == 0:
+    W, unit = _near_one(W.to(torch.complex128 if W.is_complex() else torch.float64))
+    if unit == 0.0:
         return 0.0, 0.0
+    lower, upper = _certified(W)
+    return below(lower, unit), above(upper, unit)
+
+
+def range_within(W: Interval) -> tuple[float, float]:
+    """Return the same for every matrix, or batch of them, in an interval: its middle's, give or take its radius."""
+    if not W.finite:
+        return 0.0, math.inf
+    least, most = certified_range(W.middle)
+    if W.constant:
+        return least, most
+    spread, largest = largest_frobenius(W.radius), largest_frobenius(W.size)
+    return max(0.0, math.nextafter(least - spread, 0.0)), min(total(most, spread), largest)
+
+
+def largest_frobenius(sizes: Float[Tensor, "*batch m n"]) -> float:
+    """Return an upper bound on the Frobenius norm of every matrix of a batch, from its elements' absolute values."""
+    sizes, unit = _near_one(sizes)
+    return above(float(_frobenius(sizes).max()) * (1 + 4 * EPS * sizes.numel()), unit) if unit else 0.0
+
+
+def _near_one(W: Tensor) -> tuple[Tensor, float]:
+    """Return a tensor of numbers up to 1 and the power of two that it is to be multiplied by; 0 if there is nothing.
+
+    Squares of what is left neither overflow nor vanish beside the largest.
+    """
+    largest = float(W.abs().max()) if W.numel() else 0.0
+    if not largest or not math.isfinite(largest):
+        return W, largest and 1.0
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    return W / unit, unit
+
+
+def _certified(W: Tensor) -> tuple[float, float]:
+    m, n = W.shape[-2:]
     U, S, Vh = torch.linalg.svd(W, full_matrices=False)
     k = min(m, n)
     eye = torch.eye(k, dtype=W.dtype)
@@ -52,7 +89,9 @@ def convolution_norm(
     The lesser of two: Schur's, and the norm of the circular convolution on a grid so large that nothing wraps around,
     of which the zero-padded one is a part. The Fourier transform splits that one into a small matrix per frequency.
     """
-    weight = weight.double()
+    weight, unit = _near_one(weight.double())
+    if unit == 0.0:
+        return 0.0
     blocks = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     taps = list(range(3, blocks.ndim))
     rows, columns = blocks.abs().sum([2, *taps]).max(), blocks.abs().sum([1, *taps]).max()
@@ -60,7 +99,7 @@ def convolution_norm(
     kernel = weight.shape[2:]
     grid = [s + d * (k - 1) for s, d, k in zip(size, dilation, kernel, strict=True)]
     if math.prod(grid) * blocks[0].numel() * min(blocks.shape[1:3]) > MOST_WORK:
-        return schur
+        return above(schur, unit)
     phases = torch.ones(1, 1, dtype=torch.complex128)
     for n, d, k in zip(grid, dilation, kernel, strict=True):
         turns = torch.outer(torch.arange(n), torch.arange(k) * d) % n  # exact: only the angle is rounded
@@ -68,7 +107,7 @@ def convolution_norm(
     symbols = torch.einsum("ft,goit->gfoi", phases, blocks.flatten(3).to(phases.dtype))
     # Each entry sums one product per tap; a phase errs by some 16 units in the last place.
     noise = (math.prod(kernel) + 32) * EPS * torch.linalg.matrix_norm(blocks.abs().sum(taps)).max()
-    return min(schur, certified_range(symbols)[1] + float(noise))
+    return above(min(schur, certified_range(symbols)[1] + float(noise)), unit)
 
 
 def _frobenius(A: Tensor) -> Float[Tensor, "*batch"]:

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from leadline.domains.engine import NoRule
+from leadline.domains.values.interval_arithmetic import Interval
 from leadline.domains.values.intervals import Values
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Cell
-from leadline.jacobian.bounds.norms import certified_range
+from leadline.jacobian.bounds.gain import above, kept, length
+from leadline.jacobian.bounds.norms import certified_range, range_within
 
 ROUNDING = 1e-12
 """More than the handful of floating-point sums and products that lead to one bound can err, relatively."""
@@ -34,23 +36,25 @@ def scan_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tupl
     named = node.bound()
     state = named["hx"]
     states = list(state) if isinstance(state, tuple) else [state]
-    if named["bidirectional"] or any(gain(ref) > 0 for ref in states) or (named["train"] and named["dropout"] > 0):
+    if named["bidirectional"] or any(gain(ref) > 0 for ref in (*states, *named["params"])):
         raise NoRule
     if float(values[states[0]].size.max()) > 1.0:
         raise NoRule
-    weights = [values[ref].lo for ref in named["params"]]
+    weights = [values[ref] for ref in named["params"]]
     per_layer = 4 if named["has_biases"] else 2
     if len(weights) != per_layer * named["num_layers"]:
         raise NoRule  # projections
-    time = values[named["input"]].lo.shape[1 if named["batch_first"] else 0]
+    time = values[named["input"]].shape[1 if named["batch_first"] else 0]
     cell = float(values[states[1]].size.max()) + time if recurrence.cell is Cell.LSTM else 0.0
     into, last = gain(named["input"]), 0.0
+    between = 1.0 if node.operation.quiet(named) else kept(float(named["dropout"]))
     for layer in range(named["num_layers"]):
         parts = weights[per_layer * layer : per_layer * (layer + 1)]
         a, b = _STEPS[recurrence.cell](parts, cell)
-        last = math.hypot(last, into * b * math.sqrt(sum(power(a, 2 * j) for j in range(time))))
-        into = into * b * sum(power(a, j) for j in range(time))
-    into, last = into * (1 + ROUNDING), last * (1 + ROUNDING)
+        into = above(into, between) if layer else into
+        last = length(last, above(into, b, math.sqrt(sum(power(a, 2 * j) for j in range(time)))))
+        into = above(into, b, sum(power(a, j) for j in range(time)))
+    into, last = above(into, 1 + ROUNDING), above(last, 1 + ROUNDING)
     return (into, *[last] * (len(node.outputs) - 1))
 
 
@@ -62,32 +66,41 @@ def power(base: float, exponent: int) -> float:
         return math.inf
 
 
-def _norms(W: Tensor, gates: int) -> list[float]:
-    return [certified_range(part)[1] for part in W.chunk(gates)]
+def _norm(W: Interval) -> float:
+    return range_within(W)[1]
 
 
-def _rnn_step(parts: Sequence[Tensor], _: float) -> tuple[float, float]:
-    return certified_range(parts[1])[1], certified_range(parts[0])[1]
+def _norms(W: Interval, gates: int) -> list[float]:
+    return [_norm(part) for part in W.chunk(gates)]
 
 
-def _gru_step(parts: Sequence[Tensor], _: float) -> tuple[float, float]:
+def _rnn_step(parts: Sequence[Interval], _: float) -> tuple[float, float]:
+    return _norm(parts[1]), _norm(parts[0])
+
+
+def _gru_step(parts: Sequence[Interval], _: float) -> tuple[float, float]:
     """Bound a step from a state in [-1, 1]: see `leadline.jacobian.theory.gates.gru_bound`."""
-    W_n = parts[1].chunk(3)[2]
-    shift = parts[3].chunk(3)[2].abs() if len(parts) == 4 else torch.zeros(len(W_n), dtype=W_n.dtype)
-    Q = float((W_n.abs().sum(1) + shift).max())
+    W_n = parts[1].chunk(3)[2].size
+    shift = parts[3].chunk(3)[2].size if len(parts) == 4 else torch.zeros(len(W_n), dtype=W_n.dtype)
+    Q = float((W_n.sum(1) + shift).max())
     (r, z, n), (u_r, u_z, u_n) = _norms(parts[1], 3), _norms(parts[0], 3)
     return 1 + z / 2 + n + Q * r / 4, u_z / 2 + u_n + Q * u_r / 4
 
 
-def _lstm_step(parts: Sequence[Tensor], cell: float) -> tuple[float, float]:
+def _lstm_step(parts: Sequence[Interval], cell: float) -> tuple[float, float]:
     """Bound a step of (h, c) with |c| at most `cell`, block by block."""
     gains = []
     for norms in (_norms(parts[1], 4), _norms(parts[0], 4)):
         i, f, g, o = norms
         gains.append((i / 4 + cell * f / 4 + g, o / 4))
     (P, Q), (P_x, Q_x) = gains
-    blocks = torch.tensor([[Q + P, 1.0], [P, 1.0]], dtype=torch.float64)
-    return certified_range(blocks)[1], math.hypot(Q_x + P_x, P_x)
+    return _largest([[Q + P, 1.0], [P, 1.0]]), math.hypot(Q_x + P_x, P_x)
+
+
+def _largest(blocks: list[list[float]]) -> float:
+    """Return the norm of a small matrix; infinite if an element is."""
+    found = torch.tensor(blocks, dtype=torch.float64)
+    return certified_range(found)[1] if bool(found.isfinite().all()) else math.inf
 
 
 _STEPS = {Cell.TANH: _rnn_step, Cell.GRU: _gru_step, Cell.LSTM: _lstm_step}
@@ -103,28 +116,28 @@ def grid_gains(node: Node, values: Values, gain: Callable[[Ref], float]) -> tupl
     x, *weights = node.args
     if any(gain(ref) > 0 or not values[ref].constant for ref in weights):
         raise NoRule
-    weight_in, below, north, west, _ = (values[ref].lo for ref in weights)
-    size = values[x].lo.shape[1:3]
+    weight_in, across, north, west, _ = (values[ref].lo for ref in weights)
+    size = values[x].shape[1:3]
     recurrence = node.operation.recurrence
     step = _lstm_cell if recurrence is not None and recurrence.cell is Cell.LSTM else _tanh_cell
     into = gain(x)
-    for W_in, N, W in zip([weight_in, *below], north, west, strict=True):
-        into *= step(W_in, N, W, (size[0], size[1]))
-    return into * (1 + ROUNDING), *[math.inf] * (len(node.outputs) - 1)
+    for W_in, N, W in zip([weight_in, *across], north, west, strict=True):
+        into = above(into, step(W_in, N, W, (size[0], size[1])))
+    return above(into, 1 + ROUNDING), *[math.inf] * (len(node.outputs) - 1)
 
 
-def _norm(W: Tensor) -> float:
+def _of(W: Tensor) -> float:
     return certified_range(W)[1]
 
 
 def _summed(b: float, north: float, west: float, joint: float, size: Size) -> float:
     """Return ``b Σ t^j``; a grid of one row has no north, one of a single column no west."""
     t = north if size[1] == 1 else west if size[0] == 1 else min(north + west, joint)
-    return b * sum(power(t, j) for j in range(sum(size) - 1))
+    return above(b, sum(power(t, j) for j in range(sum(size) - 1)))
 
 
 def _tanh_cell(W_in: Tensor, N: Tensor, W: Tensor, size: Size) -> float:
-    return _summed(_norm(W_in), _norm(N), _norm(W), math.sqrt(2) * _norm(torch.cat([N, W], dim=1)), size)
+    return _summed(_of(W_in), _of(N), _of(W), math.sqrt(2) * _of(torch.cat([N, W], dim=1)), size)
 
 
 def _lstm_cell(W_in: Tensor, N: Tensor, W: Tensor, size: Size) -> float:
@@ -134,9 +147,9 @@ def _lstm_cell(W_in: Tensor, N: Tensor, W: Tensor, size: Size) -> float:
     cell = math.comb(sum(size), size[0]) - 1.0  # c = c_north + c_west + 1, from zeros: ignoring that gates are below 1
 
     def gains(part: Tensor) -> tuple[float, float]:
-        out, entry, candidate, *keep = (_norm(gate) for gate in part.chunk(5))
+        out, entry, candidate, *keep = (_of(gate) for gate in part.chunk(5))
         return out / 4, entry / 4 + candidate + cell / 4 * sum(keep)
 
     (Q_x, P_x), *across = (gains(part) for part in (W_in, N, W))
-    north, west = (_norm(torch.tensor([[Q + P, 1.0], [P, 1.0]], dtype=torch.float64)) for Q, P in across)
+    north, west = (_largest([[Q + P, 1.0], [P, 1.0]]) for Q, P in across)
     return _summed(math.hypot(Q_x + P_x, P_x), north, west, math.inf, size)

@@ -1,0 +1,1 @@
+"""Models with literals, boxes, and an adversary: what a certificate has to stand."""
