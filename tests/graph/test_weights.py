@@ -66,7 +66,7 @@ class TimeMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         before = self.mix(x.mT).mT if self.at == "between" else 0.0
         self.way(self.mix.weight, self.mask)
-        return before * 0.0 + self.mix(x.mT).mT if self.at == "between" else self.mix(x.mT).mT
+        return before * 0.5 + self.mix(x.mT).mT if self.at == "between" else self.mix(x.mT).mT
 
 
 MASKS = st.lists(st.booleans(), min_size=T * T, max_size=T * T).map(lambda on: torch.tensor(on).float().view(T, T))

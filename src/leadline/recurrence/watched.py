@@ -104,21 +104,7 @@ def _noted(name: str) -> Any:
     return arithmetic
 
 
-_ARITHMETIC = (
-    "add",
-    "sub",
-    "mul",
-    "floordiv",
-    "truediv",
-    "mod",
-    "divmod",
-    "pow",
-    "lshift",
-    "rshift",
-    "and",
-    "or",
-    "xor",
-)
-_ALONE = ("neg", "pos", "abs", "invert", "int", "float", "index", "trunc", "round", "floor", "ceil")
-for _name in (*_ARITHMETIC, *(f"r{name}" for name in _ARITHMETIC), *_ALONE):
-    setattr(Watched, f"__{_name}__", _noted(f"__{_name}__"))
+_NOT_ARITHMETIC = {*vars(Watched), *vars(object), "__getnewargs__", "from_bytes"}
+for _name in vars(int).keys() - _NOT_ARITHMETIC:
+    if callable(getattr(int, _name)):
+        setattr(Watched, _name, _noted(_name))
