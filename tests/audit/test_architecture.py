@@ -75,7 +75,7 @@ def test_a_factory_of_the_user_s_takes_its_sizes_as_keywords(
     assert run("law", f"{tmp_path / 'mine.py'}:make", "depth=1..4", "width=1..4", *words) == 0
     record = json.loads(capsys.readouterr().out)
     found = record["laws"]["connections"]
-    assert (found["formula"], found["growth"], found["status"]) == ("T·depth·width²", "Θ(T·depth·width²)", "proved")
+    assert (found["formula"], found["growth"], found["status"]) == ("T·depth·width²", "Θ(T·depth·width²)", "fitted")
     assert (record["sizes"], found["checked"]) == (
         {"depth": [1, 2, 3, 4], "width": [1, 2, 3, 4]},
         [{"depth": 4, "width": 4}],

@@ -42,7 +42,7 @@ class Video(nn.Module):
 @pytest.mark.parametrize("size", [(3, 4, 3), (2, 2, 5)])
 def test_a_video_streams_and_is_drawn_in_fronts(size: tuple[int, int, int]) -> None:
     model, x = Video().double(), torch.randint(4, (2, *size))
-    found = leadline.stream(model, x, layout=LAYOUT)
+    found = leadline.stream(model, x, layout=LAYOUT, backend="torch")
     assert torch.allclose(found.logits(x), model(x), atol=1e-12)
     drawn = leadline.generation(model, x, layout=LAYOUT, lag=1)
     schedule = generation_schedule(leadline.system(model, x, layout=LAYOUT))
@@ -51,4 +51,4 @@ def test_a_video_streams_and_is_drawn_in_fronts(size: tuple[int, int, int]) -> N
 
 def test_the_compiled_path_says_which_grids_it_runs() -> None:
     with pytest.raises(UsageError, match="one or two axes; use backend='torch'"):
-        leadline.stream(Video(), torch.randint(4, (1, 2, 3, 3)), layout=LAYOUT, backend="numba")
+        leadline.stream(Video(), x := torch.randint(4, (1, 2, 3, 3)), layout=LAYOUT, backend="numba").logits(x)

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
+
+Size: TypeAlias = int | torch.SymInt
+"""A size, or a symbol for one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Columns:
         return int(self.cells.shape[1])
 
     @staticmethod
-    def number(layers: int, height: int, width: int) -> int:
+    def number(layers: Size, height: Size, width: Size) -> Size:
         """Return the number of columns of a layout: every row stands in ``layers + width - 1`` neighbouring fronts.
 
         Examples

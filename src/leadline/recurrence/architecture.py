@@ -229,7 +229,7 @@ class Architecture:
             known if exact else Status.BOUND,
             region,
             self.free,
-            (*self.points, self.fresh, *self.validity.tried),
+            (self.fresh, *self.validity.tried),
             {str(symbol(axis)): most for axis, most in self.validity.most.items()},
             self.steps,
             self.validity.doubt,

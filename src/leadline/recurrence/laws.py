@@ -16,11 +16,11 @@ class Law:
     """A formula in the sizes, how it is known, and where it holds.
 
     `status` is `proved` where the model's construction shows that the formula holds for all sizes in the region,
-    `bound` if it is an upper bound, and `fitted` if it gives what was counted at the sizes in `checked`.
-    The region is from the sizes in `region` on, and up to those in `until`, where it ends. In the sizes that `fitted`
-    names, formula and region were fitted exactly to counts; where these differ between the values that were given,
-    their `steps` say which values are meant: the given ones, and those as far apart. A `doubt` says why nothing is
-    proved of the grid.
+    `bound` if it is an upper bound, and `fitted` if it gives what was counted at the sizes that were given, and at
+    those in `checked`. The region is from the sizes in `region` on, and up to those in `until`, where it ends. In the
+    sizes that `fitted` names, formula and region were fitted exactly to counts; where these differ between the values
+    that were given, their `steps` say which values are meant: the given ones, and those as far apart. A `doubt` says
+    why nothing is proved of the grid.
     """
 
     expression: sympy.Expr

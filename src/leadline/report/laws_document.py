@@ -51,9 +51,8 @@ def _grounds(law: Law) -> str:
     letters = ", ".join(name for name in law.region if name not in law.fitted)
     grid = f"For {letters} nothing is proved: {law.doubt}" if law.doubt else f"For {letters} the equations are proved"
     fitted = f"; in {', '.join(law.fitted)} the laws are fitted to exact counts" if law.fitted else ""
-    values = {name: sorted({sizes[name] for sizes in law.checked}) for name in law.checked[0]}
-    where = "; ".join(f"{name} = {', '.join(map(str, found))}" for name, found in values.items())
-    return f"{grid}{fitted}. They were derived at {len(law.checked)} sizes: {where}."
+    checked = "; ".join(", ".join(f"{name} = {n}" for name, n in sizes.items()) for sizes in law.checked)
+    return f"{grid}{fitted}, and verified at {checked}."
 
 
 def laws_record(architecture: Architecture, laws: Laws) -> dict[str, Any]:
