@@ -1,8 +1,8 @@
 """What the structural depths cost: CPU seconds on one thread and peak memory, against limits, with peers beside.
 
 ``python benchmarks/structure.py [--only NAME …] [--quick]``. Every measurement has a process of its own. A full run
-writes ``results/structure.json`` and, rendered from it, ``structure.md``; ``--quick`` leaves out the largest shape, and
-it and ``--only`` write nothing. The exit code is 1 where a limit is missed.
+writes ``results/structure.json`` and, rendered from it, ``structure.md``, in which ``--only`` renews its lines;
+``--quick`` leaves out the largest shape and writes nothing. The exit code is 1 where a limit is missed.
 """
 
 from __future__ import annotations
@@ -198,6 +198,24 @@ def every_row(chosen: tuple[Line | Growth, ...], console: Console) -> Iterator[d
         yield row
 
 
+def written(rows: list[dict[str, Any]], counts: list[dict[str, Any]], *, renewed: bool) -> None:
+    """Write the results, or renew some of their lines."""
+    path = RESULTS / "structure.json"
+    results: dict[str, Any] = json.loads(path.read_text("utf-8")) if renewed else {"lines": [], "macs": []}
+    fresh = {row["name"]: row for row in rows}
+    results["lines"] = [fresh.pop(row["name"], row) for row in results["lines"]] + list(fresh.values())
+    results["macs"] = counts or results["macs"]
+    machine = {package: importlib.metadata.version(package) for package in ("torch", "transformers")}
+    machine |= {"python": platform.python_version(), "processor": platform.machine()}
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(
+        json.dumps({**machine, "lines": results["lines"], "macs": results["macs"]}, indent=1, ensure_ascii=False)
+        + "\n",
+        "utf-8",
+    )
+    (RESULTS / "structure.md").write_text(rendered(results), "utf-8")
+
+
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([line.name for line in LINES] + ["macs"]))
 @click.option("--quick", is_flag=True, help="Leave out the largest shape.")
@@ -218,13 +236,8 @@ def main(only: tuple[str, ...], quick: bool, measure: tuple[str, str] | None, ca
     printed(console, rows)
     if counts:
         console.print(markdown(counts, list(counts[0])), soft_wrap=True)
-    if not (only or quick):
-        machine = {package: importlib.metadata.version(package) for package in ("torch", "transformers")}
-        machine |= {"python": platform.python_version(), "processor": platform.machine()}
-        results = {**machine, "lines": rows, "macs": counts}
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "structure.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (RESULTS / "structure.md").write_text(rendered(results), "utf-8")
+    if not quick:
+        written(rows, counts, renewed=bool(only))
     right = all(row["leadline"] == row["truth"] for row in counts)
     sys.exit(0 if right and all(row["held"] for row in rows) else 1)
 

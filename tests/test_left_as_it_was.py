@@ -107,7 +107,7 @@ def leave_kind(kind: str, functions: Mapping[str, Ask]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_that_change_while_they_run(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tensor counts as large: what may wait is copied when an operation is about to write it."""
-    monkeypatch.setattr(contents, "LARGE", 0)
+    monkeypatch.setattr(contents, "AT_ONCE", 0)
     leave_kind(kind, {name: FUNCTIONS[name] for name in QUICK})
 
 

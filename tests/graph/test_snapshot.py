@@ -267,7 +267,7 @@ WAYS: dict[str, Callable[[Tensor], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_contents_that_wait_are_copied_before_anything_writes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "LARGE", 0)
+    monkeypatch.setattr(contents, "AT_ONCE", 0)
     model, x = Writing(WAYS[way]), torch.randn(4, 4)
     before = described(model, x)
     with restored(model, x, lazily=True) as snapshot, torch.no_grad(), snapshot.contents.watched():
@@ -276,7 +276,8 @@ def test_contents_that_wait_are_copied_before_anything_writes(way: str, monkeypa
     assert not differences(before, described(model, x))
 
 
-def test_what_may_wait_is_not_copied_before_it_is_written() -> None:
+def test_what_may_wait_is_not_copied_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "AT_ONCE", 2**20)
     model = nn.Sequential(nn.Linear(1024, 1024), nn.Linear(1024, 1024))
     with restored(model, lazily=True) as snapshot, snapshot.contents.watched(), torch.no_grad():
         model[0].weight.mul_(2)

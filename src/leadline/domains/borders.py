@@ -27,7 +27,7 @@ from leadline.graph.table import Move, Statistics
 
 Seen: TypeAlias = 'Bool[Tensor, "..."]'
 
-_MOST_NODES, _MOST_ELEMENTS, _MOST_PLACES, _DOUBLINGS = 600, 1 << 20, 1 << 15, 5
+_MOST_NODES, _MOST_ELEMENTS, _MOST_PLACES, _DOUBLINGS = 300, 1 << 17, 1 << 15, 5
 """Beyond these longer inputs are not tried: what a model that is traced again may cost."""
 
 

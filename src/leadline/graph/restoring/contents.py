@@ -14,14 +14,14 @@ from leadline.graph.restoring.writes import before_writes, memory
 
 COPIED = 2**31
 """So many bytes are copied, the smallest storages first; others share memory with their copy until it is written."""
-LARGE = 2**20
-"""A storage of so many bytes is not copied, when that may wait, before it is about to be written."""
+AT_ONCE = 2**26
+"""So many bytes are copied at once, the smallest storages first, even where that may wait: watching costs too."""
 
 
 class Contents:
     """The contents of storages as they were when they were first asked for.
 
-    Those that are `lazy` copy large storages only when they are about to be written, which is seen while they are
+    Those that are `lazy` copy what is large only when it is about to be written, which is seen while they are
     `watched`: whatever may write runs within.
 
     Examples
@@ -50,7 +50,7 @@ class Contents:
             if whole is not None and (place := memory(whole)) not in self._held:
                 found[place] = whole
         for place, whole in sorted(found.items(), key=lambda item: item[1].nbytes):
-            if self._lazy and whole.nbytes >= LARGE:
+            if self._lazy and self._bytes + whole.nbytes > AT_ONCE:
                 self._waiting[place] = whole
             else:
                 self._keep(place, whole)
