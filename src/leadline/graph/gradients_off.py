@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import getattr_static
 from typing import Any
 from unittest.mock import patch
 
@@ -92,7 +93,7 @@ class _Switches:
                 ("__exit__", self._leaving(setter.__exit__)),
             ):
                 stack.enter_context(patch.object(setter, name, turned))
-            applied = classmethod(self._applying(Function.apply.__func__))  # type: ignore[attr-defined]
+            applied = classmethod(self._applying(getattr_static(Function, "apply")))
             stack.enter_context(patch.object(Function, "apply", applied))
             yield
 
@@ -119,7 +120,7 @@ class _Switches:
 
         return left
 
-    def _applying(self, apply: Callable[..., Any]) -> Callable[..., Any]:
+    def _applying(self, apply: Any) -> Callable[..., Any]:
         """Follow custom functions; that of a checkpoint runs without gradients what its backward runs with them."""
 
         def applied(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +129,7 @@ class _Switches:
             if not checkpoint:
                 self.own = self.own or cls.__name__
             try:
-                return apply(cls, *args, **kwargs)
+                return apply.__get__(None, cls)(*args, **kwargs)
             finally:
                 self.on, self.own = before
                 self._passed_over = False
