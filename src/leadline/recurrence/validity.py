@@ -126,12 +126,12 @@ def _agrees(of: Sized, point: Point, here: Any) -> bool:
 
 def _further(of: Sized, at: Point, region: Mapping[str, int], reading: Reading) -> Iterator[tuple[str, int]]:
     """Yield sizes at which a model may change, with the parameter, none of them among those asked for."""
-    named = sorted(set(_literals(reading.graph)) | set(_constants(of.build)) | set(_constants(reading.model)))
+    kinds = set(_literals(reading.graph)), {*_constants(of.build), *_constants(reading.model)}
     for name, axis in of.axes.items():
         here, low = at[name], region.get(axis, 1)
         power = 2 ** here.bit_length()
-        above = [n for n in named if here <= n < _LARGEST][:_NUMBERS]
-        below = [n for n in named if low < n < here][-_NUMBERS:]
+        above = [n for named in kinds for n in sorted(n for n in named if here <= n < _LARGEST)[:_NUMBERS]]
+        below = [n for named in kinds for n in sorted(n for n in named if low < n < here)[-_NUMBERS:]]
         sizes = {low, here + 1, power, power + 1, *above, *(n + 1 for n in above), *below, *(n - 1 for n in below)}
         yield from ((name, size) for size in sorted(sizes - {here}) if low <= size <= _LARGEST)
 
@@ -152,6 +152,9 @@ def _constants(value: Any, seen: set[int] | None = None) -> Iterator[int]:
             if not type(module).__module__.startswith("torch."):
                 yield from _constants(type(module).forward, seen)
                 yield from (n for n in vars(module).values() if isinstance(n, int) and not isinstance(n, bool))
+                for held in vars(module).values():
+                    if isinstance(held, types.FunctionType):
+                        yield from _constants(held, seen)
     elif isinstance(value, types.FunctionType | types.CodeType) and id(value) not in seen:
         seen.add(id(value))
         code = value if isinstance(value, types.CodeType) else value.__code__
