@@ -62,6 +62,7 @@ def jacobians(model: nn.Sequential, x: Tensor) -> list[Tensor]:
     """Return the dense Jacobian of each block."""
     found = []
     for block in model:
+        # torch leaves it untyped
         dense: Tensor = torch.autograd.functional.jacobian(block, x).reshape(x.numel(), x.numel())  # type: ignore[no-untyped-call]
         found.append(dense)
         x = block(x).detach()

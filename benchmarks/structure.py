@@ -69,8 +69,8 @@ class Growth:
     slope: float = 1.15
 
 
-def _read_once(facts: Mapping[str, Any]) -> bool:
-    return facts["traces"] == 1 and facts["forward passes"] <= 3
+def _one_of_each(facts: Mapping[str, Any]) -> bool:
+    return facts["traces"] == 1 and facts["forward passes"] <= 3 and max(facts["walks"].values()) == 1
 
 
 LINES: tuple[Line | Growth, ...] = (
@@ -81,8 +81,8 @@ LINES: tuple[Line | Growth, ...] = (
         "small PixelCNN: one check without gradient",
         "pixelcnn",
         "check counted",
-        holds=_read_once,
-        must="1 trace, ≤ 3 forward passes",
+        holds=_one_of_each,
+        must="1 trace, ≤ 3 forward passes, 1 walk each",
     ),
     Line("llama-8b", "Llama-3-8B shape, T = 2048, meta: five depths", "llama-8b", FIVE, 30, 3, ("trace", FLOOR)),
     Line("llama-70b", "Llama-3-70B shape, T = 8192, meta: five depths", "llama-70b", FIVE, 120, 6, ("trace", FLOOR)),
