@@ -104,7 +104,7 @@ def lag_of(verdict: Causality) -> int:
 def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    flow = Depths(reading.graph, pattern_of(reading, sums=False), Ranks())
+    flow = Depths(reading.graph, pattern_of(reading).counted, Ranks())
     return Generation(
         steps=_settled(reading, flow, lag, 0, on_unknown),
         fronts=_settled(reading, replace(flow, costs={}), lag, 1, on_unknown),
@@ -160,7 +160,7 @@ def _done(
         # Weights are there from the start, so that what reads only them and constants is a step too.
         return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
 
-    walked = walk_by(flow, leaf, flow.rules(), on_unknown=on_unknown, output=reading.output)
+    (walked,) = walk_by(flow, leaf, rules=flow.rules(), on_unknown=on_unknown, output=reading.output)
     links = walked.values[reading.graph.outputs[reading.output]]
     if links is None:
         return torch.zeros_like(ready)

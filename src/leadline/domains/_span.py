@@ -92,7 +92,7 @@ def span_of(reading: Reading, *, costs: Mapping[str, int] | None = None, on_unkn
 
 def _spanned(reading: Reading, prices: Mapping[Kind, int], on_unknown: OnUnknown) -> Span:
     graph = reading.graph
-    flow = Depths(graph, pattern_of(reading, sums=False), Ranks(), costs=prices)
+    flow = Depths(graph, pattern_of(reading).counted, Ranks(), costs=prices)
     walked = depths(flow, on_unknown=on_unknown)
     deepest = {ref: _deepest(walked.values[ref]) for ref in graph.outputs.values()}
     end = max(deepest, key=deepest.__getitem__)

@@ -60,13 +60,35 @@ def transfers(flow: Flow, rules: Mapping[Kind, Rule] = RULES) -> dict[Kind, Tran
 
 def walk_by(
     flow: Flow,
-    leaf: Callable[[Node], Links],
+    *leaves: Callable[[Node], Links],
     rules: Mapping[Kind, Rule] = RULES,
-    *,
     on_unknown: OnUnknown,
     output: str | None = None,
-) -> Walk[Links]:
-    """Walk all on which an output (default: any of them) rests, by rules of dependence."""
+) -> tuple[Walk[Links], ...]:
+    """Walk all on which an output (default: any of them) rests once, by rules of dependence, from several starts.
+
+    Each of the `leaves` gives the dependences of inputs and weights; what follows from each is returned.
+    """
     live = flow.graph.live() if output is None else flow.graph.live(output)
-    bound = transfers(flow, rules)
-    return walk(flow.graph, leaf=leaf, transfers=bound, top=flow.top, on_unknown=on_unknown, live=live)
+    found = walk(
+        flow.graph,
+        leaf=lambda node: tuple(leaf(node) for leaf in leaves),
+        transfers={kind: _from_each(transfer, len(leaves)) for kind, transfer in transfers(flow, rules).items()},
+        top=_from_each(flow.top, len(leaves)),
+        on_unknown=on_unknown,
+        live=live,
+    )
+    starts = range(len(leaves))
+    return tuple(Walk({ref: links[i] for ref, links in found.values.items()}, found.coverage) for i in starts)
+
+
+def _from_each(transfer: Transfer[Links], starts: int) -> Transfer[tuple[Links, ...]]:
+    """Apply a transfer to what follows from each of several starts."""
+
+    def several(node: Node, links: Lookup[tuple[Links, ...]]) -> tuple[tuple[Links, ...], ...]:
+        def one(start: int) -> tuple[Links, ...]:
+            return transfer(node, lambda ref: links(ref)[start])
+
+        return tuple(zip(*map(one, range(starts)), strict=True))
+
+    return several
