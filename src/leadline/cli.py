@@ -6,13 +6,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
 from leadline.errors import LeadlineError, UsageError
 from leadline.key_values import literals
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,14 +33,33 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_WELCOME = """leadline takes the depth of a neural network before anyone spends compute on it.
+Three commands to try:
+
+  leadline check wavenet layers=6 length=128     one model, on one screen
+  leadline compare wavenet 'wavenet layers=2'    several models side by side
+  leadline law masked-stack                      how depths grow with sizes
+
+A model of your own is file.py:factory, a function that returns the model and
+example inputs. `leadline --help` lists all commands, `leadline check --help`
+all options of one."""
+
+
+@click.group(
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="leadline")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
     MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of
     your own, where the factory returns the model and its example inputs.
     """
+    if context.invoked_subcommand is None:
+        click.echo(_WELCOME)
 
 
 def _reported(command: Command) -> Command:
@@ -110,28 +131,31 @@ def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, h
     publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
 
 
-@cli.command()
+_LAWS = """\b
+Examples:
+  leadline law pixelcnn
+  leadline law masked-stack d=1..6 k=1..4 kernel=5
+  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
+"""
+
+
+@cli.command(epilog=_LAWS)
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
 @_read_as
 @_reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
-    r"""Find how the depths of MODEL grow with its sizes, as exact formulas.
+    """Find how the depths of MODEL grow with its sizes, as exact formulas.
 
     SIZE=1..5 or SIZE=1,2,4 varies a size, SIZE=3 sets it. Models of the zoo take their settings by name or by the
     letters of the theory (d layers, k channels in and out, s skip channels, H, W, T the grid); by default d and k vary.
     Your own factory is called with its sizes as keywords.
-
-    \b
-      leadline law pixelcnn
-      leadline law masked-stack d=1..6 k=1..4 kernel=5
-      leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
     """
     from leadline.audit.architecture import find_architecture
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    with redirect_stdout(sys.stderr), Console(stderr=True).status("deriving equations at many sizes"):
+    with redirect_stdout(sys.stderr), _terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
@@ -156,9 +180,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
     how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
-    console = Console(stderr=True)
     result = train_by_recipe(
-        model, settings, data, run, recipe=recipe, resume=options["resume"], console=console, **how
+        model, settings, data, run, recipe=recipe, resume=options["resume"], console=_terminal(), **how
     )
     print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     print(f"test: {result.test}")
@@ -216,7 +239,7 @@ def claims(
     from leadline.report.claims_document import claims_document, claims_record
     from leadline.report.writing import publish
 
-    with Console(stderr=True).status("settling claims") as status:
+    with _terminal().status("settling claims") as status:
         found = run_claims(
             ids or None,
             full=full,
@@ -247,6 +270,13 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
         _fail(f"this is a bug of leadline's: {type(error).__name__}: {error}; please report it with {file.name}", 70)
+
+
+def _terminal() -> "Console":
+    """Return where progress is shown, which is not where results go."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 
 class Status(StrEnum):
@@ -119,7 +119,7 @@ class Estimate:
 
     def half_width(self, confidence: float = 0.95) -> float:
         """Return the standard errors that hold so much of Student's distribution."""
-        return float(stdtrit(self.dof, (1 + confidence) / 2)) * self.sem if self.sem else 0.0
+        return float(scipy.special.stdtrit(self.dof, (1 + confidence) / 2)) * self.sem if self.sem else 0.0
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the interval that holds the truth with so much confidence, by Student's distribution.
