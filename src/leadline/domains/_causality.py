@@ -18,7 +18,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
-from leadline.results import Coverage
+from leadline.results import Coverage, Result
 
 
 class Verdict(StrEnum):
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Causality:
+class Causality(Result):
     """The verdict on a model, its inputs' shapes and an order.
 
     Attributes

@@ -57,10 +57,11 @@ def _row(role: str, outcome: Outcome) -> tuple[str, ...]:
 
 def claims_record(findings: Sequence[Finding]) -> dict[str, Any]:
     """Return what JSON holds: ``{"claims": [{"id": "A1", "verdict": …, …}]}``."""
-    return {"claims": [_record(finding) for finding in findings]}
+    return {"claims": [finding_record(finding) for finding in findings]}
 
 
-def _record(finding: Finding) -> dict[str, Any]:
+def finding_record(finding: Finding) -> dict[str, Any]:
+    """Return what JSON holds of one claim."""
     return {
         "id": finding.id,
         "title": finding.title,
