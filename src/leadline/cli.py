@@ -6,6 +6,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,9 +118,11 @@ def check(
         audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(
-        lambda: describe_audit(audit, named.run, drawn, full=full or html is not None),
-        audit.to_dict(), json=json, html=html, quiet=quiet,
+        lambda: describe_audit(audit, named.run, drawn),
+        audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
     )  # fmt: skip
+    if audit.unread and (quiet or str(json) == "-"):
+        raise LayoutError(audit.unread)  # which the page says otherwise
     return LayoutError.exit_code if audit.unread else int(strict and audit.leaks)
 
 
@@ -265,7 +268,8 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             print(f"written: {path}", file=sys.stderr)
-    publish(lambda: claims_document(found, detailed=html is not None), claims_record(found), json=json, html=html)
+    summary = partial(claims_document, found, detailed=False)
+    publish(lambda: claims_document(found), claims_record(found), json=json, html=html, page=summary)
 
 
 def main(arguments: list[str] | None = None) -> None:

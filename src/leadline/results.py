@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+FORMAT = "leadline-result/1"
+"""The version of what JSON holds: raised by one when a reader of the old one would misread the new one."""
+
+
 class Result:
     """What every result can do beside holding its numbers: be printed, shown, exported and saved.
 

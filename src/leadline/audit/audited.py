@@ -93,11 +93,11 @@ class Audit(Result):
         return " ".join((self.name, *(f"{key}={value}" for key, value in self.settings.items())))
 
     @property
-    def unread(self) -> bool:
-        """Whether nobody could tell which axis means what."""
-        causality, context = self.causality, self.context
-        failed = [depth.error for depth in (causality, context) if isinstance(depth, Unavailable) and depth.asked]
-        return not self.layout and "LayoutError" in failed
+    def unread(self) -> str:
+        """Why the axes could not be read; nothing if they were, or nobody asked."""
+        failed = [depth for depth in (self.causality, self.context) if isinstance(depth, Unavailable)]
+        reasons = (depth.reason for depth in failed if depth.error == "LayoutError")
+        return "" if self.layout else next(reasons, "")
 
     @property
     def leaks(self) -> bool:

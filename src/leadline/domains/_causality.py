@@ -71,7 +71,8 @@ class Causality(Result):
         return self.verdict in (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 
     def __str__(self) -> str:
-        text = f"{self.verdict}, lag {self.lag}" + ("" if self.witness is None else f": {self.witness}")
+        lag = f"looks {-self.lag} ahead" if self.lag is not None and self.lag < 0 else f"lag {self.lag}"
+        text = f"{self.verdict}, {lag}" + ("" if self.witness is None else f": {self.witness}")
         return text + ("" if self.cross_batch is None else f"; across samples: {self.cross_batch}")
 
 

@@ -186,12 +186,10 @@ def _context(context: Context) -> tuple[Block, ...]:
     ]
     if name in context.blind:
         always = context.always_blind[name]
-        ever = (
-            ""
-            if always is None
-            else f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
-        )
-        rows.append(("earlier positions not seen", whole(int(context.blind[name].sum())), ever))
+        hidden, ever = int(context.blind[name].sum()), ""
+        if always is not None and hidden:
+            ever = f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
+        rows.append(("earlier positions not seen", whole(hidden), ever))
     drawn = context_map(context)
     table = Table(_HEAD, tuple(rows))
     return (table,) if drawn is None else (table, drawn)

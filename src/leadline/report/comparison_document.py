@@ -102,7 +102,9 @@ def _blind(audit: Audit) -> str:
         always = next(iter(context.always_blind.values()), None)
         if blind is None:
             return "no order"
-        ever = "" if always is None else f", {whole(int(always.sum()))} of them in any stack of copies"
+        ever = (
+            "" if always is None or not blind.any() else f", {whole(int(always.sum()))} of them in any stack of copies"
+        )
         return f"{whole(int(blind.sum()))}{ever}"
 
     return _unless(audit.context, tell)

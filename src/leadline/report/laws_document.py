@@ -6,6 +6,7 @@ from leadline.audit.architecture import Architecture
 from leadline.document import Document, Section, Table, Text
 from leadline.recurrence import Law, Laws
 from leadline.report.figures import QUANTITIES
+from leadline.results import FORMAT
 
 
 def describe_laws(architecture: Architecture, laws: Laws) -> Document:
@@ -48,5 +49,11 @@ def _grounds(law: Law) -> str:
 
 def laws_record(architecture: Architecture, laws: Laws) -> dict[str, Any]:
     """Return what JSON holds: formulas as sympy writes them and as a person does."""
-    about = {"name": architecture.name, "sizes": architecture.sizes, "settings": architecture.settings}
+    about = {
+        "format": FORMAT,
+        "type": "Architecture",
+        "name": architecture.name,
+        "sizes": architecture.sizes,
+        "settings": architecture.settings,
+    }
     return about | {"laws": laws}

@@ -49,6 +49,6 @@ def watching(console: Console, *, quiet: bool = False) -> Iterator[Callable[...,
             if found and isinstance(found[0], Result):
                 so_far.extend(cards(found[0]))
             known = [Page(Document("", "", (), tuple(so_far)))] if so_far else []
-            live.update(Group(*known, Spinner("line", _DOING.get(what, what))))
+            live.update(Group(*known, Spinner("line", _DOING.get(what, what))), refresh=True)
 
         yield watch

@@ -9,16 +9,7 @@ from leadline.claims.claim import Finding
 from leadline.recurrence import System
 from leadline.report.claims_document import finding_record
 from leadline.report.writing import encode
-from leadline.results import Result
-
-FORMAT = "leadline-result/1"
-"""Raised by one when a reader of the old format would misread the new one; new fields do not count."""
-
-
-def versioned(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with the format's version and the kind of result at its head."""
-    encoded: dict[str, Any] = encode(fields)
-    return {"format": FORMAT, "type": kind, **encoded}
+from leadline.results import FORMAT, Result
 
 
 def record(result: Result) -> dict[str, Any]:
@@ -30,7 +21,8 @@ def record(result: Result) -> dict[str, Any]:
     >>> record(Estimate(1.5, 0.25, n=4))
     {'format': 'leadline-result/1', 'type': 'Estimate', 'value': 1.5, 'sem': 0.25, 'n': 4, 'seed': None, 'dof': 'inf'}
     """
-    return versioned(type(result).__name__, fields_of(result))
+    encoded: dict[str, Any] = encode(fields_of(result))
+    return {"format": FORMAT, "type": type(result).__name__, **encoded}
 
 
 @singledispatch

@@ -19,8 +19,7 @@ from jaxtyping import AbstractArray
 from leadline.claims.claim import Finding
 from leadline.recurrence import System
 from leadline.report.figures import figures
-from leadline.report.records import FORMAT
-from leadline.results import Result
+from leadline.results import FORMAT, Result
 
 _NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["inf", "-inf", "nan"]}]}
 _ARRAY = {

@@ -1,6 +1,7 @@
 """A document on a terminal, by rich: tables as tables, maps as characters, curves as a row of bars."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from leadline.report.legibility import as_ascii, legible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
+_NUMBER = re.compile(r"[\d\s.,-]*(?: (?:[KMGT]i)?B)?(?: \([pbeu]\))?")
+"""What stands to the right in its column: numbers, with the units and marks of how they are known."""
 _COLUMNS = 78
 """What a terminal of the customary 80 leaves beside the margin."""
 
@@ -43,11 +46,13 @@ class Page:
 
 
 def _page(document: Document) -> Iterator[RenderableType]:
-    yield RichText(document.title, style="bold")
+    if document.title:
+        yield RichText(document.title, style="bold")
     if document.subtitle:
         yield RichText(document.subtitle, style="dim")
     if document.cards:
-        yield RichText()
+        if document.title:
+            yield RichText()
         yield _cards(document.cards)
     for section in document.sections:
         yield RichText()
@@ -98,7 +103,9 @@ def _render(block: Block) -> RenderableType:
 def _table(block: Table) -> RenderableType:
     table = RichTable(box=box.SIMPLE_HEAD, title=block.caption or None, title_justify="left", pad_edge=False)
     for index, heading in enumerate(block.head):
-        table.add_column(heading, style="bold" if index == 0 else None, overflow="fold")
+        numeric = index > 0 and all(_NUMBER.fullmatch(row[index]) for row in block.rows)
+        style: str = "bold" if index == 0 else ""
+        table.add_column(heading, style=style, overflow="fold", justify="right" if numeric else "left")
     for row in block.rows:
         table.add_row(*(RichText(cell) for cell in row))
     return table

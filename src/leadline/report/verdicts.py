@@ -137,7 +137,7 @@ def _(result: Context, *, rate: float | None = None) -> tuple[Card, ...]:
                 "blind",
                 f"{places(blind)} before it are not seen{ever}",
                 known,
-                "the map in --full shows which",
+                "the map in --full shows them",
             )
         )
     return tuple(found)

@@ -65,19 +65,25 @@ def to_json(result: Any) -> str:
 
 
 def publish(
-    describe: Callable[[], Document], result: Any, *, json: Path | None, html: Path | None, quiet: bool = False
+    describe: Callable[[], Document],
+    result: Any,
+    *,
+    json: Path | None,
+    html: Path | None,
+    page: Callable[[], Document] | None = None,
+    quiet: bool = False,
 ) -> None:
     """Print a result, unless `quiet`, and write it as JSON and HTML where asked.
 
-    With JSON on standard output nothing else is printed there. Raises `StorageError` if the disk refuses; files that
-    stood there are intact.
+    A terminal gets the `page`, by default what HTML gets. With JSON on standard output nothing else is printed there.
+    Raises `StorageError` if the disk refuses; files that stood there are intact.
     """
     to_stdout = json is not None and str(json) == "-"
-    document = describe() if html is not None or not to_stdout else None
+    document = None if html is None else describe()
     if to_stdout:
         sys.stdout.write(to_json(result))
-    elif document is not None and not quiet:
-        show(document, Console())
+    elif not quiet:
+        show((page or describe)(), Console())
     if json is not None and not to_stdout:
         _write(json, to_json(result))
     if html is not None and document is not None:
