@@ -6,20 +6,28 @@
 - `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians;
 - `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
   run it one position, or one front of positions, at a time.
+
+Names are loaded when they are first asked for: importing leadline is quick, and does not import torch.
 """
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from leadline.versions import warn_if_untested
 
 warn_if_untested()  # before anything that an untested torch may lack
 
-from leadline.audit._check import Audit, check
-from leadline.audit._compare import Comparison, compare
-from leadline.audit._read import DepthReading, read
-from leadline.domains import causality, context, count, generation, memory, span
-from leadline.jacobian import bound, gradient, lyapunov, spectrum
-from leadline.recurrence import law, system
-from leadline.results import Bound, Coverage, Estimate, Status
-from leadline.sampling import stream
+if TYPE_CHECKING:
+    from leadline.audit._check import check
+    from leadline.audit._compare import Comparison, compare
+    from leadline.audit._read import DepthReading, read
+    from leadline.audit.audited import Audit
+    from leadline.domains import causality, context, count, generation, memory, span
+    from leadline.jacobian import bound, gradient, lyapunov, spectrum
+    from leadline.recurrence import law, system
+    from leadline.results import Bound, Coverage, Estimate, Status
+    from leadline.sampling import stream
 
 __all__ = [
     "Audit",
@@ -46,3 +54,46 @@ __all__ = [
     "stream",
     "system",
 ]
+
+_HOMES = {
+    "Audit": "audit.audited",
+    "Bound": "results",
+    "Comparison": "audit._compare",
+    "Coverage": "results",
+    "DepthReading": "audit._read",
+    "Estimate": "results",
+    "Status": "results",
+    "bound": "jacobian",
+    "causality": "domains",
+    "check": "audit._check",
+    "compare": "audit._compare",
+    "context": "domains",
+    "count": "domains",
+    "generation": "domains",
+    "gradient": "jacobian",
+    "law": "recurrence",
+    "lyapunov": "jacobian",
+    "memory": "domains",
+    "read": "audit._read",
+    "span": "domains",
+    "spectrum": "jacobian",
+    "stream": "sampling",
+    "system": "recurrence",
+}
+"""The module that holds each public name; a test compares them with what type checkers read above."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or a room of the package, when it is first asked for."""
+    if name in _HOMES:
+        found: Any = getattr(import_module(f"leadline.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"leadline.{name}") is not None:
+        found = import_module(f"leadline.{name}")
+    else:
+        raise AttributeError(f"module 'leadline' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

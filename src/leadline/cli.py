@@ -1,18 +1,22 @@
 """The command line: parse, call, print."""
 
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
-from leadline.errors import LeadlineError, UsageError
+from leadline.errors import LayoutError, LeadlineError, UsageError
 from leadline.key_values import literals
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,14 +35,33 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_WELCOME = """leadline takes the depth of a neural network before anyone spends compute on it.
+Three commands to try:
+
+  leadline check wavenet layers=6 length=128     one model, on one screen
+  leadline compare wavenet 'wavenet layers=2'    several models side by side
+  leadline law masked-stack                      how depths grow with sizes
+
+A model of your own is file.py:factory, a function that returns the model and
+example inputs. `leadline --help` lists all commands, `leadline check --help`
+all options of one."""
+
+
+@click.group(
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="leadline")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
     MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of
     your own, where the factory returns the model and its example inputs.
     """
+    if context.invoked_subcommand is None:
+        click.echo(_WELCOME)
 
 
 def _reported(command: Command) -> Command:
@@ -63,30 +86,44 @@ def _read_as(command: Command) -> Command:
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @_read_as
+@click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Samples a second: times in ms too.")
+@click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
+@click.option("--quiet", is_flag=True, help="Print no report and no progress.")
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @_reported
-def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
-    """Print the four depths of MODEL, each number with its status."""
-    from leadline.audit._check import audit_of
+@click.pass_obj
+def check(
+    command: str, /, model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any
+) -> int:
+    """Print the verdicts on MODEL, each with how it is known and what to do; on one screen, or --full."""
+    from leadline.audit._check import audit_of, depths_named
+    from leadline.audit.audited import About
     from leadline.audit.named_model import find_model
     from leadline.report.audit_document import describe_audit
     from leadline.report.exports import samples_of
+    from leadline.report.progress import watching
     from leadline.report.writing import publish
 
-    position = how.pop("position")
-    with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
+    position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
+    how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
+    with redirect_stdout(sys.stderr), watching(_terminal(), quiet=quiet) as watch:  # what a model prints is no report
         named = find_model(model, settings)
         reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
-        audit = audit_of(
-            reading, name=named.name, position=None if position is None else _place(position), longer=True, **how
-        )
+        about = About(named.name, named.settings, command, how.pop("rate"))
+        audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
-    publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
-    return 1 if strict and audit.leaks else 0
+    publish(
+        lambda: describe_audit(audit, named.run, drawn),
+        audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
+    )  # fmt: skip
+    if audit.unread and (quiet or str(json) == "-"):
+        raise LayoutError(audit.unread)  # which the page says otherwise
+    return LayoutError.exit_code if audit.unread else int(strict and audit.leaks)
 
 
 @cli.command()
@@ -94,7 +131,10 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
 @click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @_reported
-def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None) -> None:
+@click.pass_obj
+def compare(
+    command: str, /, models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None
+) -> None:
     """Put the depths of two or more models side by side.
 
     A, B and C are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
@@ -106,32 +146,35 @@ def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, h
 
     with redirect_stdout(sys.stderr):
         found = [find_model(name, settings) for name, *settings in map(str.split, models)]
-        comparison = compare_named(*found, samples=samples, seed=seed)
-    publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
+        comparison = compare_named(*found, samples=samples, seed=seed, command=command)
+    publish(lambda: describe_comparison(comparison), comparison.to_dict(), json=json, html=html)
 
 
-@cli.command()
+_LAWS = """\b
+Examples:
+  leadline law pixelcnn
+  leadline law masked-stack d=1..6 k=1..4 kernel=5
+  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
+"""
+
+
+@cli.command(epilog=_LAWS)
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
 @_read_as
 @_reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
-    r"""Find how the depths of MODEL grow with its sizes, as exact formulas.
+    """Find how the depths of MODEL grow with its sizes, as exact formulas.
 
     SIZE=1..5 or SIZE=1,2,4 varies a size, SIZE=3 sets it. Models of the zoo take their settings by name or by the
     letters of the theory (d layers, k channels in and out, s skip channels, H, W, T the grid); by default d and k vary.
     Your own factory is called with its sizes as keywords.
-
-    \b
-      leadline law pixelcnn
-      leadline law masked-stack d=1..6 k=1..4 kernel=5
-      leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
     """
     from leadline.audit.architecture import find_architecture
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    with redirect_stdout(sys.stderr), Console(stderr=True).status("deriving equations at many sizes"):
+    with redirect_stdout(sys.stderr), _terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
@@ -156,9 +199,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
     how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
-    console = Console(stderr=True)
     result = train_by_recipe(
-        model, settings, data, run, recipe=recipe, resume=options["resume"], console=console, **how
+        model, settings, data, run, recipe=recipe, resume=options["resume"], console=_terminal(), **how
     )
     print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     print(f"test: {result.test}")
@@ -216,7 +258,7 @@ def claims(
     from leadline.report.claims_document import claims_document, claims_record
     from leadline.report.writing import publish
 
-    with Console(stderr=True).status("settling claims") as status:
+    with _terminal().status("settling claims") as status:
         found = run_claims(
             ids or None,
             full=full,
@@ -226,13 +268,17 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             print(f"written: {path}", file=sys.stderr)
-    publish(lambda: claims_document(found, detailed=html is not None), claims_record(found), json=json, html=html)
+    summary = partial(claims_document, found, detailed=False)
+    publish(lambda: claims_document(found), claims_record(found), json=json, html=html, page=summary)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
     try:
-        code = cli.main(args=arguments, prog_name="leadline", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        code = cli.main(
+            args=arguments, prog_name="leadline", standalone_mode=False, obj=shlex.join(["leadline", *words])
+        )
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         _fail(error.format_message(), UsageError.exit_code)
@@ -247,6 +293,13 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
         _fail(f"this is a bug of leadline's: {type(error).__name__}: {error}; please report it with {file.name}", 70)
+
+
+def _terminal() -> "Console":
+    """Return where progress is shown, which is not where results go."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from leadline.jacobian.series import mean_of_series
 from leadline.results import Estimate
@@ -99,7 +99,7 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     shown: LawKind = "exponential" if kind == "stable" else kind
     value, rss = fits[shown]
     error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown]) * n / told)
-    half_width = float(stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
+    half_width = float(scipy.special.stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
     low, high = value - half_width, value + half_width
     if kind == "stable" or _chosen_by_chance(abs(value) / error, half_width / error, n, told):
         low, high = min(low, 0.0), max(high, 0.0)
@@ -112,7 +112,8 @@ def _chosen_by_chance(t: float, half_width: float, n: int, told: float) -> bool:
     The estimate and its half-width are in standard errors.
     """
     least = math.sqrt((n - 1) * told / n * math.expm1(math.log(told) / told))  # beneath it the criterion says stable
-    return t - half_width < least or float(stdtr(n - 1, -t)) > 0.05 * float(stdtr(n - 1, -least))
+    beyond, of_all = (float(scipy.special.stdtr(n - 1, -distance)) for distance in (t, least))
+    return t - half_width < least or beyond > 0.05 * of_all
 
 
 def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,9 +13,8 @@ errors (1964), for the mixture.
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
 
 from leadline.results import Estimate
 
@@ -47,7 +46,7 @@ def mean_of_series(series: NDArray[np.float64], seed: int | None = None, *, reso
     dof = max(len(means) - 1, 1)
     sem = Estimate.of(means).sem
     if len(means) >= FEW and sem > resolution:
-        sem = _half_width(means - means.mean(), dof) / float(stdtrit(dof, 0.975))
+        sem = _half_width(means - means.mean(), dof) / float(scipy.special.stdtrit(dof, 0.975))
     return Estimate(value, math.hypot(sem, resolution), n, seed, dof=dof)
 
 
@@ -69,7 +68,7 @@ def _half_width(deviations: NDArray[np.float64], dof: int) -> float:
     scales = np.sqrt(squares / (n - 1) * np.maximum(variance_of_mean, np.finfo(np.float64).eps))
 
     def beyond(log_width: float) -> float:
-        return float(weights @ (2 * stdtr(dof, -math.exp(log_width) / scales))) - 0.05
+        return float(weights @ (2 * scipy.special.stdtr(dof, -math.exp(log_width) / scales))) - 0.05
 
     least, most = (math.log(float(bound)) for bound in (scales.min(), scales.max() * 1e3))
-    return math.exp(float(brentq(beyond, least, most, xtol=1e-4)))
+    return math.exp(float(scipy.optimize.brentq(beyond, least, most, xtol=1e-4)))

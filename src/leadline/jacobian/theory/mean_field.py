@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import scipy
 import torch
-from scipy.optimize import brentq
-from scipy.special import digamma, expit, gammaln
 
 from leadline.errors import UsageError
 from leadline.jacobian.theory.quadrature import Elementwise, correlated_mean, derivative_mean, normal_mean
@@ -94,7 +93,7 @@ def _first_zero(moved: Callable[[float], float], places: Sequence[float]) -> flo
         if abs(moved(place)) <= 1e-13 * place:
             return place
         if moved(before) * moved(place) < 0:
-            return float(brentq(moved, *sorted((before, place)), xtol=1e-300, rtol=1e-14))
+            return float(scipy.optimize.brentq(moved, *sorted((before, place)), xtol=1e-300, rtol=1e-14))
         before = place
     return before
 
@@ -113,7 +112,7 @@ def critical_point(phi: Elementwise, bias_variance: float) -> tuple[float, float
         q = _settled_variance(phi, weight_variance, bias_variance)
         return weight_variance * derivative_mean(phi, q) - 1
 
-    root = float(brentq(excess, 1.0, 4.0, xtol=1e-10))
+    root = float(scipy.optimize.brentq(excess, 1.0, 4.0, xtol=1e-10))
     return root, _settled_variance(phi, root, bias_variance)
 
 
@@ -199,7 +198,9 @@ def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "sum"], d
     if norm == "sum":
         return float(((1 + gain) / (1 + 2.0 * _variance(phi))) ** depth)
     c = batchnorm_growth(phi)
-    return math.exp(float(gammaln(depth + 1 + c) - gammaln(depth + 1) - gammaln(1 + c)))
+    return math.exp(
+        float(scipy.special.gammaln(depth + 1 + c) - scipy.special.gammaln(depth + 1) - scipy.special.gammaln(1 + c))
+    )
 
 
 def gaussian_product_exponents(n: int) -> list[float]:
@@ -212,7 +213,7 @@ def gaussian_product_exponents(n: int) -> list[float]:
     >>> [round(value, 4) for value in gaussian_product_exponents(2)]
     [-0.2886, -0.9818]
     """
-    return [0.5 * (math.log(2 / n) + float(digamma((n - i + 1) / 2))) for i in range(1, n + 1)]
+    return [0.5 * (math.log(2 / n) + float(scipy.special.digamma((n - i + 1) / 2))) for i in range(1, n + 1)]
 
 
 def residual_product_exponents(variance: float) -> tuple[float, float]:
@@ -243,7 +244,7 @@ def rnn_exponent(phi: Elementwise, gain: float) -> float:
 
 def lstm_forget_exponent(forget_bias: float) -> float:
     """Return the exponent at which an LSTM with zero weights forgets its cell, ``ln σ(b_f)``."""
-    return math.log(float(expit(forget_bias)))
+    return math.log(float(scipy.special.expit(forget_bias)))
 
 
 def _variance(phi: Elementwise) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 
 from leadline.recurrence.ir import Edge
 
@@ -74,7 +74,7 @@ def smallest_potential(
     )
     if free:
         limits[rank + 1] = (0.0, 0.0)
-    solution = linprog(
+    solution = scipy.optimize.linprog(
         objective, A_ub=matrix, b_ub=bounds, bounds=limits, integrality=np.full(width, int(integer)), method="highs"
     )
     if solution.x is None:
