@@ -236,7 +236,7 @@ def test_counterexamples_on_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("leadline.training.files.os.fsync", full)
+    monkeypatch.setattr("leadline.files.writing.os.fsync", full)
     assert run("claims", "A4", "--counterexamples", str(tmp_path)) == 7
     assert "could not be written: No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline.errors import DataError
-from leadline.training.files import write_atomically
+from leadline.files.writing import write_atomically
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,9 @@ from rich.console import Console
 from torch import Tensor
 
 from leadline.document import Document
+from leadline.files.writing import write_atomically
 from leadline.report import html as html_page
 from leadline.report.terminal import show
-from leadline.training.files import write_atomically
 
 
 def encode(result: Any) -> Any:

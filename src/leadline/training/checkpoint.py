@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import CheckpointError
-from leadline.training.files import write_atomically
+from leadline.files.writing import write_atomically
 
 FORMAT = "leadline-checkpoint"
 VERSION = "1"

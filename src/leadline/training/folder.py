@@ -13,9 +13,9 @@ import torch
 from leadline import data
 from leadline.data import Dataset
 from leadline.errors import CheckpointError, UsageError
+from leadline.files.writing import append_line, make_directory, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint
 from leadline.training.config import TrainConfig
-from leadline.training.files import append_line, make_directory, write_atomically
 from leadline.training.scoring import Score
 from leadline.training.state import TrainingState, load_weights, part
 from leadline.zoo import Specimen, build
