@@ -26,6 +26,7 @@ Exit codes:
   5    a run folder or checkpoint is missing, corrupt or foreign
   6    a loss, activation or logit is not finite
   7    the disk refused a write; what was there is intact
+  8    another process is training in the run folder
   70   a bug of leadline's
   130  interrupted
 """
@@ -144,6 +145,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
+@click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
 @click.option("--steps", type=int, help="Training steps.")
 @click.option("--seed", type=int, help="Seed of weights, data order and dropout.")
@@ -155,11 +157,13 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
-    how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
+    how: dict[str, Any] = {
+        "training": {**literals(options["train"]), **given},
+        "options": literals(options["data_option"]),
+    }
+    how |= {name: options[name] for name in ("resume", "allow_changes")}
     console = Console(stderr=True)
-    result = train_by_recipe(
-        model, settings, data, run, recipe=recipe, resume=options["resume"], console=console, **how
-    )
+    result = train_by_recipe(model, settings, data, run, recipe=recipe, console=console, **how)
     print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     print(f"test: {result.test}")
 

@@ -15,7 +15,8 @@
     ├── DataError           4  a data set is missing, empty or malformed
     ├── CheckpointError     5  a run folder or checkpoint is missing, corrupt or foreign
     ├── Diverged            6  a loss, activation or logit is not finite
-    └── StorageError        7  the disk refused a write
+    ├── StorageError        7  the disk refused a write
+    └── InUse               8  another process, or thread, is training in the run folder
 
 An error's text says what was wrong, where, and what to do about it, in that order.
 """
@@ -92,6 +93,12 @@ class StorageError(LeadlineError):
     """The disk refused a write; what was there before is intact."""
 
     exit_code = 7
+
+
+class InUse(LeadlineError):
+    """Another process, or thread, is training in the run folder."""
+
+    exit_code = 8
 
 
 def near_misses(word: str, known: Iterable[str]) -> str:

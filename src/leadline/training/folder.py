@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from leadline import data
 from leadline.data import Dataset
-from leadline.errors import CheckpointError, UsageError
-from leadline.files.writing import append_line, make_directory, write_atomically
+from leadline.errors import CheckpointError, DataError, InUse, UsageError
+from leadline.files.writing import make_directory, remove_leftovers, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.scoring import Score
@@ -21,7 +20,8 @@ from leadline.training.state import TrainingState, load_weights, part
 from leadline.zoo import Specimen, build
 
 FORMAT = "leadline-run"
-VERSION = 1
+VERSION = 2
+LOCK = ".lock"
 _PLAIN = ("steps", "planned", "seconds", "parameters", "best_step")
 Builder = Callable[..., Specimen]
 """Builds a specimen from a model's name and settings, as `leadline.zoo.build` does."""
@@ -43,10 +43,53 @@ class RunFolder:
         """Whether `run.json` stands, and so whether there is something to resume."""
         return (self.path / "run.json").exists()
 
-    def begin(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and write `run.json`; raises `StorageError` if the disk refuses."""
+    def require_empty(self) -> None:
+        """Raise `CheckpointError` if the folder holds parts of a run that nothing describes."""
+        for name in ("checkpoint.safetensors", "metrics.jsonl", "result.json"):
+            if (self.path / name).exists():
+                raise CheckpointError(
+                    f"{self.path} holds {name} of a run, but no run.json; remove it, or choose another folder"
+                )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if need be, and keep everybody else from training in it; a killed process holds nothing.
+
+        What killed writes have left is removed. A folder that holds no run in the end is left as it was found. Raises
+        `InUse` if someone holds it, `StorageError` if the disk refuses.
+        """
+        from filelock import FileLock, Timeout
+
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_directory(self.path)
-        self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
+        lock = self.path / LOCK
+        try:
+            with FileLock(lock, timeout=0):
+                try:
+                    remove_leftovers(self.path)
+                    yield
+                finally:
+                    if not self.started:
+                        _remove(lock, *missing)
+        except Timeout:
+            raise InUse(
+                f"{self.path} is in use: another process is training in it; wait for it, or choose another folder"
+            ) from None
+
+    @contextmanager
+    def begun(self, record: Mapping[str, Any]) -> Iterator[None]:
+        """Write `run.json`; an error before the first checkpoint takes it back, so that it blocks no other run."""
+        try:
+            self.describe(record)
+            yield
+        except Exception:
+            if not self.checkpoint.exists():
+                _remove(self.path / "run.json", self.path / "metrics.jsonl")
+            raise
+
+    def describe(self, record: Mapping[str, Any]) -> None:
+        """Write `run.json`; raises `StorageError` if the disk refuses."""
+        self._write("run.json", {"format": FORMAT, "version": VERSION, **record})
 
     def description(self) -> dict[str, Any]:
         """Read `run.json`; raises `CheckpointError` if the folder is not a run of ours, or of another version."""
@@ -61,20 +104,9 @@ class RunFolder:
         """Write the checkpoint, atomically; raises `StorageError` with the previous one intact."""
         save_checkpoint(self.checkpoint, state.tensors(), state.record())
 
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Append one record to `metrics.jsonl`."""
-        append_line(self.path / "metrics.jsonl", json.dumps(line))
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Read `metrics.jsonl`: one record per validation; a line cut short by a kill is left out."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
-
-    def rewind(self, step: int) -> None:
-        """Drop the metrics of steps after `step`, which a resumed run repeats."""
-        kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write `metrics.jsonl`, one record per validation: as a whole, like every file, so that no line is torn."""
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`."""
@@ -100,11 +132,18 @@ class RunFolder:
         return record
 
 
+def _remove(*paths: Path) -> None:
+    """Remove files, and folders that are empty, as far as it goes."""
+    for path in paths:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended: steps done and planned, wall time over all resumptions, trainable parameters, and two scores.
 
-    Fewer steps than planned were done if the time ran out on a machine that became slower. The scores are those of the
+    Fewer steps than were planned last were done if the time ran out all the same. The scores are those of the
     averaged weights of `best_step`, which had the lowest validation score.
     """
 
@@ -152,8 +191,19 @@ class Run:
     result: RunResult | None
 
     def dataset(self) -> Dataset:
-        """Load the data set that the run was trained on."""
-        return data.load(self.data["name"], **self.data["options"])
+        """Load the data set that the run was trained on; raises `DataError` if its content has changed since."""
+        dataset = data.load(self.data["name"], **self.data["options"])
+        require_same(dataset.name, dataset.digest, self.data["digest"], self.path)
+        return dataset
+
+
+def require_same(name: str, digest: str, begun: str, path: Path) -> None:
+    """Raise `DataError` if the data called `name` has another digest than that which the run at `path` began with."""
+    if digest != begun:
+        raise DataError(
+            f"the content of {name} is not what {path} was trained on: its digest is {digest[:12]}…, not "
+            f"{begun[:12]}…; put back what it held, or begin another run"
+        )
 
 
 def load_run(path: Path | str, *, build: Builder = build) -> Run:
