@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from leadline.data import load
 from leadline.errors import CheckpointError, Diverged, StorageError, UsageError
 from leadline.likelihoods import Bernoulli, Categorical
-from leadline.training import RunResult, TrainConfig, files, load_checkpoint, load_run, score, train
+from leadline.training import RunResult, TrainConfig, load_checkpoint, load_run, score, train
 from leadline.training.session import Session
 from leadline.zoo import Specimen
 
@@ -179,14 +180,14 @@ def test_a_parameter_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, writes = files.os.replace, iter(range(1000))
+    real, writes = os.replace, iter(range(1000))
 
     def full(source: Path, target: Path) -> None:
         if "checkpoint" in target.name and next(writes) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StorageError, match="No space left"):
         run(tmp_path / "r")
     monkeypatch.undo()

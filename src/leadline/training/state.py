@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import CheckpointError
+from leadline.files.reading import as_record
+from leadline.training.records import StateRecord
+from leadline.training.restoring import load_weights, part, refuse_other_weights, restore_optimizer, restore_random
 
 _PLAIN = ("step", "best_step", "validated", "seconds")
 
@@ -82,37 +85,17 @@ class TrainingState:
 
         Raises `CheckpointError` if the checkpoint belongs to another model.
         """
+        held = as_record(dict(record), StateRecord, "the checkpoint's state", CheckpointError)
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
         self.best = part(tensors, "best")
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(tensors, "optimizer").items():
-            index, key = name.split(".", 1)
-            entries.setdefault(int(index), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        if self.best:
+            refuse_other_weights(self.averaged, self.best)
+        restore_optimizer(self.optimizer, part(tensors, "optimizer"), held.step)
         for name in _PLAIN:
             setattr(self, name, record[name])
-        self.best_bits = math.inf if record["best_bits"] is None else record["best_bits"]
-        torch.set_rng_state(tensors["random.torch"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
-        version, words, gauss = record["random"]["python"]
-        random.setstate((version, tuple(words), gauss))
-        np.random.set_state(record["random"]["numpy"])  # noqa: NPY002 - a user's model may draw from it
-
-
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``name.``, without that beginning."""
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict, whole; raises `CheckpointError` if names or shapes differ."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+        self.best_bits = math.inf if held.best_bits is None else held.best_bits
+        restore_random(tensors, held.random)
 
 
 def duplicate(model: nn.Module) -> nn.Module:
