@@ -76,7 +76,7 @@ BAD_WORDS = [
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "lr=high"], 2, "lr must be a number, got 'high'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "device=tpu"], 2, "got 'tpu'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "levels=x"], 2, "an integer or None, got 'x'"),
-    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "seed=-1"], 2, "must be at least 0, got -1"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "seed=-1"], 2, "from 0 to 2.64 - 1, got -1"),
     (["train", "chain", "--data", "digits", "--steps", "1"], 2, "choose a density model"),
     (["train", "pixelcnn", "--data", "tones", "--steps", "1"], 2, "2 position axes; tones is audio, which has 1"),
     (["check", "dilated-stack", "layers=1", "--position", "99"], 3, "there is no place 99 along 't'"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from leadline.errors import CheckpointError, UsageError
+from leadline.errors import UsageError
 
 VALIDATIONS = 20
 """Validations, and checkpoints, per run, unless they take too long or the config says otherwise."""
@@ -66,12 +66,9 @@ class Plan:
     validation: float = 0.0
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Plan:
-        """Return the plan that `dataclasses.asdict` described; raises `CheckpointError` if it does not describe one."""
-        try:
-            return cls(Schedule(**record["schedule"]), float(record["validation"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"run.json is damaged: its plan lacks or misreads {error}") from error
+    def of(cls, record: Mapping[str, Any]) -> Plan:
+        """Return the plan that `dataclasses.asdict` described."""
+        return cls(Schedule(**record["schedule"]), record["validation"])
 
 
 @dataclass

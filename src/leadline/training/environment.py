@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
 import torch
-
-from leadline.errors import CheckpointError
-from leadline.training.config import MOST_THREADS
 
 NAMES = {"threads": "number of threads", "cpu": "processor"}
 
@@ -56,14 +52,3 @@ class Environment:
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Environment:
-        """Return what `as_dict` described; raises `CheckpointError` if it does not describe one."""
-        try:
-            found = cls(**record)
-        except TypeError as error:
-            raise CheckpointError(f"run.json is damaged: it lacks or misreads an environment: {error}") from error
-        if type(found.threads) is not int or not 1 <= found.threads <= MOST_THREADS:
-            raise CheckpointError(f"run.json is damaged: no run has {found.threads} threads")
-        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,17 @@ from typing import Any
 from leadline import data
 from leadline.data import Dataset
 from leadline.errors import CheckpointError, DataError, InUse, UsageError
+from leadline.files.reading import as_record, read_record
 from leadline.files.writing import make_directory, remove_leftovers, write_atomically
-from leadline.training.checkpoint import load_checkpoint, save_checkpoint
+from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
 from leadline.training.config import TrainConfig
+from leadline.training.fitting import refuse_misfit
+from leadline.training.records import ResultRecord, RunRecord
+from leadline.training.restoring import load_weights, part
 from leadline.training.scoring import Score
-from leadline.training.state import TrainingState, load_weights, part
+from leadline.training.state import TrainingState
 from leadline.zoo import Specimen, build
+from leadline.zoo import build as zoo_build
 
 FORMAT = "leadline-run"
 VERSION = 2
@@ -98,15 +103,16 @@ class RunFolder:
             raise CheckpointError(f"{self.path / 'run.json'} does not describe a run of leadline's")
         if record.get("version") != VERSION:
             raise CheckpointError(f"{self.path} has version {record.get('version')}; this leadline reads {VERSION}")
+        as_record(record, RunRecord, str(self.path / "run.json"), CheckpointError)
         return record
 
     def save(self, state: TrainingState) -> None:
         """Write the checkpoint, atomically; raises `StorageError` with the previous one intact."""
         save_checkpoint(self.checkpoint, state.tensors(), state.record())
 
-    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def log(self, lines: bytes) -> None:
         """Write `metrics.jsonl`, one record per validation: as a whole, like every file, so that no line is torn."""
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        write_atomically(self.path / "metrics.jsonl", lines)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`."""
@@ -114,22 +120,19 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`; None while the run is unfinished."""
-        return self._read("result.json") if (self.path / "result.json").exists() else None
+        if not (self.path / "result.json").exists():
+            return None
+        record = self._read("result.json")
+        as_record(record, ResultRecord, str(self.path / "result.json"), CheckpointError)
+        return record
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"{self.path} is not a run folder: {name} cannot be read") from error
-        except ValueError as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from error
-        if not isinstance(record, dict):
-            raise CheckpointError(f"{path} is damaged: it holds no record")
-        return record
+        if not self.path.is_dir():
+            raise CheckpointError(f"{self.path} is not a run folder")
+        return read_record(self.path / name, dict[str, Any], CheckpointError)
 
 
 def _remove(*paths: Path) -> None:
@@ -216,12 +219,14 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
     record = folder.description()
     try:
         model, described = record["model"], record["data"]
+        if build is zoo_build:  # of a user's models nothing is known before they are built
+            refuse_misfit(model["name"], model["settings"], stated_shapes(folder.checkpoint))
         specimen = build(model["name"], **model["settings"])
         config = TrainConfig.from_dict(record["train"])
         lag = int(record["lag"])
-    except (KeyError, TypeError, UsageError) as error:
+    except (KeyError, TypeError, OverflowError, UsageError) as error:
         raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
-    tensors, _ = load_checkpoint(folder.checkpoint)
+    tensors, _ = load_checkpoint(folder.checkpoint, weights=specimen.model.state_dict())
     weights = part(tensors, "best") or part(tensors, "averaged")
     load_weights(specimen.model, weights)
     specimen.model.eval()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from leadline.data import Dataset
@@ -98,11 +97,11 @@ def train(
         finished = folder.result() if record else None
         if finished is not None:
             return RunResult.from_dict(folder.path, finished)
-        threads = Environment.from_dict(record["environments"][0]["environment"]).threads if record else config.threads
+        threads = record["environments"][0]["environment"]["threads"] if record else config.threads
         with isolated(threads), Reporter(console) as reporter:
             seed_everything(config.seed)
             specimen = build(name, **settings)
-            plan = Plan.from_dict(record["plan"]) if record else planned(specimen, dataset, config, lag, began)
+            plan = Plan.of(record["plan"]) if record else planned(specimen, dataset, config, lag, began)
             session = Session.open(specimen, dataset, config, lag, plan.schedule)
             seed_everything(config.seed)
             state = session.state
@@ -135,7 +134,7 @@ def _train(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter
     """Train to the end, from wherever the session stands."""
     state = session.state
     reporter.step(state.step, state.schedule.steps)
-    folder.log(state.history)
+    folder.log(state.log)
     try:
         _run(session, folder, watch, reporter)
         return _finish(session, folder, watch)
@@ -172,22 +171,21 @@ def _kept(folder: RunFolder) -> str:
 def _validate(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Score the averaged weights on the validation part, keep them if they are the best, and say so."""
     state, start = session.state, time.perf_counter()
-    train = float(torch.stack(state.recent).mean()) / math.log(2) if state.recent else None
-    state.recent.clear()
+    steps = state.step - state.validated
+    train, state.losses = state.losses / steps / math.log(2) if steps else None, 0.0
     bits = session.score(session.dataset.validation, "validation", examples=session.config.validation_examples)
     best = state.keep_if_best(bits.bits_per_dim)
     watch.validated(time.perf_counter() - start)
-    state.history.append(
-        {
-            "step": state.step,
-            "train": train,
-            "validation": bits.bits_per_dim,
-            "best": best,
-            "lr": session.config.learning_rate(state.step, state.schedule.progress(state.step)),
-            "seconds": round(watch.seconds(), 3),
-        }
-    )
-    folder.log(state.history)
+    line = {
+        "step": state.step,
+        "train": train,
+        "validation": bits.bits_per_dim,
+        "best": best,
+        "lr": session.config.learning_rate(state.step, state.schedule.progress(state.step)),
+        "seconds": round(watch.seconds(), 3),
+    }
+    state.log += json.dumps(line).encode() + b"\n"
+    folder.log(state.log)
     reporter.validation(state.step, train, bits.bits_per_dim, best)
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import CheckpointError
-
-_NUMPY_WORDS = 624
+from leadline.training.records import RandomRecord
 
 
 def seed_everything(seed: int) -> None:
@@ -35,20 +34,19 @@ def random_record() -> dict[str, Any]:
     return {"python": random.getstate(), "numpy": {"bit_generator": state["bit_generator"], "state": words, **gauss}}
 
 
-def restore_random(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+def restore_random(tensors: Mapping[str, Tensor], held: RandomRecord) -> None:
     """Go back to what `random_tensors` and `random_record` gave; raises `CheckpointError` for anything else."""
     try:
         torch.set_rng_state(tensors["torch"])
         if "cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["cuda"])
-        version, words, gauss = record["python"]
+        version, words, gauss = held.python
         random.setstate((version, tuple(words), gauss))
-        inner = record["numpy"]["state"]
-        if len(inner["key"]) != _NUMPY_WORDS or not 0 <= inner["pos"] <= _NUMPY_WORDS:  # numpy does not look
-            raise ValueError("numpy's state is of another size")
-        np.random.set_state(record["numpy"])  # noqa: NPY002
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint's random states cannot be restored: {error}") from error
+        words_of_numpy = {"key": np.array(held.numpy.state.key, np.uint32), "pos": held.numpy.state.pos}
+        numpy = {"bit_generator": "MT19937", "state": words_of_numpy}
+        np.random.set_state(numpy | {"has_gauss": held.numpy.has_gauss, "gauss": held.numpy.gauss})  # noqa: NPY002
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint's random states are damaged: {error}") from error
 
 
 @contextmanager

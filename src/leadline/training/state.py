@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import CheckpointError
+from leadline.files.reading import as_record
 from leadline.training.budget import Schedule
 from leadline.training.randomness import random_record, random_tensors, restore_random
+from leadline.training.records import StateRecord
+from leadline.training.restoring import load_weights, part, refuse_other_weights, restore_optimizer
 
-_COUNTS = ("step", "best_step", "validated")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_PLAIN = ("step", "best_step", "validated", "losses", "seconds", "run")
 
 
 @dataclass
@@ -23,9 +25,9 @@ class TrainingState:
 
     `averaged` is a second module that carries the moving average of the weights of `model`; `best` are the averaged
     weights of the best validation so far, with its value in bits per dimension and its step. `step` counts the steps
-    done, which gives the position in the data; `validated` is that of the last validation, `recent` the losses since,
-    `history` the lines of the log, and `seconds` the wall time over all resumptions. `run` tells runs apart by what was
-    asked for.
+    done, which gives the position in the data; `validated` is that of the last validation, `losses` the sum of those
+    since, `log` what `metrics.jsonl` holds, and `seconds` the wall time over all resumptions. `run` tells runs apart by
+    what was asked for.
     """
 
     model: nn.Module
@@ -37,8 +39,8 @@ class TrainingState:
     best_bits: float = math.inf
     best_step: int = 0
     validated: int = 0
-    recent: list[Tensor] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: float = 0.0
+    log: bytes = b""
     seconds: float = 0.0
     run: str = ""
 
@@ -68,12 +70,12 @@ class TrainingState:
         for index, entries in self.optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{index}.{key}": tensor for key, tensor in entries.items()}
         named |= {f"random.{name}": tensor for name, tensor in random_tensors().items()}
-        named["recent"] = torch.stack(self.recent) if self.recent else torch.zeros(0)
+        named["log"] = torch.tensor(bytearray(self.log), dtype=torch.uint8)
         return named
 
     def record(self) -> dict[str, Any]:
         """Return everything that is not a tensor, as JSON can hold it."""
-        return {name: getattr(self, name) for name in (*_COUNTS, "seconds", "history", "run")} | {
+        return {name: getattr(self, name) for name in _PLAIN} | {
             "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,
             "schedule": asdict(self.schedule),
             "random": random_record(),
@@ -84,66 +86,23 @@ class TrainingState:
 
         Raises `CheckpointError` if the checkpoint belongs to another model, or holds no state that training leaves.
         """
-        if record.get("run") != self.run:
-            raise CheckpointError(
-                "the checkpoint belongs to another run: it was asked for other settings, or other data"
-            )
+        held = as_record(dict(record), StateRecord, "the checkpoint's state", CheckpointError)
+        if held.run != self.run:
+            raise CheckpointError("the checkpoint belongs to another run, of other settings or other data")
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
         self.best = part(tensors, "best")
         if self.best:
-            load_weights(duplicate(self.averaged), self.best)
-        try:
-            self._restore_optimizer(part(tensors, "optimizer"))
-            for name in _COUNTS:
-                setattr(self, name, int(record[name]))
-            self.seconds, self.history = float(record["seconds"]), list(record["history"])
-            self.best_bits = math.inf if record["best_bits"] is None else float(record["best_bits"])
-            self.schedule = Schedule(**record["schedule"])
-            self.recent = list(tensors["recent"].to(self._device()).unbind())
-            _require(self.step >= 0 and self.schedule.steps >= 1 and self.schedule.validate_every >= 1, "its counts")
-            _require(tensors["recent"].dtype == torch.float32 and len(self.recent) <= self.step, "its recent losses")
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the checkpoint holds no state of training: it lacks or misreads {error}") from error
-        restore_random(part(tensors, "random"), record.get("random", {}))
-
-    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load the moments, each held against its parameter: the optimiser itself would take any."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            number, key = name.split(".", 1)
-            entries.setdefault(int(number), {})[key] = tensor
-        for index, entry in entries.items():
-            what = f"the optimiser's state of parameter {index}"
-            _require(0 <= index < len(parameters) and set(entry) == {"step", *_MOMENTS}, what)
-            parameter, moments = parameters[index], [entry[name] for name in _MOMENTS]
-            _require(all((m.shape, m.dtype) == (parameter.shape, parameter.dtype) for m in moments), what)
-            _require(all(bool(m.isfinite().all()) for m in moments), what)
-            _require(entry["step"].shape == () and 1 <= float(entry["step"]) < math.inf, what)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
-
-    def _device(self) -> torch.device:
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(what)
-
-
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``name.``, without that beginning."""
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict, whole; raises `CheckpointError` if names or shapes differ."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+            refuse_other_weights(self.averaged, self.best)
+        restore_optimizer(self.optimizer, part(tensors, "optimizer"), held.step)
+        for name in _PLAIN:
+            setattr(self, name, record[name])
+        self.best_bits = math.inf if held.best_bits is None else held.best_bits
+        self.schedule = Schedule(**record["schedule"])
+        if "log" not in tensors or tensors["log"].dtype != torch.uint8 or tensors["log"].ndim != 1:
+            raise CheckpointError("the checkpoint is damaged: it holds no log")
+        self.log = tensors["log"].numpy().tobytes()
+        restore_random(part(tensors, "random"), held.random)
 
 
 def duplicate(model: nn.Module) -> nn.Module:
