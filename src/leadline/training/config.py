@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from leadline.errors import UsageError, near_misses
+from leadline.errors import SEEDS, UsageError, near_misses
 from leadline.key_values import require
 
 MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
-_MOST = {"threads": MOST_THREADS, "seed": 2**63 - 1}
+_MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
 
 
 @dataclass(frozen=True)

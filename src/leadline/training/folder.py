@@ -11,7 +11,7 @@ from typing import Any
 
 from leadline import data
 from leadline.data import Dataset
-from leadline.errors import CheckpointError, DataError, InUse, UsageError
+from leadline.errors import CheckpointError, DataError, InUse, StorageError, UsageError
 from leadline.files.reading import as_record, read_record
 from leadline.files.writing import make_directory, remove_leftovers, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
@@ -63,23 +63,18 @@ class RunFolder:
         What killed writes have left is removed. A folder that holds no run in the end is left as it was found. Raises
         `InUse` if someone holds it, `StorageError` if the disk refuses.
         """
-        from filelock import FileLock, Timeout
-
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        make_directory(self.path)
-        lock = self.path / LOCK
         try:
-            with FileLock(lock, timeout=0):
+            make_directory(self.path)
+            with _locked(self.path / LOCK):
                 try:
                     remove_leftovers(self.path)
                     yield
                 finally:
                     if not self.started:
-                        _remove(lock, *missing)
-        except Timeout:
-            raise InUse(
-                f"{self.path} is in use: another process is training in it; wait for it, or choose another folder"
-            ) from None
+                        _remove(self.path / LOCK)
+        finally:
+            _remove(*missing)  # none of them is empty if a run stands
 
     @contextmanager
     def begun(self, record: Mapping[str, Any]) -> Iterator[None]:
@@ -133,6 +128,26 @@ class RunFolder:
         if not self.path.is_dir():
             raise CheckpointError(f"{self.path} is not a run folder")
         return read_record(self.path / name, dict[str, Any], CheckpointError)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; what a killed process held is free. Another holder is not waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InUse(
+            f"{path.parent} is in use: another process is training in it; wait for it, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path} could not be held: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remove(*paths: Path) -> None:
