@@ -89,12 +89,12 @@ class Dataset:
         """A digest of all symbols and labels, SHA-256: other content under the same name has another one."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
-            labels = () if part.labels is None else (part.labels,)
             examples = (part.examples,) if isinstance(part.examples, Tensor) else part.examples
-            for tensor in (*examples, *labels):
-                digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().data)
-            digest.update(b"part")
+            for word, tensors in (("examples", examples), ("labels", () if part.labels is None else (part.labels,))):
+                digest.update(f"{word} {len(tensors)}".encode())
+                for tensor in tensors:
+                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
