@@ -1,5 +1,7 @@
 """The command line: parse, call, print."""
 
+import errno
+import os
 import re
 import sys
 import tempfile
@@ -11,8 +13,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from leadline.errors import SEEDS, LeadlineError, ModelError, UsageError
+from leadline.errors import SEEDS, LeadlineError, ModelError, StorageError, UsageError
 from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
+from leadline.files.writing import check_writable
 from leadline.key_values import literals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,9 +52,18 @@ def cli() -> None:
 
 def _reported(command: Command) -> Command:
     """Add the options of every command that makes a report."""
-    html = click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained HTML file.")
-    json = click.option("--json", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON ('-': to stdout).")
+    page = click.Path(path_type=Path)
+    html = click.option("--html", type=page, callback=_writable, help="Write one self-contained HTML file.")
+    file = click.Path(path_type=Path, allow_dash=True)
+    json = click.option("--json", type=file, callback=_writable, help="Write JSON ('-': to stdout).")
     return html(json(command))
+
+
+def _writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse what can never be written before the work, not after it."""
+    if path is not None and str(path) != "-":
+        check_writable(path)
+    return path
 
 
 def _read_as(command: Command) -> Command:
@@ -148,7 +160,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @cli.command()
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of wavs or pictures.")
+@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of sounds or pictures.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
@@ -175,7 +187,12 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", type=_COUNT, default=16, show_default=True, help="Number of samples.")
-@click.option("--out", type=click.Path(path_type=Path), help="A .png, .wav or .npy file; default: into the run folder.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=_writable,
+    help="A .png, .wav or .npy file; default: into the run folder.",
+)
 @click.option("--seed", type=_SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
 @click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
@@ -249,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _ended(arguments: list[str] | None) -> tuple[int, str]:
     """Run a command; return its exit code, and what is to be said where it did not end well."""
     try:
-        code = cli.main(args=arguments, prog_name="leadline", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         return code if isinstance(code, int) else 0, ""
     except click.ClickException as error:
         return UsageError.exit_code, error.format_message()
@@ -258,9 +275,25 @@ def _ended(arguments: list[str] | None) -> tuple[int, str]:
     except LeadlineError as error:
         return error.exit_code, str(error)
     except BaseException as error:
-        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        chain = error
+        while chain.__context__ is not None and not isinstance(chain, OSError):
+            chain = chain.__context__
+        if isinstance(chain, BrokenPipeError):
             return 141, ""  # whoever read our output has gone: what a shell says of a program that SIGPIPE ended
+        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return StorageError.exit_code, f"the output could not be written: {chain.strerror}"
         return _unforeseen(error)
+
+
+def _run(words: list[str]) -> Any:
+    """Run a command as click's own `main` does, but for closed pipes, of which that makes a 1."""
+    if "_LEADLINE_COMPLETE" in os.environ:  # a shell asks how words go on
+        return cli.main(args=words, prog_name="leadline")
+    try:
+        with cli.make_context("leadline", list(words)) as context:
+            return cli.invoke(context)
+    except click.exceptions.Exit as left:
+        return left.exit_code
 
 
 def _unforeseen(error: BaseException) -> tuple[int, str]:

@@ -24,7 +24,7 @@ from leadline.errors import LeadlineError
 from leadline.training import TrainConfig, train
 
 CALLS = ("open", "write", "fsync", "chmod", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "truncate")
-"""Everything that changes what is on the disk; opening to read is not counted."""
+"""Everything that changes what is on the disk; opening to read is not counted, nor is what lies outside the folder."""
 LEFTOVER = ".leadline-"
 CONFIG = TrainConfig(
     steps=5, batch=8, warmup=2, validate_every=2, checkpoint_every=3, validation_examples=20, threads=1, device="cpu"
@@ -38,6 +38,7 @@ class Shim:
     def __init__(self, folder: Path, at: int = 0, how: str = "") -> None:
         self.folder, self.at, self.how = str(folder), at, how
         self.seen: list[str] = []
+        self._descriptors: set[int] = set()
         self._inside = False
 
     def install(self) -> None:
@@ -47,19 +48,27 @@ class Shim:
 
     def _wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            reads = name == "open" and not args[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            if self._inside or reads or (name == "write" and args[0] < 3):
+            if self._inside or not self._ours(args[0]):
                 return real(*args, **kwargs)
-            self.seen.append(name)
-            if len(self.seen) == self.at:
-                self._fail(name, real, args)
+            if name != "open" or args[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                self.seen.append(name)
+                if len(self.seen) == self.at:
+                    self._fail(name, real, args)
             self._inside = True
             try:
-                return real(*args, **kwargs)
+                result = real(*args, **kwargs)
             finally:
                 self._inside = False
+            if name == "open":
+                self._descriptors.add(result)
+            return result
 
         return call
+
+    def _ours(self, file: Any) -> bool:
+        if isinstance(file, int):
+            return file in self._descriptors
+        return os.path.abspath(os.fspath(file)).startswith(self.folder)
 
     def _fail(self, name: str, real: Callable[..., Any], args: tuple[Any, ...]) -> None:
         if name == "write":  # half of it gets there
@@ -70,11 +79,11 @@ class Shim:
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Whoever opens a file of the folder to write it, and is not counted, is found out."""
-        if event == "open" and isinstance(args[0], str) and args[0].startswith(self.folder) and not self._inside:
-            writes = args[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(args[2], int) else 0
-            if writes:
-                os.write(2, f"not counted: {args[0]}\n".encode())
-                os._exit(99)
+        if event != "open" or self._inside or not isinstance(args[0], str) or not isinstance(args[2], int):
+            return
+        if self._ours(args[0]) and args[2] & (os.O_WRONLY | os.O_RDWR):
+            os.write(2, f"not counted: {args[0]}\n".encode())
+            os._exit(99)
 
 
 def train_tiny(folder: Path) -> None:
@@ -166,8 +175,9 @@ def faults(name: str, where: Path, chosen: slice) -> Iterator[tuple[str, int, st
 
 def verdict(name: str, code: int, how: str, before: dict[str, Any], after: dict[str, Any], folder: Path) -> str:
     """Say what is wrong with an exit code, or with a folder that a fault has left."""
-    wrong = "" if code == (-signal.SIGKILL if how == "kill" else 7) else f" exit code {code};"
     left = held(folder, leftovers=how == "full")  # reads every file: none is torn
+    done = how == "full" and left == after  # what was refused did not matter
+    wrong = "" if code == (-signal.SIGKILL if how == "kill" else 0 if done else 7) else f" exit code {code};"
     if name != "train" and any(what not in (before.get(key), after.get(key)) for key, what in left.items()):
         wrong += f" neither old nor new: {sorted(left)};"
     if name == "train" and how == "full" and left and "run/checkpoint.safetensors" not in left:

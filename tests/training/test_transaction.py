@@ -99,9 +99,8 @@ def test_of_two_runs_in_one_folder_the_second_is_refused(
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    script = (
-        "import filelock, sys; x = filelock.FileLock(sys.argv[1]); x.acquire(); print(flush=True); sys.stdin.read()"
-    )
+    acquire = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
+    script = acquire + "print(flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", script, str(tmp_path / ".lock")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

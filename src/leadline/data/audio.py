@@ -1,6 +1,7 @@
 """Audio: folders of wav and FLAC files, and seeded synthetic tones, as mu-law classes."""
 
 import os
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from leadline.files.reading import LARGEST, open_regular
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"
+_KINDS = re.compile("(WAV|WAVEX|RF64|FLAC) (PCM_U8|PCM_S8|PCM_16|PCM_24|PCM_32|FLOAT|DOUBLE|ULAW|ALAW)")
 _BLOCK = 1 << 20
 _LONGEST = 1 << 26
 """Samples that one clip may have: two hours at 8 kHz, 25 minutes at 44.1 kHz."""
@@ -65,7 +67,7 @@ def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
         try:
             with soundfile.SoundFile(file) as sound:
                 frames, channels, rate = sound.frames, sound.channels, sound.samplerate
-                _check_header(path, sound.format, frames, rate, size)
+                _check_header(path, f"{sound.format} {sound.subtype}", frames, rate, size)
                 blocks = sound.blocks(max(1, _BLOCK // channels), dtype="float64", always_2d=True)
                 signal = np.concatenate([np.zeros(0), *(block.mean(axis=1) for block in blocks)])
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OSError) as error:
@@ -94,7 +96,7 @@ def _refuse_cut_short(path: Path, file: IO[bytes], size: int) -> None:
 
 def _check_header(path: Path, kind: str, frames: int, rate: int, size: int) -> None:
     """Refuse a sound by what its header says, before anything is read."""
-    if kind not in ("WAV", "WAVEX", "RF64", "FLAC"):
+    if not _KINDS.fullmatch(kind):
         raise DataError(f"{path} cannot be read as a wav or FLAC: it is {kind}")
     if frames == 0:
         raise DataError(f"{path} is empty: it holds no samples")

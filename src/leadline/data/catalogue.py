@@ -26,7 +26,7 @@ _RANGES = {"levels": (2, 256), "limit": (1, LARGEST), "size": (1, 8192), "clips"
 
 
 def load(name_or_path: str, **options: Any) -> Dataset:
-    """Load a data set by name, or a user's folder of wavs, pictures or IDX.gz files.
+    """Load a data set by name, or a user's folder of sounds, pictures or IDX.gz files.
 
     Parameters
     ----------

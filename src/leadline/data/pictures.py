@@ -15,7 +15,7 @@ from leadline.errors import DataError, LeadlineError, needing
 from leadline.files.reading import LARGEST, open_regular
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm"})
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 1 << 25
 """Pixels that one picture may have: decoding takes up to 20 bytes for each."""
 

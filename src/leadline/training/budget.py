@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from leadline.errors import UsageError
@@ -47,6 +47,11 @@ class Schedule:
         """Return the schedule of a run of a given number of steps."""
         return cls(steps, -(-steps // VALIDATIONS), since=warmup)
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Schedule:
+        """Return the schedule that a record describes, whatever else it holds."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
+
     def progress(self, step: int) -> float:
         """Return which part of the run lies before step `step`, from 0 to 1."""
         if step <= self.since:
@@ -67,8 +72,8 @@ class Plan:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Plan:
-        """Return the plan that `dataclasses.asdict` described."""
-        return cls(Schedule(**record["schedule"]), record["validation"])
+        """Return the plan that a record describes, whatever else it holds."""
+        return cls(Schedule.of(record["schedule"]), record["validation"])
 
 
 @dataclass

@@ -16,7 +16,7 @@ import torch
 from msgspec import Meta, Raw, Struct
 from torch import Tensor
 
-from leadline.errors import CheckpointError
+from leadline.errors import CheckpointError, needing
 from leadline.files.reading import open_regular, parse_record
 from leadline.files.writing import write_atomically
 
@@ -31,7 +31,8 @@ _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON state, atomically; raises `StorageError` with the previous checkpoint intact."""
-    from safetensors.torch import save
+    with needing("train", "writing checkpoints"):
+        from safetensors.torch import save
 
     # Clones: tied parameters share storage, which the format does not allow.
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
@@ -48,8 +49,8 @@ def load_checkpoint(
     Raises `CheckpointError` if the file is missing, a pickle (which is refused unread), not a safetensors file, not a
     checkpoint of ours, of another version, of another model, much larger than what it takes on the disk, or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
+    with needing("train", "reading checkpoints"):
+        from safetensors import SafetensorError, safe_open
     header = _header(path)
     if weights is not None:
         _refuse_other_sizes(path, header, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any
@@ -35,6 +36,11 @@ class Environment:
             threads=torch.get_num_threads(),
             device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         )
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Environment:
+        """Return the environment that a record describes, whatever else it holds."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
 
     def changes(self, now: Environment) -> str:
         """Say in words what is different now; empty if nothing is.

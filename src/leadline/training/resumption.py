@@ -43,7 +43,7 @@ def stays(record: Mapping[str, Any], now: Environment, step: int, path: Path, al
     Raises `UsageError` if the last one is another than `now`, and that is not allowed.
     """
     known: list[dict[str, Any]] = record["environments"]
-    changes = Environment(**known[-1]["environment"]).changes(now)
+    changes = Environment.of(known[-1]["environment"]).changes(now)
     if not changes:
         return known
     if not allowed:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
 from leadline.data.transforms import Augmentation, Shift, Turn, Warp
-from leadline.errors import Diverged, UsageError
+from leadline.errors import Diverged, UsageError, needing
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
@@ -45,8 +45,8 @@ class Session:
 
         Raises `UsageError` if the model is not a density model, or model, data and config do not go together.
         """
-        from accelerate import Accelerator
-
+        with needing("train", "training"):
+            from accelerate import Accelerator
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)

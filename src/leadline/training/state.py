@@ -70,7 +70,7 @@ class TrainingState:
         for index, entries in self.optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{index}.{key}": tensor for key, tensor in entries.items()}
         named |= {f"random.{name}": tensor for name, tensor in random_tensors().items()}
-        named["log"] = torch.tensor(bytearray(self.log), dtype=torch.uint8)
+        named["log"] = torch.frombuffer(bytearray(self.log + b"."), dtype=torch.uint8)[:-1]  # it may be empty
         return named
 
     def record(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class TrainingState:
         for name in _PLAIN:
             setattr(self, name, record[name])
         self.best_bits = math.inf if held.best_bits is None else held.best_bits
-        self.schedule = Schedule(**record["schedule"])
+        self.schedule = Schedule.of(record["schedule"])
         if "log" not in tensors or tensors["log"].dtype != torch.uint8 or tensors["log"].ndim != 1:
             raise CheckpointError("the checkpoint is damaged: it holds no log")
         self.log = tensors["log"].numpy().tobytes()
