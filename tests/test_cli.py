@@ -82,7 +82,7 @@ BAD_WORDS = [
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "lr=high"], 2, "lr must be a number, got 'high'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-t", "device=tpu"], 2, "got 'tpu'"),
     (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "levels=x"], 2, "an integer or None, got 'x'"),
-    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "seed=-1"], 2, "must be at least 0, got -1"),
+    (["train", "pixelcnn", "--data", "digits", "--steps", "1", "-d", "seed=-1"], 2, "from 0 to 2.64 - 1, got -1"),
     (["train", "chain", "--data", "digits", "--steps", "1"], 2, "choose a density model"),
     (["train", "pixelcnn", "--data", "tones", "--steps", "1"], 2, "2 position axes; tones is audio, which has 1"),
     (["check", "dilated-stack", "layers=1", "--position", "99"], 3, "there is no place 99 along 't'"),
@@ -242,7 +242,7 @@ def test_counterexamples_on_a_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("leadline.training.files.os.fsync", full)
+    monkeypatch.setattr("leadline.files.writing.os.fsync", full)
     assert run("claims", "A4", "--counterexamples", str(tmp_path)) == 7
     assert "could not be written: No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """The user's own code: what it raises, as one sentence, and which of its lines did it."""
 
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,15 @@ def _is_ours(file: str) -> bool:
 def is_users(file: str) -> bool:
     """Whether a file is none of leadline, torch and jaxtyping."""
     return not (file.startswith("<") or _is_ours(file) or any(map(Path(file).is_relative_to, _LIBRARIES)))
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether an error was raised by a line of the user's, outside all that is installed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not is_users(frames[-1].filename):
+        return False
+    path = Path(frames[-1].filename).resolve()
+    return not any(path.is_relative_to(Path(folder).resolve()) for folder in sysconfig.get_paths().values())
 
 
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotUniform, UsageError, near_misses
+from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
@@ -303,8 +303,8 @@ class Stream:
     def _machine(self, plan: Plan, batch: int) -> Machine:
         if self._backend == "torch":
             return TorchMachine(plan, batch, self._source.dtype)
-        from leadline.sampling.compiled.machine import NumbaMachine
-
+        with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
+            from leadline.sampling.compiled.machine import NumbaMachine
         return NumbaMachine(plan, batch, self._source.dtype)
 
     def _started(self, batch: int, length: int | None = None) -> _Live:
