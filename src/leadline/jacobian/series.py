@@ -29,7 +29,7 @@ BATCHES = 60
 GRID = (np.arange(80) + 0.5) / 80
 """Where ρ is summed over, by ``ρ = 1 - 2 u²``: close together near 1, where the scale changes fast."""
 
-PRIOR = GRID**0.25
+PRIOR = GRID**0.2
 """How likely each u is beforehand, but for a factor: with GRID itself all ρ were alike, and large ones too rare."""
 
 
