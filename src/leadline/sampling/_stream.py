@@ -175,10 +175,10 @@ class Stream:
                     f"the chunk is for {values.shape[1]} samples and this sequence for {live.batch}: "
                     f"begin one with reset(batch={values.shape[1]})"
                 )
-            if end > live.plan.capacity and (live.plan.grown or not live.plan.endless):
+            if not live.plan.reaches(end):
                 raise UsageError(
-                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: "
-                    "attention and positional tables need `reset(length=...)` with the whole length"
+                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: attention, positional "
+                    "tables, and models that change with their length need `reset(length=...)` with the whole length"
                 )
             self._live = replace(live, lost=True)  # unless the machine comes through
             found = live.go_on(values)
@@ -281,17 +281,17 @@ class Stream:
 
     def _planned(self, length: int) -> Plan:
         source, traced = self._source, self._source.system.sizes[0]
+        one = len(source.system.axes) == 1
+        if (source.bound_to_length and length > traced) or not (source.holds_at(length) if one else length == traced):
+            source = source.at(length)
         system = source.system
-        one = len(system.axes) == 1
-        if (source.bound_to_length and length > traced) or (not one and length != traced):
-            system = source.longer(length).system
         sizes = (length, *system.sizes[1:])
         order = generation_schedule if self._wavefront and self.lag else raster
         schedule = order(system, self.lag, sizes)
         if self._backend == "numba":
             system = fused(system)
             schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
-        return Plan(schedule, length, endless=one and not source.bound_to_length)
+        return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None)
 
     def _kept_machine(self, plan: Plan, batch: int) -> Machine:
         """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
