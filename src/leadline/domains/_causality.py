@@ -13,6 +13,7 @@ from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.perturbation import Prober
 from leadline.domains.dependence.ranks import Search
+from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
@@ -124,7 +125,7 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     least, own, seen = int(strict), *_by_position(reading)
     for verdict, floor, weights in _LEVELS:
         facts = pattern_of(reading, floor=floor, weights=weights)
-        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor, cancelling=True), on_unknown)
+        search = Search(reading, Flow(signals_of(reading), facts, Ranks(), floor, cancelling=True), on_unknown)
         found = search.latest(seen)
         lag = _lag(own, found.ranks)
         if lag is None or lag >= least:
