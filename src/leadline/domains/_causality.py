@@ -14,6 +14,7 @@ from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.perturbation import Prober
 from leadline.domains.dependence.ranks import Latest, Search
+from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of
@@ -130,7 +131,7 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     samples = _by_sample(reading)
     for verdict, floor, weights in _LEVELS:
         facts = facts_of(reading, floor=floor, weights=weights)
-        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor, cancelling=True), on_unknown)
+        search = Search(reading, Flow(signals_of(reading), facts, Ranks(), floor, cancelling=True), on_unknown)
         found, *across = search.latest(seen, *(theirs for _, theirs in samples))
         lag = _lag(own, found.ranks)
         if lag is None or lag >= least:

@@ -11,6 +11,7 @@ from leadline.domains.dependence.contraction import contraction
 from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
 from leadline.domains.dependence.scan import scan
+from leadline.domains.dependence.signals.circular import circular
 from leadline.domains.dependence.windows import convolution, window
 from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
 from leadline.graph.ir import Node
@@ -26,7 +27,7 @@ RULES: dict[Kind, Rule] = {
     Kind.CONTRACTION: contraction,
     Kind.REDUCTION: local.reduction,
     Kind.CUMULATIVE: local.cumulative,
-    Kind.MIXING: local.mixing,
+    Kind.MIXING: lambda flow, node, links: (circular if node.operation.circular else local.mixing)(flow, node, links),
     Kind.SOFTMAX: local.softmax,
     Kind.NORMALISATION: local.normalisation,
     Kind.ATTENTION: attention,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
+from leadline.domains.values import named
 from leadline.domains.values.facts import (
     UNKNOWN,
     Bounds,
@@ -152,14 +153,15 @@ class _Rules:
             Kind.POINTWISE: lambda node, facts: pointwise(node, facts, self.dtype, self.floor),
             Kind.VIEW: self.moved,
             Kind.GATHER: self.moved,
-            Kind.SCATTER: self.moved,
+            Kind.SCATTER: self.scattered,
             Kind.REDUCTION: self.reduction,
             Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, self.floor),
             Kind.NORMALISATION: self.normalisation,
             **dict.fromkeys(_NOTHING, nothing),
+            Kind.MIXING: self.ranked,
         }
         bound = {kind: self.once(self.folded(rule)) for kind, rule in alike.items()}
-        bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: nothing}
+        bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: self.unruled}
         sums = {kind: tuple(map(self.once, map(self.folded, self.summed(rule)))) for kind, rule in _SUMS.items()}
         return {kind: _both(rule, rule) for kind, rule in bound.items()} | {
             kind: _both(*rules) for kind, rules in sums.items()
@@ -179,7 +181,8 @@ class _Rules:
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
             if node.kind not in _TELLING and all(facts(ref).empty for ref in node.refs) and not writes(node):
                 return nothing(node, facts)
-            key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
+            arguments = tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
+            key = node.skeleton, arguments, self.orders_weights(node)
             if key not in results:
                 if node.kind is Kind.POINTWISE:  # which may vary along too many places at once
                     shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
@@ -241,6 +244,13 @@ class _Rules:
         value = evaluated(node, self.values(facts), small)  # all elements are alike where there is a size
         return (settled(Facts(value), len(node.shape), self.pool),)
 
+    def unruled(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Carry out on constants what no rule is known for."""
+        if node.target is None or node.draws or not all(facts(ref).constant for ref in node.refs):
+            return nothing(node, facts)
+        found = in_full(node, self.values(facts), self.shape)
+        return tuple(UNKNOWN if part is None else Facts(part) for part in found)
+
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
         if node.operation.noise is not Noise.DROPOUT:
@@ -259,6 +269,8 @@ class _Rules:
         if node.kind is Kind.VIEW and node.operation.move in _BYTES:
             return nothing(node, facts)
         constants, literals = self.values(facts), fills(node)
+        if node.kind is Kind.VIEW and (places := named.moved(node, facts(node.refs[0]), self.shape)) is not None:
+            return (named.with_named(UNKNOWN, places),)
 
         def along(
             read: Callable[[Facts], Tensor], replaced: Mapping[str, float] = MappingProxyType({})
@@ -298,9 +310,40 @@ class _Rules:
             for t, k, values, bounds in rows
         )
 
+    def scattered(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Move what is put down at places that are known; what others may be is known perhaps."""
+        places, index = node.operation.places, node.bound().get("index")
+        if places is Places.CLASSES:
+            return named.classes(node, facts)
+        whole = places is Places.ELEMENTS and not node.operation.combines(node.bound())
+        if whole and isinstance(index, Ref) and not facts(index).constant:
+            return named.written(node, facts, self.shape)
+        return self.moved(node, facts)
+
+    def ranked(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Find what places the indices may name that an order gives."""
+        return named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
+
+    def orders_weights(self, node: Node) -> bool:
+        """Whether it puts the weights of a softmax in order, along the axis along which they add up to one."""
+        if node.operation.first is None:
+            return False
+        maker = self.graph.nodes[node.refs[0].node]
+        while maker.operation.pointwise is not None and maker.operation.pointwise.form is Form.COPY and maker.refs:
+            maker = self.graph.nodes[maker.refs[0].node]
+        if maker.kind is not Kind.SOFTMAX or maker.operation.logarithm:
+            return False
+        ndim, dim = len(maker.shape), node.bound().get("dim")
+        return dim is not None and ndim == len(self.shape(node.refs[0])) and dim % ndim == maker.args[1] % ndim
+
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up, and truth; a maximum carries the largest constant."""
         found, ndim, rest = facts(node.refs[0]), len(self.shape(node.refs[0])), (UNKNOWN,) * (len(node.outputs) - 1)
+        if node.operation.first is not None:
+            *_, places = self.ranked(node, facts)
+            if not rest:
+                return (places,) if node.operation.tally is Tally.OTHER else extreme(node, facts, ndim, self.floor)
+            return (extreme(node, facts, ndim, self.floor)[0], *rest[:-1], places)
         tally = node.operation.tally
         if tally in _TRUTHS:
             least, most = found.where_known() & (found.options().values[0] != 0), ~found.zeros()

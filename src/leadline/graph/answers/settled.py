@@ -23,6 +23,7 @@ def settle(program: ExportedProgram, decided: Collection[str]) -> None:
     Values that nobody reads, the trace having been told, are no longer asked for.
     """
     graph, record = program.graph_module.graph, Record(decided)
+    _repeated_by_places(graph)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     for node in reversed(list(graph.nodes)):
         if not node.users and asked(node.target, _values(node)) is not None:
@@ -33,6 +34,27 @@ def settle(program: ExportedProgram, decided: Collection[str]) -> None:
         elif node.op == "call_function" and not _settled(program, node, record):
             record.note(node.target, _values(node), node.meta.get("val"))
     _drop_unread(program)
+
+
+def _repeated_by_places(graph: fx.Graph) -> None:
+    """Look repeated elements up at places that rest on the numbers of repetitions alone."""
+    aten = torch.ops.aten
+    for node in graph.find_nodes(op="call_function", target=aten.repeat_interleave.self_Tensor):
+        (x, repeats, *rest), shape = node.args, node.meta["val"].shape
+        dim = rest[0] if rest else node.kwargs.get("dim")
+        if repeats.meta["val"].numel() == 1:  # for all alike
+            continue
+        with graph.inserting_before(node):
+            if dim is None:
+                flat = x.meta["val"].reshape(-1)
+                x, dim = graph.call_function(aten.reshape.default, (x, [-1])), 0
+                x.meta = {**node.meta, "val": flat}
+            places = graph.call_function(aten.repeat_interleave.Tensor, (repeats,))
+            places.meta = {**node.meta, "val": repeats.meta["val"].new_empty(shape[dim], dtype=torch.int64)}
+            found = graph.call_function(aten.index_select.default, (x, dim, places))
+        found.meta = node.meta
+        node.replace_all_uses_with(found)
+        graph.erase_node(node)
 
 
 def _drop_unread(program: ExportedProgram) -> None:
