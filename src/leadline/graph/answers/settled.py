@@ -41,10 +41,12 @@ def _steps(graph: fx.Graph, node: fx.Node, record: Record) -> list[fx.Node]:
     aten: Any = torch.ops.aten
     if node.target is not aten.repeat_interleave.self_Tensor:
         return [node]
-    (x, repeats, *rest), made = node.args, node.meta["val"]
+    arguments: Any = node.args
+    (x, repeats, *rest), made = arguments, node.meta["val"]
     if not record.decided(record.rests(repeats.meta["val"])) or repeats.meta["val"].numel() == 1:
         return [node]
-    dim, steps = rest[0] if rest else node.kwargs.get("dim"), []
+    dim: Any = rest[0] if rest else node.kwargs.get("dim")
+    steps: list[fx.Node] = []
     with graph.inserting_before(node):
         if dim is None:
             flat = graph.call_function(aten.reshape.default, (x, [-1]))
