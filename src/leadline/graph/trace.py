@@ -329,7 +329,8 @@ class _Reader:
         if not all(isinstance(size, int) for size in value.shape):
             raise TraceError(
                 f"the shape {list(value.shape)} of what {node.target} at {self._place(node)} gives depends on values"
-                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only"
+                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only; "
+                "keep all rows, with zeros for those that are not chosen"
             )
         return Meta(tuple(value.shape), value.dtype)
 
