@@ -15,7 +15,8 @@
     ├── DataError           4  a data set is missing, empty or malformed
     ├── CheckpointError     5  a run folder or checkpoint is missing, corrupt or foreign
     ├── Diverged            6  a loss, activation or logit is not finite
-    └── StorageError        7  the disk refused a write
+    ├── StorageError        7  the disk refused a write
+    └── Unforeseen          1  arguments of a wrong kind, or a fault of leadline's own
 
 An error's text says what was wrong, where, and what to do about it, in that order.
 """
@@ -92,6 +93,10 @@ class StorageError(LeadlineError):
     """The disk refused a write; what was there before is intact."""
 
     exit_code = 7
+
+
+class Unforeseen(LeadlineError):
+    """What no other error was made for: arguments of a wrong kind, or a fault of leadline's own."""
 
 
 def near_misses(word: str, known: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, No
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, undisturbed
-from leadline.graph.user_code import raised_at, running
+from leadline.graph.user_code import foreseen, raised_at, running
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
@@ -82,6 +82,7 @@ class Audit:
         return Verdict.UNKNOWN if isinstance(self.causality, Unavailable) else self.causality.verdict
 
 
+@foreseen("check")
 def check(
     model: nn.Module,
     *inputs: Any,

@@ -11,6 +11,7 @@ from leadline.audit.named_model import NamedModel
 from leadline.audit.trained import Drawn, draw
 from leadline.errors import UsageError
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import foreseen
 from leadline.training import Run
 
 
@@ -49,6 +50,7 @@ class Comparison:
     trials: tuple[Trial | None, ...]
 
 
+@foreseen("compare")
 def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = None, seed: int = 0) -> Comparison:
     """Put the depths of several models side by side: two or more readings, or models with their inputs.
 
@@ -75,6 +77,7 @@ def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = No
     return Comparison(tuple(audit_of(r, seed=seed, name=name) for r, name in pairs), (None,) * len(readings))
 
 
+@foreseen("compare_named")
 def compare_named(*models: NamedModel, samples: int = 16, seed: int = 0) -> Comparison:
     """Put models side by side that `leadline.audit.named_model.find_model` found; see `compare`.
 

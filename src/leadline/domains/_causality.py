@@ -18,6 +18,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage
 
 
@@ -82,6 +83,7 @@ _LEVELS = (
 )
 
 
+@foreseen("causality")
 def causality(
     model: nn.Module,
     *inputs: Any,
