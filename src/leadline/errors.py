@@ -16,7 +16,8 @@
     ├── CheckpointError     5  a run folder or checkpoint is missing, corrupt or foreign
     ├── Diverged            6  a loss, activation or logit is not finite
     ├── StorageError        7  the disk refused a write
-    └── InUse               8  another process, or thread, is training in the run folder
+    ├── InUse               8  another process, or thread, is training in the run folder
+    └── Unforeseen         70  arguments of a wrong kind, or a fault of leadline's own
 
 An error's text says what was wrong, where, and what to do about it, in that order.
 """
@@ -100,6 +101,12 @@ class InUse(LeadlineError):
     """Another process, or thread, is training in the run folder."""
 
     exit_code = 8
+
+
+class Unforeseen(LeadlineError):
+    """What no other error was made for: arguments of a wrong kind, or a fault of leadline's own."""
+
+    exit_code = 70
 
 
 def near_misses(word: str, known: Iterable[str]) -> str:

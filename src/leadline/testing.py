@@ -21,12 +21,14 @@ from leadline.domains.dependence.depths import COSTS
 from leadline.domains.engine import OnUnknown
 from leadline.errors import UsageError
 from leadline.graph import Reading
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 
 _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 _AXES = ("layout", "order", "output")
 
 
+@foreseen("assert_causal")
 def assert_causal(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -55,6 +57,7 @@ def assert_causal(
     return result
 
 
+@foreseen("assert_context")
 def assert_context(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -99,6 +102,7 @@ def assert_context(
         raise AssertionError(f"the output at {at} sees {seen} besides, and does not see {unseen}{way(more)}")
 
 
+@foreseen("assert_gradient_stable")
 def assert_gradient_stable(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -140,6 +144,7 @@ def assert_gradient_stable(
     return found
 
 
+@foreseen("assert_span")
 def assert_span(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -170,6 +175,7 @@ def assert_span(
     return found
 
 
+@foreseen("assert_connections")
 def assert_connections(
     model: nn.Module | Reading,
     *inputs: Any,

@@ -20,6 +20,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Result
 
 Indexed: TypeAlias = tuple[Int[Tensor, "..."], Mapping[str, Int[Tensor, "..."]]]
@@ -88,6 +89,7 @@ _LEVELS = (
 )
 
 
+@foreseen("causality")
 def causality(
     model: nn.Module,
     *inputs: Any,

@@ -25,6 +25,7 @@ from leadline.errors import LayoutError
 from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result
 
 Position: TypeAlias = "int | tuple[int, ...]"
@@ -99,6 +100,7 @@ class Context(Result):
         return {axis: (int(hits[:, i].min()), int(hits[:, i].max())) for i, axis in enumerate(self.axes[name])}
 
 
+@foreseen("context")
 def context(
     model: nn.Module,
     *inputs: Any,

@@ -24,6 +24,7 @@ from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Gap, Result, Status, owner
 
 
@@ -117,6 +118,7 @@ class Count(Result):
     training: bool
 
 
+@foreseen("count")
 def count(
     model: nn.Module, *inputs: Any, backward: bool = False, on_unknown: OnUnknown = "raise", **kwargs: Any
 ) -> Count:

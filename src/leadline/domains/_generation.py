@@ -27,6 +27,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
 from leadline.graph.layout import LayoutLike, Order, projected
+from leadline.graph.user_code import foreseen
 from leadline.results import Bound, Result, Status
 
 _PASSES = 256
@@ -57,6 +58,7 @@ class Generation(Result):
     lag: int
 
 
+@foreseen("generation")
 def generation(
     model: nn.Module,
     *inputs: Any,

@@ -16,6 +16,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import LEAVES
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result, Status
 
 
@@ -58,6 +59,7 @@ class Span(Result):
     training: bool
 
 
+@foreseen("span")
 def span(
     model: nn.Module,
     *inputs: Any,

@@ -21,8 +21,9 @@ from torch.export.graph_signature import InputKind, OutputKind
 from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.answers.settled import settle
 from leadline.graph.assignments import traced_assignments
-from leadline.graph.call import Call, hollow
+from leadline.graph.call import Call
 from leadline.graph.computed_weights import with_computed_weights
+from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
 from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
 from leadline.graph.hints import branches_at_once, masks_as_given
@@ -36,13 +37,14 @@ from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import MULTIPLYING, OPERATIONS, Kind, kind_of
-from leadline.graph.user_code import hint_of_empty, users_line
+from leadline.graph.user_code import foreseen, hint_of_empty, users_line
 from leadline.results import Gap, Place
 
 Symbols: TypeAlias = "Mapping[str, tuple[bool, ...]]"
 """For inputs by name, which of their axes have symbols for sizes."""
 
 
+@foreseen("trace")
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import running
+from leadline.graph.user_code import foreseen, running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
@@ -89,6 +89,7 @@ class GradientDepth(Result):
     seed: int
 
 
+@foreseen("gradient")
 def gradient(
     model: nn.Module,
     *inputs: Any,

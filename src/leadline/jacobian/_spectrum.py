@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.errors import UsageError
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.golub_kahan import Ritz, largest
@@ -61,6 +62,7 @@ class Spectrum(Result):
     seed: int
 
 
+@foreseen("spectrum")
 def spectrum(
     f: Callable[..., Any] | Operator,
     x: Tensor | Sequence[Any] = (),

@@ -17,6 +17,7 @@ from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needi
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
+from leadline.graph.user_code import foreseen
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
@@ -30,6 +31,7 @@ Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]
 
 
+@foreseen("stream")
 def stream(
     model: nn.Module,
     *inputs: Any,
@@ -129,6 +131,7 @@ class Stream:
         self._one_at_a_time = threading.RLock()
         self._working = False
 
+    @foreseen("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
         return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
@@ -143,6 +146,7 @@ class Stream:
         """Bytes that are kept between positions, for one sample."""
         return self._machine(self._plan(self._source.system.sizes[0]), 1).state_bytes
 
+    @foreseen("Stream.logits")
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
@@ -156,6 +160,7 @@ class Stream:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
             return self._interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
+    @foreseen("Stream.step")
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
@@ -185,6 +190,7 @@ class Stream:
             self._live = replace(live, at=end)
             return self._interface.as_output(found)
 
+    @foreseen("Stream.reset")
     def reset(self, batch: int = 1, length: int | None = None) -> None:
         """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
         if batch < 1:
@@ -192,6 +198,7 @@ class Stream:
         with self._alone():
             self._live = self._started(batch, length)
 
+    @foreseen("Stream.generate")
     def generate(
         self,
         n: int = 1,
