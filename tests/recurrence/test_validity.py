@@ -175,6 +175,23 @@ def test_what_a_builder_does_with_its_size_unseen_is_never_proved(kind: str, siz
     assert not wrong(make, laws, [8, 12, 51, 60])
 
 
+def test_constants_that_are_made_place_by_place_prove_nothing() -> None:
+    """Ones that are added up so far are known at the size that was traced alone."""
+    made = Of(lambda x, f, g: f(x * (torch.ones(x.shape[1]).cumsum(0) <= 16).float()[:, None]))
+    found = laws_of(lambda T: made, (9,)).connections
+    assert found.status is Status.FITTED
+    assert "differ by place" in found.doubt
+
+
+def test_a_band_that_is_wider_than_the_network_is_tried_beyond_its_edge() -> None:
+    def banded_attention(x: Tensor, *_: nn.Module) -> Tensor:
+        seen = torch.ones(x.shape[1], x.shape[1]).tril().triu(-11).bool()
+        return scaled_dot_product_attention(x, x, x, attn_mask=seen)
+
+    made = Of(banded_attention)
+    assert not wrong(lambda T: made, laws_of(lambda T: made, (7, 10)), [12, 13, 20])
+
+
 SLOW = ("a loop", "a loop and a number", "as many layers as places", "a kernel from a count", "a shorter one")
 
 

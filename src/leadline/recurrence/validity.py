@@ -165,7 +165,8 @@ def _further(of: Sized, at: Point, region: Mapping[str, int], reading: Reading) 
         power = 2 ** here.bit_length()
         above = [n for named in kinds for n in sorted(n for n in named if here <= n < _LARGEST)[:_NUMBERS]]
         below = [n for named in kinds for n in sorted(n for n in named if low < n < here)[-_NUMBERS:]]
-        sizes = {low, here + 1, power, power + 1, *above, *(n + 1 for n in above), *below, *(n - 1 for n in below)}
+        beyond = {n + beside for n in above for beside in range(3)}  # a band of n beneath the diagonal ends at n + 1
+        sizes = {low, here + 1, power, power + 1, *beyond, *below, *(n - 1 for n in below)}
         yield from ((name, size) for size in sorted(sizes - {here}) if low <= size <= _LARGEST)
 
 

@@ -24,6 +24,7 @@ from leadline.jacobian.bounds.linear_gains import contraction, convolution, four
 from leadline.jacobian.bounds.norms import certified_range
 from leadline.jacobian.bounds.pointwise_gains import pointwise
 from leadline.jacobian.bounds.recurrent_gains import grid_gains, scan_gains
+from leadline.jacobian.bounds.spectra import with_mirrored
 from leadline.jacobian.bounds.view_gains import used, view
 
 
@@ -41,7 +42,7 @@ def _if_moved(rule: Rule | None, known: Known, node: Node, look: Look) -> tuple[
         return (NOTHING,) * len(node.outputs)
     if rule is None:
         raise NoRule
-    return rule(node, look, known)
+    return with_mirrored(node, look, known, rule(node, look, known))
 
 
 def _creation(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:  # noqa: ARG001
