@@ -176,8 +176,10 @@ def faults(name: str, where: Path, chosen: slice) -> Iterator[tuple[str, int, st
 def verdict(name: str, code: int, how: str, before: dict[str, Any], after: dict[str, Any], folder: Path) -> str:
     """Say what is wrong with an exit code, or with a folder that a fault has left."""
     left = held(folder, leftovers=how == "full")  # reads every file: none is torn
-    done = how == "full" and left == after  # what was refused did not matter
-    wrong = "" if code == (-signal.SIGKILL if how == "kill" else 0 if done else 7) else f" exit code {code};"
+    right = (
+        {-signal.SIGKILL} if how == "kill" else {7, 0} if left == after else {7}
+    )  # 0: what was refused did not matter
+    wrong = "" if code in right else f" exit code {code};"
     if name != "train" and any(what not in (before.get(key), after.get(key)) for key, what in left.items()):
         wrong += f" neither old nor new: {sorted(left)};"
     if name == "train" and how == "full" and left and "run/checkpoint.safetensors" not in left:

@@ -183,7 +183,9 @@ def not_finite(name: str, **settings: object) -> Specimen:
 
 
 def misshapen(name: str, **settings: object) -> Specimen:
-    return dataclasses.replace(build_tiny(name, **settings), likelihood="bernoulli")
+    specimen = build_tiny(name, **settings)
+    specimen.model.register_forward_hook(lambda _, __, logits: logits[..., :-1])
+    return specimen
 
 
 def broken(name: str, **settings: object) -> Specimen:

@@ -105,7 +105,9 @@ class Watch:
     def stepped(self, seconds: float, schedule: Schedule, step: int) -> Schedule:
         """Note how long a step took that led to `step`; now and then, return a schedule that fits what is left."""
         self.steps, self.stepping = self.steps + 1, self.stepping + seconds
-        if self.minutes is None or self.stepping < 60 * self.minutes / LOOKS:
+        if self.minutes is None or step >= schedule.steps:
+            return schedule
+        if self.stepping < 60 * self.minutes / LOOKS and self.steps < schedule.steps / LOOKS:
             return schedule
         once, self.steps, self.stepping = self.stepping / self.steps, 0, 0.0
         return fitted(schedule, step, MARGIN * max(0.0, self.left()), once, self.validation, self.most)
@@ -120,15 +122,15 @@ def fitted(
 ) -> Schedule:
     """Return the schedule that ends in `left` seconds, or after `most` steps, where a step takes `once`.
 
-    As many validations are still made as were planned, unless they would take too much of the time.
+    About as many validations are still made as were planned, unless they would take too much of the time.
 
     Examples
     --------
     >>> fitted(Schedule.of_steps(1000), 500, left=60.0, once=1.0, validation=0.1)
     Schedule(steps=559, validate_every=6, since=500, done=0.5)
     """
-    ahead = -(-(schedule.steps - step) // schedule.validate_every)
-    ahead = max(1, min(ahead, int(VALIDATION_SHARE * left / validation) if validation else ahead))
+    ahead = (schedule.steps - step) / schedule.validate_every
+    ahead = max(1, round(min(ahead, VALIDATION_SHARE * left / validation) if validation else ahead))
     steps = int(max(1, min((left - ahead * validation) / once, most - step)))
     return schedule.anew(step, steps=step + steps, validate_every=-(-steps // ahead))
 

@@ -6,14 +6,16 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from leadline.data import Dataset
-from leadline.errors import Diverged
+from leadline.errors import Diverged, UsageError
 from leadline.training.budget import Plan, Watch
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
@@ -92,7 +94,7 @@ def train(
     model = {"name": name, "settings": dict(settings)}
     request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
     request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
-    with _ONE_RUN, folder.held():
+    with _alone(), folder.held():
         record = earlier(folder, request, resume)
         finished = folder.result() if record else None
         if finished is not None:
@@ -115,8 +117,21 @@ def train(
                 return _train(session, folder, _watch(session, plan, began), reporter)
 
 
-_ONE_RUN = threading.RLock()
-"""Held while a run is trained: it owns the process's random states and number of threads. A second one waits."""
+_ONE_RUN = threading.Lock()
+_training: ContextVar[bool] = ContextVar("training", default=False)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let other threads wait: a run owns the process's random states and number of threads. None within another."""
+    if _training.get():
+        raise UsageError("a training within another one, such as in its build=, would mix their random states")
+    with _ONE_RUN:
+        token = _training.set(True)
+        try:
+            yield
+        finally:
+            _training.reset(token)
 
 
 def _watch(session: Session, plan: Plan, began: float) -> Watch:
