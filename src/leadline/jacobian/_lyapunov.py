@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
@@ -103,6 +103,7 @@ def lyapunov(
     """
     if steps is None and inputs is None:
         raise UsageError("say how long: give steps=, or inputs=, one per step")
+    require_seed(seed)
     parts = [state] if isinstance(state, Tensor) else list(state)
     n = _size(parts)
     if k is not None and k < 1:
