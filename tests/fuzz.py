@@ -19,6 +19,8 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,31 +45,48 @@ WORDS = (
 )
 
 
+@cache
+def trained() -> tuple[Mapping[str, bytes], Any]:
+    """Train a small model for one step; return the files of its run folder, and its state."""
+    from leadline.data import load
+    from leadline.training import TrainConfig, train
+    from leadline.training.state import TrainingState
+
+    states, tensors = [], TrainingState.tensors
+
+    def seen(state: TrainingState) -> dict[str, Any]:
+        states.append(state)
+        return tensors(state)
+
+    settings = {"layers": 1, "channels": 2, "skip": 2, "head": 2}
+    data, config = load("tones", clips=5, length=30), TrainConfig(steps=1, crop=20, batch=2)
+    with tempfile.TemporaryDirectory() as folder:
+        TrainingState.tensors = seen
+        try:
+            train("wavenet", settings, data, config, Path(folder) / "run")
+        finally:
+            TrainingState.tensors = tensors
+        return {file.name: file.read_bytes() for file in (Path(folder) / "run").iterdir() if file.is_file()}, states[-1]
+
+
 def run_json() -> bytes:
     """Return a valid ``run.json``."""
-    data = {"name": "tones", "options": {"clips": 20}, "kind": "audio", "levels": 256, "shape": None, "rate": 8000}
-    data |= {"licence": "", "division": "", "binarisation": None, "examples": {"train": 16}, "digest": "0"}
-    model = {"name": "wavenet", "settings": {"layers": 1, "channels": 2, "skip": 2, "head": 2}}
-    train = {"steps": 2, "lr": 0.001, "crop": 50, "device": None, "precision": "no"}
-    plan = {"schedule": {"steps": 2, "validate_every": 1, "since": 0, "done": 0.0}, "validation": 0.0}
-    place = {"leadline": "0", "torch": "2", "cpu": "x86_64 AVX2", "threads": 1, "device": "cpu"}
-    record = {"format": "leadline-run", "version": 2, "model": model, "data": data, "train": train, "lag": 1}
-    return json.dumps(record | {"plan": plan, "environments": [{"step": 0, "environment": place}]}).encode()
+    return trained()[0]["run.json"]
 
 
 def result_json() -> bytes:
     """Return a valid ``result.json``."""
-    score = {
-        "nats": 5.0,
-        "symbols": 9,
-        "examples": 3,
-        "squares": 9.0,
-        "part": "test",
-        "binarisation": None,
-        "unscored": 0,
-    }
-    plain = {"steps": 2, "planned": 2, "seconds": 1.5, "parameters": 9, "best_step": 1}
-    return json.dumps(plain | {"validation": score, "test": score}).encode()
+    return trained()[0]["result.json"]
+
+
+def checkpoint() -> bytes:
+    """Return a valid checkpoint."""
+    return trained()[0]["checkpoint.safetensors"]
+
+
+def state() -> Any:
+    """Return the training state of that checkpoint."""
+    return trained()[1]
 
 
 def wav() -> bytes:
@@ -103,40 +122,6 @@ def idx() -> bytes:
     return struct.pack(">BBBB3I", 0, 0, 8, 3, 4, 5, 6) + bytes(120)
 
 
-def model() -> Any:
-    """Return a small model of the zoo."""
-    from leadline.zoo import build
-
-    return build("wavenet", layers=1, channels=2, skip=2, head=2).model
-
-
-def state() -> Any:
-    """Return a training state of that model, one step old."""
-    import torch
-
-    from leadline.training.budget import Schedule
-    from leadline.training.state import TrainingState, duplicate
-
-    made = model()
-    optimizer = torch.optim.AdamW(made.parameters())
-    for parameter in made.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    averaged = duplicate(made)
-    best = dict(averaged.state_dict())
-    return TrainingState(made, averaged, optimizer, Schedule.of_steps(9), step=1, best=best, best_bits=2.0)
-
-
-def checkpoint() -> bytes:
-    """Return a checkpoint of that state."""
-    from leadline.training import save_checkpoint
-
-    held = state()
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder) / "c", held.tensors(), held.record())
-        return (Path(folder) / "c").read_bytes()
-
-
 def read_folder(path: Path, name: str) -> None:
     """Read the file as one of a run folder that is otherwise whole, the model included."""
     from leadline.training import load_run
@@ -145,9 +130,8 @@ def read_folder(path: Path, name: str) -> None:
     run = path.parent / "run"
     if not run.exists():
         run.mkdir()
-        (run / "run.json").write_bytes(run_json())
-        (run / "result.json").write_bytes(result_json())
-        (run / "checkpoint.safetensors").write_bytes(checkpoint())
+        for kept, content in trained()[0].items():
+            (run / kept).write_bytes(content)
     os.replace(path, run / name)
     if name == "result.json":
         RunResult.from_dict(run, RunFolder(run).result() or {})
@@ -161,11 +145,7 @@ def read_state(path: Path) -> None:
     from leadline.files.reading import read_record
 
     record = read_record(path, dict[str, Any], CheckpointError)
-    held = _STATE[0] if _STATE else _STATE.append(state()) or _STATE[0]
-    held.restore(held.tensors(), record)
-
-
-_STATE: list[Any] = []
+    state().restore(state().tensors(), record)
 
 
 def read_settings(path: Path) -> None:
@@ -221,8 +201,7 @@ def read_checkpoint(path: Path) -> None:
     """Read a checkpoint for the model that it is of, and restore it."""
     from leadline.training import load_checkpoint
 
-    held = _STATE[0] if _STATE else _STATE.append(state()) or _STATE[0]
-    held.restore(*load_checkpoint(path, weights=held.model.state_dict()))
+    state().restore(*load_checkpoint(path, weights=state().model.state_dict()))
 
 
 def read_sealed(path: Path) -> None:
@@ -298,7 +277,7 @@ def mutated_record(record: Any, rng: random.Random) -> bytes:
         while step and isinstance(holder, dict | list) and holder:
             key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
             if step == 1 or not isinstance(holder[key], dict | list):
-                value = rng.choice((*VALUES, holder[key], [holder[key]] * 3))
+                value = deepcopy(rng.choice((*VALUES, holder[key], [holder[key]] * 3)))
                 match rng.randrange(3):
                     case 0:
                         del holder[key]

@@ -178,8 +178,8 @@ def test_a_missing_extra_is_named(words: list[str], extra: str, tmp_path: Path) 
             (tmp_path / kind / f"{index}.{suffix}").touch()
     if words[1] == "run":
         (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "run.json").write_bytes(fuzz.run_json())
-        (tmp_path / "run" / "checkpoint.safetensors").write_bytes(fuzz.checkpoint())
+        for name, content in fuzz.trained()[0].items():
+            (tmp_path / "run" / name).write_bytes(content)
     code, _, error = ended(*words, folder=tmp_path, without=EXTRAS)
     assert (code, error.count("\n")) == (2, 1), error
     assert f"pip install 'leadline[{extra}]'" in error
@@ -207,6 +207,7 @@ def test_nothing_is_missing_where_no_extra_is_needed(tmp_path: Path) -> None:
             for word in ("levels=0", "limit=-1", "length=1", "clips=0")
         ),
         ("train", "wavenet", "--data", "tones", "--steps", "1", "--seed", "-1"),
+        ("train", "wavenet", "--data", "tones", "--steps", "1", "-t", f"seed={2**64}"),
         ("train", "wavenet", "--data", "tones", "--steps", "0"),
         ("train", "wavenet", "--data", "a" * 300, "--steps", "1"),
         (*CHAIN, "--html", "."),

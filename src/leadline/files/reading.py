@@ -71,7 +71,7 @@ def parse_record(text: bytes | str, kind: type[Record], source: str, error: type
     >>> parse_record('{"a": [1, NaN]}', dict[str, list[int]], "a.json", DataError)
     Traceback (most recent call last):
         ...
-    leadline.errors.DataError: a.json is damaged: JSON is malformed: invalid character (byte 9)
+    leadline.errors.DataError: a.json is damaged: JSON is malformed: invalid character (byte 10)
     """
     try:
         return msgspec.json.decode(text, type=kind)

@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.export import ExportedProgram
 from torch.func import functional_call
 
-from leadline.errors import Diverged, NotDifferentiable
+from leadline.errors import Diverged, NotDifferentiable, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
 from leadline.graph.given import module_of, refuse_unusable
@@ -112,6 +112,7 @@ class Jacobian(Operator):
     ) -> None:
         inputs = [_in(x, dtype) if isinstance(x, Tensor) else x for x in inputs]
         self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        require_seed(seed)
         self._inputs, self._seed = list(inputs), seed
         point = [inputs[i].detach() for i in self._floating]
         if not point:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.containers import hollow
 from leadline.graph.given import refuse_unbegun, refuse_unusable
@@ -108,6 +108,7 @@ def lyapunov(
     if steps is None and inputs is None:
         raise UsageError("say how long: give steps=, or inputs=, one per step")
     refuse_unbegun(step)
+    require_seed(seed)
     parts = _parts(state)
     n = _size(parts)
     if k is not None and k < 1:

@@ -56,7 +56,8 @@ def load_checkpoint(
         _refuse_other_sizes(path, header, weights)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in header.tensors}
+            # Clones: what safetensors returns is a view of the file, and changes with it.
+            tensors = {name: file.get_tensor(name).clone() for name in header.tensors}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     text = header.metadata.get("state", "")

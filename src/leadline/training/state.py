@@ -91,9 +91,10 @@ class TrainingState:
             raise CheckpointError("the checkpoint belongs to another run, of other settings or other data")
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
-        self.best = part(tensors, "best")
-        if self.best:
-            refuse_other_weights(self.averaged, self.best)
+        best = part(tensors, "best")
+        if best:
+            refuse_other_weights(self.averaged, best)
+        self.best = best
         restore_optimizer(self.optimizer, part(tensors, "optimizer"), held.step)
         for name in _PLAIN:
             setattr(self, name, record[name])
