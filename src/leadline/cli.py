@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leadline.errors import LayoutError, LeadlineError, UsageError
+from leadline.errors import LayoutError, LeadlineError, UsageError, as_options
 from leadline.key_values import literals
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except LeadlineError as error:
-        _fail(str(error), error.exit_code)
+        _fail(as_options(str(error)), error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; that is not an error of ours
         sys.exit(0)
