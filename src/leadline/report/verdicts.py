@@ -287,7 +287,7 @@ def _(result: Audit, *, rate: float | None = None) -> tuple[Card, ...]:
     found: list[Card] = []
     if result.assumed:
         advice = "if that is wrong, name them with " + ("--layout" if result.command else "layout=")
-        found.append(Card("notice", "axes", result.assumed, "assumed", advice))
+        found.append(Card("notice", "axes", result.assumed.removeprefix("axes "), "assumed", advice))
     for name, depth in depths_of(result):
         if not isinstance(depth, Unavailable):
             found += () if isinstance(depth, Wavefronts) else cards(depth, rate=rate or result.rate)
