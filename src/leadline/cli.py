@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leadline.errors import SEEDS, LayoutError, LeadlineError, ModelError, StorageError, UsageError
+from leadline.errors import (
+    SEEDS,
+    LayoutError,
+    LeadlineError,
+    ModelError,
+    StorageError,
+    Unforeseen,
+    UsageError,
+    as_options,
+)
 from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
 from leadline.files.writing import check_writable
 from leadline.key_values import literals
@@ -315,8 +324,10 @@ def _ended(arguments: list[str] | None) -> tuple[int, str]:
         return UsageError.exit_code, error.format_message()
     except (click.Abort, KeyboardInterrupt):
         return 130, "interrupted"
+    except Unforeseen as error:
+        return _unforeseen(error.__cause__ or error)
     except LeadlineError as error:
-        return error.exit_code, str(error)
+        return error.exit_code, as_options(str(error))
     except BaseException as error:
         chain = error
         while chain.__context__ is not None and not isinstance(chain, OSError):
