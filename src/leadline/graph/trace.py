@@ -22,7 +22,6 @@ from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.answers.settled import settle
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call
-from leadline.graph.computed_weights import with_computed_weights
 from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
 from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
@@ -32,6 +31,7 @@ from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.restoring.undisturbed import restored, undisturbed
+from leadline.graph.rewriting.computed_weights import with_computed_weights
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
 from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
