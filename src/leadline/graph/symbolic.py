@@ -180,7 +180,8 @@ class _Reader:
         found: set[fx.Node] = set()
         specs = {spec.arg.name: spec.kind for spec in self.program.graph_signature.input_specs}
         for node in self.program.graph.nodes:
-            if specs.get(node.name) is InputKind.USER_INPUT or found.intersection(node.all_input_nodes):
+            comes_in = specs.get(node.name) is InputKind.USER_INPUT or found.intersection(node.all_input_nodes)
+            if comes_in and not isinstance(node.meta.get("val"), torch.SymInt):  # a size is no value
                 found.add(node)
         return found
 
