@@ -132,6 +132,7 @@ def check(
     from leadline.audit.audited import About
     from leadline.audit.named_model import find_model
     from leadline.report.audit_document import describe_audit
+    from leadline.report.drawings.maps import maps_of
     from leadline.report.exports import samples_of
     from leadline.report.progress import watching
     from leadline.report.writing import publish
@@ -144,8 +145,9 @@ def check(
         about = About(named.name, named.settings, command, how.pop("rate"))
         audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
+    seen = None if html is None else maps_of(reading, audit, on_unknown=how["on_unknown"])
     publish(
-        lambda: describe_audit(audit, named.run, drawn),
+        lambda: describe_audit(audit, named.run, drawn, seen),
         audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
     )  # fmt: skip
     if audit.unread and (quiet or str(json) == "-"):
@@ -206,7 +208,8 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
     with diverted(), _terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
-    publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
+    command = click.get_current_context().obj or ""
+    publish(lambda: describe_laws(architecture, laws, command), laws_record(architecture, laws), json=json, html=html)
 
 
 @cli.command()
@@ -302,8 +305,9 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             complain(f"written: {path}")
-    summary = partial(claims_document, found, detailed=False)
-    publish(lambda: claims_document(found), claims_record(found), json=json, html=html, page=summary)
+    told = partial(claims_document, found, command=click.get_current_context().obj or "")
+    summary = partial(told, detailed=False)
+    publish(told, claims_record(found), json=json, html=html, page=summary)
 
 
 def main(arguments: list[str] | None = None) -> None:

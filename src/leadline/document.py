@@ -21,11 +21,18 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under headings; the first column names the row."""
+    """Rows of cells under headings; the first column names the row.
+
+    A page lets its readers sort the rows where that makes sense, and marks those in which columns are `differing`.
+    Where there is little room, on a terminal and on paper, so many rows are shown at `most`.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    sortable: bool = False
+    differing: frozenset[int] = frozenset()
+    most: int | None = None
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -35,7 +42,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Curve:
-    """Named series over a common x axis."""
+    """Named series over a common x axis.
+
+    `bands` are intervals around series, by name: the lower and the upper ends. `levels` are named values of y to
+    compare with, `names` say what stands at each x. A series looks alike in all curves that count it `among` the same.
+    """
 
     x: tuple[float, ...]
     series: tuple[tuple[str, tuple[float, ...]], ...]
@@ -43,6 +54,10 @@ class Curve:
     y_label: str
     caption: str
     log_y: bool = False
+    bands: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
+    levels: tuple[tuple[str, float], ...] = ()
+    names: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,57 @@ class Wave:
     caption: str
 
 
-Block = Text | Table | Curve | GridMap | FrontMap | Pictures | Wave
+@dataclass(frozen=True)
+class Bars:
+    """Named amounts, each with the words that say it."""
+
+    bars: tuple[tuple[str, float, str], ...]
+    label: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class InputMaps:
+    """What outputs see of one input: (outputs, *its axes), of whole numbers that a legend names."""
+
+    name: str
+    axes: tuple[str, ...]
+    cells: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ContextMaps:
+    """What outputs at several positions see; on a page one of them is chosen.
+
+    `positions` are all combinations of equally spaced places along the output's position axes, in raster order;
+    `chosen` is the index of the one that is shown first. `sizes` are those of the axes.
+    """
+
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    positions: tuple[tuple[int, ...], ...]
+    chosen: int
+    inputs: tuple[InputMaps, ...]
+    legend: tuple[tuple[str, str], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Blocks side by side, as far as there is room."""
+
+    blocks: "tuple[Block, ...]"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a page shows when its readers ask for them; a terminal prints them."""
+
+    summary: str
+    blocks: "tuple[Block, ...]"
+
+
+Block = Text | Table | Curve | GridMap | FrontMap | Pictures | Wave | Bars | ContextMaps | Row | Fold
 
 
 @dataclass(frozen=True)

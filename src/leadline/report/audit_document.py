@@ -1,23 +1,24 @@
 """An audit as a document: one section for each depth."""
 
-import math
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 from leadline.audit.audited import Audit, Unavailable
-from leadline.document import Block, Curve, Document, FrontMap, GridMap, Section, Table, Text
+from leadline.document import Block, ContextMaps, Document, Fold, FrontMap, Section, Table, Text
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
-from leadline.domains._count import Count, Tally
+from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.jacobian import GradientDepth
 from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
-from leadline.report.folding import folded, folded_chain
+from leadline.report.drawings.curves import gradient_curve, training_curve
+from leadline.report.drawings.maps import context_map
+from leadline.report.drawings.modules import memory_bars, module_table
+from leadline.report.folding import folded_chain
 from leadline.report.numbers import bound, places, shape, size, whole
+from leadline.report.reproducing import how_to_repeat
 from leadline.report.verdicts import cards
 from leadline.training import Run
 
@@ -25,15 +26,21 @@ Depth = TypeVar("Depth")
 Rows = tuple[tuple[str, ...], ...]
 
 _HEAD = ("", "value", "status")
-_MODULES = 12
-_BY_MODULE = "By module, equal blocks together"
 
 
 def describe_audit(
-    audit: Audit, run: Run | None = None, samples: tuple[Block, ...] = (), *, full: bool = True
+    audit: Audit,
+    run: Run | None = None,
+    samples: tuple[Block, ...] = (),
+    seen: ContextMaps | None = None,
+    *,
+    full: bool = True,
 ) -> Document:
-    """Lay an audit out: its verdicts, and of a trained model also its scores and samples; all figures if `full`."""
-    sections = _sections(audit) if full else []
+    """Lay an audit out: its verdicts, and of a trained model also its scores and samples; all figures if `full`.
+
+    With what outputs at many positions have `seen`, a page lets its readers choose one.
+    """
+    sections = _sections(audit, seen) if full else []
     if run is not None:
         sections.append(Section("Training", _training(run)))
     if samples:
@@ -46,22 +53,27 @@ def describe_audit(
 
 def _footer(audit: Audit, full: bool) -> tuple[str, ...]:
     """Say how to see the same again, and how to see more."""
-    versions = f"leadline {audit.leadline} · torch {audit.torch} · seed {audit.seed}"
-    again = f"reproduce: {audit.command}" if audit.command else ""
     more = "" if full or not audit.command else "more: --full, --html PAGE.html, --json FILE"
-    return tuple(filter(None, (again, versions, more)))
+    return tuple(filter(None, (*how_to_repeat(audit.command, f"seed {audit.seed}"), more)))
 
 
-def _sections(audit: Audit) -> list[Section]:
+def _sections(audit: Audit, seen: ContextMaps | None) -> list[Section]:
     """Lay out every depth that was asked for."""
+    context = _or_why(audit.context, lambda found: _context(found, seen))
     sections = (
-        Section("Context depth", (*_or_why(audit.causality, _causality), *_or_why(audit.context, _context))),
+        Section("Context depth", (*_or_why(audit.causality, _causality), *context)),
         Section("Generation", (*_or_why(audit.generation, _generation), *_wavefronts(audit.wavefronts))),
         Section("Sequential depth", (*_or_why(audit.span, _span), *_or_why(audit.count, _count))),
         Section("Gradient depth", _or_why(audit.gradient, _gradient)),
         Section("Memory to train", _or_why(audit.memory, _memory)),
+        Section("Modules", module_table(audit)),
     )
-    return [section for section in sections if section.blocks]
+    return [Section(section.heading, _figures_first(section.blocks)) for section in sections if section.blocks]
+
+
+def _figures_first(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Put what is looked at before what is read."""
+    return tuple(sorted(blocks, key=lambda block: isinstance(block, Text | Table | Fold)))
 
 
 def _or_why(result: Depth | Unavailable, describe: Callable[[Depth], tuple[Block, ...]]) -> tuple[Block, ...]:
@@ -80,24 +92,8 @@ def _count(count: Count) -> tuple[Block, ...]:
         ("parameters", whole(count.parameters), "proved"),
         ("covered", str(count.coverage), ""),
     )
-    modules = _rows_of_modules(count)
-    left = len(modules) - _MODULES
-    caption = _BY_MODULE + (f"; the {_MODULES} largest of {len(modules)}" if left > 0 else "")
-    head = ("module", "connections", "multiply-accumulates", "parameters")
     unread = f"not counted, since no output rests on it: {', '.join(map(str, count.unread))}"
-    return Table(_HEAD, rows), Table(head, modules[:_MODULES], caption), *((Text(unread),) if count.unread else ())
-
-
-def _rows_of_modules(count: Count) -> Rows:
-    """Lay out what each module does, equal ones of equal blocks together, the largest first."""
-    groups = folded({path: (tally.macs, tally.parameters) for path, tally in count.by_module.items()})
-    rows = [
-        (group.name(member), sum((count.by_module[path] for path in group.paths(member)), Tally()))
-        for group in groups
-        for member, _ in group.members
-    ]
-    rows.sort(key=lambda row: (-row[1].macs, -row[1].parameters))
-    return tuple((name, whole(t.connections), whole(t.macs), whole(t.parameters)) for name, t in rows)
+    return Table(_HEAD, rows), *((Text(unread),) if count.unread else ())
 
 
 def _backward(count: Count) -> Rows:
@@ -121,8 +117,7 @@ def _span(span: Span) -> tuple[Block, ...]:
         ("steps as the code runs them", whole(span.op_steps), str(span.status)),
     )
     chain = folded_chain((step.place.module, f"{step.steps} × {_short(step.op)}") for step in span.critical_path)
-    lines = Text("longest chain:\n" + "\n".join(f"  {line}" for line in chain)) if chain else None
-    return (Table(_HEAD, rows), lines) if lines is not None else (Table(_HEAD, rows),)
+    return Table(_HEAD, rows), *((Fold("The longest chain", (Text("\n".join(chain)),)),) if chain else ())
 
 
 def _short(op: str) -> str:
@@ -176,7 +171,7 @@ def _lag_in_words(lag: int | None) -> str:
     return f"up to {places(lag)} back (lag {lag})" if lag else "up to its own position (lag 0)"
 
 
-def _context(context: Context) -> tuple[Block, ...]:
+def _context(context: Context, seen: ContextMaps | None) -> tuple[Block, ...]:
     name = next(iter(context.seen))
     box = context.box(name) or {}
     rows = [
@@ -190,7 +185,7 @@ def _context(context: Context) -> tuple[Block, ...]:
         if always is not None and hidden:
             ever = f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
         rows.append(("earlier positions not seen", whole(hidden), ever))
-    drawn = context_map(context)
+    drawn = seen or context_map(context)
     table = Table(_HEAD, tuple(rows))
     return (table,) if drawn is None else (table, drawn)
 
@@ -210,20 +205,7 @@ def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
     return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
 
 
-def gradient_curve(gradient: GradientDepth) -> Curve | None:
-    """Draw the gradient's norm along the stages; None with fewer than two of them."""
-    norms = tuple(stage.gradient.value for stage in gradient.stages)
-    if len(norms) < 2 or not all(math.isfinite(norm) for norm in norms):
-        return None
-    depths = tuple(float(index) for index in range(len(norms)))
-    first, last = gradient.stages[0].name, gradient.stages[-1].name
-    caption = f"norm of the gradient where each stage begins, from {first} to {last}"
-    return Curve(depths, (("gradient norm", norms),), "stage", "gradient norm", caption, log_y=min(norms) > 0)
-
-
 def _memory(memory: Memory) -> tuple[Block, ...]:
-    kept = ((group.name(member), group.times * n) for group in folded(memory.by_module) for member, n in group.members)
-    largest = sorted(kept, key=lambda row: -row[1])[:_MODULES]
     rows: Rows = (
         ("kept for the backward pass", size(memory.saved), str(memory.status)),
         ("parameters", size(memory.parameters), "proved"),
@@ -231,8 +213,8 @@ def _memory(memory: Memory) -> tuple[Block, ...]:
         ("outputs", size(memory.outputs), "proved"),
         ("peak, without the optimiser", size(memory.peak), "estimate"),
     )
-    modules = tuple((name, size(n)) for name, n in largest)
-    return Table(_HEAD, rows), Table(("module", "kept"), modules, _BY_MODULE)
+    drawn = memory_bars(memory)
+    return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
 
 
 def _training(run: Run) -> tuple[Block, ...]:
@@ -243,45 +225,10 @@ def _training(run: Run) -> tuple[Block, ...]:
     ]
     if run.result is None:
         return Table(("", "", ""), tuple(rows)), Text("The run is not finished.")
-    result = run.result
+    result, drawn = run.result, training_curve(run)
     rows += [
         ("test", f"{result.test.bits_per_dim:.4f} bits/dim", f"{result.test.nats_per_example} nats per example"),
         ("validation", f"{result.validation.bits_per_dim:.4f} bits/dim", "chosen on this part"),
         ("trained", f"{result.steps} steps in {result.seconds:.0f} s", f"seed {run.config.seed}"),
     ]
-    return (Table(("", "", ""), tuple(rows)),)
-
-
-_LEGEND = (
-    ("·", "not earlier, not seen"),
-    ("#", "seen"),
-    ("o", "blind"),
-    ("x", "blind in any stack of copies"),
-    ("@", "the output's position"),
-)
-
-
-def context_map(context: Context) -> GridMap | None:
-    """Draw the map of the first input with one or two axes; None if it has another number."""
-    name, seen = next(iter(context.seen.items()))
-    if seen.ndim not in (1, 2):
-        return None
-    cells = seen.long()
-    if name in context.blind:
-        cells[context.blind[name]] = 2
-        always = context.always_blind[name]
-        if always is not None:
-            cells[always] = 3
-    axes = context.axes[name]
-    if set(axes) <= set(context.position):
-        here = tuple(context.position[axis] for axis in axes)
-        if not bool(seen[here]):
-            cells[here] = 4
-    used = sorted(set(cells.flatten().tolist()))
-    cells = torch.searchsorted(torch.tensor(used), cells)
-    place = ", ".join(f"{axis} = {index}" for axis, index in context.position.items())
-    return GridMap(
-        cells.reshape(1, -1).numpy() if cells.ndim == 1 else cells.numpy(),
-        tuple(_LEGEND[value] for value in used),
-        f"What the output at {place} sees of {name}",
-    )
+    return (Table(("", "", ""), tuple(rows)), *((drawn,) if drawn is not None else ()))

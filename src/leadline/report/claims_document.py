@@ -1,15 +1,20 @@
 """Findings as a document: one table of verdicts, then a section for each claim."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from leadline.claims.claim import Finding, Outcome, Quantity
 from leadline.document import Block, Document, Section, Table, Text
+from leadline.report.reproducing import how_to_repeat
+from leadline.report.verdicts import cards
 from leadline.results import FORMAT, Bound, Estimate
 
 
-def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Document:
-    """Lay out findings; the terminal wants the table, `detailed` adds a section with a figure for each claim.
+def claims_document(findings: Sequence[Finding], *, detailed: bool = True, command: str = "") -> Document:
+    """Lay out findings; the terminal wants the table, `detailed` adds a card and a section for each claim.
+
+    At the end stands the `command` that settled them.
 
     Examples
     --------
@@ -23,7 +28,12 @@ def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Do
     rows = tuple((f.id, f.title, f.verdict.value, _reason(f), f"{f.seconds:.1f} s") for f in findings)
     summary = Section("Verdicts", (Table(("claim", "about", "verdict", "because", "time"), rows),))
     details = tuple(_section(finding) for finding in findings) if detailed else ()
-    return Document("What is true of gradients and of autoregressive models", subtitle, (summary, *details))
+    title, verdicts = (
+        "What is true of gradients and of autoregressive models",
+        chain.from_iterable(map(cards, findings)),
+    )
+    again = how_to_repeat(command, f"seed {findings[0].effort.seed}") if findings else ()
+    return Document(title, subtitle, (summary, *details), tuple(verdicts) if detailed else (), again)
 
 
 def _reason(finding: Finding) -> str:

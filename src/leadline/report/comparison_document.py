@@ -7,12 +7,15 @@ from typing import TypeVar
 
 from leadline.audit._compare import Comparison, Trial
 from leadline.audit.audited import Audit, Unavailable
-from leadline.document import Curve, Document, GridMap, Section, Table
+from leadline.document import Curve, Document, GridMap, Row, Section, Table
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
-from leadline.report.audit_document import context_map, gradient_curve
+from leadline.report.drawings.curves import gradient_curve
+from leadline.report.drawings.maps import context_map
 from leadline.report.exports import blocks
 from leadline.report.numbers import bound, places, shape, size, whole
+from leadline.report.reproducing import how_to_repeat
+from leadline.report.verdicts import cards
 from leadline.results import Bound
 
 Depth = TypeVar("Depth")
@@ -25,20 +28,25 @@ def describe_comparison(comparison: Comparison) -> Document:
     audits, first = comparison.audits, comparison.audits[0]
     names = [audit.title for audit in audits]
     rows = (*_depth_rows(audits), *_trial_rows(comparison.trials))
-    sections = [Section("Depths", (Table(("", *names), rows),))]
+    sections = [Section("Depths", (Table(("", *names), rows, differing=_differing(rows)),))]
     maps = _captioned(audits, lambda a: _drawn(a.context, context_map))
     if maps:
-        sections.append(Section("What one output sees", maps))
+        sections.append(Section("What one output sees", (Row(maps),)))
     curves = _captioned(audits, lambda a: _drawn(a.gradient, gradient_curve))
     if curves:
-        sections.append(Section("Gradients through depth", curves))
+        sections.append(Section("Gradients through depth", (Row(curves),)))
     trials = zip(names, comparison.trials, strict=True)
     pictures = [blocks(trial.drawn, f"{name}, seed {trial.drawn.seed}") for name, trial in trials if trial]
     if pictures:
         sections.append(Section("Samples", tuple(chain.from_iterable(pictures))))
-    subtitle = f"{first.dtype} · seed {first.seed} · torch {first.torch} · (p) proved, (b) bound, (e) estimate"
-    again = tuple(filter(None, (f"reproduce: {first.command}" if first.command else "", f"leadline {first.leadline}")))
-    return Document(" beside ".join(names), subtitle, tuple(sections), footer=again)
+    subtitle = f"{first.dtype} · (p) proved, (b) bound, (e) estimate"
+    again = how_to_repeat(first.command, f"seed {first.seed}")
+    return Document(" beside ".join(names), subtitle, tuple(sections), cards(comparison), again)
+
+
+def _differing(rows: tuple[tuple[str, ...], ...]) -> frozenset[int]:
+    """Return the rows in which the models are not all alike."""
+    return frozenset(index for index, (_, *cells) in enumerate(rows) if len(set(cells)) > 1)
 
 
 def _depth_rows(audits: tuple[Audit, ...]) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,7 @@ from leadline.audit.trained import Drawn, draw
 from leadline.document import Block, Pictures, Wave
 from leadline.errors import UsageError
 from leadline.files.writing import write_atomically
-from leadline.report.html import pictures_png, wave_bytes
+from leadline.report.html.media import pictures_png, wave_bytes
 from leadline.training import Run
 
 _PAUSE = 0.25

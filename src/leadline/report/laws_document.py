@@ -3,14 +3,16 @@
 from typing import Any
 
 from leadline.audit.architecture import Architecture
-from leadline.document import Document, Section, Table, Text
+from leadline.document import Document, Row, Section, Table, Text
 from leadline.recurrence import Law, Laws
+from leadline.report.drawings.curves import law_curves
 from leadline.report.figures import QUANTITIES
+from leadline.report.reproducing import how_to_repeat
 from leadline.results import FORMAT
 
 
-def describe_laws(architecture: Architecture, laws: Laws) -> Document:
-    """Lay out the laws of an architecture.
+def describe_laws(architecture: Architecture, laws: Laws, command: str = "") -> Document:
+    """Lay out the laws of an architecture, and the command that found them.
 
     Examples
     --------
@@ -23,10 +25,13 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
     rows = tuple(_row(name, law) for name, law in found.items())
     table = Table(("quantity", "formula", "grows as", "status", "holds for"), rows)
     settings = ", ".join(f"{name}={value}" for name, value in architecture.settings.items())
+    drawn = law_curves(architecture, {QUANTITIES[name]: law for name, law in found.items()})
+    grown = (Section("How they grow", (Row(drawn),)),) if drawn else ()
     return Document(
         f"Growth laws of {architecture.name}",
         "all sizes that do not vary as by default" + (f", but {settings}" if settings else ""),
-        (Section("One sample", (table, Text(_grounds(laws.connections)))),),
+        (Section("One sample", (table, Text(_grounds(laws.connections)))), *grown),
+        footer=how_to_repeat(command),
     )
 
 

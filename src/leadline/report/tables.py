@@ -13,7 +13,7 @@ from leadline.errors import UsageError
 from leadline.report.figures import Figure, figures
 from leadline.results import Bound, Estimate, Result
 
-_LATEX = {
+LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "±": r"$\pm$", "·": r"$\cdot$",
     "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\to$", "Θ": r"$\Theta$", "σ": r"$\sigma$", "τ": r"$\tau$", "χ": r"$\chi$",
@@ -69,8 +69,8 @@ def latex(result: Result) -> str:
     """Return a tabular, with the rules of booktabs; characters that LaTeX reads are escaped."""
     laid = table(result)
     columns = "l" + "".join("r" if right else "l" for right in _numeric(result, laid))
-    rows = [" & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in row) + r" \\" for row in laid.rows]
-    head = " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in laid.head) + r" \\"
+    rows = [" & ".join("".join(LATEX.get(c, c) for c in cell) for cell in row) + r" \\" for row in laid.rows]
+    head = " & ".join("".join(LATEX.get(c, c) for c in cell) for cell in laid.head) + r" \\"
     lines = [r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{{{columns}}}", *(f"  {line}" for line in lines), r"\end{tabular}"])
 

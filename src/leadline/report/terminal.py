@@ -12,7 +12,23 @@ from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from leadline.document import Block, Card, Curve, Document, FrontMap, GridMap, Mark, Pictures, Table, Text, Wave
+from leadline.document import (
+    Bars,
+    Block,
+    Card,
+    ContextMaps,
+    Curve,
+    Document,
+    Fold,
+    FrontMap,
+    GridMap,
+    Mark,
+    Pictures,
+    Row,
+    Table,
+    Text,
+    Wave,
+)
 from leadline.report.legibility import as_ascii, legible
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -98,15 +114,25 @@ def _render(block: Block) -> RenderableType:
             return _pictures(block)
         case Wave(samples, rate, caption):
             return RichText(f"{caption} ({len(samples) / rate:.2f} s at {rate} Hz)", style="italic")
+        case Bars():
+            return _bars(block)
+        case ContextMaps():
+            return _chosen_map(block)
+        case Row(blocks):
+            return Group(*map(_render, blocks))
+        case Fold(summary, blocks):
+            return Group(RichText(summary, style="italic"), *map(_render, blocks))
 
 
 def _table(block: Table) -> RenderableType:
-    table = RichTable(box=box.SIMPLE_HEAD, title=block.caption or None, title_justify="left", pad_edge=False)
+    left = len(block.rows) - (block.most or len(block.rows))
+    caption = f"{block.caption}; {block.most} of {len(block.rows)}" if left > 0 else block.caption
+    table = RichTable(box=box.SIMPLE_HEAD, title=caption or None, title_justify="left", pad_edge=False)
     for index, heading in enumerate(block.head):
         numeric = index > 0 and all(_NUMBER.fullmatch(row[index]) for row in block.rows)
         style: str = "bold" if index == 0 else ""
         table.add_column(heading, style=style, overflow="fold", justify="right" if numeric else "left")
-    for row in block.rows:
+    for row in block.rows[: block.most]:
         table.add_row(*(RichText(cell) for cell in row))
     return table
 
@@ -132,6 +158,23 @@ def _grid_map(block: GridMap) -> RenderableType:
     rows = ["".join(block.legend[value][0] for value in row) for row in block.cells.tolist()]
     key = "  ".join(f"{character} {name}" for character, name in block.legend)
     return Group(RichText(block.caption, style="italic"), *map(RichText, rows), RichText(key, style="dim"))
+
+
+def _bars(block: Bars) -> RenderableType:
+    most = max(amount for _, amount, _ in block.bars)
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    for name, amount, words in block.bars:
+        grid.add_row(RichText(name), RichText("█" * max(1, round(30 * amount / most))), RichText(words))
+    return Group(RichText(block.caption, style="italic"), grid)
+
+
+def _chosen_map(block: ContextMaps) -> RenderableType:
+    """Print the map of the output that a page shows first."""
+    maps = block.inputs[0]
+    cells = maps.cells[block.chosen]
+    place = ", ".join(f"{axis} = {at}" for axis, at in zip(block.axes, block.positions[block.chosen], strict=True))
+    caption = f"What the output at {place} sees of {maps.name}"
+    return _grid_map(GridMap(cells.reshape(-1, cells.shape[-1]), block.legend, caption))
 
 
 def _front_map(block: FrontMap) -> RenderableType:

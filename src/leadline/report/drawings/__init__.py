@@ -1,0 +1,1 @@
+"""What documents draw of results: maps, curves, and tables and bars of modules."""
