@@ -16,7 +16,7 @@ from helpers.processes import ended
 from leadline import cli
 
 CHAIN = ("check", "chain", "layers=3")
-EXTRAS = {"accelerate", "safetensors", "sklearn", "PIL", "soundfile", "matplotlib", "numba", "llvmlite"}
+EXTRAS = {"accelerate", "safetensors", "sklearn", "PIL", "soundfile", "vl_convert", "numba", "llvmlite"}
 
 
 @pytest.fixture(autouse=True, scope="module")

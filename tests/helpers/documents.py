@@ -1,0 +1,94 @@
+"""A document with a block of each kind."""
+
+import numpy as np
+
+from leadline.document import (
+    Bars,
+    Card,
+    ContextMaps,
+    Curve,
+    Document,
+    Fold,
+    FrontMap,
+    GridMap,
+    InputMaps,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+    Wave,
+)
+
+LEGEND = (("·", "not seen"), ("#", "seen"), ("o", "blind"), ("@", "the output"))
+CURVE = Curve(
+    (0.0, 1.0, 2.0),
+    (("norm", (1.0, 0.1, 0.01)),),
+    "stage",
+    "norm",
+    "gradient norms",
+    log_y=True,
+    bands=(("norm", (0.5, 0.0, 0.005), (2.0, 0.2, 0.02)),),
+    levels=(("float16 holds nothing below", 1e-7),),
+    names=("a", "b", "c"),
+)
+MAP = GridMap(np.array([[1, 1, 2], [0, 0, 0]]), ((".", "unseen"), ("#", "seen"), ("o", "output")), "context")
+FRONTS = FrontMap(np.arange(3)[:, None] * 5 + np.arange(4), "wavefront")
+WAVE = Wave(np.sin(np.arange(800) / 10), 8000, "a tone")
+PICTURES = Pictures(np.eye(4)[None], "samples")
+BARS = Bars((("embed", 1024.0, "1.0 KiB"), ("block", 2048.0, "2.0 KiB")), "kept", "memory")
+TREE = Table(("module", "kept"), (("a", "1 000 B"), ("b", "2.0 KiB"), ("c", "30 B")), "by module", sortable=True)
+
+
+def _line() -> ContextMaps:
+    """Outputs of a line of eight that see the last four inputs, and two frames of a conditioning input."""
+    places = tuple((t,) for t in range(0, 8, 2))
+    seen = np.array([[int(t - 4 < x <= t) for x in range(8)] for (t,) in places])
+    frames = np.array([[[int(f == t // 4) for f in range(2)]] * 3 for (t,) in places])
+    inputs = (InputMaps("x", ("t",), seen), InputMaps("mel", ("c", "f"), frames))
+    return ContextMaps(("t",), (8,), places, 2, inputs, LEGEND[:2], "what the chosen output sees")
+
+
+def _grid() -> ContextMaps:
+    """Outputs of a grid that see all before them in raster order."""
+    places = tuple((r, c) for r in range(1, 6, 2) for c in range(0, 6, 2))
+    order = np.arange(36).reshape(6, 6)
+    cells = np.stack([(order < order[place]).astype(int) for place in places])
+    for index, place in enumerate(places):
+        cells[(index, *place)] = 3
+    return ContextMaps(("h", "w"), (6, 6), places, 4, (InputMaps("x", ("h", "w"), cells),), LEGEND, "a grid")
+
+
+LINE, GRID = _line(), _grid()
+CARDS = (
+    Card("good", "causality", "causal", "proved"),
+    Card("bad", "batch", "samples mix", "confirmed", "call model.eval()"),
+    Card("notice", "blind", "3 positions", "proved"),
+    Card("unknown", "gradient", "one stage", "estimate"),
+    Card("plain", "context", "4 of 8", "proved"),
+)
+
+
+def document(*blocks: object) -> Document:
+    """Return a document of one section, whose title is not markup."""
+    return Document("A <title>", "sub & line", (Section("heading", blocks),))  # type: ignore[arg-type]
+
+
+def everything() -> Document:
+    """Return a document with all kinds of blocks."""
+    facts = Table(("", "value", "status"), (("steps", "12", "proved"), ("verdict", "vanishing", "estimate")))
+    compared = Table(("", "a", "b", "c"), (("steps", "1", "2", "3"), ("lag", "0", "0", "0")), differing=frozenset({0}))
+    return Document(
+        "model depth=2",
+        "x 1 × 8 · float32",
+        (
+            Section("Context", (facts, LINE, GRID)),
+            Section("Gradient", (CURVE, Fold("the longest chain", (Text("a → b"),)))),
+            Section("Memory", (BARS, TREE)),
+            Section("Generation", (FRONTS,)),
+            Section("Samples", (PICTURES, WAVE)),
+            Section("Compared", (compared, Row((MAP, MAP)))),
+        ),
+        CARDS,
+        ("reproduce: leadline check model depth=2", "leadline 0.2.0 · seed 0"),
+    )
