@@ -20,10 +20,8 @@ from leadline.errors import ModelError, UsageError
     [
         ("Qwen3", "Qwen3ForCausalLM"),
         ("qwen3", "Qwen3ForCausalLM"),
-        ("Qwen3ForCausalLM", "Qwen3ForCausalLM"),
         ("BertModel", "BertModel"),
         ("gpt2", "GPT2LMHeadModel"),
-        ("T5ForConditionalGeneration", "T5ForConditionalGeneration"),
         ("WhisperForConditionalGeneration", "WhisperForConditionalGeneration"),
         ("ViTForImageClassification", "ViTForImageClassification"),
     ],

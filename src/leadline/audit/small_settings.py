@@ -66,13 +66,18 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
 """Architectures, by model type, whose sizes have to fit one another in a way of their own; None leaves one out."""
 
 
-def small_settings(config: Any) -> dict[str, Any]:
+_OWN_LAYERS = {"num_hidden_layers": None}  # the pattern of the layers' kinds may ask for all of them
+VARIANTS: tuple[Mapping[str, Any], ...] = ({}, _FULL_HEADS, _OWN_LAYERS, {**_FULL_HEADS, **_OWN_LAYERS})
+"""What to try in turn, where the usual settings do not fit one another."""
+
+
+def small_settings(config: Any, variant: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the settings that make a config of `transformers` small, its parts' (text, vision) within it."""
     names = {*config.to_dict(), *getattr(config, "attribute_map", {})}
-    own = {**SMALL, **_OWN.get(config.model_type, {})}
+    own = {**SMALL, **_OWN.get(config.model_type, {}), **variant}
     settings = {name: value for name, value in own.items() if name in names and value is not None}
     for name in config.sub_configs:
         part = getattr(config, name, None)
         if part is not None:
-            settings[name] = {"model_type": part.model_type, **small_settings(part)}
+            settings[name] = {"model_type": part.model_type, **small_settings(part, variant)}
     return settings

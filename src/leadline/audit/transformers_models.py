@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leadline.audit.small_settings import small_settings
+from leadline.audit.small_settings import VARIANTS, small_settings
 from leadline.errors import ModelError, UsageError, near_misses
 from leadline.graph.user_code import raised_at, text_of
 from leadline.key_values import literals, require
@@ -33,19 +33,35 @@ def tiny_model(name: str, words: Sequence[str] = ()) -> Found:
     settings = literals(words)
     sizes = _taken(settings, length=12, batch=2, seed=0)
     default = _built(f"the config of {kind.__name__}", kind.config_class)
-    small = small_settings(default)
-    if kind.__name__.endswith(("ForCausalLM", "LMHeadModel")) and hasattr(default, "is_decoder"):
-        small["is_decoder"] = True  # encoders look ahead unless they are told
+    known = {*default.to_dict(), *getattr(default, "attribute_map", {})}
     for key in settings:
-        if key not in (known := {*default.to_dict(), *getattr(default, "attribute_map", {})}):
+        if key not in known:
             raise UsageError(f"{kind.__name__} has no setting {key!r}; {near_misses(key, {*known, *sizes})}")
-    config = _built(f"the config of {kind.__name__}", lambda: kind.config_class(**small | settings))
+    first = None
+    for variant in VARIANTS:
+        try:
+            return _small(kind, small_settings(default, variant) | _decoding(kind, default) | settings, sizes)
+        except ModelError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _decoding(kind: Any, default: Any) -> dict[str, bool]:
+    """Tell an encoder with the head of a language model not to look ahead, as it does unless it is told."""
+    head = kind.__name__.endswith(("ForCausalLM", "LMHeadModel", "WithLMHead"))
+    return {"is_decoder": True} if head and hasattr(default, "is_decoder") else {}
+
+
+def _small(kind: Any, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Found:
+    """Build a model and call it once."""
+    config = _built(f"the config of {kind.__name__}", lambda: kind.config_class(**settings))
     _refuse_large(kind, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sizes["seed"])
         model = _built(kind.__name__, lambda: kind(config).eval())
         inputs = _inputs(model, config, sizes["batch"], sizes["length"])
-    return kind.__name__, model, inputs, _axes(model, inputs)
+        return kind.__name__, model, inputs, _axes(model, inputs)
 
 
 def model_of_folder(folder: Path, words: Sequence[str] = ()) -> Found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from leadline.cli.gates import gated, gates_of, passed
 from leadline.errors import LeadlineError, UsageError
 from leadline.key_values import literals
 
@@ -21,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    check --strict found a leak
+  1    check --strict found a leak, or a limit of the budget is exceeded
   2    unusable words: an unknown model, setting or option
   3    the model or its inputs do not work
   4    a data set is missing, empty or malformed
@@ -56,7 +57,8 @@ def cli(context: click.Context) -> None:
     """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
     MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of
-    your own, where the factory returns the model and its example inputs.
+    your own, where the factory returns the model and its example inputs. It may also be a .pt2 file of an exported
+    program, hf-tiny:NAME, which is that architecture of transformers made small, or hf:FOLDER with a config.json.
     """
     if context.invoked_subcommand is None:
         click.echo(_WELCOME)
@@ -89,6 +91,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
+@gated
 @_reported
 def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
     """Print the four depths of MODEL, each number with its status."""
@@ -98,16 +101,18 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
     from leadline.report.exports import samples_of
     from leadline.report.writing import publish
 
-    position = how.pop("position")
+    position, gates = how.pop("position"), gates_of(how)
+    axes = {name: how.pop(name) for name in ("layout", "order", "output")}
     with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
         named = find_model(model, settings)
-        reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
+        reading = named.reading(**axes)
         audit = audit_of(
             reading, name=named.name, position=None if position is None else _place(position), longer=True, **how
         )
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
     publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
-    return 1 if strict and audit.leaks else 0
+    kept = passed(audit, model, settings, axes, **gates, out=sys.stderr if str(json) == "-" else sys.stdout)
+    return 1 if not kept or (strict and audit.leaks) else 0
 
 
 @cli.command()
