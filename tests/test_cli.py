@@ -32,9 +32,11 @@ def test_check_prints_and_writes_the_depths(tmp_path: Path, capsys: pytest.Captu
     page, record = tmp_path / "a.html", tmp_path / "a.json"
     words = ["check", "masked-stack", "layers=2", "channels=1", "height=4", "width=4"]
     assert run(*words, "--html", str(page), "--json", str(record), "--strict") == 0
-    printed = capsys.readouterr().out
-    assert "Sequential depth" in printed
-    assert json.loads(record.read_text())["span"]["steps"] == 2
+    assert "2 steps must follow one another" in capsys.readouterr().out
+    record = json.loads(record.read_text())
+    assert record["span"]["steps"] == 2
+    assert record["settings"] == {"layers": 2, "channels": 1, "height": 4, "width": 4}
+    assert record["command"].startswith("leadline check masked-stack layers=2")
     assert page.read_text().startswith("<!doctype html>")
 
 
@@ -50,6 +52,10 @@ def test_a_leak_is_an_exit_code_when_asked(tmp_path: Path, capsys: pytest.Captur
     words = ["check", f"{tmp_path / 'leaky.py'}:build", "--layout", "b c t -> b v t", "--position", "3"]
     assert run(*words) == 0
     assert run(*words, "--strict") == 1
+    printed = capsys.readouterr().out
+    assert "leaks: an output looks 1 position ahead" in re.sub(r"\s+", " ", printed)
+    assert "confirmed" in printed
+    assert run(*words, "--full") == 0
     assert "confirmed by perturbation" in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 

@@ -11,7 +11,7 @@ import pytest
 import leadline
 from leadline.cli import cli
 
-HEAVY = "torch numpy scipy sympy networkx torch._dynamo torch.export matplotlib jinja2 rich".split()
+HEAVY = ["torch", "numpy", "scipy", "sympy", "networkx", "torch._dynamo", "torch.export", "matplotlib", "rich"]
 
 
 def loaded(program: str) -> tuple[list[str], str]:

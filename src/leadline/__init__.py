@@ -19,9 +19,10 @@ from leadline.versions import warn_if_untested
 warn_if_untested()  # before anything that an untested torch may lack
 
 if TYPE_CHECKING:
-    from leadline.audit._check import Audit, check
+    from leadline.audit._check import check
     from leadline.audit._compare import Comparison, compare
     from leadline.audit._read import DepthReading, read
+    from leadline.audit.audited import Audit
     from leadline.domains import causality, context, count, generation, memory, span
     from leadline.jacobian import bound, gradient, lyapunov, spectrum
     from leadline.recurrence import law, system
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Audit": "audit._check",
+    "Audit": "audit.audited",
     "Bound": "results",
     "Comparison": "audit._compare",
     "Coverage": "results",

@@ -1,10 +1,12 @@
 """One document model: what an audit or a claim shows, before anyone decides how it looks.
 
-A `Document` is a title and sections; a section is a heading and blocks: sentences, tables, curves, maps and pictures.
+A `Document` is a title, verdicts as cards, and sections; a section is a heading and blocks: sentences, tables, curves,
+maps and pictures.
 The terminal prints what it can (maps as characters), HTML draws everything.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +93,30 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+Mark = Literal["good", "notice", "bad", "unknown", "plain"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A verdict: how good it is, what it is about, what is the case, how that is known, and what to do about it."""
+
+    mark: Mark
+    subject: str
+    text: str
+    known: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        known = f" ({self.known})" if self.known else ""
+        return f"{self.subject}: {self.text}{known}"
+
+
 @dataclass(frozen=True)
 class Document:
-    """A title, one line under it, and sections."""
+    """A title, one line under it, verdicts, sections, and at the end how to see the same again."""
 
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+    cards: tuple[Card, ...] = ()
+    footer: tuple[str, ...] = ()

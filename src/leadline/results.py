@@ -11,10 +11,95 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+FORMAT = "leadline-result/1"
+"""The version of what JSON holds: raised by one when a reader of the old one would misread the new one."""
+
+
+class Result:
+    """What every result can do beside holding its numbers: be printed, shown, exported and saved.
+
+    `print` gives a short verdict; notebooks and rich show a page. How each result is laid out stands in
+    `leadline.report`, which is looked up by name when it is first needed, since imports go downward only.
+
+    Examples
+    --------
+    >>> found = Bound(0.0, 0.25, Status.BOUND)
+    >>> found.to_dict()["hi"]
+    0.25
+    >>> print(found.to_markdown())
+    | quantity    | value     | status |
+    | :---------- | --------: | :----- |
+    | lower bound |         0 | bound  |
+    | upper bound |      0.25 | bound  |
+    """
+
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Properties that `to_dict` gives beside the fields."""
+
+    def __str__(self) -> str:
+        """Return the verdict, in a line or a few."""
+        return str(_presented("verdict", self))
+
+    def __repr__(self) -> str:
+        """Return the verdict too, for results that are too large to be written out."""
+        return f"<{type(self).__name__} {self}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return str(_presented("fragment", self))
+
+    def __rich__(self) -> RenderableType:
+        """Return what rich prints: the page of a terminal."""
+        shown: RenderableType = _presented("renderable", self)
+        return shown
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as plain values, with the format's version under ``"format"``; see the JSON Schema."""
+        record: dict[str, Any] = _presented("record", self)
+        return record
+
+    def to_json(self) -> str:
+        """Return the text of `to_dict` as JSON; infinities and NaN are the strings ``"inf"``, ``"-inf"``, ``"nan"``."""
+        return str(_presented("json_text", self))
+
+    def to_pandas(self) -> Any:
+        """Return a table as a pandas DataFrame; `UsageError` if pandas is not installed."""
+        return _presented("frame", self)
+
+    def to_latex(self) -> str:
+        """Return the table in LaTeX, with the rules of the package booktabs."""
+        return str(_presented("latex", self))
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown."""
+        return str(_presented("markdown", self))
+
+    def show(self) -> None:
+        """Print the page, or show it in a notebook."""
+        _presented("show", self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to a file: ``.html``, ``.json``, ``.md``, ``.tex``, ``.csv`` or ``.txt``.
+
+        Raises `UsageError` for another suffix, and `StorageError` if the disk refuses; what stood there is intact.
+        """
+        _presented("save", self, Path(path))
+
+
+def _presented(what: str, *arguments: Any) -> Any:
+    return getattr(import_module("leadline.report.presenting"), what)(*arguments)
 
 
 class Status(StrEnum):
@@ -45,8 +130,19 @@ class Place:
         return f"{module} ({self.source})" if self.source else module
 
 
+def owner(module: str) -> str:
+    """Return the module that users know: a parametrised weight is its layer's, not that of what computes it.
+
+    Examples
+    --------
+    >>> owner("conv.parametrizations.weight.0"), owner("conv"), owner("parametrizations.weight")
+    ('conv', 'conv', '')
+    """
+    return f".{module}".partition(".parametrizations.")[0].removeprefix(".")
+
+
 @dataclass(frozen=True)
-class Bound:
+class Bound(Result):
     """A quantity between `lo` and `hi`; `proved` when they meet. `assumptions` are what the bound rests on.
 
     Raises
@@ -82,7 +178,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """A measured value with its standard error `sem`, from `n` samples drawn with `seed` (None: nothing was drawn).
 
     `dof` are the degrees of freedom that the error was estimated with: infinitely many if it is known otherwise.
@@ -148,7 +244,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Result):
     """How much of a graph the rules covered: `nodes` in total, and a `Gap` for each without a rule.
 
     Examples

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline.audit._check import Audit, Unavailable, check
+from leadline.audit._check import check
+from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.budget import Budget, read_budget
 from leadline.audit.limits import MEASURES, drifts
 from leadline.errors import UsageError

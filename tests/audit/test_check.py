@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import leadline
-from leadline.audit._check import Unavailable, audit_of, check
+from leadline.audit._check import audit_of, check
 from leadline.audit._compare import compare_named
+from leadline.audit.audited import About, Unavailable
 from leadline.audit.named_model import find_model
 from leadline.document import FrontMap, GridMap, Table
 from leadline.errors import ModelError
@@ -121,7 +122,7 @@ def test_the_model_is_left_as_it_was() -> None:
 @pytest.mark.parametrize("name", ["masked-stack", "grid-rnn", "dilated-stack"])
 def test_documents_and_json_hold_the_numbers(name: str) -> None:
     named = find_model(name, ["layers=2", "channels=2"] if name != "grid-rnn" else ["layers=2", "hidden=2"])
-    audit = audit_of(named.reading(), name=named.name)
+    audit = audit_of(named.reading(), about=About(named.name))
     document = describe_audit(audit)
     kinds = {type(block) for section in document.sections for block in section.blocks}
     assert {Table, GridMap} <= kinds
@@ -135,6 +136,6 @@ def test_a_comparison_shows_a_column_for_each() -> None:
     found = compare_named(*(find_model("masked-stack", [f"layers={layers}"]) for layers in (2, 3, 4)))
     (table,) = describe_comparison(found).sections[0].blocks
     assert isinstance(table, Table)
-    assert table.head == ("", "masked-stack (1)", "masked-stack (2)", "masked-stack (3)")
+    assert table.head == ("", "masked-stack layers=2", "masked-stack layers=3", "masked-stack layers=4")
     assert ("sequential steps to train", "2 (p)", "3 (p)", "4 (p)") in table.rows
     assert found.trials == (None, None, None)

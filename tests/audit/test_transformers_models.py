@@ -102,7 +102,7 @@ def test_a_folder_has_real_sizes_without_weights(tmp_path: Path) -> None:
     layer = d * width * (2 * heads + 2 * kv) + 3 * d * inner
     counted = count(found.model, **found.keywords)
     assert counted.macs == 16 * (2 * layer + d * config.vocab_size) + 2 * 2 * 16**2 * heads * width
-    audit = audit_of(found.reading(), name="real")
+    audit = audit_of(found.reading())
     assert audit.causality.verdict == "structural"
 
 
@@ -123,7 +123,7 @@ def test_an_exported_program_is_a_model_with_its_inputs(tmp_path: Path) -> None:
     found = find_model(str(tmp_path / "causal.pt2"))
     assert found.name == "causal"
     torch.testing.assert_close(found.model(*found.inputs), convolution(x))
-    audit = audit_of(found.reading(layout="b c t -> b v t"), name="causal")
+    audit = audit_of(found.reading(layout="b c t -> b v t"))
     assert (audit.causality.verdict, audit.causality.lag) == ("structural", 0)
     assert audit.count.connections == 2 * 2 * (9 + 8 + 7)
     with pytest.raises(UsageError, match="its sizes are those it was exported with"):

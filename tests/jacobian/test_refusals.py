@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from leadline import bound, check, gradient, lyapunov, spectrum
-from leadline.audit._check import Unavailable
+from leadline.audit import Unavailable
 from leadline.errors import Diverged, ModelError, NotDifferentiable, TraceError, UsageError
 
 ONES = torch.ones(2, 3)

@@ -1,85 +1,40 @@
 """The four depths of a model, composed."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
-from leadline.domains._causality import Causality, Verdict, causality_of
-from leadline.domains._context import Context, context_of
-from leadline.domains._count import Count, count_of
-from leadline.domains._generation import Generation, generation_of, lag_of
-from leadline.domains._memory import Memory, memory_of
-from leadline.domains._span import Span, span_of
+from leadline.audit.audited import DEPTHS, About, Audit, Unavailable
+from leadline.domains._causality import Causality, causality_of
+from leadline.domains._context import context_of
+from leadline.domains._count import count_of
+from leadline.domains._generation import generation_of, lag_of
+from leadline.domains._memory import memory_of
+from leadline.domains._span import span_of
 from leadline.domains.engine import OnUnknown
-from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal
+from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal, UsageError, near_misses
 from leadline.graph.layout import Layout, LayoutLike, Order
+from leadline.graph.proposals import with_likeliest_axes
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, undisturbed
 from leadline.graph.user_code import raised_at, running
-from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.jacobian._gradient import gradient_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
-from leadline.results import Status
 
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A depth that is not known for this model, and why: the error's own words."""
-
-    reason: str
-
-    @property
-    def status(self) -> Status:
-        """Always `unknown`."""
-        return Status.UNKNOWN
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What `check` found out about one model, by the name that it was called.
-
-    It has the shape of every input tensor by name, the mode and number format that the model ran in, the seed of random
-    probes and torch's version; the depths, each with its status, or `Unavailable`; and the wall time of each.
-    `wavefronts` are the points of a grid of several axes that are computed at once; None for sequences, whose order is
-    the only one.
-    """
-
-    name: str
-    inputs: Mapping[str, tuple[int, ...]]
-    training: bool
-    dtype: str
-    seed: int
-    torch: str
-    count: Count | Unavailable
-    span: Span | Unavailable
-    causality: Causality | Unavailable
-    generation: Generation | Unavailable
-    wavefronts: Wavefronts | Unavailable | None
-    context: Context | Unavailable
-    memory: Memory | Unavailable
-    gradient: GradientDepth | Unavailable
-    seconds: Mapping[str, float]
-
-    @property
-    def leaks(self) -> bool:
-        """Whether an output depends on a later input, or that could not be ruled out."""
-        return (
-            isinstance(self.causality, Unavailable)
-            or not self.causality.causal
-            or self.causality.cross_batch is not None
-        )
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on causality; `unknown` where there is none."""
-        return Verdict.UNKNOWN if isinstance(self.causality, Unavailable) else self.causality.verdict
+Depth = TypeVar("Depth")
+_RUN_ONLY = frozenset({"memory", "gradient"})
+"""Depths that are taken of the model as it runs, which is not traced for them."""
+_NOT_ASKED = Unavailable("not asked for", asked=False)
+_NAMELESS = About()
+Watch: TypeAlias = Callable[..., None]
 
 
 def check(
@@ -93,13 +48,16 @@ def check(
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
     backward: bool = False,
+    only: Iterable[str] | None = None,
+    rate: float | None = None,
     name: str | None = None,
     **kwargs: Any,
 ) -> Audit:
     """Take the four depths of a model and its memory.
 
     A depth that cannot be taken (an operation without a rule, axes that cannot be told apart, outputs that cannot be
-    differentiated) is `Unavailable` with the reason; the others stand.
+    differentiated) is `Unavailable` with the reason; the others stand. Where several usual layouts fit and none is
+    given, the likeliest is taken, and the result says so.
 
     Parameters
     ----------
@@ -113,6 +71,10 @@ def check(
         Of the gradient's random probes.
     backward
         Count the multiply-accumulates of the backward pass too.
+    only
+        The depths to take, of causality, context, generation, span, count, memory and gradient; default: all.
+    rate
+        Positions in a second, in hertz, if they are samples of a signal: reports then say times too.
     name
         What to call the model in reports; default: its class.
 
@@ -122,6 +84,8 @@ def check(
         If `model` cannot be called with these inputs at all.
     LayoutError
         If the axes, the order or the position given do not fit the model.
+    UsageError
+        If there is no depth of a name given.
 
     Examples
     --------
@@ -130,10 +94,13 @@ def check(
     >>> audit = check(specimen.model, *specimen.inputs, layout=specimen.layout)
     >>> audit.span.steps, audit.causality.verdict.value
     (3, 'structural')
+    >>> print(check(torch.nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 9), only=["causality"], rate=16_000))
+    Conv1d
+    causality: leaks: an output looks 1 sample (0.0625 ms) ahead (confirmed)
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
-    how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
-    return audit_of(reading, **how, on_unknown=on_unknown, name=name)
+    how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward, "only": only}
+    return audit_of(reading, **how, on_unknown=on_unknown, about=About(name, rate=rate))
 
 
 def audit_of(
@@ -145,77 +112,116 @@ def audit_of(
     on_unknown: OnUnknown = "raise",
     backward: bool = False,
     longer: bool = False,
-    name: str | None = None,
+    only: Iterable[str] | None = None,
+    about: About = _NAMELESS,
+    watch: Watch = lambda *_: None,
 ) -> Audit:
     """Take the depths of a reading: one trace, one layout, one walk for each domain; see `check`.
 
-    With `longer` inputs a small model is traced again, where these inputs hide the end of what an output sees.
+    With `longer` inputs a small model is traced again, where these inputs hide the end of what an output sees. `watch`
+    is called with the name of each depth before it is taken, and again with it and what was found.
     """
+    wanted = _wanted(only)
     with ONE_AT_A_TIME:
-        return _taken(
-            reading,
-            {"strict": strict, "on_unknown": on_unknown},
-            {"backward": backward, "on_unknown": on_unknown},
-            {"position": position, "longer": longer, "on_unknown": on_unknown},
-            seed,
-            name,
+        take = _Taking(wanted, watch, axes_chosen=_positions_given(reading) or position is not None)
+        memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
+        if isinstance(memory, Unavailable):
+            _rehearse(reading)
+        traced = bool(wanted - _RUN_ONLY)
+        if traced:
+            take("trace", lambda: reading.graph)  # where it fails, each depth says why
+        reading, assumed = _axes_settled(reading, take) if traced else (reading, "")
+        known: dict[str, Any] = {"on_unknown": on_unknown}
+        verdict = take(
+            "causality", lambda: causality_of(reading, strict=strict, **known), always="generation" in wanted
+        )
+        return Audit(
+            **_described(reading, about, seed, traced),
+            assumed=assumed,
+            causality=verdict if "causality" in wanted else _NOT_ASKED,
+            context=take("context", lambda: context_of(reading, position, longer=longer, **known)),
+            count=take("count", lambda: count_of(reading, backward=backward, **known)),
+            span=take("span", lambda: span_of(reading, **known)),
+            generation=take("generation", lambda: generation_of(reading, _lag(verdict), **known)),
+            wavefronts=take("wavefronts", lambda: _wavefronts(reading, verdict)) if "generation" in wanted else None,
+            memory=memory,
+            gradient=take("gradient", lambda: gradient_of(reading, seed=seed)),
+            seconds=take.seconds,
         )
 
 
-def _taken(
-    reading: Reading,
-    causality: Mapping[str, Any],
-    count: Mapping[str, Any],
-    context: Mapping[str, Any],
-    seed: int,
-    name: str | None,
-) -> Audit:
-    on_unknown = count["on_unknown"]
-    take = _Taking(axes_chosen=_positions_given(reading) or context["position"] is not None)
-    memory = take("memory", lambda: memory_of(reading))  # first: it shows whether the model can be called
-    if isinstance(memory, Unavailable):
-        _rehearse(reading)
-    take("trace", lambda: reading.graph)  # where it fails, each depth says why
-    verdict = take("causality", lambda: causality_of(reading, **causality))
+def _wanted(only: Iterable[str] | None) -> frozenset[str]:
+    """Return the names of the depths that are asked for."""
+    names = DEPTHS if only is None else tuple(only)
+    for name in names:
+        if name not in DEPTHS:
+            raise UsageError(f"there is no depth {name!r}; {near_misses(name, DEPTHS)}")
+    return frozenset(names)
+
+
+def depths_named(text: str | None, *, strict: bool = False) -> list[str] | None:
+    """Read the names of depths, ``"causality,context"``; with `strict` causality is one of them; None for all."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return [*names, "causality"] if strict else names
+
+
+def _described(reading: Reading, about: About, seed: int, traced: bool) -> dict[str, Any]:
+    """Return what an audit says of the model and of how it was made."""
     dtypes = [tensor.dtype for tensor in (*reading.model.parameters(), *reading.tensors.values())]
-    return Audit(
-        name=name or type(reading.model).__name__,
-        inputs=MappingProxyType({key: tuple(tensor.shape) for key, tensor in reading.tensors.items()}),
-        training=reading.model.training,
-        dtype=str(dtypes[0]).removeprefix("torch.") if dtypes else "none",
-        seed=seed,
-        torch=torch.__version__,
-        count=take("count", lambda: count_of(reading, **count)),
-        span=take("span", lambda: span_of(reading, on_unknown=on_unknown)),
-        causality=verdict,
-        generation=take("generation", lambda: generation_of(reading, _lag(verdict), on_unknown=on_unknown)),
-        wavefronts=take("wavefronts", lambda: _wavefronts(reading, verdict)),
-        context=take("context", lambda: context_of(reading, **context)),
-        memory=memory,
-        gradient=take("gradient", lambda: gradient_of(reading, seed=seed)),
-        seconds=take.seconds,
-    )
+    try:
+        layout = str(reading.layout) if traced else str(reading.given_layout or "")
+    except ModelError:
+        layout = ""
+    return {
+        "name": about.name or type(reading.model).__name__,
+        "settings": MappingProxyType(dict(about.settings)),
+        "inputs": MappingProxyType({key: tuple(tensor.shape) for key, tensor in reading.tensors.items()}),
+        "layout": layout,
+        "training": reading.model.training,
+        "dtype": str(dtypes[0]).removeprefix("torch.") if dtypes else "none",
+        "rate": about.rate,
+        "seed": seed,
+        "command": about.command,
+        "leadline": version("leadline"),
+        "torch": torch.__version__,
+    }
+
+
+def _axes_settled(reading: Reading, take: _Taking) -> tuple[Reading, str]:
+    """Return the reading with the likeliest axes, and what was assumed; as it is, where there are none."""
+    found = take("axes", lambda: with_likeliest_axes(reading))
+    return (reading, "") if isinstance(found, Unavailable) else found
 
 
 class _Taking:
-    """Takes one depth after the other: those that cannot be taken are `Unavailable`, and each is timed."""
+    """Takes one depth after the other, of those wanted: each that cannot be taken is `Unavailable`, and is timed."""
 
-    def __init__(self, *, axes_chosen: bool) -> None:
-        self.axes_chosen = axes_chosen
+    def __init__(self, wanted: frozenset[str], watch: Watch, *, axes_chosen: bool) -> None:
+        self.wanted, self.watch, self.axes_chosen = wanted, watch, axes_chosen
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, what: str, measure: Callable[[], Result]) -> Result | Unavailable:
+    def __call__(self, what: str, measure: Callable[[], Depth], *, always: bool = False) -> Depth | Unavailable:
+        if what in DEPTHS and what not in self.wanted and not always:
+            return _NOT_ASKED
+        self.watch(what)
+        found = self._timed(what, measure)
+        self.watch(what, found)
+        return found
+
+    def _timed(self, what: str, measure: Callable[[], Depth]) -> Depth | Unavailable:
         start = time.perf_counter()
         try:
             return measure()
         except (ModelError, Diverged) as error:
             if isinstance(error, LayoutError) and self.axes_chosen:
                 raise
-            return Unavailable(str(error))
+            return Unavailable(str(error), error=type(error).__name__)
         except LeadlineError:
             raise
         except Exception as error:  # of torch's, or a bug of ours: it is no reason to keep the other depths back
-            return Unavailable(f"{type(error).__name__}: {error}{raised_at(error)}")
+            return Unavailable(f"{type(error).__name__}: {error}{raised_at(error)}", error=type(error).__name__)
         finally:
             self.seconds[what] = round(time.perf_counter() - start, 3)
 

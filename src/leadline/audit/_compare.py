@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from leadline.audit._check import Audit, audit_of
+from leadline.audit._check import audit_of
+from leadline.audit.audited import About, Audit
 from leadline.audit.named_model import NamedModel
 from leadline.audit.trained import Drawn, draw
 from leadline.errors import UsageError
 from leadline.graph.reading import Reading
+from leadline.results import Result
 from leadline.training import Run
 
 
@@ -41,20 +43,22 @@ class Trial:
     naive_seconds_per_sample: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
     """The audits of several models, and for each a trial, or None where it was not trained."""
 
     audits: tuple[Audit, ...]
     trials: tuple[Trial | None, ...]
 
 
-def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = None, seed: int = 0) -> Comparison:
-    """Put the depths of several models side by side: two or more readings, or models with their inputs.
+def compare(
+    *models: Audit | Reading | tuple[Any, ...] | Mapping[str, Any], names: Sequence[str] | None = None, seed: int = 0
+) -> Comparison:
+    """Put the depths of several models side by side: two or more audits, readings, or models with their inputs.
 
-    Those are given as ``(model, *inputs)`` or ``(model, {"input_ids": ids})``, else it is a `UsageError`; `ModelError`
-    if one cannot be called with them. Models are called by as many `names`, by default their classes; `seed` is that of
-    the gradient's probes.
+    Those are given as ``(model, *inputs)`` or ``(model, {"input_ids": ids})``, or all of them in one dict by name, else
+    it is a `UsageError`; `ModelError` if one cannot be called with them. Models are called by as many `names`, by
+    default their classes; `seed` is that of the gradient's probes.
 
     Examples
     --------
@@ -65,27 +69,52 @@ def compare(*models: Reading | tuple[Any, ...], names: Sequence[str] | None = No
     >>> [(audit.name, audit.span.steps) for audit in both.audits]
     [('RNN', 8), ('Linear', 1)]
     """
+    if len(models) == 1 and isinstance(models[0], Mapping):
+        names, models = names or list(models[0]), tuple(models[0].values())
     if len(models) < 2:
         raise UsageError(f"compare puts two or more models side by side, got {len(models)}")
-    readings = [_reading(model) for model in models]
-    called = [type(reading.model).__name__ for reading in readings] if names is None else list(names)
-    if len(called) != len(readings):
-        raise UsageError(f"{len(readings)} models and {len(called)} names: give one name for each")
-    pairs = zip(readings, _distinct(called), strict=True)
-    return Comparison(tuple(audit_of(r, seed=seed, name=name) for r, name in pairs), (None,) * len(readings))
+    given = [model if isinstance(model, Audit) else _reading(model) for model in models]
+    called = [_name(one) for one in given] if names is None else list(names)
+    if len(called) != len(given):
+        raise UsageError(f"{len(given)} models and {len(called)} names: give one name for each")
+    abouts = [About(name) for name in _distinct(called)]
+    return _compared(given, abouts, seed)
 
 
-def compare_named(*models: NamedModel, samples: int = 16, seed: int = 0) -> Comparison:
+def _compared(given: Sequence[Audit | Reading], abouts: Sequence[About], seed: int) -> Comparison:
+    """Audit what has not been audited, under the names given."""
+    audits = tuple(
+        replace(one, name=about.name or one.name, settings=about.settings)
+        if isinstance(one, Audit)
+        else audit_of(one, seed=seed, about=about)
+        for one, about in zip(given, abouts, strict=True)
+    )
+    return Comparison(audits, (None,) * len(audits))
+
+
+def _name(given: Audit | Reading) -> str:
+    return given.title if isinstance(given, Audit) else type(given.model).__name__
+
+
+def compare_named(*models: NamedModel, samples: int = 16, seed: int = 0, command: str = "") -> Comparison:
     """Put models side by side that `leadline.audit.named_model.find_model` found; see `compare`.
 
     From each trained one `samples` are drawn and timed, one model after the other.
     """
-    readings, names = [model.reading() for model in models], [model.name for model in models]
+    if len(models) < 2:
+        raise UsageError(f"compare puts two or more models side by side, got {len(models)}")
+    titles = _distinct([model.title for model in models])
+    abouts = [
+        About(model.name, model.settings, command)
+        if titles[place] == model.title
+        else About(titles[place], {}, command)
+        for place, model in enumerate(models)
+    ]
     trials = tuple(_trial(model.run, samples, seed) for model in models)
-    return replace(compare(*readings, names=names, seed=seed), trials=trials)
+    return replace(_compared([model.reading() for model in models], abouts, seed), trials=trials)
 
 
-def _reading(model: Reading | tuple[Any, ...]) -> Reading:
+def _reading(model: Any) -> Reading:
     match model:
         case Reading():
             return model

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-from leadline.audit._check import Audit, audit_of
+from leadline.audit._check import audit_of
+from leadline.audit.audited import About, Audit
 from leadline.domains._causality import Causality, causality_of
 from leadline.domains._context import Context, Position, context_of
 from leadline.domains._count import Count, count_of
@@ -180,12 +181,14 @@ class DepthReading(Reading):
         seed: int = 0,
         on_unknown: OnUnknown = "raise",
         backward: bool = False,
+        only: Iterable[str] | None = None,
+        rate: float | None = None,
         name: str | None = None,
     ) -> Audit:
-        """Take all depths; see `leadline.check`."""
-        how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward}
+        """Take all depths, or `only` some; see `leadline.check`."""
+        how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward, "only": only}
         with self._unchanged():
-            return audit_of(self, **how, on_unknown=on_unknown, name=name)
+            return audit_of(self, **how, on_unknown=on_unknown, about=About(name, rate=rate))
 
 
 class _OnTensors(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.limits import MEASURES
 from leadline.domains._causality import Verdict
 from leadline.errors import UsageError, near_misses

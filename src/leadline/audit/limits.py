@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.domains._causality import Causality
 from leadline.jacobian import GradientDepth
 
@@ -60,7 +60,7 @@ def _ahead(causality: Causality) -> Measured:
 
 
 def _ahead_in_time(audit: Audit) -> Measured:
-    rate = getattr(audit, "rate", None)
+    rate = audit.rate
     if rate is None:
         return _unknown("say how many positions a second has (--rate 16000)")
     found = _part("causality", _ahead)(audit)

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ class NamedModel:
     """A model, by the name that the user called it, and everything needed to call it and to read its axes.
 
     It is called as ``model(*inputs, **keywords)``. `layout` and `order` are None where they are inferred; `run` is the
-    training run that the weights come from, if any.
+    training run that the weights come from, if any; `settings` are those that were given.
     """
 
     name: str
@@ -41,6 +41,12 @@ class NamedModel:
     layout: LayoutLike = None
     order: Order = None
     run: Run | None = None
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def title(self) -> str:
+        """The name with the settings that were given."""
+        return " ".join((self.name, *(f"{key}={value}" for key, value in self.settings.items())))
 
     def reading(self, *, layout: LayoutLike = None, order: Order = None, output: str | None = None) -> Reading:
         """Return the reading of the model, with its own axes and order where none are given."""
@@ -69,9 +75,10 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     if path.suffix == ".pt2":
         return _from_program(path, settings)
     if ":" in word and not path.exists():
-        return find_factory(word)(**literals(settings))
+        return replace(find_factory(word)(**literals(settings)), settings=literals(settings))
     if word in zoo.ZOO:
-        return from_specimen(word, zoo.build(word, **zoo.parse_settings(word, settings)))
+        given = zoo.parse_settings(word, settings)
+        return replace(from_specimen(word, zoo.build(word, **given)), settings=given)
     if path.is_dir():
         from leadline.training import load_run
 
@@ -96,7 +103,7 @@ def _from_transformers(word: str, scheme: str, rest: str, settings: Sequence[str
 
     found = tiny_model(rest, settings) if scheme == "hf-tiny" else model_of_folder(Path(rest), settings)
     _, model, inputs, layout = found
-    return NamedModel(word, model, (), inputs, layout=layout)
+    return NamedModel(word, model, (), inputs, layout=layout, settings=literals(settings))
 
 
 def _from_program(path: Path, settings: Sequence[str]) -> NamedModel:

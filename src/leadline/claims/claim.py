@@ -15,7 +15,7 @@ import torch
 
 from leadline.claims.counterexample import Counterexample
 from leadline.document import Block
-from leadline.results import Bound, Estimate, Status
+from leadline.results import Bound, Estimate, Result, Status
 
 M = TypeVar("M")
 
@@ -147,7 +147,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Result):
     """A settled claim: its words, all evidence, the mathematics and the effort behind it, and the wall time."""
 
     id: str

@@ -1,17 +1,19 @@
 """The command line: parse, call, print."""
 
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from leadline.cli.gates import gated, gates_of, passed
-from leadline.errors import LeadlineError, UsageError
+from leadline.errors import LayoutError, LeadlineError, UsageError
 from leadline.key_values import literals
 
 if TYPE_CHECKING:
@@ -86,6 +88,10 @@ def _read_as(command: Command) -> Command:
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @_read_as
+@click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Samples a second: times in ms too.")
+@click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
+@click.option("--quiet", is_flag=True, help="Print no report and no progress.")
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
@@ -93,26 +99,36 @@ def _read_as(command: Command) -> Command:
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @gated
 @_reported
-def check(model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any) -> int:
-    """Print the four depths of MODEL, each number with its status."""
-    from leadline.audit._check import audit_of
+@click.pass_obj
+def check(
+    command: str, /, model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any
+) -> int:
+    """Print the verdicts on MODEL, each with how it is known and what to do; on one screen, or --full."""
+    from leadline.audit._check import audit_of, depths_named
+    from leadline.audit.audited import About
     from leadline.audit.named_model import find_model
     from leadline.report.audit_document import describe_audit
     from leadline.report.exports import samples_of
+    from leadline.report.progress import watching
     from leadline.report.writing import publish
 
-    position, gates = how.pop("position"), gates_of(how)
-    axes = {name: how.pop(name) for name in ("layout", "order", "output")}
-    with redirect_stdout(sys.stderr):  # what a model or its factory prints is not the report
+    gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
+    position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
+    how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
+    with redirect_stdout(sys.stderr), watching(_terminal(), quiet=quiet) as watch:  # what a model prints is no report
         named = find_model(model, settings)
         reading = named.reading(**axes)
-        audit = audit_of(
-            reading, name=named.name, position=None if position is None else _place(position), longer=True, **how
-        )
+        about = About(named.name, named.settings, command, how.pop("rate"))
+        audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
-    publish(lambda: describe_audit(audit, named.run, drawn), audit, json=json, html=html)
-    kept = passed(audit, model, settings, axes, **gates, out=sys.stderr if str(json) == "-" else sys.stdout)
-    return 1 if not kept or (strict and audit.leaks) else 0
+    publish(
+        lambda: describe_audit(audit, named.run, drawn),
+        audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
+    )  # fmt: skip
+    kept = passed(audit, model, settings, axes, **gates, out=sys.stderr if quiet or str(json) == "-" else sys.stdout)
+    if audit.unread and (quiet or str(json) == "-"):
+        raise LayoutError(audit.unread)  # which the page says otherwise
+    return LayoutError.exit_code if audit.unread else int(not kept or (strict and audit.leaks))
 
 
 @cli.command()
@@ -120,7 +136,10 @@ def check(model: str, settings: Sequence[str], json: Path | None, html: Path | N
 @click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @_reported
-def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None) -> None:
+@click.pass_obj
+def compare(
+    command: str, /, models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None
+) -> None:
     """Put the depths of two or more models side by side.
 
     A, B and C are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
@@ -132,8 +151,8 @@ def compare(models: Sequence[str], samples: int, seed: int, json: Path | None, h
 
     with redirect_stdout(sys.stderr):
         found = [find_model(name, settings) for name, *settings in map(str.split, models)]
-        comparison = compare_named(*found, samples=samples, seed=seed)
-    publish(lambda: describe_comparison(comparison), comparison, json=json, html=html)
+        comparison = compare_named(*found, samples=samples, seed=seed, command=command)
+    publish(lambda: describe_comparison(comparison), comparison.to_dict(), json=json, html=html)
 
 
 _LAWS = """\b
@@ -254,13 +273,17 @@ def claims(
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
             print(f"written: {path}", file=sys.stderr)
-    publish(lambda: claims_document(found, detailed=html is not None), claims_record(found), json=json, html=html)
+    summary = partial(claims_document, found, detailed=False)
+    publish(lambda: claims_document(found), claims_record(found), json=json, html=html, page=summary)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
     try:
-        code = cli.main(args=arguments, prog_name="leadline", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        code = cli.main(
+            args=arguments, prog_name="leadline", standalone_mode=False, obj=shlex.join(["leadline", *words])
+        )
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         _fail(error.format_message(), UsageError.exit_code)

@@ -12,7 +12,7 @@ import click
 from leadline.errors import UsageError
 
 if TYPE_CHECKING:
-    from leadline.audit._check import Audit
+    from leadline.audit.audited import Audit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -18,7 +18,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
-from leadline.results import Coverage
+from leadline.results import Coverage, Result
 
 
 class Verdict(StrEnum):
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Causality:
+class Causality(Result):
     """The verdict on a model, its inputs' shapes and an order.
 
     Attributes
@@ -71,7 +71,8 @@ class Causality:
         return self.verdict in (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 
     def __str__(self) -> str:
-        text = f"{self.verdict}, lag {self.lag}" + ("" if self.witness is None else f": {self.witness}")
+        lag = f"looks {-self.lag} ahead" if self.lag is not None and self.lag < 0 else f"lag {self.lag}"
+        text = f"{self.verdict}, {lag}" + ("" if self.witness is None else f": {self.witness}")
         return text + ("" if self.cross_batch is None else f"; across samples: {self.cross_batch}")
 
 

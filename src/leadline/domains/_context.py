@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool
@@ -24,7 +24,7 @@ from leadline.errors import LayoutError
 from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
-from leadline.results import Coverage, Place
+from leadline.results import Coverage, Place, Result
 
 Position: TypeAlias = "int | tuple[int, ...]"
 OutputLike: TypeAlias = "str | Position | Mapping[str, Position] | None"
@@ -32,7 +32,7 @@ _MOST_CELLS = 1 << 14  # beyond this, stacking offsets is not tried
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Result):
     """What one output position sees.
 
     Attributes
@@ -57,6 +57,8 @@ class Context:
     coverage
         Which operations had a rule.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("size",)
 
     position: Mapping[str, int]
     axes: Mapping[str, Axes]

@@ -24,7 +24,7 @@ from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
-from leadline.results import Coverage, Gap, Status
+from leadline.results import Coverage, Gap, Result, Status, owner
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Count:
+class Count(Result):
     """Exact counts for one call of a model, the whole batch.
 
     Attributes
@@ -163,9 +163,9 @@ def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
     )
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
-        by_module[graph.nodes[ref.node].place.module] += tally
+        by_module[owner(graph.nodes[ref.node].place.module)] += tally
     for name, parameter in reading.model.named_parameters():
-        by_module[name.rpartition(".")[0]] += Tally(parameters=parameter.numel())
+        by_module[owner(name.rpartition(".")[0])] += Tally(parameters=parameter.numel())
     total = sum(by_module.values(), Tally())
     return Count(
         connections=total.connections,

@@ -27,7 +27,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
 from leadline.graph.layout import LayoutLike, Order, projected
-from leadline.results import Bound, Status
+from leadline.results import Bound, Result, Status
 
 _PASSES = 256
 """Fronts that are followed; beyond, what no guess has found is a bound."""
@@ -37,7 +37,7 @@ _GUESSES = (12, 24, 48, 96, 192)
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(Result):
     """What must happen one after the other while a model generates one sample.
 
     Attributes

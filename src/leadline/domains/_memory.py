@@ -25,13 +25,13 @@ from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
-from leadline.results import Status
+from leadline.results import Result, Status, owner
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Result):
     """Bytes that one training step needs, for these inputs, in this mode and dtype.
 
     Attributes
@@ -113,7 +113,7 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
         gradient = sum(t.nbytes for t in tree_leaves(result) if isinstance(t, Tensor) and t.requires_grad)
     by_module: Counter[str] = Counter()
     for size, module in kept.values():
-        by_module[module] += size
+        by_module[owner(module)] += size
     sizes = {
         "saved": sum(by_module.values()),
         "parameters": sum(storages(parameters).values()),

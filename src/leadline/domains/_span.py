@@ -16,7 +16,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import LEAVES
-from leadline.results import Coverage, Place, Status
+from leadline.results import Coverage, Place, Result, Status
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Span:
+class Span(Result):
     """The longest chain of contractions of a model, for these inputs.
 
     Attributes

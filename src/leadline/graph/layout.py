@@ -250,7 +250,50 @@ def _only(readings: list[Layout], inputs: Mapping[str, Tensor], output: Tensor) 
     if readings:
         choices = "; ".join(f"layout='{layout}'" for layout in readings)
         raise LayoutError(f"{shapes} and the output {tuple(output.shape)} can be read in several ways: {choices}")
+    example = fitting(inputs, output)
+    if example is None:
+        raise LayoutError(f"the output {tuple(output.shape)} has no axes to name: return an output for each position")
     raise LayoutError(
         f"{shapes} and the output {tuple(output.shape)} have no usual reading; "
-        "name the axes, for example layout='b t c, _ -> b t v' ('_' for conditioning)"
+        f"name the axes, for example layout='{example}' ('_' for conditioning)"
     )
+
+
+def fitting(inputs: Mapping[str, Tensor], output: Tensor) -> Layout | None:
+    """Return a layout that fits any shapes: usual for the first input that has a usual one, the others conditioning.
+
+    Where none has, axes of the same size in the first input and the output are taken for the same. None if the output
+    or every input has no axes.
+
+    Examples
+    --------
+    >>> x, mask = torch.zeros(2, 8, 3), torch.zeros(8, 8)
+    >>> print(fitting({"mask": mask, "x": x}, torch.zeros(2, 8, 5)))
+    _, b t c -> b t v
+    >>> print(fitting({"x": x}, torch.zeros(2, 3, 4, 8)))
+    b t h -> b h v t
+    """
+    for name, tensor in inputs.items():
+        for usual in candidates({name: tensor}, output):
+            (axes,), (out,) = usual.inputs.values(), usual.outputs.values()
+            return Layout({key: axes if key == name else None for key in inputs}, {"0": out})
+    first = next((name for name, tensor in inputs.items() if tensor.ndim), None)
+    if first is None or not output.ndim:
+        return None
+    axes, out = _matched(tuple(inputs[first].shape), tuple(output.shape))
+    return Layout({key: axes if key == first else None for key in inputs}, {"0": out})
+
+
+def _matched(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[Axes, Axes]:
+    """Name the axes of two shapes, those of the same size alike, in their order; axes of size 1 are apart."""
+    positions, features, channels = iter("thwsrqpomn"), iter("cdefg"), iter("vklji")
+    batch = shape[0] == output[0]
+    named: dict[int, str] = {0: BATCH} if batch else {}
+    for place, size in enumerate(shape):
+        free = [i for i, other in enumerate(output) if other == size > 1 and i not in named]
+        if free and not (batch and place == 0):
+            named[free[0]] = next(positions)
+    # the same names, in the same order, as they were given to the output
+    waiting = {size: [named[i] for i in named if output[i] == size] for size in set(output)}
+    left = [waiting[size].pop(0) if waiting.get(size) else next(features, f"c{i}") for i, size in enumerate(shape)]
+    return tuple(left), tuple(named.get(i) or next(channels, f"v{i}") for i in range(len(output)))

@@ -98,7 +98,7 @@ class Reading:
         return self.once("layout", self._resolved)
 
     def _resolved(self) -> Layout:
-        outputs = self._outputs()
+        outputs = self.outputs
         layout = resolve(self.given_layout, self.tensors, outputs, output=self.given_output)
         shapes = {name: tuple(self.tensors[name].shape) for name, axes in layout.inputs.items() if axes is not None}
         for name, shape in {**shapes, **{name: tuple(outputs[name].shape) for name in layout.outputs}}.items():
@@ -106,14 +106,16 @@ class Reading:
                 raise ModelError(f"{name} of shape {shape} has no elements, so no positions: give longer inputs")
         return layout
 
-    def _outputs(self) -> dict[str, Tensor]:
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """Tensors on the meta device, without values, like the outputs by name."""
         metas = {name: self.graph.meta(ref) for name, ref in self.graph.outputs.items()}
         return {name: torch.empty(meta.shape, dtype=meta.dtype, device="meta") for name, meta in metas.items()}
 
     @property
     def usual_layouts(self) -> list[Layout]:
         """The usual layouts that fit, where none was given."""
-        outputs = self._outputs()
+        outputs = self.outputs
         return candidates(self.tensors, outputs[chosen_output(outputs, self.given_output)])
 
     @property
@@ -182,9 +184,13 @@ class Reading:
         axes: dict[str, Any] = {"layout": self.given_layout, "order": self.order, "output": self.given_output}
         return type(self)(self.model, self.inputs, self.kwargs, **axes, evaluation=True)
 
-    def read_as(self, layout: Layout) -> Reading:
-        """Return the reading of the same call, and the same graph, with these axes."""
-        axes: dict[str, Any] = {"layout": layout, "order": self.order, "output": self.given_output}
+    def read_as(self, layout: Layout, *, order: Order = None, output: str | None = None) -> Reading:
+        """Return the reading of the same call, and the same graph, with these axes; the rest by default as it was."""
+        axes: dict[str, Any] = {
+            "layout": layout,
+            "order": self.order if order is None else order,
+            "output": output or self.given_output,
+        }
         found = type(self)(self.model, self.inputs, self.kwargs, **axes, evaluation=self.evaluation)
         found._known["graph"] = self.graph
         return found

@@ -20,7 +20,7 @@ from leadline.jacobian.series import mean_of_series
 from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.jacobian.verdicts import GradientKind, Path, in_words, kind_of
-from leadline.results import Estimate
+from leadline.results import Estimate, Result
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class GradientDepth:
+class GradientDepth(Result):
     """What `gradient` found.
 
     Attributes

@@ -26,11 +26,11 @@ from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
 from leadline.jacobian.series import mean_of_series
-from leadline.results import Estimate
+from leadline.results import Estimate, Result
 
 
 @dataclass(frozen=True)
-class LyapunovSpectrum:
+class LyapunovSpectrum(Result):
     """Exponents per step, largest first.
 
     Attributes

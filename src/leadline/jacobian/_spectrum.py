@@ -15,7 +15,7 @@ from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.golub_kahan import Ritz, largest
 from leadline.jacobian.operators import Dense, Operator, cast, of_size_one
 from leadline.jacobian.precision import MARGIN, Again, again
-from leadline.results import Estimate, Status
+from leadline.results import Estimate, Result, Status
 
 DENSE_BELOW = 256
 """Jacobians with so few rows or columns are formed: exact, and no slower than iterating."""
@@ -25,7 +25,7 @@ NEARLY = 0.1
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(Result):
     """What `spectrum` found.
 
     Attributes

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from leadline.graph.table import Operation, operation_of
 from leadline.graph.table import Pointwise as PointwiseFacts
-from leadline.results import Place
+from leadline.results import Place, Result
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -226,7 +226,7 @@ class Edge:
 
 
 @dataclass(frozen=True, eq=False)
-class System:
+class System(Result):
     """A system of uniform recurrence equations.
 
     `axes` stand slowest first in the order of generation, and `sizes` are those that the system was derived at.

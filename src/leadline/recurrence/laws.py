@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import sympy
 
 from leadline.errors import UsageError
 from leadline.recurrence.analysis.fits import size
 from leadline.recurrence.analysis.notation import growth, written
-from leadline.results import Status
+from leadline.results import Result, Status
 
 
 @dataclass(frozen=True)
-class Law:
+class Law(Result):
     """A formula in the sizes, how it is known, and where it holds.
 
     `status` is `proved` where the model's construction shows that the formula holds for all sizes in the region,
@@ -22,6 +23,8 @@ class Law:
     that were given, their `steps` say which values are meant: the given ones, and those as far apart. A `doubt` says
     why nothing is proved of the grid.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("formula", "growth", "where")
 
     expression: sympy.Expr
     status: Status
@@ -87,7 +90,7 @@ def _number(expression: sympy.Expr, given: Mapping[sympy.Symbol, int], *, whole:
 
 
 @dataclass(frozen=True)
-class Laws:
+class Laws(Result):
     """The growth laws of an architecture.
 
     Attributes

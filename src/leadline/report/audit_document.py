@@ -6,48 +6,69 @@ from typing import TypeVar
 
 import torch
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.document import Block, Curve, Document, FrontMap, GridMap, Section, Table, Text
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
-from leadline.domains._count import Count
+from leadline.domains._count import Count, Tally
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.jacobian import GradientDepth
 from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
-from leadline.report.numbers import bound, shape, size, whole
+from leadline.report.folding import folded, folded_chain
+from leadline.report.numbers import bound, places, shape, size, whole
+from leadline.report.verdicts import cards
 from leadline.training import Run
 
-Result = TypeVar("Result")
+Depth = TypeVar("Depth")
 Rows = tuple[tuple[str, ...], ...]
 
 _HEAD = ("", "value", "status")
 _MODULES = 12
+_BY_MODULE = "By module, equal blocks together"
 
 
-def describe_audit(audit: Audit, run: Run | None = None, samples: tuple[Block, ...] = ()) -> Document:
-    """Lay an audit out; of a trained model also its scores and samples."""
-    sections = [
-        Section("Sequential depth", (*_or_why(audit.count, _count), *_or_why(audit.span, _span))),
-        Section("Generation", (*_or_why(audit.generation, _generation), *_wavefronts(audit.wavefronts))),
-        Section("Context depth", (*_or_why(audit.causality, _causality), *_or_why(audit.context, _context))),
-        Section("Gradient depth", _or_why(audit.gradient, _gradient)),
-        Section("Memory to train", _or_why(audit.memory, _memory)),
-    ]
+def describe_audit(
+    audit: Audit, run: Run | None = None, samples: tuple[Block, ...] = (), *, full: bool = True
+) -> Document:
+    """Lay an audit out: its verdicts, and of a trained model also its scores and samples; all figures if `full`."""
+    sections = _sections(audit) if full else []
     if run is not None:
         sections.append(Section("Training", _training(run)))
     if samples:
         sections.append(Section("Samples", samples))
-    inputs = ", ".join(shape(sizes) for sizes in audit.inputs.values())
+    inputs = ", ".join(f"{name} {shape(sizes)}" for name, sizes in audit.inputs.items())
     mode = "training" if audit.training else "evaluation"
-    subtitle = f"inputs {inputs} · {audit.dtype} · {mode} mode · seed {audit.seed} · torch {audit.torch}"
-    return Document(f"The depths of {audit.name}", subtitle, tuple(sections))
+    subtitle = f"{inputs}{f' as {audit.layout}' if audit.layout else ''} · {audit.dtype} · {mode} mode"
+    return Document(audit.title, subtitle, tuple(sections), cards(audit), _footer(audit, full))
 
 
-def _or_why(result: Result | Unavailable, describe: Callable[[Result], tuple[Block, ...]]) -> tuple[Block, ...]:
-    """Describe a result, or say why it is not known."""
-    return (Text(f"unknown: {result.reason}"),) if isinstance(result, Unavailable) else describe(result)
+def _footer(audit: Audit, full: bool) -> tuple[str, ...]:
+    """Say how to see the same again, and how to see more."""
+    versions = f"leadline {audit.leadline} · torch {audit.torch} · seed {audit.seed}"
+    again = f"reproduce: {audit.command}" if audit.command else ""
+    more = "" if full or not audit.command else "more: --full, --html PAGE.html, --json FILE"
+    return tuple(filter(None, (again, versions, more)))
+
+
+def _sections(audit: Audit) -> list[Section]:
+    """Lay out every depth that was asked for."""
+    sections = (
+        Section("Context depth", (*_or_why(audit.causality, _causality), *_or_why(audit.context, _context))),
+        Section("Generation", (*_or_why(audit.generation, _generation), *_wavefronts(audit.wavefronts))),
+        Section("Sequential depth", (*_or_why(audit.span, _span), *_or_why(audit.count, _count))),
+        Section("Gradient depth", _or_why(audit.gradient, _gradient)),
+        Section("Memory to train", _or_why(audit.memory, _memory)),
+    )
+    return [section for section in sections if section.blocks]
+
+
+def _or_why(result: Depth | Unavailable, describe: Callable[[Depth], tuple[Block, ...]]) -> tuple[Block, ...]:
+    """Describe a result, or say why it is not known; nothing where it was not asked for."""
+    if isinstance(result, Unavailable):
+        return (Text(f"unknown: {result.reason}"),) if result.asked else ()
+    return describe(result)
 
 
 def _count(count: Count) -> tuple[Block, ...]:
@@ -59,16 +80,24 @@ def _count(count: Count) -> tuple[Block, ...]:
         ("parameters", whole(count.parameters), "proved"),
         ("covered", str(count.coverage), ""),
     )
-    ranked = sorted(count.by_module.items(), key=lambda item: (-item[1].macs, -item[1].parameters))
-    modules = tuple(
-        (path or "(the model itself)", whole(t.connections), whole(t.macs), whole(t.parameters))
-        for path, t in ranked[:_MODULES]
-    )
-    left = len(ranked) - len(modules)
-    caption = "By module" + (f", the {len(modules)} largest of {len(ranked)}" if left > 0 else "")
+    modules = _rows_of_modules(count)
+    left = len(modules) - _MODULES
+    caption = _BY_MODULE + (f"; the {_MODULES} largest of {len(modules)}" if left > 0 else "")
     head = ("module", "connections", "multiply-accumulates", "parameters")
     unread = f"not counted, since no output rests on it: {', '.join(map(str, count.unread))}"
-    return Table(_HEAD, rows), Table(head, modules, caption), *((Text(unread),) if count.unread else ())
+    return Table(_HEAD, rows), Table(head, modules[:_MODULES], caption), *((Text(unread),) if count.unread else ())
+
+
+def _rows_of_modules(count: Count) -> Rows:
+    """Lay out what each module does, equal ones of equal blocks together, the largest first."""
+    groups = folded({path: (tally.macs, tally.parameters) for path, tally in count.by_module.items()})
+    rows = [
+        (group.name(member), sum((count.by_module[path] for path in group.paths(member)), Tally()))
+        for group in groups
+        for member, _ in group.members
+    ]
+    rows.sort(key=lambda row: (-row[1].macs, -row[1].parameters))
+    return tuple((name, whole(t.connections), whole(t.macs), whole(t.parameters)) for name, t in rows)
 
 
 def _backward(count: Count) -> Rows:
@@ -91,8 +120,14 @@ def _span(span: Span) -> tuple[Block, ...]:
         ("sequential steps", whole(span.steps), str(span.status)),
         ("steps as the code runs them", whole(span.op_steps), str(span.status)),
     )
-    path = Text("longest chain: " + " → ".join(map(str, span.critical_path))) if span.critical_path else None
-    return (Table(_HEAD, rows), path) if path is not None else (Table(_HEAD, rows),)
+    chain = folded_chain((step.place.module, f"{step.steps} × {_short(step.op)}") for step in span.critical_path)
+    lines = Text("longest chain:\n" + "\n".join(f"  {line}" for line in chain)) if chain else None
+    return (Table(_HEAD, rows), lines) if lines is not None else (Table(_HEAD, rows),)
+
+
+def _short(op: str) -> str:
+    """Return an operation's name without its namespace and overload."""
+    return op.removeprefix("aten.").removesuffix(".default")
 
 
 def _generation(generation: Generation) -> tuple[Block, ...]:
@@ -123,13 +158,22 @@ def _front_map(what: str, wave: Wavefront) -> FrontMap:
 def _causality(causality: Causality) -> tuple[Block, ...]:
     rows = [
         ("causality", str(causality.verdict), str(causality.coverage)),
-        ("lag", "depends on no input" if causality.lag is None else str(causality.lag), f"layout {causality.layout}"),
+        ("sees", _lag_in_words(causality.lag), f"layout {causality.layout}"),
     ]
     if causality.witness is not None:
         rows.append(("leak", str(causality.witness), "confirmed" if causality.witness.confirmed else "by structure"))
     if causality.cross_batch is not None:
         rows.append(("across samples", str(causality.cross_batch), ""))
     return (Table(_HEAD, tuple(rows)),)
+
+
+def _lag_in_words(lag: int | None) -> str:
+    """Say how far behind or ahead of an output the latest input is that it depends on."""
+    if lag is None:
+        return "no input"
+    if lag < 0:
+        return f"up to {places(-lag)} ahead"
+    return f"up to {places(lag)} back (lag {lag})" if lag else "up to its own position (lag 0)"
 
 
 def _context(context: Context) -> tuple[Block, ...]:
@@ -142,12 +186,10 @@ def _context(context: Context) -> tuple[Block, ...]:
     ]
     if name in context.blind:
         always = context.always_blind[name]
-        ever = (
-            ""
-            if always is None
-            else f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
-        )
-        rows.append(("earlier positions not seen", whole(int(context.blind[name].sum())), ever))
+        hidden, ever = int(context.blind[name].sum()), ""
+        if always is not None and hidden:
+            ever = f"{whole(int(always.sum()))} in any stack of copies, if all positions are treated alike"
+        rows.append(("earlier positions not seen", whole(hidden), ever))
     drawn = context_map(context)
     table = Table(_HEAD, tuple(rows))
     return (table,) if drawn is None else (table, drawn)
@@ -180,6 +222,8 @@ def gradient_curve(gradient: GradientDepth) -> Curve | None:
 
 
 def _memory(memory: Memory) -> tuple[Block, ...]:
+    kept = ((group.name(member), group.times * n) for group in folded(memory.by_module) for member, n in group.members)
+    largest = sorted(kept, key=lambda row: -row[1])[:_MODULES]
     rows: Rows = (
         ("kept for the backward pass", size(memory.saved), str(memory.status)),
         ("parameters", size(memory.parameters), "proved"),
@@ -187,7 +231,8 @@ def _memory(memory: Memory) -> tuple[Block, ...]:
         ("outputs", size(memory.outputs), "proved"),
         ("peak, without the optimiser", size(memory.peak), "estimate"),
     )
-    return (Table(_HEAD, rows),)
+    modules = tuple((name, size(n)) for name, n in largest)
+    return Table(_HEAD, rows), Table(("module", "kept"), modules, _BY_MODULE)
 
 
 def _training(run: Run) -> tuple[Block, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from leadline.claims.claim import Finding, Outcome, Quantity
 from leadline.document import Block, Document, Section, Table, Text
-from leadline.results import Bound, Estimate
+from leadline.results import FORMAT, Bound, Estimate
 
 
 def claims_document(findings: Sequence[Finding], *, detailed: bool = True) -> Document:
@@ -56,11 +56,12 @@ def _row(role: str, outcome: Outcome) -> tuple[str, ...]:
 
 
 def claims_record(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return what JSON holds: ``{"claims": [{"id": "A1", "verdict": …, …}]}``."""
-    return {"claims": [_record(finding) for finding in findings]}
+    """Return what JSON holds: ``{…, "claims": [{"id": "A1", "verdict": …, …}]}``."""
+    return {"format": FORMAT, "type": "Findings", "claims": [finding_record(finding) for finding in findings]}
 
 
-def _record(finding: Finding) -> dict[str, Any]:
+def finding_record(finding: Finding) -> dict[str, Any]:
+    """Return what JSON holds of one claim."""
     return {
         "id": finding.id,
         "title": finding.title,

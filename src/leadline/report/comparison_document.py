@@ -5,16 +5,17 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
-from leadline.audit._check import Audit, Unavailable
 from leadline.audit._compare import Comparison, Trial
+from leadline.audit.audited import Audit, Unavailable
 from leadline.document import Curve, Document, GridMap, Section, Table
+from leadline.domains._causality import Causality
 from leadline.domains._context import Context
 from leadline.report.audit_document import context_map, gradient_curve
 from leadline.report.exports import blocks
-from leadline.report.numbers import bound, shape, size, whole
+from leadline.report.numbers import bound, places, shape, size, whole
 from leadline.results import Bound
 
-Result = TypeVar("Result")
+Depth = TypeVar("Depth")
 
 Figure = TypeVar("Figure", GridMap, Curve)
 
@@ -22,7 +23,7 @@ Figure = TypeVar("Figure", GridMap, Curve)
 def describe_comparison(comparison: Comparison) -> Document:
     """Lay a comparison out."""
     audits, first = comparison.audits, comparison.audits[0]
-    names = [audit.name for audit in audits]
+    names = [audit.title for audit in audits]
     rows = (*_depth_rows(audits), *_trial_rows(comparison.trials))
     sections = [Section("Depths", (Table(("", *names), rows),))]
     maps = _captioned(audits, lambda a: _drawn(a.context, context_map))
@@ -36,7 +37,8 @@ def describe_comparison(comparison: Comparison) -> Document:
     if pictures:
         sections.append(Section("Samples", tuple(chain.from_iterable(pictures))))
     subtitle = f"{first.dtype} · seed {first.seed} · torch {first.torch} · (p) proved, (b) bound, (e) estimate"
-    return Document(" beside ".join(names), subtitle, tuple(sections))
+    again = tuple(filter(None, (f"reproduce: {first.command}" if first.command else "", f"leadline {first.leadline}")))
+    return Document(" beside ".join(names), subtitle, tuple(sections), footer=again)
 
 
 def _depth_rows(audits: tuple[Audit, ...]) -> tuple[tuple[str, ...], ...]:
@@ -53,7 +55,7 @@ def _depth_rows(audits: tuple[Audit, ...]) -> tuple[tuple[str, ...], ...]:
             "fronts of symbols drawn at once",
             lambda a: _unless(a.generation, lambda g: f"{_whole_bound(g.fronts)} for {whole(g.symbols)} symbols"),
         ),
-        ("causality", lambda a: _unless(a.causality, lambda c: f"{c.verdict}, lag {c.lag}")),
+        ("causality", lambda a: _unless(a.causality, _causal)),
         ("positions that one output sees", lambda a: _unless(a.context, lambda c: f"{whole(c.size)} (p)")),
         ("earlier positions it does not see", _blind),
         ("kept for the backward pass", lambda a: _unless(a.memory, lambda m: f"{size(m.saved)} ({m.status[0]})")),
@@ -80,7 +82,13 @@ def _drawing(trial: Trial) -> str:
     return f"{trial.seconds_per_sample:.4f} s ({how}), {ratio:.0f} × as fast as full forward passes"
 
 
-def _unless(result: Result | Unavailable, tell: Callable[[Result], str]) -> str:
+def _causal(causality: Causality) -> str:
+    if causality.lag is not None and causality.lag < 0:
+        return f"{causality.verdict}: looks {places(-causality.lag)} ahead"
+    return f"{causality.verdict}, lag {'none' if causality.lag is None else causality.lag}"
+
+
+def _unless(result: Depth | Unavailable, tell: Callable[[Depth], str]) -> str:
     return "unknown" if isinstance(result, Unavailable) else tell(result)
 
 
@@ -94,16 +102,18 @@ def _blind(audit: Audit) -> str:
         always = next(iter(context.always_blind.values()), None)
         if blind is None:
             return "no order"
-        ever = "" if always is None else f", {whole(int(always.sum()))} of them in any stack of copies"
+        ever = (
+            "" if always is None or not blind.any() else f", {whole(int(always.sum()))} of them in any stack of copies"
+        )
         return f"{whole(int(blind.sum()))}{ever}"
 
     return _unless(audit.context, tell)
 
 
-def _drawn(result: Result | Unavailable, draw: Callable[[Result], Figure | None]) -> Figure | None:
+def _drawn(result: Depth | Unavailable, draw: Callable[[Depth], Figure | None]) -> Figure | None:
     return None if isinstance(result, Unavailable) else draw(result)
 
 
 def _captioned(audits: tuple[Audit, ...], figure_of: Callable[[Audit], Figure | None]) -> tuple[Figure, ...]:
-    drawn = ((audit.name, figure_of(audit)) for audit in audits)
+    drawn = ((audit.title, figure_of(audit)) for audit in audits)
     return tuple(replace(figure, caption=f"{name}: {figure.caption}") for name, figure in drawn if figure is not None)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
 from leadline.errors import UsageError
+from leadline.report.terminal import MARKS
 
 
 def render(document: Document) -> str:
@@ -26,7 +27,9 @@ def render(document: Document) -> str:
     environment = Environment(loader=PackageLoader("leadline.report"), autoescape=True, trim_blocks=True)
     template = environment.get_template("document.html.jinja")
     sections = [(section.heading, [_view(block) for block in section.blocks]) for section in document.sections]
-    return template.render(title=document.title, subtitle=document.subtitle, sections=sections)
+    cards = [(MARKS[card.mark], card) for card in document.cards]
+    head = {"title": document.title, "subtitle": document.subtitle, "cards": cards, "footer": document.footer}
+    return template.render(**head, sections=sections)
 
 
 def _view(block: Block) -> dict[str, Any]:

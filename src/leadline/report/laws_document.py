@@ -1,20 +1,12 @@
 """Growth laws as a document: one row for each quantity."""
 
-import dataclasses
 from typing import Any
 
 from leadline.audit.architecture import Architecture
 from leadline.document import Document, Section, Table, Text
 from leadline.recurrence import Law, Laws
-
-_NAMES = {
-    "connections": "connections",
-    "macs": "multiply-accumulates, dense",
-    "training_steps": "steps to train",
-    "generation_steps": "steps to generate",
-    "context": "context, positions",
-    "state": "state to generate, numbers",
-}
+from leadline.report.figures import QUANTITIES
+from leadline.results import FORMAT
 
 
 def describe_laws(architecture: Architecture, laws: Laws) -> Document:
@@ -27,7 +19,7 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
     >>> describe_laws(architecture, architecture.laws()).sections[0].blocks[0].rows[2]
     ('steps to train', 'H + W + d - 2', 'Θ(H + W + d)', 'fitted', 'all sizes')
     """
-    found = {name: getattr(laws, name) for name in _NAMES}
+    found = {name: getattr(laws, name) for name in QUANTITIES}
     rows = tuple(_row(name, law) for name, law in found.items())
     table = Table(("quantity", "formula", "grows as", "status", "holds for"), rows)
     settings = ", ".join(f"{name}={value}" for name, value in architecture.settings.items())
@@ -41,9 +33,9 @@ def describe_laws(architecture: Architecture, laws: Laws) -> Document:
 def _row(name: str, law: Law | None) -> tuple[str, ...]:
     if law is None:
         why = "no formula gives the counts" if name == "macs" else "the model is not causal"
-        return _NAMES[name], why, "", "", ""
+        return QUANTITIES[name], why, "", "", ""
     status = "fitted" if set(law.region) <= set(law.fitted) else law.status.value
-    return _NAMES[name], law.formula, law.growth or "", status, law.where or "all sizes"
+    return QUANTITIES[name], law.formula, law.growth or "", status, law.where or "all sizes"
 
 
 def _grounds(law: Law) -> str:
@@ -57,17 +49,11 @@ def _grounds(law: Law) -> str:
 
 def laws_record(architecture: Architecture, laws: Laws) -> dict[str, Any]:
     """Return what JSON holds: formulas as sympy writes them and as a person does."""
-    found = {name: getattr(laws, name) for name in _NAMES}
-    return {
+    about = {
+        "format": FORMAT,
+        "type": "Architecture",
         "name": architecture.name,
         "sizes": architecture.sizes,
         "settings": architecture.settings,
-        "laws": {name: law and _law_record(law) for name, law in found.items()},
     }
-
-
-def _law_record(law: Law) -> dict[str, Any]:
-    fields = {field.name: getattr(law, field.name) for field in dataclasses.fields(law)}
-    region = {name: str(least) for name, least in law.region.items()}
-    text = {"expression": str(law.expression), "formula": law.formula, "growth": law.growth}
-    return fields | text | {"region": region}
+    return about | {"laws": laws}

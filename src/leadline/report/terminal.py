@@ -1,30 +1,85 @@
 """A document on a terminal, by rich: tables as tables, maps as characters, curves as a row of bars."""
 
 import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Table, Text, Wave
+from leadline.document import Block, Card, Curve, Document, FrontMap, GridMap, Mark, Pictures, Table, Text, Wave
+from leadline.report.legibility import as_ascii, legible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
+_NUMBER = re.compile(r"[\d\s.,-]*(?: (?:[KMGT]i)?B)?(?: \([pbeu]\))?")
+"""What stands to the right in its column: numbers, with the units and marks of how they are known."""
 _COLUMNS = 78
 """What a terminal of the customary 80 leaves beside the margin."""
 
 
+MARKS: dict[Mark, str] = {"good": "✓", "notice": "!", "bad": "✗", "unknown": "?", "plain": "·"}
+_STYLES = {"good": "green", "notice": "yellow", "bad": "bold red", "unknown": "magenta", "plain": "dim"}
+
+
 def show(document: Document, console: Console) -> None:
     """Print `document` on `console`."""
-    console.print(RichText(document.title, style="bold"))
-    console.print(RichText(document.subtitle, style="dim"))
+    console.print(Page(document))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document as something that rich prints; in ASCII where the terminal knows no more."""
+
+    document: Document
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        document = legible(self.document, ascii_only=options.ascii_only)
+        for segment in console.render(Group(*_page(document)), options):
+            text = as_ascii(segment.text) if options.ascii_only else segment.text
+            yield Segment(text, segment.style, segment.control)
+
+
+def _page(document: Document) -> Iterator[RenderableType]:
+    if document.title:
+        yield RichText(document.title, style="bold")
+    if document.subtitle:
+        yield RichText(document.subtitle, style="dim")
+    if document.cards:
+        if document.title:
+            yield RichText()
+        yield _cards(document.cards)
     for section in document.sections:
-        console.print()
-        console.print(RichText(section.heading, style="bold cyan"))
+        yield RichText()
+        yield RichText(section.heading, style="bold cyan")
         for block in section.blocks:
-            console.print(Padding(_render(block), (0, 0, 0, 2)))
+            yield Padding(_render(block), (0, 0, 0, 2))
+    if document.footer:
+        yield RichText()
+        yield from (RichText(line, style="dim") for line in document.footer)
+
+
+def _cards(cards: tuple[Card, ...]) -> RenderableType:
+    """Lay verdicts out: mark, subject, what is the case, how that is known; and beneath, what to do."""
+    table = RichTable.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(width=1)
+    table.add_column(min_width=10, max_width=24, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(justify="right", max_width=22)
+    for card in cards:
+        style = _STYLES[card.mark]
+        mark = RichText(MARKS[card.mark], style=style)
+        table.add_row(
+            mark, RichText(card.subject, style="bold"), RichText(card.text), RichText(card.known, style="dim")
+        )
+        if card.advice:
+            table.add_row("", "", RichText(f"→ {card.advice}", style="italic"), "")
+    return table
 
 
 def _render(block: Block) -> RenderableType:
@@ -48,7 +103,9 @@ def _render(block: Block) -> RenderableType:
 def _table(block: Table) -> RenderableType:
     table = RichTable(box=box.SIMPLE_HEAD, title=block.caption or None, title_justify="left", pad_edge=False)
     for index, heading in enumerate(block.head):
-        table.add_column(heading, style="bold" if index == 0 else None, overflow="fold")
+        numeric = index > 0 and all(_NUMBER.fullmatch(row[index]) for row in block.rows)
+        style: str = "bold" if index == 0 else ""
+        table.add_column(heading, style=style, overflow="fold", justify="right" if numeric else "left")
     for row in block.rows:
         table.add_row(*(RichText(cell) for cell in row))
     return table

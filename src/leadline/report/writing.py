@@ -26,9 +26,9 @@ from leadline.training.files import write_atomically
 def encode(result: Any) -> Any:
     """Turn a result into what JSON can hold.
 
-    Dataclasses become objects of their fields, enums their values, tensors and arrays nested lists, infinities and NaN
-    the strings ``"inf"``, ``"-inf"`` and ``"nan"`` (JSON has no such numbers). Raises `TypeError` if a value has no
-    JSON form.
+    Dataclasses become objects of their fields and of what is `derived` from them, enums their values, tensors and
+    arrays nested lists, formulas what sympy writes, infinities and NaN the strings ``"inf"``, ``"-inf"`` and ``"nan"``
+    (JSON has no such numbers). Raises `TypeError` if a value has no JSON form.
 
     Examples
     --------
@@ -51,8 +51,11 @@ def encode(result: Any) -> Any:
             return encode(result.tolist())
         case torch.dtype() | torch.Size() | Path():
             return str(result)
+    if "sympy" in sys.modules and isinstance(result, sys.modules["sympy"].Basic):
+        return str(result)
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        return {field.name: encode(getattr(result, field.name)) for field in dataclasses.fields(result)}
+        names = (*(field.name for field in dataclasses.fields(result)), *getattr(result, "derived", ()))
+        return {name: encode(getattr(result, name)) for name in names}
     raise TypeError(f"{type(result).__name__} has no JSON form")
 
 
@@ -61,18 +64,26 @@ def to_json(result: Any) -> str:
     return json.dumps(encode(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def publish(describe: Callable[[], Document], result: Any, *, json: Path | None, html: Path | None) -> None:
-    """Print a result, and write it as JSON and HTML where asked.
+def publish(
+    describe: Callable[[], Document],
+    result: Any,
+    *,
+    json: Path | None,
+    html: Path | None,
+    page: Callable[[], Document] | None = None,
+    quiet: bool = False,
+) -> None:
+    """Print a result, unless `quiet`, and write it as JSON and HTML where asked.
 
-    With JSON on standard output nothing else is printed there. Raises `StorageError` if the disk refuses; files that
-    stood there are intact.
+    A terminal gets the `page`, by default what HTML gets. With JSON on standard output nothing else is printed there.
+    Raises `StorageError` if the disk refuses; files that stood there are intact.
     """
     to_stdout = json is not None and str(json) == "-"
-    document = describe() if html is not None or not to_stdout else None
+    document = None if html is None else describe()
     if to_stdout:
         sys.stdout.write(to_json(result))
-    elif document is not None:
-        show(document, Console())
+    elif not quiet:
+        show((page or describe)(), Console())
     if json is not None and not to_stdout:
         _write(json, to_json(result))
     if html is not None and document is not None:

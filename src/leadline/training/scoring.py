@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,11 +16,11 @@ from leadline.data import Batch, Split, evaluation_batches
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.restoring.undisturbed import evaluating
 from leadline.likelihoods import Likelihood
-from leadline.results import Estimate
+from leadline.results import Estimate, Result
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Result):
     """A negative log-likelihood, summed over all `symbols` of the `examples` of a `part`, such as ``"test"``.
 
     `squares` is the sum of the squared nats of the examples, for the standard error. `binarisation` says how the data
@@ -33,6 +33,8 @@ class Score:
     >>> print(Score(nats=10 * each, symbols=640, examples=10, squares=10 * each**2, part="test"))
     1 bits/dim, 44.36 ± 0 nats per example (test, 10 examples, 640 symbols)
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("bits_per_dim",)
 
     nats: float
     symbols: int

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy
+from numpy.typing import NDArray
 
 from leadline.errors import NotCausal, NotUniform
 from leadline.recurrence.analysis.affine import smallest_potential
@@ -21,10 +21,7 @@ from leadline.recurrence.analysis.depth import symbol
 from leadline.recurrence.analysis.longest import drawing_edges, recurrent_variables, training_edges
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.ir import Edge, Offset, System
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from leadline.results import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +212,7 @@ class Wavefront:
 
 
 @dataclass(frozen=True)
-class Wavefronts:
+class Wavefronts(Result):
     """The wavefronts of a forward pass and of generation; None where the model does not generate."""
 
     training: Wavefront

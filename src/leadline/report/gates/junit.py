@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.budget import Judgement
 
 

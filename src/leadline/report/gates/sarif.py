@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.budget import Judgement
 from leadline.domains.dependence.witness import Witness
 from leadline.results import Place

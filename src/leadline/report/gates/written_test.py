@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from leadline.audit._check import Audit, Unavailable
+from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.limits import drifts, looks_ahead
 
 
@@ -28,6 +28,7 @@ def written_test(audit: Audit, word: str, settings: Sequence[str] = (), *, file:
     axes
         ``layout``, ``order`` and ``output``, where they were given.
     """
+    axes = {**axes, "layout": audit.layout} if audit.assumed else axes
     given = [_quoted(setting) for setting in settings]
     given += [f"{name}={_quoted(value)}" for name, value in axes.items() if value is not None]
     tests = [*_causality(audit), *_count(audit), *_context(audit), *_gradient(audit)]
