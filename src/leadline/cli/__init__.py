@@ -4,22 +4,18 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
+from leadline.cli.claims import claims
 from leadline.cli.gates import gated, gates_of, passed
+from leadline.cli.shared import Command, reported, terminal
 from leadline.errors import LayoutError, LeadlineError, UsageError
 from leadline.key_values import literals
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -66,13 +62,6 @@ def cli(context: click.Context) -> None:
         click.echo(_WELCOME)
 
 
-def _reported(command: Command) -> Command:
-    """Add the options of every command that makes a report."""
-    html = click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained HTML file.")
-    json = click.option("--json", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON ('-': to stdout).")
-    return html(json(command))
-
-
 def _read_as(command: Command) -> Command:
     """Add the options that say how to read a model's axes."""
     for flag, text in (
@@ -98,7 +87,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @gated
-@_reported
+@reported
 @click.pass_obj
 def check(
     command: str, /, model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any
@@ -115,7 +104,7 @@ def check(
     gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
     position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
     how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
-    with redirect_stdout(sys.stderr), watching(_terminal(), quiet=quiet) as watch:  # what a model prints is no report
+    with redirect_stdout(sys.stderr), watching(terminal(), quiet=quiet) as watch:  # what a model prints is no report
         named = find_model(model, settings)
         reading = named.reading(**axes)
         about = About(named.name, named.settings, command, how.pop("rate"))
@@ -135,7 +124,7 @@ def check(
 @click.argument("models", nargs=-1, required=True, metavar="A B [C]...")
 @click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@_reported
+@reported
 @click.pass_obj
 def compare(
     command: str, /, models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None
@@ -167,7 +156,7 @@ Examples:
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
 @_read_as
-@_reported
+@reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
     """Find how the depths of MODEL grow with its sizes, as exact formulas.
 
@@ -179,7 +168,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    with redirect_stdout(sys.stderr), _terminal().status("deriving equations at many sizes"):
+    with redirect_stdout(sys.stderr), terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
@@ -205,7 +194,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
     how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
     result = train_by_recipe(
-        model, settings, data, run, recipe=recipe, resume=options["resume"], console=_terminal(), **how
+        model, settings, data, run, recipe=recipe, resume=options["resume"], console=terminal(), **how
     )
     print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     print(f"test: {result.test}")
@@ -249,32 +238,7 @@ def score(run: Path, part: str, data: str | None) -> None:
     print(score_run(load_run(run), part, data))
 
 
-@cli.command()
-@click.argument("ids", nargs=-1, metavar="[A1]...")
-@click.option("--full", is_flag=True, help="Full sizes: many minutes instead of a few.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@click.option("--counterexamples", type=click.Path(path_type=Path), help="Folder to write what refutes a claim into.")
-@_reported
-def claims(
-    ids: Sequence[str], full: bool, seed: int, counterexamples: Path | None, json: Path | None, html: Path | None
-) -> None:
-    """Settle the statements of the theory by computing them, all or those named."""
-    from leadline.claims import run_claims, save_counterexamples
-    from leadline.report.claims_document import claims_document, claims_record
-    from leadline.report.writing import publish
-
-    with _terminal().status("settling claims") as status:
-        found = run_claims(
-            ids or None,
-            full=full,
-            seed=seed,
-            started=lambda claim: status.update(f"settling {claim.id}, {claim.title}"),
-        )
-    if counterexamples is not None:
-        for path in save_counterexamples(found, counterexamples):
-            print(f"written: {path}", file=sys.stderr)
-    summary = partial(claims_document, found, detailed=False)
-    publish(lambda: claims_document(found), claims_record(found), json=json, html=html, page=summary)
+cli.add_command(claims)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -298,13 +262,6 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
         _fail(f"this is a bug of leadline's: {type(error).__name__}: {error}; please report it with {file.name}", 70)
-
-
-def _terminal() -> "Console":
-    """Return where progress is shown, which is not where results go."""
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from leadline.document import Document
 from leadline.report import html as html_page
 from leadline.report.terminal import show
-from leadline.training.files import write_atomically
+from leadline.training.files import make_directory, write_atomically
 
 
 def encode(result: Any) -> Any:
@@ -88,6 +88,12 @@ def publish(
         _write(json, to_json(result))
     if html is not None and document is not None:
         _write(html, html_page.render(document))
+
+
+def write_page(path: Path, document: Document) -> None:
+    """Write a document as HTML, in a folder that is made if it does not exist; raises `StorageError`."""
+    make_directory(path.parent)
+    _write(path, html_page.render(document))
 
 
 def _write(path: Path, text: str) -> None:

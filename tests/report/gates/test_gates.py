@@ -117,7 +117,7 @@ def test_the_written_test_passes_from_anywhere(folder: Path, words: list[str], m
 def test_the_written_test_fails_when_the_model_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("--write-test", "test_found.py")
     (folder / "mine.py").write_text(MODEL.replace("padding=4 if causal else 2", "padding=2").replace("[..., :-4]", ""))
-    with pytest.raises(AssertionError, match="Smooth is not causal: leak, lag -2"):
+    with pytest.raises(AssertionError, match="Smooth is not causal"):
         run_by_hand(folder / "test_found.py", monkeypatch)
 
 
