@@ -91,10 +91,8 @@ def _section(finding: Finding) -> Section:
     varied = values_of(finding.id, finding.mathematics)
     if varied:
         usual = values_of(finding.id, CLAIMS[finding.id].mathematics) if finding.id in CLAIMS else varied
-        rows = tuple(
-            (p.letter, Sentence(p.meaning), _shown(value), _shown(usual[p]), p.range) for p, value in varied.items()
-        )
-        blocks.append(Table(("parameter", "meaning", "here", "usually", "range"), rows))
+        values = tuple((p.letter, p.meaning, _shown(value), _shown(usual[p]), p.range) for p, value in varied.items())
+        blocks.append(Table(("parameter", "meaning", "here", "usually", "range"), values))
     return Section(f"{finding.id} {finding.title}", tuple(blocks))
 
 
