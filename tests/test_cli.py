@@ -260,3 +260,31 @@ def test_a_bug_is_reported_with_a_file_and_no_traceback(
     (path,) = re.findall(r"with (\S+\.txt)", error)
     assert "ZeroDivisionError: at sea" in Path(path).read_text()
     Path(path).unlink()
+
+
+def test_a_layout_error_is_said_once_and_what_it_proposes_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "strided.py").write_text(
+        "import torch\n\ndef build():\n    return torch.nn.Conv1d(3, 5, 3, stride=2), torch.zeros(2, 3, 9)\n"
+    )
+    words = ["check", f"{tmp_path / 'strided.py'}:build", "--only", "causality,context,span"]
+    assert run(*words) == 3
+    printed = re.sub(r"\s+", " ", re.sub(r"unknown\s*\n", "\n", capsys.readouterr().out))
+    assert printed.count("have no usual reading") == 1
+    (proposed,) = re.findall(r"--layout '(.*?)'", printed)
+    assert run(*words, "--layout", proposed) == 0
+    assert run(*words, "--quiet") == 3
+    said = capsys.readouterr()
+    assert (said.err.count("\n"), f"--layout '{proposed}'" in said.err) == (1, True)
+
+
+def test_only_and_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "chain", "layers=2", "--only", "memory", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert run("check", "chain", "layers=2", "--only", "memory, span") == 0
+    printed = capsys.readouterr().out
+    assert "kept for the backward pass" in printed
+    assert "causality" not in printed
+    assert run("check", "chain", "--only", "memry") == 2
+    assert run("check", "chain", "--rate", "0") == 2

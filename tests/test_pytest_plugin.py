@@ -49,7 +49,7 @@ def test_fixtures_assert_and_show_the_witness(pytester: pytest.Pytester) -> None
     pytester.makepyfile(USES)
     result = run(pytester)
     result.assert_outcomes(passed=3, failed=1)
-    result.stdout.fnmatch_lines(["*Conv1d is not causal: leak, lag -1: output?b=*depends on input*"])
+    result.stdout.fnmatch_lines(["*Conv1d is not causal: leak, looks 1 ahead: output?b=*depends on input*"])
     result.stdout.no_fnmatch_line("*causality_of(*")  # the traceback ends in the user's test
     strict = run(pytester, "--leadline-grade", "structural")
     strict.assert_outcomes(passed=1, failed=3)

@@ -50,7 +50,7 @@ def test_assertions_on_a_reading_read_the_model_once() -> None:
             AssertionError, match=r"(?s)does not see \[\[4\]\]; \[0\] is seen\n  through the model itself"
         ):
             assert_context(reading, position=1, sees=torch.tensor([False, True, True, False, True]))
-        with pytest.raises(AssertionError, match="Conv1d is not causal: leak, lag -1"):
+        with pytest.raises(AssertionError, match="Conv1d is not causal: leak, looks 1 ahead"):
             assert_causal(reading)
     assert calls == {"reading.trace_call": 1}
     with pytest.raises(UsageError, match="a reading holds its inputs and its axes already"):

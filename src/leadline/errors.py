@@ -21,6 +21,7 @@ An error's text says what was wrong, where, and what to do about it, in that ord
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -92,6 +93,17 @@ class StorageError(LeadlineError):
     """The disk refused a write; what was there before is intact."""
 
     exit_code = 7
+
+
+def as_options(text: str) -> str:
+    """Return an error's text with what it proposes for Python as it is pasted into a command line.
+
+    Examples
+    --------
+    >>> as_options("name the axes, for example layout='b t -> b t v'")
+    "name the axes, for example --layout 'b t -> b t v'"
+    """
+    return re.sub(r"\b(layout|order|output)=(?=['\s:])", r"--\1 ", text)
 
 
 def near_misses(word: str, known: Iterable[str]) -> str:

@@ -39,10 +39,10 @@ class Result:
     >>> found.to_dict()["hi"]
     0.25
     >>> print(found.to_markdown())
-    | quantity    | value     | status |
-    | :---------- | --------: | :----- |
-    | lower bound |         0 | bound  |
-    | upper bound |      0.25 | bound  |
+    | quantity    | value | status |
+    | :---------- | ----: | :----- |
+    | lower bound |     0 | bound  |
+    | upper bound |  0.25 | bound  |
     """
 
     derived: ClassVar[tuple[str, ...]] = ()

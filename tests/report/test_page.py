@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from leadline.report.progress import watching
 from leadline.report.terminal import MARKS, show
 from leadline.zoo import ZOO
 
+ROOT = Path(__file__).parents[2]
 LINES, COLUMNS = 30, 80
 SMALL = {
     "wavenet": ["layers=3", "length=24"],
@@ -170,3 +172,15 @@ def test_progress_names_the_depth_and_goes_away() -> None:
     with watching(quiet, quiet=True) as watch:
         watch("causality")
     assert quiet.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_the_page_in_the_docs_is_what_is_printed() -> None:
+    (page,) = re.findall(r"```text\n(wavenet .*?)```", (ROOT / "docs" / "command-line.md").read_text(), flags=re.S)
+    words = page.splitlines()[0].split()
+    named = find_model(words[0], words[1:])
+    audit = audit_of(
+        named.reading(), about=About(named.name, named.settings, f"leadline check {named.title}"), longer=True
+    )
+    lines = [line.rstrip() for line in printed(describe_audit(audit, full=False)).splitlines()]
+    assert page.splitlines() == [line for line in lines if not line.startswith("leadline ")]

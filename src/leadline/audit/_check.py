@@ -96,6 +96,7 @@ def check(
     (3, 'structural')
     >>> print(check(torch.nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 9), only=["causality"], rate=16_000))
     Conv1d
+    axes: taken for 'b c t -> b v t', the likeliest of 2 readings that fit (assumed)
     causality: leaks: an output looks 1 sample (0.0625 ms) ahead (confirmed)
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)

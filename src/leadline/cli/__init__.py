@@ -14,7 +14,7 @@ import click
 from leadline.cli.claims import claims
 from leadline.cli.gates import gated, gates_of, passed
 from leadline.cli.shared import Command, reported, terminal
-from leadline.errors import LayoutError, LeadlineError, UsageError
+from leadline.errors import LayoutError, LeadlineError, UsageError, as_options
 from leadline.key_values import literals
 
 _EXIT_CODES = """\b
@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except LeadlineError as error:
-        _fail(str(error), error.exit_code)
+        _fail(as_options(str(error)), error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; that is not an error of ours
         sys.exit(0)

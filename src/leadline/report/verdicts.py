@@ -17,6 +17,7 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
+from leadline.errors import as_options
 from leadline.jacobian import GradientDepth, LyapunovSpectrum, Spectrum
 from leadline.recurrence import Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
@@ -78,9 +79,7 @@ def _causal(result: Causality, rate: float | None) -> Card:
     if result.lag is None:
         return Card("notice", "causality", "no output depends on any input in the order", known, advice)
     if result.lag < 2:
-        sees = (
-            "earlier inputs only, never its own or a later one" if result.lag else "its own input and earlier ones only"
-        )
+        sees = "earlier inputs only, not its own" if result.lag else "its own input and earlier ones only"
     else:
         sees = f"inputs at least {places(result.lag, rate)} back only"
     return Card(mark, "causality", f"causal: an output sees {sees}", known, advice)  # type: ignore[arg-type]
@@ -287,8 +286,8 @@ def _(result: Audit, *, rate: float | None = None) -> tuple[Card, ...]:
     shared = _shared_reason(result)
     found: list[Card] = []
     if result.assumed:
-        advice = "if that is wrong, name the axes: --layout, or layout="
-        found.append(Card("notice", "axes", result.assumed, "assumed", advice))
+        advice = "if that is wrong, name them with " + ("--layout" if result.command else "layout=")
+        found.append(Card("notice", "axes", result.assumed.removeprefix("axes "), "assumed", advice))
     for name, depth in depths_of(result):
         if not isinstance(depth, Unavailable):
             found += () if isinstance(depth, Wavefronts) else cards(depth, rate=rate or result.rate)
@@ -308,7 +307,12 @@ def _shared_reason(audit: Audit) -> str:
 def _once(reason: str, audit: Audit) -> Card:
     names = [name for name, d in depths_of(audit) if isinstance(d, Unavailable) and d.reason == reason]
     names = [name for name in names if name != "wavefronts"]
-    return Card("unknown", "not taken", f"{', '.join(names)}: {reason}", "unknown")
+    return Card("unknown", "not taken", f"{', '.join(names)}: {_pasteable(reason, audit)}", "unknown")
+
+
+def _pasteable(reason: str, audit: Audit) -> str:
+    """Return a reason whose proposals fit where the audit was asked for: in a shell, or in Python."""
+    return as_options(reason) if audit.command else reason
 
 
 def _unavailable(name: str, depth: Unavailable, audit: Audit) -> tuple[Card, ...]:
@@ -318,8 +322,8 @@ def _unavailable(name: str, depth: Unavailable, audit: Audit) -> tuple[Card, ...
     if name == "generation" and isinstance(causality, Causality) and not causality.causal:
         return (Card("plain", name, "nothing can be generated in this order: the model is not causal"),)
     if name == "causality" and audit.layout:
-        return (Card("plain", name, depth.reason),)  # axes without an order are nothing wrong
-    return (Card("unknown", name, depth.reason, "unknown"),)
+        return (Card("plain", name, _pasteable(depth.reason, audit)),)  # axes without an order are nothing wrong
+    return (Card("unknown", name, _pasteable(depth.reason, audit), "unknown"),)
 
 
 @cards.register

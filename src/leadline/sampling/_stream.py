@@ -70,6 +70,8 @@ def stream(
     >>> from leadline.zoo import build
     >>> specimen = build("wavenet", classes=4, layers=2, length=6)
     >>> sampler = stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend="torch")
+    >>> sampler
+    <Stream of WaveNet along t: lag 1, backend torch>
     >>> sampler.generate(2, length=9).shape, sampler.lag
     (torch.Size([2, 9]), 1)
     """
@@ -128,6 +130,11 @@ class Stream:
         self._live: _Live | None = None
         self._one_at_a_time = threading.RLock()
         self._working = False
+
+    def __repr__(self) -> str:
+        """Say what is streamed, and how."""
+        model, axes = type(self._source.reading.model).__name__, " ".join(self._source.system.axes)
+        return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
 
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
