@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PINS   := $(if $(TORCH),$(VENV)/)constraints.txt
 OUT    ?= out
 
-.PHONY: demo test test-all soak check bench coverage docs clean
+.PHONY: demo test test-all soak fuzz core-only check bench coverage docs clean
 
 # The main job on real data: two models trained, sampled and compared.
 demo: $(VENV)/.run
@@ -26,6 +26,21 @@ NETWORKS ?= 100000
 JOBS     ?= 1
 soak: $(VENV)/.dev
 	$(BIN)/python tests/soak.py --networks $(NETWORKS) --jobs $(JOBS) --folder $(OUT)/soak
+
+# A million mutated files for every reader together; stopped at any time, it goes on where it was.
+INPUTS ?= 1000000
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --inputs $(INPUTS) --folder $(OUT)/fuzz
+
+# The wheel that is built from the sdist, in an environment without any extra.
+core-only: $(PINS)
+	rm -rf $(VENV)-core $(OUT)/dist
+	$(PYTHON) -m venv $(VENV)-core
+	$(VENV)-core/bin/pip install -q build
+	$(VENV)-core/bin/python -m build -q --outdir $(OUT)/dist .
+	$(VENV)-core/bin/pip uninstall -q -y build pyproject_hooks
+	$(VENV)-core/bin/pip install -q -c $(PINS) $(OUT)/dist/*.whl
+	LEADLINE=$(abspath $(VENV)-core/bin/leadline) tests/core_only.sh
 
 # Lint, types and import layers.
 check: $(VENV)/.dev

@@ -22,6 +22,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from leadline import check, read
 from leadline.domains import engine
+from leadline.domains.dependence import rules
 from leadline.errors import ModelError
 from leadline.graph import reading
 
@@ -115,7 +116,9 @@ def check_counted(meter: Meter, example: Example) -> None:
     with _no_gradient(), patch("leadline.graph.reading.trace_call", wraps=reading.trace_call) as trace, _walks(walks):
         meter.take("check", lambda: check(example.model, *example.inputs, layout=example.layout))
     handle.remove()
+    iterated = walks.pop("domains._generation._done")  # until the times at which symbols are drawn stay the same
     meter.facts |= {"traces": trace.call_count, "forward passes": passes[0], "walks": dict(walks)}
+    meter.facts["passes of generation's fixed points"] = iterated
 
 
 @contextmanager
@@ -129,12 +132,14 @@ def _no_gradient() -> Iterator[None]:
 
 @contextmanager
 def _walks(calls: Counter[str]) -> Iterator[None]:
-    """Count the walks over the graph by the function that asks for them, however it has imported the walker."""
-    walker = engine.walk.__code__
+    """Count the walks over the graph by the domain that asks for them, however it has imported the walker."""
+    walker, by_rules = engine.walk.__code__, rules.walk_by.__code__
 
     def entered(frame: FrameType, event: str, _: Any) -> None:
         if event == "call" and frame.f_code is walker and frame.f_back is not None:
             asking = frame.f_back
+            if asking.f_code is by_rules and asking.f_back is not None:
+                asking = asking.f_back
             room = asking.f_globals["__name__"].removeprefix("leadline.")
             calls[f"{room}.{asking.f_code.co_qualname}"] += 1
 

@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import leadline
 from leadline.domains._causality import Verdict
 from leadline.errors import LeadlineError, NotCausal, NotUniform
-from leadline.training.files import make_directory, write_atomically
+from leadline.files.writing import make_directory, write_atomically
 
 PART = 100
 GRADES = [grade.value for grade in Verdict]

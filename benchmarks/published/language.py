@@ -12,9 +12,9 @@ _NAMES = """
 afmoe apertus arcee bailing_hybrid bamba bart bert big_bird biogpt bitnet blenderbot bloom codegen cohere2 ctrl
 deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 diffllama doge ernie4_5_moe exaone4 falcon falcon_h1 falcon_mamba
 flex_olmo gemma gemma2 gemma3_text glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granitemoe
-granitemoehybrid helium hunyuan_v1_moe jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax ministral
-mistral mixtral modernbert-decoder moshi mpt nanochat nemotron nemotron_h olmo2 olmoe openai-gpt opt persimmon phi
-phi3 phimoe prophetnet qwen2 qwen2_moe qwen3 qwen3_moe recurrent_gemma rwkv xlstm
+granitemoehybrid helium hunyuan_v1_moe hy_v4 jamba jetmoe lfm2 llama llama4_text mamba mamba2 minicpm3 minimax
+ministral mistral mixtral modernbert-decoder moshi mpt nanochat nemotron nemotron_h olmo2 olmo_hybrid olmoe openai-gpt
+opt persimmon phi phi3 phimoe prophetnet qwen2 qwen2_moe qwen3 qwen3_moe recurrent_gemma rwkv xlstm
 """
 
 

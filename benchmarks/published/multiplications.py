@@ -34,6 +34,11 @@ def _grouped(rows: Any, groups: Any, *_: Any, **__: Any) -> int:
     return 2 * prod(rows) * groups[-1]
 
 
+def _solved(matrix: Any, columns: Any, *_: Any, **__: Any) -> int:
+    """Count products with the inverse, which stand for a substitution where a model is exported."""
+    return 2 * prod(columns) * matrix[-1]
+
+
 def _recurrence(x: Any, from_input: Any, from_state: Any, *_: Any, **__: Any) -> int:
     """Every step of every sample meets both matrices."""
     return 2 * prod(x[:2]) * (prod(from_input) + prod(from_state))
@@ -46,6 +51,7 @@ MISSED: Mapping[Any, Callable[..., int]] = {
         (aten._scaled_dot_product_flash_attention_for_cpu, _attention),
         (aten._grouped_mm, _grouped),
         (aten.mkldnn_rnn_layer, _recurrence),
+        (aten.linalg_solve_triangular, _solved),
         (aten.mv, _vector),
         (aten.dot, _vector),
         (aten.addmv, _added_vector),

@@ -94,6 +94,18 @@ def _reformer() -> nn.Module:
     return ReformerLM(99, 32, 2, 32, heads=4, dim_head=8, bucket_size=4, n_hashes=2, causal=True, use_full_attn=True)
 
 
+def _mega() -> nn.Module:
+    from mega_pytorch import Mega
+
+    return Mega(num_tokens=99, dim=32, depth=2, causal=True, ema_heads=4, attn_dim_qk=16, attn_dim_value=32, ff_mult=2)
+
+
+def _sinkhorn() -> nn.Module:
+    from sinkhorn_transformer import SinkhornTransformerLM
+
+    return SinkhornTransformerLM(num_tokens=99, dim=32, depth=1, max_seq_len=32, heads=4, bucket_size=4, causal=True)
+
+
 def _mamba_py(**settings: Any) -> nn.Module:
     from mambapy.mamba import Mamba, MambaConfig
 
@@ -188,6 +200,15 @@ MODELS: tuple[Published, ...] = (
     _classes("gateloop-transformer", "Transformer", _gate_loop_language),
     _classes("MEGABYTE-pytorch", "MEGABYTE", _megabyte, "ids"),
     _classes("reformer-pytorch", "ReformerLM, full attention", _reformer),
+    _classes("mega-pytorch", "Mega", _mega),
+    Published(
+        "sinkhorn-transformer",
+        "SinkhornTransformerLM",
+        lambda _: _sinkhorn().eval(),
+        lambda pieces: tokens()(4 * pieces),
+        {"x": "b t", "output": "b t v"},
+        lengths=(3, 6),
+    ),
     _features("mambapy", "Mamba", _mamba_py),
     _features("mambapy", "Mamba, sequential", lambda: _mamba_py(pscan=False)),
     _features("s5-pytorch", "S5", _s5, "signal"),

@@ -15,14 +15,17 @@
     ├── DataError           4  a data set is missing, empty or malformed
     ├── CheckpointError     5  a run folder or checkpoint is missing, corrupt or foreign
     ├── Diverged            6  a loss, activation or logit is not finite
-    └── StorageError        7  the disk refused a write
+    ├── StorageError        7  the disk refused a write
+    ├── InUse               8  another process, or thread, is training in the run folder
+    └── Unforeseen         70  arguments of a wrong kind, or a fault of leadline's own
 
 An error's text says what was wrong, where, and what to do about it, in that order.
 """
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class LeadlineError(Exception):
@@ -95,6 +98,18 @@ class StorageError(LeadlineError):
     exit_code = 7
 
 
+class InUse(LeadlineError):
+    """Another process, or thread, is training in the run folder."""
+
+    exit_code = 8
+
+
+class Unforeseen(LeadlineError):
+    """What no other error was made for: arguments of a wrong kind, or a fault of leadline's own."""
+
+    exit_code = 70
+
+
 def as_options(text: str) -> str:
     """Return an error's text with what it proposes for Python as it is pasted into a command line.
 
@@ -121,3 +136,40 @@ def near_misses(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
     return f"known: {', '.join(map(repr, names))}"
+
+
+@contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """Import what an extra brings; `UsageError` says which extra to install where it is missing.
+
+    Examples
+    --------
+    >>> with needing("train", "reading pictures"):
+    ...     import a_package_that_is_not_there
+    Traceback (most recent call last):
+        ...
+    leadline.errors.UsageError: reading pictures needs a_package_that_is_not_there; run: pip install 'leadline[train]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = (error.name or str(error)).partition(".")[0]
+        raise UsageError(f"{what} needs {missing}; run: pip install 'leadline[{extra}]'") from error
+
+
+SEEDS = 2**64
+"""Seeds are whole numbers from 0 up to, and without, this one: what torch's generators take."""
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that torch's generators would not take, or take for another one.
+
+    Examples
+    --------
+    >>> require_seed(2**64)
+    Traceback (most recent call last):
+        ...
+    leadline.errors.UsageError: a seed is a whole number from 0 to 2^64 - 1, got 18446744073709551616
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise UsageError(f"a seed is a whole number from 0 to 2^64 - 1, got {seed!r}")

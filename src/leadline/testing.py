@@ -25,6 +25,7 @@ from leadline.domains.engine import OnUnknown
 from leadline.errors import UsageError
 from leadline.graph import Reading
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.sampling.cached import Agreement, Generate, Step, agreement_of
 
@@ -32,6 +33,7 @@ _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 _AXES = ("layout", "order", "output")
 
 
+@foreseen("assert_causal")
 def assert_causal(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -60,6 +62,7 @@ def assert_causal(
     return result
 
 
+@foreseen("assert_lookahead")
 def assert_lookahead(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -93,6 +96,7 @@ def assert_lookahead(
     return result
 
 
+@foreseen("assert_context")
 def assert_context(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -137,6 +141,7 @@ def assert_context(
         raise AssertionError(f"the output at {at} sees {seen} besides, and does not see {unseen}{way(more)}")
 
 
+@foreseen("assert_gradient_stable")
 def assert_gradient_stable(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -176,6 +181,7 @@ def assert_gradient_stable(
     return found
 
 
+@foreseen("assert_span")
 def assert_span(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -206,6 +212,7 @@ def assert_span(
     return found
 
 
+@foreseen("assert_connections")
 def assert_connections(
     model: nn.Module | Reading,
     *inputs: Any,
@@ -238,6 +245,7 @@ def assert_connections(
     return found
 
 
+@foreseen("assert_generate_matches")
 def assert_generate_matches(
     model: nn.Module,
     *inputs: Any,
@@ -298,6 +306,7 @@ def assert_generate_matches(
     return found
 
 
+@foreseen("reading_of")
 def reading_of(
     word: str, *settings: str, layout: LayoutLike = None, order: Order = None, output: str | None = None
 ) -> DepthReading:

@@ -57,12 +57,18 @@ def test_one_check_is_one_trace_one_layout_and_one_walk_for_each_domain(name: st
     walks = {key: count for key, count in calls.items() if key.endswith((".walk", ".walk_by", ".behind"))}
     passes_of_generation = walks.pop("_generation.walk_by")
     assert passes_of_generation > 1  # two fixed points
-    assert walks.pop("ranks.walk_by") == 3  # of positions, and of samples from both ends
-    assert walks.pop("rules.walk") == passes_of_generation + 3 + 2
-    assert walks.pop("pattern.walk") == 2  # sums of nothing are zeros to verdicts, and units to counts
+    assert walks.pop("rules.walk") == passes_of_generation + 3  # of ranks, units and depths
     # of one position, and of those far from a border where borders cut its map
     assert walks.pop("support.behind") == {"pixelcnn": 3, "transformer": 2}[name]
-    once = "units.walk_by", "units.behind", "masked.behind", "_count.walk", "depths.walk_by"
+    once = (
+        "pattern.walk",
+        "ranks.walk_by",
+        "units.walk_by",
+        "units.behind",
+        "masked.behind",
+        "_count.walk",
+        "depths.walk_by",
+    )
     assert walks == dict.fromkeys(once, 1)
 
 

@@ -158,11 +158,11 @@ def test_unknown_names_folders_and_options(tmp_path: Path) -> None:
         load("digit")
     with pytest.raises(UsageError, match="did you mean 'levels'"):
         load("digits", level=4)
-    with pytest.raises(DataError, match="no wavs, no pictures"):
+    with pytest.raises(DataError, match="no wavs, no FLACs, no pictures"):
         load(str(tmp_path))
     picture_folder(tmp_path, 2)
     with pytest.raises(DataError, match="holds 2 usable files"):
         load(str(tmp_path))
     (tmp_path / "a.wav").write_bytes(b"")
-    with pytest.raises(DataError, match="wavs and pictures"):
+    with pytest.raises(DataError, match="sounds and pictures"):
         load(str(tmp_path))

@@ -26,7 +26,7 @@ from leadline.graph import Reading
 def mapped(model: nn.Module, inputs: tuple[Tensor, ...], layout: str) -> np.ndarray:
     """Boolean array [output position..., input position...] by one walk backwards for each output position."""
     reading = Reading(model, inputs, layout=layout)
-    flow = Flow(reading.graph, pattern(reading.graph), Paths())
+    flow = Flow(reading.graph, pattern(reading.graph).facts, Paths())
     sizes, name = reading.sizes, next(iter(reading.input_axes))
     axes, shape = reading.input_axes[name], tuple(sizes[axis] for axis in reading.layout.positions)
     other = [i for i, axis in enumerate(axes) if axis not in reading.layout.positions]

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch._subclasses import FakeTensor
 from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def described(*roots: Any) -> dict[str, Any]:
@@ -38,6 +40,9 @@ def _process() -> dict[str, Any]:
         "default type": torch.get_default_dtype(),
         "fast path": torch.backends.mha.get_fastpath_enabled(),
         "oneDNN": torch.backends.mkldnn.enabled,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "autocast": torch.is_autocast_enabled("cpu"),
         "transforms open": torch._C._functorch.get_dynamic_layer_stack_depth(),
         "modes open": torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack(),
         "assignment": nn.Module.__setattr__,
@@ -61,7 +66,8 @@ def _parts(value: Any, way: str, found: dict[str, Any]) -> Iterator[tuple[str, A
     if isinstance(value, Tensor):
         found[f"{way} as a tensor"] = _of_tensor(value)
         yield "grad", value.grad if value.is_leaf else None
-        yield "attributes", value.__dict__
+        if not (isinstance(value, FakeTensor) or value.is_nested):  # theirs are caches of torch's
+            yield "attributes", value.__dict__
     elif isinstance(value, np.ndarray):
         found[f"{way} as an array"] = value.tobytes()
     elif isinstance(value, torch.Generator):
@@ -74,6 +80,8 @@ def _parts(value: Any, way: str, found: dict[str, Any]) -> Iterator[tuple[str, A
         found[f"{way} in length"] = len(value)
     elif isinstance(value, set):
         found[f"{way} as a set"] = {id(part) for part in value}
+    elif isinstance(value, torch.jit.ScriptModule | OptimizedModule):  # which keep what torch found out about them
+        yield from value.named_parameters()
     elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type | type(sys)):
         yield "attributes", vars(value)
     for name in getattr(type(value), "__slots__", ()):
@@ -81,18 +89,39 @@ def _parts(value: Any, way: str, found: dict[str, Any]) -> Iterator[tuple[str, A
 
 
 def _of_tensor(tensor: Tensor) -> tuple[Any, ...]:
-    assert not isinstance(tensor, FakeTensor), "a tensor without values was left behind"
     if is_lazy(tensor):
         return ("not there yet",)
+    if tensor.is_nested:
+        return (tensor.layout, tensor.requires_grad, *map(_of_tensor, _parts_of_nested(tensor)))
+    if isinstance(tensor, FakeTensor):
+        return "without values", tensor.dtype, tuple(tensor.shape), tensor.stride()
     kind = tensor.dtype, tensor.device, tuple(tensor.shape), tensor.layout
     flags = tensor.requires_grad, tensor.is_leaf, tensor.grad_fn is None, tensor.is_inference()
+    if is_traceable_wrapper_subclass(tensor):
+        return (*kind, *flags, *(_of_tensor(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]))
     if tensor.layout is not torch.strided:
-        parts = [tensor._indices(), tensor._values()] if tensor.layout is torch.sparse_coo else [tensor.values()]
-        return (*kind, *flags, *map(_of_tensor, parts))
+        return (*kind, *flags, *map(_of_tensor, _parts_of_sparse(tensor)))
     placed = tensor.stride(), tensor.storage_offset(), tensor.untyped_storage()._cdata
     version = None if tensor.is_inference() else tensor._version
-    contents = None if tensor.is_meta else bytes(tensor.detach().untyped_storage())  # type: ignore[call-overload]
-    return (*kind, *flags, *placed, version, contents)
+    contents = None if tensor.is_meta else _contents(tensor)
+    return (*kind, *flags, *(placed if contents is not None else ()), version, contents)
+
+
+def _contents(tensor: Tensor) -> bytes | None:
+    try:
+        return bytes(tensor.detach().untyped_storage())  # type: ignore[call-overload]
+    except RuntimeError:  # one that stands around others
+        return None
+
+
+def _parts_of_nested(tensor: Tensor) -> list[Tensor]:
+    return [tensor.values(), tensor.offsets()] if tensor.layout is torch.jagged else list(tensor.detach().unbind())
+
+
+def _parts_of_sparse(tensor: Tensor) -> list[Tensor]:
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    return [] if tensor.layout is torch._mkldnn else [tensor.values()]  # type: ignore[attr-defined]
 
 
 def saved(model: nn.Module) -> bytes:

@@ -37,8 +37,8 @@ def norm(function, x=ONE):
     return singular_values(Block(function), x)[1]
 
 
-def bounded(function, x=ONE, **kwargs):
-    return bound(Block(function), x, **kwargs)
+def bounded(function, x=ONE, box=None, on_unknown="raise", **held):
+    return bound(Block(function, **held), x, box=box, on_unknown=on_unknown)
 
 
 @given(kernel=st.integers(1, 4), stride=st.integers(1, 4), ceil=st.booleans(), count=st.booleans(), data=st.data())
@@ -116,6 +116,32 @@ def test_half_a_spectrum_holds_between_half_and_all_of_a_signal():
     found = bounded(lambda _, x: torch.fft.rfft(x))
     assert (found.lo, found.hi) == (pytest.approx(3**0.5), pytest.approx(6**0.5))
     assert bounded(lambda _, x: x + torch.fft.irfft(torch.fft.rfft(x) * 100, n=6)).hi >= 101
+
+
+@given(
+    n=st.integers(1, 9), seed=st.integers(0, 10**6), norm=st.sampled_from([None, "ortho", "forward"]), two=st.booleans()
+)
+@settings(max_examples=25)
+def test_filters_of_half_a_spectrum_are_as_long_as_their_largest_factor(n, seed, norm, two):
+    torch.manual_seed(seed)
+    x, axes = torch.randn(1, 3, n, dtype=torch.float64), (1, 2) if two else (2,)
+    factor = torch.randn(3 if two else 1, n // 2 + 1, dtype=torch.complex128)
+
+    def kept(y):
+        return torch.fft.irfftn(y, (3, n) if two else (n,), axes, norm)
+
+    def filtered(_, x):
+        half = torch.fft.rfftn(x, dim=axes, norm=norm)
+        return kept(-(half * factor) + 0.5 * half.conj())
+
+    found = bounded(filtered, x).hi
+    assert singular_values(Block(filtered), x)[1] <= found * (1 + 1e-12)
+    assert found <= (factor.abs().max().item() + 0.5) * (1 + 1e-12)
+
+    def flipped(_, x):
+        return kept(torch.fft.rfftn(x, dim=axes, norm=norm).flip(2))
+
+    assert singular_values(Block(flipped), x)[1] <= bounded(flipped, x).hi * (1 + 1e-12)
 
 
 def test_complex_inputs_and_weights_move():
@@ -198,6 +224,19 @@ def test_attention_beyond_queries_keys_and_values(name):
     most = max(singular_values(model, 4 * torch.rand_like(x) - 2)[1] for _ in range(40))
     assert most <= found.hi < math.inf
     assert found.hi == 0 if name == "no scale" else most > found.hi / 200
+
+
+def test_weights_that_are_known_give_the_norm_of_their_mean():
+    grouped = bounded(lambda _, x: F.scaled_dot_product_attention(
+        torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 3, 2), x, enable_gqa=True
+    ), torch.zeros(1, 1, 3, 2))  # fmt: skip
+    assert grouped.hi == pytest.approx((8 / 3) ** 0.5, rel=1e-6)
+    v = torch.randn(1, 1, 4, 2, dtype=torch.float64)
+
+    def spread_of(shift):
+        return bounded(lambda s, x: F.scaled_dot_product_attention(x, x, s.v), box=(-1.0, 1.0), x=0 * v, v=v + shift)
+
+    assert spread_of(1e3).hi == pytest.approx(spread_of(0.0).hi, rel=1e-6)
 
 
 @given(scales=st.lists(st.integers(-150, 150), min_size=1, max_size=5))

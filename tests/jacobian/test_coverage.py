@@ -4,35 +4,56 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intervals_that_cover import KINDS, inside
+from intervals_that_cover import KINDS, correlated, inside, logistic
+from torch import nn
 
-from leadline.jacobian.growth import fit_law
+from leadline import gradient, lyapunov
+from leadline.jacobian._lyapunov import averaged
+from leadline.jacobian.growth import fit_law, trimmed
 from leadline.jacobian.series import mean_of_series
 
 FEW = 4
-LONG = ("chosen", "logistic", "80 stages", "independent steps")
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if not any(word in kind.name for word in LONG)], ids=lambda kind: kind.name
-)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_stated_intervals_hold_the_truth(kind):
     assert sum(kind.holds(seed) is False for seed in range(FEW)) <= 1
 
 
+@pytest.mark.parametrize("stages", [3, 24])
+def test_a_chain_that_grows_as_drawn_gives_the_statistics_of_what_was_drawn(stages):
+    growth = 0.3 * correlated(np.random.default_rng(stages), stages, 0.5)
+    layers = []
+    for log in growth:
+        layer = nn.Linear(2, 2, bias=False, dtype=torch.float64)
+        nn.init.orthogonal_(layer.weight).data.mul_(math.exp(log))
+        layers.append(layer)
+    found = gradient(nn.Sequential(*layers), torch.ones(1, 2, dtype=torch.float64), probes=2)
+    inner = trimmed(stages)
+    rate, law = mean_of_series(growth[inner]), fit_law(growth[inner], first=inner.start + 1)
+    assert found.rate.interval() == pytest.approx(rate.interval(), rel=1e-9, abs=1e-12)
+    assert found.law.kind == law.kind
+    assert found.law.interval == pytest.approx(law.interval, rel=1e-9, abs=1e-12)
+
+
+def test_recurrences_that_stretch_as_drawn_give_the_statistics_of_what_was_drawn():
+    stretches = logistic(7, steps=30)
+    start = torch.rand(1, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    found = lyapunov(lambda x: 4 * x * (1 - x), start, steps=30).largest
+    assert found.interval() == pytest.approx(averaged(stretches[:, None], None, 0).largest.interval(), rel=1e-9)
+    gains = 0.3 * torch.from_numpy(correlated(np.random.default_rng(3), 20, 0.9))
+    scaled = lyapunov(lambda x, a: a.exp() * x, torch.full((1,), 1e-30, dtype=torch.float64), inputs=list(gains))
+    assert scaled.largest.interval() == pytest.approx(averaged(gains[:, None], None, 0).largest.interval(), rel=1e-9)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
-@pytest.mark.parametrize("n", [40, 150])
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 12, 40, 150])
 def test_the_mean_of_a_correlated_series_is_covered(n, rho):
     rng = np.random.default_rng(round(10 * rho) + n)
-    missed = 0
-    for _ in range(150):
-        noise = rng.standard_normal(n)
-        series = noise.copy()
-        for i in range(1, n):
-            series[i] = rho * series[i - 1] + math.sqrt(1 - rho**2) * noise[i]
-        missed += not inside(mean_of_series(series), 0.0)
+    missed = sum(not inside(mean_of_series(correlated(rng, n, rho)), 0.0) for _ in range(150))
     assert missed <= 17  # of 150 by 95 %: 7.5, and 3.5 standard deviations
 
 

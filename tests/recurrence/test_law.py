@@ -64,6 +64,8 @@ def test_there_is_no_law_of_multiply_accumulates_where_borders_are_cropped() -> 
 
         return Cropped(), (torch.zeros(1, 1, T),)
 
-    found = law(build, layout="b c t -> b v t", k=range(1, 4), T=(7, 9))
-    assert str(found.connections) == "3·k·(T - 1) for T ≥ 2"
-    assert found.macs is None
+    for sizes in ((7, 9), (6,)):  # at six places the eight of the convolution make four products a place, by chance
+        found = law(build, layout="b c t -> b v t", k=range(1, 4), T=sizes)
+        assert str(found.connections) == "3·k·(T - 1) for T ≥ 2"
+        assert found.macs is None
+        assert "where the output is cropped" in found.macs_unknown

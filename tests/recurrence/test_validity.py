@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import conv1d, pad, scaled_dot_product_attention
 
 import leadline
 from leadline.errors import NotUniform, UsageError
@@ -141,6 +141,55 @@ def attack(kind: str, seed: int) -> tuple[Status, list[tuple[int, int, int]]] | 
         return None
     tried = {*random.sample(range(1, 40), 3), number, number + 1, number + 2, 2 * number + 1, 32}
     return laws.connections.status, wrong(make, laws, sorted(tried))
+
+
+class Far(Causal):
+    """A causal convolution whose dilation stands in no module and in no shape."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__(2)
+        self.before = before
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv1d(pad(x.mT, (self.before, 0)), self.layer.weight, dilation=self.before).mT
+
+
+SLIPPED: dict[str, Callable[[int], Made]] = {  # sizes that are used without arithmetic or a comparison
+    "a length passed on": lambda n: lambda T: Far(T),
+    "the smaller one": lambda n: lambda T: Far(min(T, 2 * n)),
+    "a range": lambda n: lambda T: Causal(3 if len(range(T)) > n else 2),
+    "a range and a large number": lambda n: lambda T: Causal(3 if len(range(T)) > 50 else 2),
+    "a tensor's length": lambda n: lambda T: Causal(3 if len(torch.zeros(T)) > 5 * n else 2),
+}
+
+
+@pytest.mark.parametrize("kind", SLIPPED)
+@pytest.mark.parametrize("sizes", [(9,), (7, 9)])
+def test_what_a_builder_does_with_its_size_unseen_is_never_proved(kind: str, sizes: tuple[int, ...]) -> None:
+    make = SLIPPED[kind](11)
+    try:
+        laws = laws_of(make, sizes)
+    except NotUniform:
+        return
+    assert laws.connections.status is not Status.PROVED
+    assert not wrong(make, laws, [8, 12, 51, 60])
+
+
+def test_constants_that_are_made_place_by_place_prove_nothing() -> None:
+    """Ones that are added up so far are known at the size that was traced alone."""
+    made = Of(lambda x, f, g: f(x * (torch.ones(x.shape[1]).cumsum(0) <= 16).float()[:, None]))
+    found = laws_of(lambda T: made, (9,)).connections
+    assert found.status is Status.FITTED
+    assert "differ by place" in found.doubt
+
+
+def test_a_band_that_is_wider_than_the_network_is_tried_beyond_its_edge() -> None:
+    def banded_attention(x: Tensor, *_: nn.Module) -> Tensor:
+        seen = torch.ones(x.shape[1], x.shape[1]).tril().triu(-11).bool()
+        return scaled_dot_product_attention(x, x, x, attn_mask=seen)
+
+    made = Of(banded_attention)
+    assert not wrong(lambda T: made, laws_of(lambda T: made, (7, 10)), [12, 13, 20])
 
 
 SLOW = ("a loop", "a loop and a number", "as many layers as places", "a kernel from a count", "a shorter one")

@@ -1,12 +1,14 @@
 """Checkpoints: read back as written; the foreign, the damaged and pickles refused; a failed write harms nothing."""
 
 import errno
-import io
 import json
+import math
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import fuzz
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from safetensors.torch import save_file
 
 from leadline.errors import CheckpointError, StorageError
 from leadline.training import checkpoint as module
-from leadline.training import files, load_checkpoint, save_checkpoint
+from leadline.training import load_checkpoint, save_checkpoint
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
 SHAPES = st.lists(st.integers(0, 4), max_size=3)
@@ -110,14 +112,6 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
             load_checkpoint(path)
 
 
-class FullFile(io.FileIO):
-    """Takes a few bytes, then the disk is full."""
-
-    def write(self, data: bytes) -> int:
-        super().write(data[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "c"
@@ -126,10 +120,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if call == "write":
-        monkeypatch.setattr(files, "open", lambda path, mode: FullFile(path, mode), raising=False)
-    else:
-        monkeypatch.setattr(files.os, call, full)
+    monkeypatch.setattr(os, call, full)
     with pytest.raises(StorageError, match=r"No space left on device; the previous one is intact"):
         save_checkpoint(path, {"a": torch.ones(1000)}, {"step": 2})
     monkeypatch.undo()
@@ -139,9 +130,70 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert [file.name for file in tmp_path.iterdir()] == ["c"]
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(StorageError, match="No space left"):
-        files.append_line(tmp_path / "metrics.jsonl", json.dumps({"step": 1}))
+def sparse(path: Path, shape: list[int], metadata: dict[str, str]) -> None:
+    """Write a safetensors file of one tensor that takes no room on the disk."""
+    size = 4 * math.prod(shape)
+    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": metadata, "averaged.w": tensor}).encode()
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+
+
+def test_a_checkpoint_that_is_hardly_there_is_refused_unread(tmp_path: Path) -> None:
+    sparse(tmp_path / "c", [1 << 20, 3000], {"format": "leadline-checkpoint", "version": module.VERSION, "state": "{}"})
+    with pytest.raises(CheckpointError, match="hardly any are on the disk"):
+        load_checkpoint(tmp_path / "c")
+
+
+def test_a_checkpoint_of_other_sizes_is_refused_unread(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", {"averaged.w": torch.zeros(3, 4)}, {})
+    assert load_checkpoint(tmp_path / "c", weights={"w": torch.zeros(3, 4)})
+    with pytest.raises(CheckpointError, match=r"averaged\.w has the shape \(3, 4\)"):
+        load_checkpoint(tmp_path / "c", weights={"w": torch.zeros(4, 3)})
+
+
+def test_what_was_read_is_no_view_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    save_checkpoint(path, {"a": torch.arange(5000.0)}, {})
+    tensors, _ = load_checkpoint(path)
+    with open(path, "r+b") as file:  # in place, as leadline never writes
+        file.write(b"\xff" * path.stat().st_size)
+    assert torch.equal(tensors["a"], torch.arange(5000.0))
+
+
+FORGED: dict[str, Callable[[dict[str, torch.Tensor], dict], object]] = {
+    "a moment of another shape": lambda t, _: t.update({"optimizer.0.exp_avg": torch.zeros(1)}),
+    "a moment that is not a number": lambda t, _: t["optimizer.0.exp_avg"].fill_(math.nan),
+    "a negative square": lambda t, _: t["optimizer.0.exp_avg_sq"].fill_(-1),
+    "more steps than were taken": lambda t, _: t["optimizer.0.step"].fill_(7),
+    "a missing moment": lambda t, _: t.pop("optimizer.0.exp_avg"),
+    "another optimiser's": lambda t, _: t.update({"optimizer.0.momentum_buffer": torch.zeros(1)}),
+    "a parameter that is not there": lambda t, _: t.update({"optimizer.99.step": torch.tensor(1.0)}),
+    "no number": lambda t, _: t.update({"optimizer.x.step": torch.tensor(1.0)}),
+    "no random state": lambda t, _: t.pop("random.torch"),
+    "another random state": lambda t, _: t.update({"random.torch": torch.zeros(9, dtype=torch.uint8)}),
+    "weights of another type": lambda t, _: t.update({n: x.double() for n, x in t.items() if n.startswith("model.")}),
+    "best weights of another model": lambda t, _: t.update({"best.w": torch.zeros(1)}),
+    "no step": lambda _, r: r.pop("step"),
+    "a step that is a word": lambda _, r: r.update(step="1"),
+    "a negative step": lambda _, r: r.update(step=-1),
+    "too few random words": lambda _, r: r["random"].update(python=[3, [1, 2], None]),
+    "no log": lambda t, _: t.pop("log"),
+    "a log that is no text": lambda t, _: t.update(log=torch.zeros(3)),
+    "a schedule without steps": lambda _, r: r["schedule"].update(steps=0),
+    "more done than all": lambda _, r: r["schedule"].update(done=2.0),
+    "another run's": lambda _, r: r.update(run="another"),
+    "another generator": lambda _, r: r["random"]["numpy"].update(bit_generator="PCG64"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_state_is_refused(name: str) -> None:
+    held = fuzz.state()
+    record = json.loads(json.dumps(held.record()))
+    held.restore(held.tensors(), record)
+    tensors = {key: tensor.clone() for key, tensor in held.tensors().items()}
+    FORGED[name](tensors, record)
+    with pytest.raises(CheckpointError):
+        held.restore(tensors, record)

@@ -4,18 +4,21 @@ import dataclasses
 import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.densities import build_tiny
+from helpers.folders import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import load
 from leadline.errors import CheckpointError, Diverged, StorageError, UsageError
 from leadline.likelihoods import Bernoulli, Categorical
-from leadline.training import RunResult, TrainConfig, files, load_checkpoint, load_run, score, train
+from leadline.training import RunResult, TrainConfig, load_checkpoint, load_run, score, train
+from leadline.training.budget import Schedule
 from leadline.training.session import Session
 from leadline.zoo import Specimen
 
@@ -43,10 +46,6 @@ def killed_at(path: Path, step: int, monkeypatch: pytest.MonkeyPatch, config: Tr
         patch.setattr(Session, "step", fatal)
         with pytest.raises(Killed):
             run(path, config, resume=True)
-
-
-def final(path: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path / "checkpoint.safetensors")[0]
 
 
 def test_a_run_learns_and_its_folder_tells_the_story(tmp_path: Path) -> None:
@@ -92,9 +91,7 @@ def test_a_run_that_is_stopped_anywhere_resumes_bit_for_bit(
             killed_at(folder / "broken", step, patch)
     torch.rand(5)  # the world goes on between
     result = run(folder / "broken", resume=True)
-    whole, broken = final(folder / "whole"), final(folder / "broken")
-    assert whole.keys() == broken.keys()
-    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert contents(folder / "whole") == contents(folder / "broken")
     steps = [json.loads(line)["step"] for line in (folder / "broken" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [4, 8, 12]
     assert run(folder / "broken", resume=True) == result  # a finished run is returned as it is
@@ -134,7 +131,8 @@ def test_minutes_become_steps_that_fit(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=None, minutes=0.15, validate_every=None, checkpoint_every=None)
     result = run(tmp_path / "r", config)
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["plan"]["steps"] == result.planned >= result.steps > 0
+    assert record["plan"]["schedule"]["steps"] > 0
+    assert result.planned >= result.steps > 0
     # the guard stops it on time even if the machine slows down; a step and the final scores may run over
     assert result.seconds < 1.5 * 60 * config.minutes
     capped = run(tmp_path / "s", dataclasses.replace(config, steps=2))
@@ -179,22 +177,21 @@ def test_a_parameter_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, writes = files.os.replace, iter(range(1000))
+    real, writes = os.replace, iter(range(1000))
 
     def full(source: Path, target: Path) -> None:
         if "checkpoint" in target.name and next(writes) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StorageError, match="No space left"):
         run(tmp_path / "r")
     monkeypatch.undo()
     assert load_checkpoint(tmp_path / "r" / "checkpoint.safetensors")[1]["step"] == 6
     run(tmp_path / "whole")
     run(tmp_path / "r", resume=True)
-    a, b = final(tmp_path / "whole"), final(tmp_path / "r")
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "r")
 
 
 def test_misuse_is_refused(tmp_path: Path) -> None:
@@ -253,7 +250,8 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
 
 def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
     config = TrainConfig(steps=100, lr=2.0, warmup=10)
-    rates = [config.learning_rate(step, steps=100) for step in range(101)]
+    schedule = Schedule.of_steps(100, warmup=10)
+    rates = [config.learning_rate(step, schedule.progress(step)) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[9] == rates[10] == pytest.approx(2.0)
     assert rates[55] == pytest.approx(1.0)
@@ -261,7 +259,7 @@ def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
 
 
 def test_the_average_is_the_recursion_written_out() -> None:
-    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1, steps=30)
+    session = Session.open(build_tiny("tiny"), DIGITS, dataclasses.replace(CONFIG, ema=0.9), 1, Schedule.of_steps(30))
     expected = [p.detach().double().clone() for p in session.state.model.parameters()]
     for n in range(1, 30):
         session.step()

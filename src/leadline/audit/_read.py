@@ -22,6 +22,7 @@ from leadline.errors import UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
@@ -32,6 +33,7 @@ from leadline.results import Bound
 from leadline.sampling._stream import Backend, Encode, Stream, stream_of
 
 
+@foreseen("read")
 def read(
     model: nn.Module,
     *inputs: Any,
@@ -98,7 +100,7 @@ class DepthReading(Reading):
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
         """Refuse to go on with another model than was read; another thread waits."""
-        with ONE_AT_A_TIME:
+        with ONE_AT_A_TIME, foreseen("the reading"):
             if _state(self.model) != self._state:
                 name = type(self.model).__name__
                 raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")

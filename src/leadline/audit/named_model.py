@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from leadline import zoo
+from leadline.audit.users_module import beside, guarded, import_file, import_module
 from leadline.errors import ModelError, UsageError, near_misses
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import raised_at
 from leadline.key_values import literals
 from leadline.zoo.specimen import Specimen
 
@@ -70,16 +69,16 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     'chain'
     """
     path, (scheme, _, rest) = Path(word), word.partition(":")
-    if scheme in _TRANSFORMERS and not path.exists():
+    if scheme in _TRANSFORMERS and not os.path.exists(word):
         return _from_transformers(word, scheme, rest, settings)
-    if path.suffix == ".pt2":
+    if word.endswith(".pt2"):
         return _from_program(path, settings)
-    if ":" in word and not path.exists():
+    if ":" in word and not os.path.exists(word):
         return replace(find_factory(word)(**literals(settings)), settings=literals(settings))
     if word in zoo.ZOO:
         given = zoo.parse_settings(word, settings)
         return replace(from_specimen(word, zoo.build(word, **given)), settings=given)
-    if path.is_dir():
+    if os.path.isdir(word):
         from leadline.training import load_run
 
         if settings:
@@ -128,7 +127,8 @@ def find_factory(word: str) -> Callable[..., NamedModel]:
     the factory raises or returns something else than `find_model` says.
     """
     where, _, name = word.rpartition(":")
-    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    of_file = where.endswith(".py")
+    module = import_file(Path(where)) if of_file else import_module(where)
     factory = getattr(module, name, None)
     if not callable(factory):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -137,7 +137,8 @@ def find_factory(word: str) -> Callable[..., NamedModel]:
 
     def build(**settings: Any) -> NamedModel:
         _refuse_unknown(found, word, settings)
-        return _read_product(word, _guard(lambda: found(**settings), f"calling {word}"))
+        with beside(module) if of_file else nullcontext():
+            return _read_product(word, guarded(lambda: found(**settings), f"calling {word}"))
 
     return build
 
@@ -158,35 +159,6 @@ def _read_product(word: str, product: Any) -> NamedModel:
     )
 
 
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
-    try:
-        # mypy forgets within a lambda that there is a loader
-        _guard(lambda: spec.loader.exec_module(module), f"importing {path}")  # type: ignore[union-attr]
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise UsageError(
-            f"no module {name!r} can be imported; give file.py:factory or an installed package.module:factory"
-        )
-    module: ModuleType = _guard(lambda: importlib.import_module(name), f"importing {name}")
-    return module
-
-
 def _refuse_unknown(factory: Callable[..., Any], word: str, keywords: Mapping[str, Any]) -> None:
     """Say which setting the factory does not take, before calling it."""
     try:
@@ -199,11 +171,3 @@ def _refuse_unknown(factory: Callable[..., Any], word: str, keywords: Mapping[st
         if key not in parameters:
             known = near_misses(key, parameters) if parameters else "it takes none"
             raise UsageError(f"{word} has no setting {key!r}; {known}")
-
-
-def _guard(action: Callable[[], Any], doing: str) -> Any:
-    """Run the user's code; what it raises becomes one sentence with the line that raised it."""
-    try:
-        return action()
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"{doing} raised {type(error).__name__}: {error}{raised_at(error)}") from error

@@ -112,17 +112,17 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
 
 def score_run(run: Run, part: str = "test", data_name: str | None = None) -> Score:
     """Score a part of the run's own data set, or of another one with the same levels and pictures."""
-    own = run.dataset()
-    dataset = own if data_name is None else data.load(data_name)
-    if (dataset.kind, dataset.levels, dataset.shape) != (own.kind, own.levels, own.shape):
+    dataset, own = run.dataset() if data_name is None else data.load(data_name), run.data
+    shape = None if own["shape"] is None else tuple(own["shape"])
+    if (dataset.kind, dataset.levels, dataset.shape) != (own["kind"], own["levels"], shape):
         raise UsageError(
             f"{dataset.name} ({dataset.kind}, {dataset.levels} levels, shape {dataset.shape}) does not fit a model of "
-            f"{own.name} ({own.kind}, {own.levels} levels, shape {own.shape})"
+            f"{own['name']} ({own['kind']}, {own['levels']} levels, shape {shape})"
         )
     specimen = run.specimen
     return score(
         specimen.model,
-        likelihood(specimen.likelihood or "categorical", own.levels),
+        likelihood(specimen.likelihood or "categorical", dataset.levels),
         getattr(dataset, part),
         name=part,
         binarisation=dataset.binarisation,

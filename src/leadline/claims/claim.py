@@ -15,6 +15,7 @@ import torch
 
 from leadline.claims.counterexample import Counterexample
 from leadline.document import Block
+from leadline.errors import require_seed
 from leadline.results import Bound, Estimate, Result, Status
 
 M = TypeVar("M")
@@ -198,6 +199,7 @@ class Claim(Generic[M]):
         <Verdict.CORRECTED: 'corrected'>
         """
         chosen = self.mathematics if mathematics is None else mathematics
+        require_seed(seed)
         effort = Effort(full, seed)
         start = time.perf_counter()
         with torch.random.fork_rng(devices=[]):

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline.errors import DataError
-from leadline.training.files import write_atomically
+from leadline.files.reading import read_record
+from leadline.files.writing import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,25 @@ class Counterexample:
     def load(cls, path: Path) -> Counterexample:
         """Read a case that `save` wrote; raises `DataError` if the file does not hold one."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            record = read_record(path, _Record, DataError, limit=_LARGEST)
+            held = {name: np.array(array.data, dtype=array.dtype) for name, array in record.arrays.items()}
+        except (DataError, ValueError, OverflowError, TypeError) as error:
             raise DataError(f"{path} holds no counterexample ({error}); write one with `save`") from error
+        return cls(record.against, record.values, held)
+
+
+class _Array(Struct, frozen=True):
+    dtype: Literal["float64", "int64"]
+    data: Any
+
+
+class _Record(Struct, frozen=True):
+    against: str
+    values: dict[str, int | float | str]
+    arrays: dict[str, _Array]
+
+
+_LARGEST = 64 << 20
 
 
 def arrays(**tensors: Tensor) -> dict[str, NDArray[Any]]:

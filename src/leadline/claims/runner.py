@@ -24,7 +24,7 @@ from leadline.claims.statements.sight import CLAIM as B6
 from leadline.claims.statements.sigmoid_chain import CLAIM as A1
 from leadline.claims.statements.tanh_chain import CLAIM as A2
 from leadline.errors import UsageError, near_misses
-from leadline.training.files import make_directory
+from leadline.files.writing import make_directory
 
 CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType(
     {claim.id: claim for claim in (A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, B5, B6, B7, B8)}

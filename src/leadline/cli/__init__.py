@@ -1,11 +1,13 @@
 """The command line: parse, call, print."""
 
+import errno
+import os
+import re
 import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,17 @@ import click
 
 from leadline.cli.claims import claims
 from leadline.cli.gates import gated, gates_of, passed
-from leadline.cli.shared import Command, reported, terminal
-from leadline.errors import LayoutError, LeadlineError, UsageError, as_options
+from leadline.cli.shared import SEED, Command, reported, terminal, writable
+from leadline.errors import (
+    LayoutError,
+    LeadlineError,
+    ModelError,
+    StorageError,
+    Unforeseen,
+    UsageError,
+    as_options,
+)
+from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
 from leadline.key_values import literals
 
 _EXIT_CODES = """\b
@@ -26,10 +37,14 @@ Exit codes:
   4    a data set is missing, empty or malformed
   5    a run folder or checkpoint is missing, corrupt or foreign
   6    a loss, activation or logit is not finite
-  7    the disk refused a write; what was there is intact
+  7    the disk or a full output refused a write; what was there is intact
+  8    another process is training in the run folder
   70   a bug of leadline's
   130  interrupted
+  141  whoever read the output stopped reading
 """
+
+_COUNT = click.IntRange(1, 1 << 30)
 
 
 _WELCOME = """leadline takes the depth of a neural network before anyone spends compute on it.
@@ -82,7 +97,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
 @click.option("--quiet", is_flag=True, help="Print no report and no progress.")
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
@@ -104,7 +119,7 @@ def check(
     gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
     position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
     how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
-    with redirect_stdout(sys.stderr), watching(terminal(), quiet=quiet) as watch:  # what a model prints is no report
+    with diverted(), watching(terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
         named = find_model(model, settings)
         reading = named.reading(**axes)
         about = About(named.name, named.settings, command, how.pop("rate"))
@@ -114,7 +129,7 @@ def check(
         lambda: describe_audit(audit, named.run, drawn),
         audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
     )  # fmt: skip
-    kept = passed(audit, model, settings, axes, **gates, out=sys.stderr if quiet or str(json) == "-" else sys.stdout)
+    kept = passed(audit, model, settings, axes, **gates, aside=quiet or str(json) == "-")
     if audit.unread and (quiet or str(json) == "-"):
         raise LayoutError(audit.unread)  # which the page says otherwise
     return LayoutError.exit_code if audit.unread else int(not kept or (strict and audit.leaks))
@@ -122,8 +137,10 @@ def check(
 
 @cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="A B [C]...")
-@click.option("--samples", default=16, show_default=True, help="Samples drawn from each trained model, and timed.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--samples", type=_COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @reported
 @click.pass_obj
 def compare(
@@ -138,7 +155,7 @@ def compare(
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
 
-    with redirect_stdout(sys.stderr):
+    with diverted():
         found = [find_model(name, settings) for name, *settings in map(str.split, models)]
         comparison = compare_named(*found, samples=samples, seed=seed, command=command)
     publish(lambda: describe_comparison(comparison), comparison.to_dict(), json=json, html=html)
@@ -168,7 +185,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    with redirect_stdout(sys.stderr), terminal().status("deriving equations at many sizes"):
+    with diverted(), terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     publish(lambda: describe_laws(architecture, laws), laws_record(architecture, laws), json=json, html=html)
@@ -177,13 +194,14 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @cli.command()
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of wavs or pictures.")
+@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of sounds or pictures.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
+@click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
-@click.option("--steps", type=int, help="Training steps.")
-@click.option("--seed", type=int, help="Seed of weights, data order and dropout.")
+@click.option("--steps", type=_COUNT, help="Training steps.")
+@click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
@@ -192,24 +210,28 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
-    how = {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
-    result = train_by_recipe(
-        model, settings, data, run, recipe=recipe, resume=options["resume"], console=terminal(), **how
-    )
-    print(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
-    print(f"test: {result.test}")
+    how = {name: options[name] for name in ("resume", "allow_changes")}
+    how |= {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
+    result = train_by_recipe(model, settings, data, run, recipe=recipe, console=terminal(), **how)
+    _say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
+    _say(f"test: {result.test}")
 
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-n", default=16, show_default=True, help="Number of samples.")
-@click.option("--out", type=click.Path(path_type=Path), help="A .png, .wav or .npy file; default: into the run folder.")
-@click.option("--seed", default=0, show_default=True, help="Sample i depends on the seed and on i only.")
+@click.option("-n", type=_COUNT, default=16, show_default=True, help="Number of samples.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=writable,
+    help="A .png, .wav or .npy file; default: into the run folder.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
-@click.option("--top-k", type=int, help="Draw from the k most probable classes only.")
-@click.option("--length", type=int, help="Samples of sound, or rows of pixels.")
+@click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
+@click.option("--length", type=_COUNT, help="Samples of sound, or rows of pixels.")
 @click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
-@click.option("--label", type=int, help="The class to draw, for conditional models.")
+@click.option("--label", type=click.IntRange(0), help="The class to draw, for conditional models.")
 @click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
 def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
     """Draw from a trained model."""
@@ -223,7 +245,7 @@ def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) 
     path = out or run / f"samples-{how['seed']}{'.png' if drawn.rate is None else '.wav'}"
     write_samples(drawn, path)
     many = "1 sample" if n == 1 else f"{n} samples"
-    print(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
+    _say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
 
 
 @cli.command()
@@ -235,7 +257,7 @@ def score(run: Path, part: str, data: str | None) -> None:
     from leadline.audit.trained import score_run
     from leadline.training import load_run
 
-    print(score_run(load_run(run), part, data))
+    _say(str(score_run(load_run(run), part, data)))
 
 
 cli.add_command(claims)
@@ -243,25 +265,71 @@ cli.add_command(claims)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error ends in one sentence and an exit code."""
+    prepare()
+    code, message = _ended(arguments)
+    if message:
+        complain(f"leadline: {message}")
+    sys.exit(finish(code))
+
+
+def _ended(arguments: list[str] | None) -> tuple[int, str]:
+    """Run a command; return its exit code, and what is to be said where it did not end well."""
     try:
-        words = sys.argv[1:] if arguments is None else arguments
-        code = cli.main(
-            args=arguments, prog_name="leadline", standalone_mode=False, obj=shlex.join(["leadline", *words])
-        )
-        sys.exit(code if isinstance(code, int) else 0)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        return code if isinstance(code, int) else 0, ""
     except click.ClickException as error:
-        _fail(error.format_message(), UsageError.exit_code)
+        return UsageError.exit_code, error.format_message()
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        return 130, "interrupted"
+    except Unforeseen as error:
+        return _unforeseen(error.__cause__ or error)
     except LeadlineError as error:
-        _fail(as_options(str(error)), error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; that is not an error of ours
-        sys.exit(0)
-    except Exception as error:
-        with tempfile.NamedTemporaryFile("w", prefix="leadline-", suffix=".txt", delete=False) as file:
-            traceback.print_exc(file=file)
-        _fail(f"this is a bug of leadline's: {type(error).__name__}: {error}; please report it with {file.name}", 70)
+        return error.exit_code, as_options(str(error))
+    except BaseException as error:
+        chain = error
+        while chain.__context__ is not None and not isinstance(chain, OSError):
+            chain = chain.__context__
+        if isinstance(chain, BrokenPipeError):
+            return 141, ""  # whoever read our output has gone: what a shell says of a program that SIGPIPE ended
+        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return StorageError.exit_code, f"the output could not be written: {chain.strerror}"
+        return _unforeseen(error)
+
+
+def _run(words: list[str]) -> Any:
+    """Run a command as click's own `main` does, but for closed pipes, of which that makes a 1."""
+    if "_LEADLINE_COMPLETE" in os.environ:  # a shell asks how words go on
+        return cli.main(args=words, prog_name="leadline")
+    try:
+        with cli.make_context("leadline", list(words), obj=shlex.join(["leadline", *words])) as context:
+            return cli.invoke(context)
+    except click.exceptions.Exit as left:
+        return left.exit_code
+
+
+def _unforeseen(error: BaseException) -> tuple[int, str]:
+    """Tell errors of the user's code, and of a machine that is too small, from bugs of ours."""
+    from leadline.graph.user_code import first_line, is_theirs, raised_at
+
+    said = f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, MemoryError) or re.search(r"allocate memory|out of memory|Unable to allocate", said):
+        return ModelError.exit_code, f"this takes more memory than there is ({said}); choose smaller sizes"
+    if isinstance(error, SystemExit) or is_theirs(error):
+        return ModelError.exit_code, f"the model's own code raised {said}{raised_at(error)}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="leadline-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+        where = f"with {file.name}"
+    except OSError:
+        where = "with the whole command"
+    return 70, f"this is a bug of leadline's: {said}; please report it {where}"
+
+
+def _say(text: str) -> None:
+    with taken():
+        print(printable(text))
 
 
 def _place(text: str) -> tuple[int, ...]:
@@ -270,8 +338,3 @@ def _place(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{text!r} is not a position; write one number per position axis, e.g. 5,3") from None
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"leadline: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
-from leadline.cli.shared import reported, terminal
+from leadline.cli.shared import SEED, reported, terminal
+from leadline.files.streams import complain
 from leadline.key_values import literals
 
 _EXAMPLES = """\b
@@ -23,7 +23,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("words", nargs=-1, metavar="[A1 [n=20]...]...")
 @click.option("--full", is_flag=True, help="Full sizes: many minutes instead of a few.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--counterexamples", type=click.Path(path_type=Path), help="Folder to write what refutes a claim into.")
 @click.option("--list", "listed", is_flag=True, help="List the claims and their parameters, and settle none.")
 @reported
@@ -61,7 +61,7 @@ def claims(
         )
     if counterexamples is not None:
         for path in save_counterexamples(found, counterexamples):
-            print(f"written: {path}", file=sys.stderr)
+            complain(f"written: {path}")
     pages = None if html is None or html.suffix == ".html" else html
     summary = partial(claims_document, found, detailed=False)
     publish(

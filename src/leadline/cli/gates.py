@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from leadline.cli.shared import Command, writable
 from leadline.errors import UsageError
+from leadline.files.streams import complain, printable, taken
 
 if TYPE_CHECKING:
     from leadline.audit.audited import Audit
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NEAREST = "pyproject.toml"
 _FLAGS = ("budget", "sarif", "junit", "write_test")
@@ -28,7 +27,7 @@ def gated(command: Command) -> Command:
         ("--junit", "Write the verdicts as tests, in JUnit's XML."),
         ("--sarif", "Write leaks and exceeded limits for code scanning."),
     ):
-        command = click.option(flag, type=file, help=text)(command)
+        command = click.option(flag, type=file, callback=writable, help=text)(command)
     return click.option(
         "--budget", metavar="[FILE]", is_flag=False, flag_value=_NEAREST, callback=_toml,
         help="Exit with 1 if a limit under [tool.leadline] is exceeded; default: the nearest pyproject.toml.",
@@ -57,21 +56,21 @@ def passed(
     sarif: Path | None,
     junit: Path | None,
     write_test: Path | None,
-    out: TextIO,
+    aside: bool,
 ) -> bool:
     """Hold an audit against the budget, print its lines, write what was asked for; whether no limit is exceeded."""
     from leadline.audit.budget import read_budget
+    from leadline.files.writing import write_atomically
     from leadline.report.gates.junit import junit as junit_of
     from leadline.report.gates.sarif import sarif as sarif_of
     from leadline.report.gates.written_test import written_test
     from leadline.report.writing import to_json
-    from leadline.training.files import write_atomically
 
     judgement = None
     if budget is not None:
         judgement = read_budget(None if budget == _NEAREST else Path(budget)).judge(audit)
         for line in judgement.lines:
-            print(line, file=out)
+            _say(str(line), aside)
     source = Path(word.rpartition(":")[0])
     texts: dict[Path | None, Callable[[], str]] = {
         sarif: lambda: to_json(sarif_of(audit, judgement, model_file=source if source.is_file() else None)),
@@ -81,5 +80,14 @@ def passed(
     for path, text in texts.items():
         if path is not None:
             write_atomically(path, text().encode())
-            print(f"written: {path}", file=sys.stderr)
+            complain(f"written: {path}")
     return judgement is None or judgement.holds
+
+
+def _say(text: str, aside: bool) -> None:
+    """Print a line where results go, or `aside`, where standard output holds something else."""
+    if aside:
+        complain(text)
+        return
+    with taken():
+        print(printable(text))

@@ -8,17 +8,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from leadline.errors import SEEDS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SEED = click.IntRange(0, SEEDS - 1)
+
 
 def reported(command: Command) -> Command:
     """Add the options of every command that makes a report."""
-    html = click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained HTML file.")
-    json = click.option("--json", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON ('-': to stdout).")
+    page = click.Path(path_type=Path)
+    html = click.option("--html", type=page, callback=writable, help="Write one self-contained HTML file.")
+    file = click.Path(path_type=Path, allow_dash=True)
+    json = click.option("--json", type=file, callback=writable, help="Write JSON ('-': to stdout).")
     return html(json(command))
+
+
+def writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse what can never be written before the work, not after it."""
+    if path is not None and str(path) != "-":
+        check_writable(path)
+    return path
 
 
 def terminal() -> Console:

@@ -1,10 +1,11 @@
-"""Audio: folders of wav files and seeded synthetic tones, as mu-law classes."""
+"""Audio: folders of wav and FLAC files, and seeded synthetic tones, as mu-law classes."""
 
 import os
-import wave
+import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -12,9 +13,18 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split, divide
-from leadline.errors import DataError, UsageError
+from leadline.errors import DataError, UsageError, needing
+from leadline.files.reading import LARGEST, open_regular
 
+SOUND_SUFFIXES = frozenset({".wav", ".flac"})
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"
+_KINDS = re.compile("(WAV|WAVEX|RF64|FLAC) (PCM_U8|PCM_S8|PCM_16|PCM_24|PCM_32|FLOAT|DOUBLE|ULAW|ALAW)")
+_BLOCK = 1 << 20
+_LONGEST = 1 << 26
+"""Samples that one clip may have: two hours at 8 kHz, 25 minutes at 44.1 kHz."""
+_DENSEST = 1 << 14
+"""Samples that a byte of a file may stand for; the longest silence in FLAC takes a byte for some hundreds."""
+_HIGHEST_RATE = 768_000
 
 
 def mu_law(signal: Float[np.ndarray, "..."], levels: int = 256) -> Integer[Tensor, "..."]:
@@ -43,30 +53,62 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
     return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
 
 
-def read_wav(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
-    """Read one PCM wav (8, 16, 24 or 32 bits), channels averaged, as a signal in [-1, 1] and its rate.
+def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
+    """Read one wav (whole numbers of 8 to 32 bits, or floats) or FLAC: channels averaged, in [-1, 1], and its rate.
 
-    Raises `DataError` if the file is not a PCM wav, or is empty, cut short or silent; the message names it.
+    Raises `DataError` if the file is neither, holds numbers that are not finite, or is empty, cut short, silent or too
+    long for one clip; the message names it. `UsageError` if soundfile, which reads it, is not installed.
     """
-    try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            frames = file.getnframes()
-            raw = file.readframes(frames)
-    except (wave.Error, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a PCM wav: {error or 'it ends early'}") from error
-    if frames == 0:
-        raise DataError(f"{path} is empty: it holds no samples")
-    if len(raw) != frames * width * channels:
-        raise DataError(f"{path} is cut short: {len(raw)} of {frames * width * channels} bytes")
-    signal = _pcm(raw, width).reshape(-1, channels).mean(axis=1)
+    with needing("train", "reading sound"):
+        import soundfile
+    with open_regular(path, DataError) as file:
+        size = os.fstat(file.fileno()).st_size
+        _refuse_cut_short(path, file, size)
+        try:
+            with soundfile.SoundFile(file) as sound:
+                frames, channels, rate = sound.frames, sound.channels, sound.samplerate
+                _check_header(path, f"{sound.format} {sound.subtype}", frames, rate, size)
+                blocks = sound.blocks(max(1, _BLOCK // channels), dtype="float64", always_2d=True)
+                signal = np.concatenate([np.zeros(0), *(block.mean(axis=1) for block in blocks)])
+        except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OSError) as error:
+            raise DataError(f"{path} cannot be read as a wav or FLAC: {error}") from error
+    if len(signal) != frames:
+        raise DataError(f"{path} is cut short: {len(signal)} of {frames} samples")
+    if not np.isfinite(signal).all():
+        raise DataError(f"{path} holds numbers that are not finite")
     if np.all(signal == signal[0]):
         raise DataError(f"{path} is silent: all its samples are equal; leave it out")
-    return signal, rate
+    return signal.clip(-1, 1), rate
+
+
+def _refuse_cut_short(path: Path, file: IO[bytes], size: int) -> None:
+    """Refuse a wav that ends before its samples do: libsndfile would take it for a shorter one."""
+    riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+    place = 12
+    while (riff, wave) == (b"RIFF", b"WAVE") and len(head := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", head)
+        place += 8 + length + length % 2
+        if kind == b"data" and place - length % 2 > size:
+            raise DataError(f"{path} is cut short: {size} of {place - length % 2} bytes")
+        file.seek(place)
+    file.seek(0)
+
+
+def _check_header(path: Path, kind: str, frames: int, rate: int, size: int) -> None:
+    """Refuse a sound by what its header says, before anything is read."""
+    if not _KINDS.fullmatch(kind):
+        raise DataError(f"{path} cannot be read as a wav or FLAC: it is {kind}")
+    if frames == 0:
+        raise DataError(f"{path} is empty: it holds no samples")
+    if not 1 <= rate <= _HIGHEST_RATE:
+        raise DataError(f"{path} has {rate} samples a second; from 1 to {_HIGHEST_RATE} are read")
+    if not 0 < frames <= _LONGEST or frames > _DENSEST * size:
+        most = min(_LONGEST, _DENSEST * size)
+        raise DataError(f"{path} claims {frames} samples, where at most {most} are read; cut it into pieces")
 
 
 def wav_folder(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
-    """Read a folder of wavs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
+    """Read a folder of wavs and FLACs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
     There are 256 mu-law classes unless `levels` says otherwise. At most `limit` files are read, the first in sorted
     order.
@@ -77,17 +119,21 @@ def wav_folder(directory: Path, *, levels: int | None = None, seed: int = 0, lim
 def _wavs(
     directory: Path, name: str, licence: str, options: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
 ) -> Dataset:
-    """Read a folder of wavs, without subfolders whose names are in `leave_out`."""
-    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() == ".wav")
+    """Read a folder of sounds, without subfolders whose names are in `leave_out`."""
+    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
     paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][: options["limit"]]
-    read = [read_wav(path) for path in paths]
-    for path, (_, rate) in zip(paths, read, strict=True):
-        if rate != read[0][1]:
-            raise DataError(
-                f"{path} has {rate} samples a second where {paths[0]} has {read[0][1]}; resample one of them"
-            )
-    parts = divide(len(read), options["seed"], directory)
-    return _dataset(name, [signal for signal, _ in read], parts, "file", licence, read[0][1], options)
+    parts = divide(len(paths), options["seed"], directory)
+    clips: list[Integer[Tensor, "_"]] = []
+    rate = 0
+    for path in paths:
+        signal, its_rate = read_sound(path)
+        rate = rate or its_rate
+        if its_rate != rate:
+            raise DataError(f"{path} has {its_rate} samples a second where {paths[0]} has {rate}; resample one of them")
+        clips.append(_companded(signal, options))
+        if sum(map(len, clips)) > LARGEST:
+            raise DataError(f"{directory} holds more than {LARGEST} samples; set limit=, the number of files")
+    return _dataset(name, clips, parts, "file", licence, rate, options)
 
 
 def speech(
@@ -118,30 +164,39 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
     """
     if length < 2:
         raise UsageError(f"a tone has at least 2 samples, got length={length}")
-    rng, made = np.random.default_rng(seed), []
+    if clips * length > LARGEST:
+        raise UsageError(f"{clips} tones of up to {length} samples are more than {LARGEST} samples")
+    given = {"clips": clips, "length": length, "levels": levels, "seed": seed}
+    rng, made, parts = np.random.default_rng(seed), [], divide(clips, seed, Path("tones"))
     for _ in range(clips):
         t = np.arange(int(rng.integers(length // 2, length + 1)))
         pitch, loudness, phase = rng.uniform(100, 1000), rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
         signal = loudness * np.sin(2 * np.pi * pitch / 8000 * t + phase) + rng.normal(0, 0.01, len(t))
-        made.append(signal.clip(-1, 1))
-    given = {"clips": clips, "length": length, "levels": levels, "seed": seed}
-    return _dataset("tones", made, divide(clips, seed, Path("tones")), "clip", "synthetic", 8000, given)
+        made.append(_companded(signal.clip(-1, 1), given))
+    return _dataset("tones", made, parts, "clip", "synthetic", 8000, given)
+
+
+def _companded(signal: Float[np.ndarray, "t"], options: Mapping[str, Any]) -> Integer[Tensor, "t"]:
+    return mu_law(signal, _levels(options)).to(torch.uint8)
+
+
+def _levels(options: Mapping[str, Any]) -> int:
+    levels = 256 if options["levels"] is None else int(options["levels"])
+    if not 2 <= levels <= 256:
+        raise UsageError(f"audio has 2 to 256 mu-law levels, got {levels}")
+    return levels
 
 
 def _dataset(
     name: str,
-    signals: Sequence[Float[np.ndarray, "_"]],
+    clips: Sequence[Integer[Tensor, "_"]],
     parts: Iterable[Sequence[int]],
     unit: str,
     licence: str,
     rate: int,
     options: Mapping[str, Any],
 ) -> Dataset:
-    """Compand signals, and divide them into train, validation and test."""
-    levels = 256 if options["levels"] is None else options["levels"]
-    if not 2 <= levels <= 256:
-        raise UsageError(f"audio has 2 to 256 mu-law levels, got {levels}")
-    clips = [mu_law(signal, levels).to(torch.uint8) for signal in signals]
+    """Divide clips of classes into train, validation and test."""
     train, validation, test = (Split(tuple(clips[i] for i in part)) for part in parts)
     return Dataset(
         name=name,
@@ -149,21 +204,9 @@ def _dataset(
         train=train,
         validation=validation,
         test=test,
-        levels=levels,
+        levels=_levels(options),
         licence=licence,
         division=f"8 : 1 : 1 by {unit}, shuffled with seed {options['seed']}",
         rate=rate,
         options={key: value for key, value in options.items() if value is not None},
     )
-
-
-def _pcm(raw: bytes, width: int) -> Float[np.ndarray, "n"]:
-    """Turn little-endian PCM into values in [-1, 1]; 8-bit wavs are unsigned, all others signed."""
-    if width == 1:
-        return np.frombuffer(raw, np.uint8) / 127.5 - 1
-    if width == 3:
-        triples = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        wide = np.zeros((len(triples), 4), np.uint8)
-        wide[:, 1:] = triples
-        return wide.view("<i4").reshape(-1) / 2.0**31
-    return np.frombuffer(raw, f"<i{width}") / 2.0 ** (8 * width - 1)

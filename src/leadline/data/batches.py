@@ -39,13 +39,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """The training batches of a data set: batch number `step` depends on (seed, step) alone.
+    """The training batches of a data set: batch number `step` depends on (seed, step, strength) alone.
 
     Images come in a new permutation every epoch (an incomplete last batch is left out). Audio comes as random crops of
     `crop` samples from clips drawn by their length; shorter clips are padded and masked.
     The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not silence,
-    so they do not count. `augmentations` change training images with a strength that falls from 1 to 0 in the first
-    `fade` steps (None: it stays 1).
+    so they do not count. `augmentations` change training images, as strongly as `at` is told.
 
     Examples
     --------
@@ -59,7 +58,6 @@ class TrainingBatches:
     size: int
     seed: int
     augmentations: tuple[Augmentation, ...] = ()
-    fade: int | None = None
     crop: int = 2048
     burn_in: int = 0
 
@@ -70,11 +68,11 @@ class TrainingBatches:
             return max(1, self.data.train.symbols // (self.size * self.crop))
         return max(1, len(self.data.train) // self.size)
 
-    def at(self, step: int) -> Batch:
-        """Return the batch of training step `step`, counted from 0."""
+    def at(self, step: int, strength: float = 1.0) -> Batch:
+        """Return the batch of training step `step`, counted from 0, augmented with a strength from 0 to 1."""
         generator = torch.Generator().manual_seed(_seed(self.seed, step + 1, 0))
         batch = self._crops(generator) if self.data.kind == "audio" else self._images(step)
-        x, strength = batch.x, 1.0 if self.fade is None else max(0.0, 1 - step / self.fade)
+        x = batch.x
         for augmentation in self.augmentations:
             x = augmentation(x, generator, strength)
         for transform in self.data.transforms:

@@ -1,14 +1,17 @@
 """Finding a data set by its name, or by what a folder holds."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from leadline.data.audio import speech, tones, wav_folder
+from leadline.data.audio import SOUND_SUFFIXES, speech, tones, wav_folder
 from leadline.data.dataset import Dataset
-from leadline.data.images import IMAGE_SUFFIXES, digits, fashion_mnist, idx_directory, image_folder
-from leadline.errors import DataError, UsageError, near_misses
+from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
+from leadline.data.pictures import IMAGE_SUFFIXES
+from leadline.errors import DataError, UsageError, near_misses, require_seed
+from leadline.files.reading import LARGEST
 from leadline.key_values import require
 
 NAMED: Mapping[str, Callable[..., Dataset]] = {
@@ -18,9 +21,12 @@ NAMED: Mapping[str, Callable[..., Dataset]] = {
     "tones": tones,
 }
 
+_RANGES = {"levels": (2, 256), "limit": (1, LARGEST), "size": (1, 8192), "clips": (3, LARGEST), "length": (2, LARGEST)}
+"""The numbers that an option may be, the same for all sets that have it."""
+
 
 def load(name_or_path: str, **options: Any) -> Dataset:
-    """Load a data set by name, or a user's folder of wavs, pictures or IDX.gz files.
+    """Load a data set by name, or a user's folder of sounds, pictures or IDX.gz files.
 
     Parameters
     ----------
@@ -45,14 +51,14 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     if name_or_path in NAMED:
         return _call(NAMED[name_or_path], name_or_path, options)
     directory = Path(name_or_path)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # which takes words that cannot be names too
         raise UsageError(f"{name_or_path!r} is neither a data set nor a folder; {near_misses(name_or_path, NAMED)}")
-    suffixes = {path.suffix.lower() for path in directory.rglob("*") if path.is_file()}
-    sounds, pictures = ".wav" in suffixes, bool(suffixes & IMAGE_SUFFIXES)
+    suffixes = {path.suffix.lower() for path in directory.rglob("*") if not path.is_dir()}
+    sounds, pictures = bool(suffixes & SOUND_SUFFIXES), bool(suffixes & IMAGE_SUFFIXES)
     if sounds and pictures:
-        raise DataError(f"{directory} holds wavs and pictures; name a folder of one kind")
+        raise DataError(f"{directory} holds sounds and pictures; name a folder of one kind")
     if not sounds and not pictures and not any(directory.glob("*-idx3-ubyte.gz")):
-        raise DataError(f"{directory} holds no wavs, no pictures and no IDX.gz files")
+        raise DataError(f"{directory} holds no wavs, no FLACs, no pictures and no IDX.gz files")
     return _call(wav_folder if sounds else image_folder if pictures else idx_directory, name_or_path, options)
 
 
@@ -63,6 +69,8 @@ def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any])
         if key not in known:
             raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")
         require(f"the option {key} of data set {name!r}", hints[key], value)
-    if options.get("seed", 0) < 0:
-        raise UsageError(f"the seed of data set {name!r} must be at least 0, got {options['seed']}")
+        least, most = _RANGES.get(key, (None, None))
+        if least is not None and value is not None and not least <= value <= most:
+            raise UsageError(f"{key} of data set {name!r} must lie between {least} and {most}, got {value}")
+    require_seed(options.get("seed", 0))
     return loader(**options) if loader in NAMED.values() else loader(Path(name), **options)

@@ -1,7 +1,9 @@
 """What a data set is here: three parts of integer symbols, with their provenance, and their division."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,13 +84,26 @@ class Dataset:
             return None
         return 1 + max(int(label.max()) for label in labels if label is not None)
 
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all symbols and labels, SHA-256: other content under the same name has another one."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            examples = (part.examples,) if isinstance(part.examples, Tensor) else part.examples
+            for word, tensors in (("examples", examples), ("labels", () if part.labels is None else (part.labels,))):
+                digest.update(f"{word} {len(tensors)}".encode())
+                for tensor in tensors:
+                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
     def describe(self) -> dict[str, Any]:
-        """Return everything but the symbols, as JSON can hold it."""
+        """Return everything but the symbols, of which it gives the digest, as JSON can hold it."""
         names = ("name", "options", "kind", "levels", "shape", "licence", "division", "binarisation", "rate")
         plain = {name: getattr(self, name) for name in names}
         sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
         shape = list(self.shape) if self.shape else None
-        return plain | {"options": dict(self.options), "shape": shape, "examples": sizes}
+        return plain | {"options": dict(self.options), "shape": shape, "examples": sizes, "digest": self.digest}
 
 
 def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:

@@ -1,23 +1,21 @@
 """Images: scikit-learn's digits, directories of IDX.gz files, folders of pictures."""
 
-import gzip
 import os
-import struct
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split, divide
+from leadline.data.idx import read_idx
+from leadline.data.pictures import IMAGE_SUFFIXES, read_pictures
 from leadline.data.transforms import Binarise, reduce_levels
-from leadline.errors import DataError, UsageError, near_misses
+from leadline.errors import DataError, UsageError, near_misses, needing
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm"})
 FASHION_DIRECTORY = "/usr/share/datasets/fashion-mnist"
 _BINARISATIONS = {
     "fixed": "fixed: every pixel drawn once with its intensity as probability (seed {seed})",
@@ -35,10 +33,8 @@ def digits(*, levels: int | None = None, binarise: str | None = None, seed: int 
     >>> tuple(data.train.examples.shape), len(data.validation), len(data.test), data.levels
     ((1000, 8, 8), 350, 447, 17)
     """
-    try:
+    with needing("train", "the data set digits"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DataError("the digits come with scikit-learn, which is missing; run: pip install scikit-learn") from error
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.int64))
     labels = torch.from_numpy(bunch.target.astype(np.int64))
@@ -104,13 +100,7 @@ def image_folder(
     Raises `DataError`, with the file's name, if it is not a picture, or if sizes differ while `size` is not given.
     """
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    pictures = list(_read_pictures(paths, size))
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            shape, first = tuple(picture.shape), tuple(pictures[0].shape)
-            raise DataError(
-                f"{path} is {shape[0]} × {shape[1]} where {paths[0]} is {first[0]} × {first[1]}; give size="
-            )
+    pictures = read_pictures(paths, size)
     parts = [Split(torch.stack([pictures[i] for i in part])) for part in divide(len(paths), seed, directory)]
     given = {"size": size, "levels": levels, "binarise": binarise, "seed": seed}
     division = f"8 : 1 : 1 by file, shuffled with seed {seed}"
@@ -128,22 +118,6 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], I
             f"{paths[0]} holds {tuple(images.shape)} and {paths[1]} {tuple(labels.shape)}: they do not match"
         )
     return images, labels.long()
-
-
-def _read_pictures(paths: Iterable[Path], size: int | None) -> Iterable[Integer[Tensor, "h w"]]:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise DataError("reading pictures needs Pillow; run: pip install pillow") from error
-    for path in paths:
-        try:
-            with Image.open(path) as file:
-                picture = file.convert("L")
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as a picture: {error}") from error
-        if size is not None:
-            picture = picture.resize((size, size), Image.Resampling.BOX)
-        yield torch.from_numpy(np.asarray(picture).astype(np.uint8))
 
 
 def _images(
@@ -185,29 +159,3 @@ def _mapped(part: Split, change: Any) -> Split:
     images = part.examples
     assert isinstance(images, Tensor)
     return Split(change(images).to(torch.uint8), part.labels)
-
-
-_UNSIGNED_BYTE = 0x08
-
-
-def read_idx(path: Path) -> UInt8[Tensor, "..."]:
-    """Read one IDX.gz file of unsigned bytes, of any number of axes.
-
-    Raises `DataError`, with the file's name, if it is not a gzip or not an IDX of bytes, or shorter or longer than its
-    header says.
-    """
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as gzip: {error}") from error
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _UNSIGNED_BYTE:
-        raise DataError(f"{path} is not an IDX file of unsigned bytes: its header is {raw[:4].hex() or 'empty'}")
-    axes = raw[3]
-    start = 4 + 4 * axes
-    if len(raw) < start:
-        raise DataError(f"{path} ends within its IDX header")
-    shape = struct.unpack(f">{axes}I", raw[4:start])
-    expected = torch.Size(shape).numel()
-    if len(raw) - start != expected:
-        raise DataError(f"{path} holds {len(raw) - start} bytes of data where its header {shape} means {expected}")
-    return torch.frombuffer(bytearray(raw[start:]) or bytearray(1), dtype=torch.uint8)[:expected].reshape(shape)

@@ -1,8 +1,9 @@
 """Causality: whether every output depends only on inputs that come before it in an order, and how that is known."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Int
@@ -12,13 +13,18 @@ from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.perturbation import Prober
-from leadline.domains.dependence.ranks import Search
+from leadline.domains.dependence.ranks import Latest, Search
+from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
-from leadline.domains.values.pattern import NEGLIGIBLE, pattern_of
+from leadline.domains.values.pattern import NEGLIGIBLE, facts_of
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Result
+
+Indexed: TypeAlias = tuple[Int[Tensor, "..."], Mapping[str, Int[Tensor, "..."]]]
+"""Integers that order elements: those of the output, and those of inputs by name."""
 
 
 class Verdict(StrEnum):
@@ -83,6 +89,7 @@ _LEVELS = (
 )
 
 
+@foreseen("causality")
 def causality(
     model: nn.Module,
     *inputs: Any,
@@ -123,10 +130,11 @@ def causality_of(reading: Reading, *, strict: bool = False, on_unknown: OnUnknow
 def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     prober = Prober(reading)
     least, own, seen = int(strict), *_by_position(reading)
+    samples = _by_sample(reading)
     for verdict, floor, weights in _LEVELS:
-        facts = pattern_of(reading, floor=floor, weights=weights)
-        search = Search(reading, Flow(reading.graph, facts, Ranks(), floor, cancelling=True), on_unknown)
-        found = search.latest(seen)
+        facts = facts_of(reading, floor=floor, weights=weights)
+        search = Search(reading, Flow(signals_of(reading), facts, Ranks(), floor, cancelling=True), on_unknown)
+        found, *across = search.latest(seen, *(theirs for _, theirs in samples))
         lag = _lag(own, found.ranks)
         if lag is None or lag >= least:
             witness = None
@@ -140,14 +148,14 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
         lag=lag,
         strict=strict,
         witness=witness,
-        cross_batch=_across(search, prober),
+        cross_batch=_across(search, zip(samples, across, strict=True), prober),
         layout=str(reading.layout),
         training=reading.graph.training,
         coverage=found.coverage,
     )
 
 
-def _by_position(reading: Reading) -> tuple[Int[Tensor, "..."], dict[str, Int[Tensor, "..."]]]:
+def _by_position(reading: Reading) -> Indexed:
     """Rank of every element of the output, compact, and of the inputs."""
     ranks = reading.ranks
     own = shrunk(reading.along(ranks, reading.output, reading.output_axes, reading.output_shape))
@@ -163,18 +171,24 @@ def _lag(own: Int[Tensor, "..."], found: Int[Tensor, "..."]) -> int | None:
     return int(gaps.min()) if gaps.numel() else None
 
 
-def _across(search: Search, prober: Prober) -> Witness | None:
-    """Look for dependence on other samples: the largest index seen must be one's own, and so must the smallest."""
-    reading = search.reading
+def _by_sample(reading: Reading) -> list[Indexed]:
+    """Index of the sample, of every element of the output and of the inputs, from both ends; none for one sample.
+
+    If the largest index that is seen is an element's own from either end, it sees its own sample alone.
+    """
     own = batch_ranks(reading.output_shape, reading.output_axes)
-    samples = {name: batch_ranks(reading.input_shape(name), axes) for name, axes in reading.input_axes.items()}
-    seen = {name: index for name, index in samples.items() if index is not None}
+    indices = {name: batch_ranks(reading.input_shape(name), axes) for name, axes in reading.input_axes.items()}
+    seen = {name: index for name, index in indices.items() if index is not None}
     if own is None or not seen or int(own.max()) == 0:
-        return None
+        return []
     own = shrunk(own)
     last = max(int(index.max()) for index in (own, *seen.values()))
-    for mine, theirs in ((own, seen), (last - own, {name: last - index for name, index in seen.items()})):
-        found = search.latest(theirs)
-        if bool((found.ranks > mine).any()):
-            return first_witness(search, found, found.ranks > mine, prober)
+    return [(own, seen), (last - own, {name: last - index for name, index in seen.items()})]
+
+
+def _across(search: Search, found: Iterable[tuple[Indexed, Latest]], prober: Prober) -> Witness | None:
+    """Return a witness of dependence on another sample, if there is any such dependence."""
+    for (own, _), latest in found:
+        if bool((latest.ranks > own).any()):
+            return first_witness(search, latest, latest.ranks > own, prober)
     return None

@@ -15,15 +15,17 @@ from leadline.domains.borders import Border, borders
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow
 from leadline.domains.dependence.ranks import Search
+from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.support import behind, support
 from leadline.domains.dependence.witness import follow
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import NEGLIGIBLE, finite_masks, pattern_of
+from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks
 from leadline.errors import LayoutError
 from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result
 
 Position: TypeAlias = "int | tuple[int, ...]"
@@ -98,6 +100,7 @@ class Context(Result):
         return {axis: (int(hits[:, i].min()), int(hits[:, i].max())) for i, axis in enumerate(self.axes[name])}
 
 
+@foreseen("context")
 def context(
     model: nn.Module,
     *inputs: Any,
@@ -166,7 +169,7 @@ def _maps(
     """Return what one output position sees of each input, if logits pushed down by `floor` have no weight."""
 
     def found() -> tuple[dict[str, Bool[Tensor, "..."]], Coverage]:
-        flow = Flow(reading.graph, pattern_of(reading, floor=floor), Paths(), floor, cancelling=True)
+        flow = Flow(signals_of(reading), facts_of(reading, floor=floor), Paths(), floor, cancelling=True)
         elements, coverage = support(flow, reading.output, _chosen(reading, place), on_unknown=on_unknown)
         inputs = reading.input_axes
         return {name: projected(elements[name], inputs[name], _mapped(reading, name)) for name in inputs}, coverage
@@ -186,13 +189,13 @@ class _Look:
 
     def marked(self, reading: Reading, place: Mapping[str, int]) -> dict[Ref, Bool[Tensor, "..."]]:
         """Return the elements of all values that an output position rests on, compact."""
-        flow = Flow(reading.graph, self.facts(reading), Paths(), self._floor(reading))
+        flow = Flow(signals_of(reading), self.facts(reading), Paths(), self._floor(reading))
         chosen = {reading.graph.outputs[reading.output]: _chosen(reading, place)}
         return behind(flow, chosen, on_unknown=self.on_unknown)[0]
 
     def facts(self, reading: Reading) -> Mapping[Ref, Facts]:
         """Return what is known of all values."""
-        return pattern_of(reading, floor=self._floor(reading))
+        return facts_of(reading, floor=self._floor(reading))
 
     def _floor(self, reading: Reading) -> float:
         return NEGLIGIBLE if finite_masks(reading) else -torch.inf
@@ -209,8 +212,8 @@ def passage(
     at = dict(zip(_mapped(reading, first), seen, strict=True))
     ranks = torch.zeros(reading.input_shape(first), dtype=torch.int64)
     ranks[tuple(at.get(axis, slice(None)) for axis in axes)] = 1
-    search = Search(reading, Flow(reading.graph, pattern_of(reading), Ranks(), cancelling=True), on_unknown)
-    found = search.latest({first: ranks})
+    search = Search(reading, Flow(signals_of(reading), facts_of(reading), Ranks(), cancelling=True), on_unknown)
+    (found,) = search.latest({first: ranks})
     element = ((found.ranks == 1) & _chosen(reading, _place(reading, position))).nonzero()[0]
     return follow(search, found.links, tuple(int(i) for i in element))[2]
 

@@ -21,9 +21,10 @@ from leadline.domains.operations.multiplications import FORWARD, Macs, backward_
 from leadline.domains.operations.products import product_edges
 from leadline.domains.operations.scan_counts import scan_edges
 from leadline.domains.values.facts import Facts
-from leadline.domains.values.pattern import NEGLIGIBLE, finite_masks, pattern_of
+from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Gap, Result, Status, owner
 
 
@@ -117,6 +118,7 @@ class Count(Result):
     training: bool
 
 
+@foreseen("count")
 def count(
     model: nn.Module, *inputs: Any, backward: bool = False, on_unknown: OnUnknown = "raise", **kwargs: Any
 ) -> Count:
@@ -192,10 +194,10 @@ def _transfers(
     reading: Reading, on_unknown: OnUnknown, gradients: Differentiated | None
 ) -> dict[Kind, Transfer[Tally]]:
     """Four kinds multiply and add up, the others do not."""
-    graph, facts = reading.graph, pattern_of(reading, sums=False)
+    graph, facts = reading.graph, pattern_of(reading).counted
     edges = edges_of(graph, facts, elements_of(graph, facts, on_unknown=on_unknown))
     floor = NEGLIGIBLE if finite_masks(reading) else -torch.inf
-    left = masked_macs_of(graph, pattern_of(reading, floor=floor), floor, on_unknown)
+    left = masked_macs_of(graph, facts_of(reading, floor=floor), floor, on_unknown)
 
     def multiplies(node: Node, _: Callable[[Ref], Tally]) -> tuple[Tally, ...]:
         macs, masked = FORWARD[node.kind](node, graph), left(node)

@@ -27,6 +27,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
 from leadline.graph.layout import LayoutLike, Order, projected
+from leadline.graph.user_code import foreseen
 from leadline.results import Bound, Result, Status
 
 _PASSES = 256
@@ -57,6 +58,7 @@ class Generation(Result):
     lag: int
 
 
+@foreseen("generation")
 def generation(
     model: nn.Module,
     *inputs: Any,
@@ -104,7 +106,7 @@ def lag_of(verdict: Causality) -> int:
 def _generated(reading: Reading, lag: int, on_unknown: OnUnknown) -> Generation:
     if lag < 0:
         raise NotCausal(f"the model sees inputs {-lag} places ahead: nothing can be generated from it in this order")
-    flow = Depths(reading.graph, pattern_of(reading, sums=False), Ranks())
+    flow = Depths(reading.graph, pattern_of(reading).counted, Ranks())
     return Generation(
         steps=_settled(reading, flow, lag, 0, on_unknown),
         fronts=_settled(reading, replace(flow, costs={}), lag, 1, on_unknown),
@@ -160,7 +162,7 @@ def _done(
         # Weights are there from the start, so that what reads only them and constants is a step too.
         return torch.ones((1,) * len(node.shape)) if node.kind in (Kind.INPUT, Kind.PARAMETER) else None
 
-    walked = walk_by(flow, leaf, flow.rules(), on_unknown=on_unknown, output=reading.output)
+    (walked,) = walk_by(flow, leaf, rules=flow.rules(), on_unknown=on_unknown, output=reading.output)
     links = walked.values[reading.graph.outputs[reading.output]]
     if links is None:
         return torch.zeros_like(ready)

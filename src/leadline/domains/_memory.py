@@ -15,16 +15,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
 
 from leadline.domains.saved import SavedStorages, storages
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
-from leadline.graph.call import hollow
+from leadline.graph.call import Call
+from leadline.graph.containers import hollow, tensors_within
 from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import restored
-from leadline.graph.user_code import running
+from leadline.graph.user_code import foreseen, running
 from leadline.results import Result, Status, owner
 
 Device: TypeAlias = Literal["cpu", "cuda"]
@@ -49,8 +49,8 @@ class Memory(Result):
         saved tensors once more for the activation gradients in flight.
     status, training
         How `saved` is known: `proved` when real kernels ran; `bound`, at least so much, where sparse tensors are saved
-        too; `estimate` on the meta device, where other kernels may be chosen than on the device in the end. Whether
-        the model was in training mode.
+        too, or where the model keeps its graph, and other tensors, in variables of its own; `estimate` on the meta
+        device, where other kernels may be chosen than on the device in the end. Whether the model was in training mode.
     """
 
     saved: int
@@ -65,6 +65,7 @@ class Memory(Result):
     training: bool
 
 
+@foreseen("memory")
 def memory(
     model: nn.Module, *inputs: Any, device: Device | None = None, optimizer: OptimizerLike = None, **kwargs: Any
 ) -> Memory:
@@ -101,16 +102,20 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
     parameters, buffers = list(model.parameters()), list(model.buffers())
     with ExitStack() as stack:
         before = stack.enter_context(restored(model, reading.inputs, reading.kwargs, lazily=True))
-        own, (args, kwargs), fake = stack.enter_context(_tensors(model, (reading.inputs, reading.kwargs), device))
+        own, (args, kwargs), fake = stack.enter_context(_tensors(model, reading.call, device))
         record = SavedStorages()
         stack.enter_context(branches_at_once())
         watched = before.contents.watched()
         with watched, running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
             result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)
         resident = [*model.parameters(), *model.buffers(), *own.values()]
-        kept, complete = record.kept(resident, (model, own, args, kwargs, result))
-        outputs = storages(tree_leaves(result))
-        gradient = sum(t.nbytes for t in tree_leaves(result) if isinstance(t, Tensor) and t.requires_grad)
+        kept, complete = record.kept(resident, (*before.known, own, args, kwargs, result))
+        made = tensors_within(result)
+        outputs = storages(made)
+        gradient = sum(map(_bytes, (t for t in made if t.requires_grad)))
+        del result, made
+    elsewhere, unclear = record.held_elsewhere()  # now that the model has let go of the graph too
+    kept = {storage: of for storage, of in kept.items() if storage not in elsewhere}
     by_module: Counter[str] = Counter()
     for size, module in kept.values():
         by_module[owner(module)] += size
@@ -127,18 +132,24 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
         **sizes,
         by_module=dict(by_module),
         peak=sum(sizes.values()) + gradient + transient,
-        status=Status.ESTIMATE if fake else Status.PROVED if complete else Status.BOUND,
+        status=Status.ESTIMATE if fake else Status.PROVED if complete and not unclear else Status.BOUND,
         training=model.training,
     )
 
 
+def _bytes(tensor: Tensor) -> int:
+    """Return the bytes of a tensor's elements; of one that is not dense, those of what it is made of."""
+    plain = tensor.layout is torch.strided and not tensor.is_nested
+    return tensor.nbytes if plain else sum(storages([tensor]).values())
+
+
 @contextmanager
-def _tensors(model: nn.Module, given: Any, device: Device | None) -> Iterator[tuple[dict[str, Tensor], Any, bool]]:
+def _tensors(model: nn.Module, call: Call, device: Device | None) -> Iterator[tuple[dict[str, Tensor], Any, bool]]:
     """Yield what stands for the model's own tensors, by name, and for the inputs; and whether these are fake."""
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    there = [t for t in (*own.values(), *tree_leaves(given)) if isinstance(t, Tensor)]
+    there = (*own.values(), *call.tensors.values())
     if not any(map(hollow, there)) and (device is None or all(t.device.type == device for t in there)):
-        yield {}, given, False
+        yield {}, call.given, False
         return
-    with standing_in(own, given, device) as (stand_ins, inputs):
-        yield stand_ins, inputs, True
+    with standing_in(own, call.tensors, device) as (stand_ins, inputs):
+        yield stand_ins, call.replaced(inputs), True

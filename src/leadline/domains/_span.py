@@ -16,6 +16,7 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import LEAVES
+from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result, Status
 
 
@@ -58,6 +59,7 @@ class Span(Result):
     training: bool
 
 
+@foreseen("span")
 def span(
     model: nn.Module,
     *inputs: Any,
@@ -92,7 +94,7 @@ def span_of(reading: Reading, *, costs: Mapping[str, int] | None = None, on_unkn
 
 def _spanned(reading: Reading, prices: Mapping[Kind, int], on_unknown: OnUnknown) -> Span:
     graph = reading.graph
-    flow = Depths(graph, pattern_of(reading, sums=False), Ranks(), costs=prices)
+    flow = Depths(graph, pattern_of(reading).counted, Ranks(), costs=prices)
     walked = depths(flow, on_unknown=on_unknown)
     deepest = {ref: _deepest(walked.values[ref]) for ref in graph.outputs.values()}
     end = max(deepest, key=deepest.__getitem__)

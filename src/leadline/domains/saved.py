@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.autograd import graph
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from leadline.errors import UnknownOp
+from leadline.graph.containers import wraps
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
@@ -65,6 +66,8 @@ class SavedStorages(TorchDispatchMode):
         self._packed: list[tuple[ref[_Packed], str]] = []
         self._made: dict[int, tuple[StorageWeakRef, int, str]] = {}
         self._running = [""]
+        self._beside: set[int] = set()
+        self._graph: ref[_Sentinel] | None = None
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
@@ -89,7 +92,8 @@ class SavedStorages(TorchDispatchMode):
     def kept(self, resident: Iterable[Tensor], holders: Iterable[Any]) -> tuple[dict[int, tuple[int, str]], bool]:
         """Return bytes and module by storage, and whether that is all: some tensors do not tell their storages.
 
-        Tensors that are `resident` are left out, and of what was not saved what the `holders` reach.
+        Tensors that are `resident` are left out, and of what was not saved what the `holders` reach. When these have
+        been let go, `held_elsewhere` tells what was not the backward pass's either.
         """
         saved = [(leaf, module) for packed, module in self._packed if (alive := packed()) is not None
                  for leaf in tree_leaves(alive.content) if isinstance(leaf, Tensor)]  # fmt: skip
@@ -104,8 +108,24 @@ class SavedStorages(TorchDispatchMode):
                         if c not in found and not storage.expired()}  # fmt: skip
         if alive_beside:
             elsewhere = storages([*_reached(holders), *(part for leaf, _ in dense for part in _parts_of_nested(leaf))])
-            found |= {c: of for c, of in alive_beside.items() if c not in elsewhere}
+            self._beside = {c for c in alive_beside if c not in elsewhere}
+            found |= {c: alive_beside[c] for c in self._beside}
+            self._graph = _watched(tensor for tensor in _reached(holders) if tensor.grad_fn is not None)
         return found, len(dense) == len(saved)
+
+    def held_elsewhere(self) -> tuple[set[int], bool]:
+        """Return the storages that outlive the graph, so that something else holds them.
+
+        And whether the graph lives on too: then nothing tells what of them it alone would hold.
+        """
+        staying = self._staying()
+        if staying:
+            gc.collect()
+            staying = self._staying()
+        return staying, bool(staying) and self._graph is not None and self._graph() is not None
+
+    def _staying(self) -> set[int]:
+        return {c for c in self._beside if not self._made[c][0].expired()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -115,7 +135,7 @@ class SavedStorages(TorchDispatchMode):
         given = storages(_tensors((args, kwargs)))
         for tensor in _tensors(result):
             # What a wrapper wraps, or a sparse tensor holds, was made too.
-            if _is_dense(tensor) and not _wraps(tensor):
+            if _is_dense(tensor) and not wraps(tensor):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in given:
                     self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
@@ -134,6 +154,27 @@ class SavedStorages(TorchDispatchMode):
 
     def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         self._running.pop()
+
+
+class _Sentinel:
+    """Lives as long as a node of the graph that holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _watched(outputs: Iterable[Tensor]) -> ref[_Sentinel]:
+    """Let all nodes of the graph behind some tensors hold an object, and return what tells whether it lives."""
+    sentinel = _Sentinel()
+    stack = [tensor.grad_fn for tensor in outputs]
+    seen = set()
+    while stack:
+        node = stack.pop()
+        if node is not None and node.next_functions and node not in seen:  # leaves belong to parameters
+            seen.add(node)
+            held: Any = node.metadata  # which torch's stub calls a method
+            held[_Sentinel] = sentinel
+            stack.extend(parent for parent, _ in node.next_functions)
+    return ref(sentinel)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -160,13 +201,9 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _wraps(tensor: Any) -> bool:
-    return is_traceable_wrapper_subclass(tensor)
-
-
 def _parts_of_nested(tensor: Any) -> list[Tensor]:
     """List the tensors that a nested one is made of, which counts as one."""
-    if _wraps(tensor):
+    if wraps(tensor):
         return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
     return [tensor._nested_tensor_size()] if tensor.is_nested else []
 

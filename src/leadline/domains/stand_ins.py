@@ -11,32 +11,31 @@ from torch import Tensor, nn
 from torch._guards import detect_fake_mode
 from torch._subclasses import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from leadline.domains.saved import storages
-from leadline.errors import UsageError, near_misses
+from leadline.errors import UnknownOp, UsageError, near_misses
 
 OptimizerLike: TypeAlias = "str | Callable[[Iterable[Tensor]], torch.optim.Optimizer] | None"
 
 
 @contextmanager
 def standing_in(
-    tensors: Mapping[str, Tensor], given: Any, device: str | None
-) -> Iterator[tuple[dict[str, Tensor], Any]]:
-    """Yield fake tensors for a model's own, by name, and for its inputs, on a device whose kernels are to be chosen.
+    tensors: Mapping[str, Tensor], given: Mapping[str, Tensor], device: str | None
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Yield fake tensors for a model's own and for its inputs, by name, on a device whose kernels are to be chosen.
 
-    Without CUDA its kernels cannot be asked; those of the CPU stand for them, which keep the same of a fused attention.
+    Without CUDA its kernels cannot be asked; those of the CPU stand for them, which keep the same but for dropout.
     """
-    mode = detect_fake_mode((given, list(tensors.values()))) or FakeTensorMode(allow_non_fake_inputs=True)
+    there = [*given.values(), *tensors.values()]
+    mode = detect_fake_mode(there) or FakeTensorMode(allow_non_fake_inputs=True)
     bases: dict[int, Tensor] = {}
     cuda = device == "cuda" and torch.cuda.is_available()
     target = torch.device("cuda" if cuda else "cpu")
 
-    def fake(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if value.layout is not torch.strided or value.is_nested:
-            return mode.from_tensor(value)
+    def fake(value: Tensor) -> Tensor:
+        if value.layout is not torch.strided or value.is_nested or value.is_quantized:
+            return _converted(mode, value)
         storage = value.untyped_storage()
         if storage._cdata not in bases:
             bases[storage._cdata] = torch.empty(storage.nbytes(), dtype=torch.uint8, device=target)
@@ -44,12 +43,25 @@ def standing_in(
         view = base.as_strided(value.shape, value.stride(), value.storage_offset())
         return view.detach().requires_grad_(value.requires_grad)
 
-    with mode, _FusedAttention(device == "cuda" and not cuda):
-        yield {name: fake(tensor) for name, tensor in tensors.items()}, tree_map(fake, given)
+    with mode, _Dropout(device == "cuda" and not cuda):
+        own, inputs = ({name: fake(tensor) for name, tensor in those.items()} for those in (tensors, given))
+        yield own, inputs
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Leaves dropout out of fused attention, which CUDA draws again in the backward pass and keeps nothing of."""
+def _converted(mode: FakeTensorMode, value: Tensor) -> Tensor:
+    """Return what torch itself puts in the place of a tensor that has no plain memory."""
+    try:
+        return mode.from_tensor(value)
+    except (RuntimeError, AssertionError) as error:  # of a layout that has none
+        kind = "nested" if value.is_nested else "quantised" if value.is_quantized else str(value.layout)
+        raise UnknownOp(
+            f"nothing stands for a {kind} tensor on another device, or without values: measure its memory where it is, "
+            "without device="
+        ) from error
+
+
+class _Dropout(TorchFunctionMode):
+    """Drops as CUDA does: in fused attention it draws again in the backward pass, elsewhere it keeps one byte each."""
 
     def __init__(self, on: bool) -> None:
         super().__init__()
@@ -60,7 +72,16 @@ class _FusedAttention(TorchFunctionMode):
         if self._on and func is nn.functional.scaled_dot_product_attention:
             kwargs.pop("dropout_p", None)
             args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
+        if self._on and func is nn.functional.dropout:
+            return _dropped(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _dropped(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
+    """Stand for `torch.nn.functional.dropout`, whose names of arguments these are."""
+    if inplace or not (training and 0 < p < 1):
+        return nn.functional.dropout(input, p, training, inplace)
+    return torch.native_dropout(input, p, training)[0]
 
 
 def optimizer_state(optimizer: OptimizerLike, parameters: Iterable[Tensor]) -> int:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import UninitializedBuffer, is_lazy
-from torch.utils._pytree import tree_leaves
 
-from leadline.errors import TraceError, UnknownOp, UsageError
+from leadline.errors import ModelError, TraceError, UsageError
+from leadline.graph.containers import hollow, tensors_within, wraps
+from leadline.graph.sparse import refuse_all_but_dense
 from leadline.graph.user_code import first_line, running
 
 
@@ -40,9 +41,8 @@ def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         return _unscripted(model, inputs, kwargs)
     if not isinstance(model, nn.Module):
         raise UsageError(f"a model is a torch.nn.Module, not {type(model).__name__}: wrap it into one")
-    if "_parameters" not in vars(model):
-        raise UsageError(f"{type(model).__name__}.__init__ does not call super().__init__(), as that of a module must")
-    _refuse_nested((inputs, kwargs))
+    refuse_unbegun(model)
+    refuse_unusable((inputs, kwargs))
     if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         return model
     # torch copies parameters that are not there yet, and no buffers
@@ -55,10 +55,28 @@ def module_of(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     return copy
 
 
-def _refuse_nested(given: Any) -> None:
-    for leaf in tree_leaves(given):
-        if isinstance(leaf, torch.Tensor) and leaf.is_nested and leaf.layout is torch.strided:
-            raise UnknownOp("an input is a nested tensor, and rules know dense ones alone: give it padded, with a mask")
+def refuse_unbegun(model: Any) -> None:
+    """Refuse a module whose class forgot to begin it."""
+    if isinstance(model, nn.Module) and "_parameters" not in vars(model):
+        raise UsageError(f"{type(model).__name__}.__init__ does not call super().__init__(), as that of a module must")
+
+
+def refuse_unusable(given: Any) -> None:
+    """Refuse, among inputs, tensors of which torch does not even tell the shape, or ends the process over."""
+    for leaf in tensors_within(given):
+        if leaf.is_nested and leaf.layout is torch.strided:
+            refuse_all_but_dense("an input", leaf)
+        if _freed(leaf):
+            raise ModelError(f"the memory of an input of shape {tuple(leaf.shape)} has been freed: give it anew")
+
+
+def _freed(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has elements, and a storage without any."""
+    try:
+        plain = tensor.layout is torch.strided and tensor.numel() > 0 and not (hollow(tensor) or wraps(tensor))
+        return plain and tensor.untyped_storage().nbytes() == 0
+    except (RuntimeError, NotImplementedError):  # a tensor without storage
+        return False
 
 
 def _unscripted(model: torch.jit.ScriptModule, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module:

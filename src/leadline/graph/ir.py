@@ -1,7 +1,9 @@
 """The immutable graph that every analysis reads: nodes with ops, literals, references, shapes and places."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -120,6 +122,11 @@ class Node:
         """The first output's shape."""
         return self.meta.shape
 
+    def moved(self, index: int, to: Callable[[Ref], Ref]) -> Node:
+        """Return the node at another place; `to` leads from each reference to where its value stands there."""
+        args, kwargs = frozen(substitute(self.args, to)), frozen(substitute(tuple(self.kwargs.values()), to))
+        return replace(self, index=index, args=args, kwargs=dict(zip(self.kwargs, kwargs, strict=True)))
+
     def bound(self) -> dict[str, Argument]:
         """Arguments by the names of the operator's schema, in its order, defaults filled in."""
         return dict(self._bound)
@@ -211,6 +218,22 @@ class Graph:
                 seen.add(index)
                 stack.extend(ref.node for ref in self.nodes[index].refs)
         return frozenset(seen)
+
+    def rebuilt(self, nodes: Iterable[Node], to: Callable[[Ref], Ref]) -> Graph:
+        """Return the graph made of other nodes; `to` leads from leaves and outputs to where they stand among these."""
+
+        def placed(leaves: Mapping[str, int]) -> dict[str, int]:
+            return {name: to(Ref(index)).node for name, index in leaves.items()}
+
+        return replace(
+            self,
+            nodes=tuple(nodes),
+            inputs=placed(self.inputs),
+            parameters=placed(self.parameters),
+            buffers=placed(self.buffers),
+            outputs={name: to(ref) for name, ref in self.outputs.items()},
+            values={to(Ref(index)).node: value for index, value in self.values.items()},
+        )
 
     def __str__(self) -> str:
         return "\n".join(_line(node) for node in self.nodes)

@@ -1,4 +1,4 @@
-"""Sparse tensors: no rule knows them, but a model may hold some that its forward pass does not use."""
+"""Tensors that are not dense: no rule knows them, but a model may hold some that its forward pass does not use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.errors import UnknownOp
+from leadline.graph.containers import wraps
 
 
 class Sparse:
@@ -44,13 +45,34 @@ def refuse_sparse(tensors: Mapping[str, Tensor]) -> None:
             raise UnknownOp(_refusal(name, tensor))
 
 
+def refuse_all_but_dense(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor that is sparse, nested, quantised or laid out for other kernels: `UnknownOp`.
+
+    Examples
+    --------
+    >>> refuse_all_but_dense("the state", torch.eye(2).to_sparse())
+    Traceback (most recent call last):
+        ...
+    leadline.errors.UnknownOp: the state is a sparse_coo tensor, and rules know dense ones alone: give it by .to_dense()
+    """
+    if tensor.is_nested:
+        raise UnknownOp(f"{name} is a nested tensor, and rules know dense ones alone: give it padded, with a mask")
+    if tensor.is_quantized:
+        raise UnknownOp(f"{name} is quantised, and rules know plain numbers alone: give it by .dequantize()")
+    if wraps(tensor):
+        raise UnknownOp(
+            f"{name} is a {type(tensor).__name__} around other tensors, and rules know plain ones alone: give it as one"
+        )
+    refuse_sparse({name: tensor})
+
+
 def is_sparse(tensor: Tensor) -> bool:
     """Whether a tensor has another layout than strides."""
     return tensor.layout is not torch.strided and tensor.layout is not torch.jagged
 
 
 def _refusal(name: str, tensor: Tensor) -> str:
-    kind = str(tensor.layout).removeprefix("torch.")
+    kind = str(tensor.layout).removeprefix("torch.").strip("_")
     return f"{name} is a {kind} tensor, and rules know dense ones alone: give it by .to_dense()"
 
 

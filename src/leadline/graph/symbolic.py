@@ -76,6 +76,9 @@ def _without_shape_checks() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
+_BY_PLACE = frozenset({Kind.CUMULATIVE, Kind.MIXING, Kind.SCAN, Kind.SCATTER, Kind.CONTRACTION, Kind.OPAQUE})
+
+
 class _Reader:
     """What an exported program with symbols says of its sizes."""
 
@@ -162,24 +165,38 @@ class _Reader:
 
     def _uneven(self) -> Iterator[str]:
         """Yield sizes that do not grow evenly, and constants along the axes that differ by place."""
+        moving = self._moving()
         for node in self.program.graph.nodes:
             for size in _numbers(node):
                 expression = size.node.expr
                 free = expression.free_symbols & self.letters.keys()
                 if free and not expression.is_polynomial(*free):
                     yield f"a size is {expression.xreplace(self.letters)}"
-            if node.op == "call_function" and self._placed(node):
+            if node.op == "call_function" and self._placed(node, constant=node not in moving):
                 yield f"{node.target} makes constants that differ by place"
 
-    def _placed(self, node: fx.Node) -> bool:
+    def _moving(self) -> set[fx.Node]:
+        """Return the nodes that depend on what the model is called with."""
+        found: set[fx.Node] = set()
+        specs = {spec.arg.name: spec.kind for spec in self.program.graph_signature.input_specs}
+        for node in self.program.graph.nodes:
+            comes_in = specs.get(node.name) is InputKind.USER_INPUT or found.intersection(node.all_input_nodes)
+            if comes_in and not isinstance(node.meta.get("val"), torch.SymInt):  # a size is no value
+                found.add(node)
+        return found
+
+    def _placed(self, node: fx.Node, *, constant: bool) -> bool:
         """Whether a node makes, or cuts out of a table, constants along a symbolic axis that may differ by place.
 
-        A triangle's edge is known for all sizes if it lies within the size that was traced.
+        A triangle's edge is known for all sizes if it lies within the size that was traced. What is summed up so far,
+        sorted or chosen of constants differs by place, even if they are all ones.
         """
         sizes = [int(size.node.hint) for size in _numbers(node)]
         if not sizes:
             return False
         kind, op = kind_of(str(meant(node.target))), operation_of(str(node.target))
+        if constant and kind in _BY_PLACE:
+            return True
         named = {argument.name for argument in getattr(getattr(node.target, "_schema", None), "arguments", ())}
         if kind is Kind.CREATION:
             return not named & {"size", "self"}

@@ -21,8 +21,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.answers.settled import settle
 from leadline.graph.assignments import traced_assignments
-from leadline.graph.call import Call, hollow
-from leadline.graph.computed_weights import with_computed_weights
+from leadline.graph.call import Call
+from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
 from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
 from leadline.graph.hints import branches_at_once, masks_as_given
@@ -31,18 +31,20 @@ from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
 from leadline.graph.replay import check_replay
 from leadline.graph.restoring.undisturbed import restored, undisturbed
+from leadline.graph.rewriting.computed_weights import with_computed_weights
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
 from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import MULTIPLYING, OPERATIONS, Kind, kind_of
-from leadline.graph.user_code import hint_of_empty, users_line
+from leadline.graph.user_code import foreseen, hint_of_empty, users_line
 from leadline.results import Gap, Place
 
 Symbols: TypeAlias = "Mapping[str, tuple[bool, ...]]"
 """For inputs by name, which of their axes have symbols for sizes."""
 
 
+@foreseen("trace")
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 
@@ -329,7 +331,8 @@ class _Reader:
         if not all(isinstance(size, int) for size in value.shape):
             raise TraceError(
                 f"the shape {list(value.shape)} of what {node.target} at {self._place(node)} gives depends on values"
-                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only"
+                f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only; "
+                "keep all rows, with zeros for those that are not chosen"
             )
         return Meta(tuple(value.shape), value.dtype)
 

@@ -1,6 +1,9 @@
-"""The user's own code: what it raises, as one sentence, and which of its lines did it."""
+"""What is raised, as one sentence: by the user's own code, with its line, and by leadline where nobody foresaw it."""
 
+import contextlib
+import functools
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +13,15 @@ from typing import Any
 
 import jaxtyping
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from leadline.errors import LeadlineError, ModelError
+from leadline.errors import LeadlineError, ModelError, Unforeseen
+from leadline.graph.containers import tensors_within
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = tuple(Path(str(package.__file__)).parent for package in (torch, jaxtyping))  # between ours and the user's
+_BETWEEN = (contextlib.__file__, functools.__file__)
+_READ = 1200
+"""So many characters of an error's text are read."""
 _MODELS = ("zoo", "grid")
 """The rooms of leadline whose lines are a model's."""
 
@@ -40,9 +45,51 @@ def running(name: str, inputs: Any) -> Iterator[None]:
     except LeadlineError:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
-        shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and not leaf.is_nested]
-        said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {text_of(error)}"
+        shapes = [tuple(tensor.shape) for tensor in tensors_within(inputs) if not tensor.is_nested]
+        said = f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {_shortened(text_of(error))}"
         raise ModelError(said + raised_at(error) + hint_of_empty(inputs)) from error
+
+
+@contextmanager
+def foreseen(name: str) -> Iterator[None]:
+    """Let errors raised on purpose pass, and what is no error of a program's; anything else is an `Unforeseen`.
+
+    A call that does not fit a function's signature stays Python's own `TypeError`.
+
+    Examples
+    --------
+    >>> try:
+    ...     with foreseen("shorten"):
+    ...         _shortened(3)
+    ... except Unforeseen as error:
+    ...     print(str(error)[:54])
+    shorten failed in a way that nobody foresaw (TypeError
+    """
+    try:
+        yield
+    except LeadlineError:
+        raise
+    except Exception as error:
+        places = _ours(error)
+        if not places or (isinstance(error, AssertionError) and _on_purpose(error)):
+            raise
+        raise Unforeseen(
+            f"{name} failed in a way that nobody foresaw ({type(error).__name__}: {first_line(error)[:300]}, in "
+            f"leadline/{places[-1]}){raised_at(error)}: give it arguments of the kinds that it takes; if they are, "
+            "report it"
+        ) from error
+
+
+def _ours(error: Exception) -> list[str]:
+    """List the places in leadline that an error passed, this module's own left out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [(Path(frame.filename), frame.lineno) for frame in frames if frame.name != foreseen.__name__]
+    return [f"{file.relative_to(_PACKAGE)}:{line}" for file, line in inside if file.is_relative_to(_PACKAGE)]
+
+
+def _on_purpose(error: AssertionError) -> bool:
+    """Whether an assertion is one of leadline's own, which are for users' tests."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(_PACKAGE)
 
 
 def text_of(error: BaseException) -> str:
@@ -51,6 +98,11 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception:  # of the user's class
         return ""
+
+
+def _shortened(text: str) -> str:
+    """Leave out the end of what is too long to be read: torch's errors list all that it knows."""
+    return text if len(text) <= _READ else f"{text[:_READ]} …"
 
 
 def first_line(error: BaseException) -> str:
@@ -74,7 +126,7 @@ def hint_of_empty(inputs: Any) -> str:
     >>> hint_of_empty({"x": torch.ones(2), "y": torch.ones(0, 3)})
     '; the input of shape (0, 3) has no elements: give longer inputs'
     """
-    empty = (leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.numel() == 0)
+    empty = (tensor for tensor in tensors_within(inputs) if tensor.numel() == 0)
     first = next(empty, None)
     return "" if first is None else f"; the input of shape {tuple(first.shape)} has no elements: give longer inputs"
 
@@ -98,9 +150,20 @@ def is_users(file: str) -> bool:
     return not (file.startswith("<") or _is_ours(file) or any(map(Path(file).is_relative_to, _LIBRARIES)))
 
 
+def is_theirs(error: BaseException) -> bool:
+    """Whether an error was raised by a line of the user's, outside all that is installed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not is_users(frames[-1].filename):
+        return False
+    path = Path(frames[-1].filename).resolve()
+    return not any(path.is_relative_to(Path(folder).resolve()) for folder in sysconfig.get_paths().values())
+
+
 def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
     """Return the innermost line, ``file:line``, outside torch, jaxtyping and leadline; theirs if there is no other."""
-    written = [(file, line) for file, line in frames if not file.startswith("<") and not _is_ours(file)]
+    written = [
+        (file, line) for file, line in frames if not (file.startswith("<") or file in _BETWEEN or _is_ours(file))
+    ]
     outside = [frame for frame in written if is_users(frame[0])]
     chosen = (outside or written)[-1:]
     return f"{shortened(chosen[0][0])}:{chosen[0][1]}" if chosen else None

@@ -12,6 +12,7 @@ from leadline.domains.values.intervals import intervals
 from leadline.errors import NotDifferentiable, UsageError, near_misses
 from leadline.graph.ir import Graph, Meta, Node
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import foreseen
 from leadline.jacobian.bounds.gain import NOTHING, Gain, Known
 from leadline.jacobian.bounds.gains import any_gain, transfers
 from leadline.results import Bound, Status
@@ -19,6 +20,7 @@ from leadline.results import Bound, Status
 Box = tuple[float, float] | Mapping[str, Interval] | None
 
 
+@foreseen("bound")
 def bound(
     model: nn.Module,
     *inputs: Any,

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotDifferentiable
+from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import running
+from leadline.graph.user_code import foreseen, running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
@@ -89,6 +89,7 @@ class GradientDepth(Result):
     seed: int
 
 
+@foreseen("gradient")
 def gradient(
     model: nn.Module,
     *inputs: Any,
@@ -143,6 +144,9 @@ def gradient_of(
     reading: Reading, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0
 ) -> GradientDepth:
     """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
+    require_seed(seed)
+    if probes < 1:
+        raise UsageError(f"the gradient takes at least one probe, got probes={probes}")
     model, output = reading.model, reading.given_output
     with kept(model, reading.inputs, reading.kwargs) as beginning, run_once(), torch.enable_grad():
         leaves = {name: with_gradient(tensor) for name, tensor in reading.tensors.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -14,12 +14,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.export import ExportedProgram
 from torch.func import functional_call
 
-from leadline.errors import Diverged, NotDifferentiable
+from leadline.errors import Diverged, NotDifferentiable, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
-from leadline.graph.given import module_of
+from leadline.graph.given import module_of, refuse_unusable
 from leadline.graph.restoring.undisturbed import restored
-from leadline.graph.user_code import hint_of_empty, running
+from leadline.graph.user_code import foreseen, hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
@@ -37,6 +37,7 @@ more than that.
 """
 
 
+@foreseen("jacobian")
 def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, seed: int = 0) -> Jacobian:
     """Return the Jacobian of `f` at a point: of its (first or named) output, by all its floating inputs.
 
@@ -68,6 +69,7 @@ def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, see
     tensor([2., 4., 6.])
     """
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", "the function")
+    refuse_unusable(inputs)
     with running(name, inputs):
         f = f if not isinstance(f, nn.Module | ExportedProgram) else module_of(f, inputs, {})
         return Jacobian(f, inputs, output=output, seed=seed)
@@ -110,6 +112,7 @@ class Jacobian(Operator):
     ) -> None:
         inputs = [_in(x, dtype) if isinstance(x, Tensor) else x for x in inputs]
         self._floating = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        require_seed(seed)
         self._inputs, self._seed = list(inputs), seed
         point = [inputs[i].detach() for i in self._floating]
         if not point:
@@ -133,14 +136,21 @@ class Jacobian(Operator):
 
     def matmat(self, V: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
         """Return ``J V``, by forward mode or the double-backward trick."""
-        if self._forward is None:
-            self._forward, self.method = self._prepared()
-        return _finite(torch.cat([self._forward(part) for part in torch.split(V.T, self._chunk)])).T
+        with self._own_backward():
+            if self._forward is None:
+                self._forward, self.method = self._prepared()
+            return _finite(torch.cat([self._forward(part) for part in torch.split(V.T, self._chunk)])).T
+
+    def _own_backward(self) -> AbstractContextManager[None]:
+        """Say what hooks and backward functions of the user's raise, which run while products are made."""
+        name = type(self.model).__name__ if isinstance(self.model, nn.Module) else "the function"
+        return running(f"the derivative of {name}", self._inputs)
 
     def rmatmat(self, U: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """Return ``Jᵀ U``, by back-propagation."""
-        parts = torch.split(U.T, self._chunk)
-        return _finite(torch.cat([_pulled(self._value, self._leaves, part) for part in parts])).T
+        with self._own_backward():
+            parts = torch.split(U.T, self._chunk)
+            return _finite(torch.cat([_pulled(self._value, self._leaves, part) for part in parts])).T
 
     def dense(self) -> Float[Tensor, "m n"]:
         """Form the matrix, by rows if they are fewer or columns cannot be had."""

@@ -19,10 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotDifferentiable, UsageError
+from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.assignments import traced_assignments
+from leadline.graph.containers import hollow
+from leadline.graph.given import refuse_unbegun, refuse_unusable
 from leadline.graph.restoring.undisturbed import restored
-from leadline.graph.user_code import running
+from leadline.graph.sparse import refuse_all_but_dense
+from leadline.graph.user_code import foreseen, running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
 from leadline.jacobian.series import mean_of_series
@@ -55,6 +58,7 @@ class LyapunovSpectrum(Result):
         return self.exponents[0]
 
 
+@foreseen("lyapunov")
 def lyapunov(
     step: Callable[..., Any],
     state: Tensor | Sequence[Tensor],
@@ -103,7 +107,9 @@ def lyapunov(
     """
     if steps is None and inputs is None:
         raise UsageError("say how long: give steps=, or inputs=, one per step")
-    parts = [state] if isinstance(state, Tensor) else list(state)
+    refuse_unbegun(step)
+    require_seed(seed)
+    parts = _parts(state)
     n = _size(parts)
     if k is not None and k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
@@ -154,6 +160,19 @@ def averaged(
     return LyapunovSpectrum(tuple(found), len(kept), dropped, seed)
 
 
+def _parts(state: Any) -> list[Tensor]:
+    """Return the tensors of a state, which have to be dense and to hold values."""
+    parts = list(state) if isinstance(state, list | tuple) else [state]
+    refuse_unusable(parts)
+    for part in parts:
+        if not isinstance(part, Tensor):
+            raise UsageError(f"a state is a tensor, or several in a tuple, not {type(part).__name__}")
+        refuse_all_but_dense("the state", part)
+        if hollow(part):
+            raise NotDifferentiable("the state has no values: a trajectory begins somewhere")
+    return parts
+
+
 def _size(parts: Sequence[Tensor]) -> int:
     """Return how many numbers a state holds, which have to be floating."""
     n = sum(part.numel() for part in parts)
@@ -162,6 +181,8 @@ def _size(parts: Sequence[Tensor]) -> int:
     if not all(part.is_floating_point() for part in parts):
         kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
         raise NotDifferentiable(f"the state is {kinds}, which has no derivative: give floating numbers")
+    if any(part.dtype.itemsize == 1 for part in parts):
+        raise NotDifferentiable(f"the state is {parts[0].dtype}, in which nothing is added: give it in another format")
     return n
 
 
@@ -197,6 +218,8 @@ def _check(after: Tensor, before: Tensor, place: int) -> None:
             f"step {place + 1} takes a state of {before.numel()} numbers ({before.dtype}) to one of {after.numel()} "
             f"({after.dtype}): it must return the next state, and that alone"
         )
+    if hollow(after):
+        raise NotDifferentiable(f"the state has no values after step {place + 1}: no trajectory goes on from there")
     if place == 0 and not after.requires_grad:
         raise NotDifferentiable("the next state does not depend on the state, or is detached from it")
     if not bool(torch.isfinite(after.detach()).all()):

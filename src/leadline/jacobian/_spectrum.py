@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.errors import UsageError
+from leadline.errors import UsageError, require_seed
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.golub_kahan import Ritz, largest
@@ -61,6 +62,7 @@ class Spectrum(Result):
     seed: int
 
 
+@foreseen("spectrum")
 def spectrum(
     f: Callable[..., Any] | Operator,
     x: Tensor | Sequence[Any] = (),
@@ -104,6 +106,7 @@ def spectrum(
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
+    require_seed(seed)
     inputs = (x,) if isinstance(x, Tensor) else tuple(x)
     of = f if isinstance(f, Operator) else jacobian(f, *inputs, output=output, seed=seed)
     twice, eps = again(of), torch.finfo(of.dtype).eps

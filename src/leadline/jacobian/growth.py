@@ -88,7 +88,8 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     nearest = min(fits, key=lambda kind: fits[kind][1])
     residuals = increments - fits[nearest][0] * shapes[nearest]
     noise = mean_of_series(residuals, resolution=resolution)
-    told = max(n * (Estimate.of(residuals).sem / noise.sem) ** 2, 2.0) if n > 1 else 1.0
+    shared = min(max(Estimate.of(residuals).sem, resolution) / noise.sem, 1.0) if n > 1 else 1.0
+    told = max(n * shared**2, min(n, 2.0))
     floor = resolution**2 * n
     criterion = {
         kind: told * math.log(max(rss, floor) / n) + (kind != "stable") * math.log(told)
@@ -98,7 +99,7 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     kind = min(criterion, key=lambda k: criterion[k])
     shown: LawKind = "exponential" if kind == "stable" else kind
     value, rss = fits[shown]
-    error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown]) * n / told)
+    error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown])) / shared
     half_width = float(scipy.special.stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
     low, high = value - half_width, value + half_width
     if kind == "stable" or _chosen_by_chance(abs(value) / error, half_width / error, n, told):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import Diverged, NotDifferentiable, UsageError, near_misses
-from leadline.graph.call import leaves
+from leadline.graph.containers import leaves
 from leadline.jacobian.calls import differentiable
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from leadline.graph.layout import LayoutLike, Order
+from leadline.graph.user_code import foreseen
 from leadline.recurrence.architecture import Architecture
 from leadline.recurrence.laws import Laws
 
 
+@foreseen("law")
 def law(
     build: Callable[..., tuple[Any, Any]],
     *,
@@ -51,12 +53,14 @@ def law(
         {"layout": layout, "order": order, "output": output},
         {name: tuple(values) for name, values in sizes.items()},
     )
+    macs, unknown = found.macs()
     laws = {what: found.law(what) for what in found.formulas}
     return Laws(
         laws["connections"],
-        found.macs(),
+        macs,
         laws["steps of training"],
         laws.get("steps of generation"),
         laws["the context"],
         laws.get("the state"),
+        unknown,
     )

@@ -11,14 +11,16 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, reduce
 from itertools import pairwise, product
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import sympy
 
 from leadline.domains.engine import NoRule
+from leadline.domains.operations.convolutions import convolution_of
 from leadline.domains.operations.multiplications import forward_macs
 from leadline.errors import NotUniform, UsageError
+from leadline.graph import Graph, Kind, Node
 from leadline.graph.layout import BATCH, Layout
 from leadline.graph.reading import Reading
 from leadline.recurrence._system import system_of
@@ -74,14 +76,26 @@ def _fits(layout: Layout, reading: Reading, sizes: Mapping[str, int]) -> bool:
 
 
 def _per_sample(reading: Reading) -> int | None:
-    """Return the dense multiply-accumulates of one sample; None if samples do not share them evenly."""
+    """Return the dense multiply-accumulates of one sample; None if samples or places do not share them evenly."""
     name, axes = next(iter(reading.input_axes.items()))
     batch = dict(zip(axes, reading.input_shape(name), strict=True)).get(BATCH, 1)
+    graph, points = reading.graph, batch * prod(reading.sizes.values())
+    if any(_elsewhere(graph.nodes[index], graph, points) for index in graph.live()):
+        return None
     try:
-        each, rest = divmod(forward_macs(reading.graph), batch)
+        each, rest = divmod(forward_macs(graph), batch)
     except NoRule:
         return None
     return None if rest else each
+
+
+def _elsewhere(node: Node, graph: Graph, points: int) -> bool:
+    """Whether an operation multiplies at other places than those of the grid, which may grow otherwise."""
+    meta = node.outputs[0] if node.kind in (Kind.CONTRACTION, Kind.CONVOLUTION) else None
+    if meta is None:
+        return False
+    channels = meta.shape[-1 - convolution_of(node, graph).axes] if node.kind is Kind.CONVOLUTION else 1
+    return bool(channels) and (meta.numel // channels) % points != 0
 
 
 class Architecture:
@@ -185,22 +199,25 @@ class Architecture:
         values = [formula(self.system(point))[0] for point in self.points]
         return self._fitted(what, values, formula(self.system(self.fresh))[0])
 
-    def macs(self) -> Law | None:
-        """Return the law of dense multiply-accumulates; None if they do not have its form."""
+    def macs(self) -> tuple[Law | None, str]:
+        """Return the law of dense multiply-accumulates; None, and why, if they do not have its form."""
 
         def formula(s: System) -> Formula:
             key = next(key for key, system in self._systems.items() if system is s)
             counted = self._macs[key]
             found = None if counted is None else dense_macs(s, counted)
             if found is None:
-                raise NotUniform("the multiply-accumulates are not the same at every place")
+                raise NotUniform(
+                    "the dense multiply-accumulates are no whole number for each place: some products are computed "
+                    "where the output is cropped, or are shared by places; `count` has their number at one size"
+                )
             return found, Status.PROVED, {}
 
         try:
             law = self._law("multiply-accumulates", formula, self._total("multiply-accumulates", formula))
-        except NotUniform:
-            return None
-        return replace(law, fitted=(*law.fitted, *law.region), status=Status.FITTED)
+        except NotUniform as error:
+            return None, str(error)
+        return replace(law, fitted=(*law.fitted, *law.region), status=Status.FITTED), ""
 
     def generation(self, s: System) -> Formula:
         """Return the steps of generation; raises `NotUniform` if the model generates at another lag than at first."""

@@ -99,7 +99,8 @@ class Laws(Result):
         Multiply-accumulate edges between units that exist, of one sample: no masked pairs, masked taps and padding.
     macs
         Dense multiply-accumulates of one sample, masked pairs and padding too. How they grow with the grid is fitted as
-        well: each product at every place, attention at every pair of places. None where that does not give the counts.
+        well: each product at every place, attention at every pair of places. None where that does not give the counts:
+        then `macs_unknown` says why.
     training_steps
         Contractions that must follow one another from an input on, all inputs being given.
     generation_steps
@@ -116,3 +117,4 @@ class Laws(Result):
     generation_steps: Law | None
     context: Law
     state: Law | None
+    macs_unknown: str = ""

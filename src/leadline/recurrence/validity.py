@@ -25,6 +25,8 @@ from leadline.recurrence.watched import Watched
 Point = Mapping[str, int]
 _LARGEST = 260
 """No further size is larger, so that trying it takes no long time: just past a power of two that people use."""
+_BUILT = 4096
+"""No model of a larger size is built to see whether it has the same modules."""
 _NUMBERS = 4
 """So many of the numbers that a model names are tried."""
 _BELOW = 2
@@ -67,10 +69,11 @@ def validity(of: Sized, at: Point, small: Point, region: Mapping[str, int]) -> V
     watched = {name: Watched(size) if name in of.axes else size for name, size in at.items()}
     reading = of.read(watched)
     found = _traced(of, watched, reading)
-    sizes = [size for size in watched.values() if isinstance(size, Watched)]
-    if found.doubt or not all(map(partial(_same_build, reading, of, at), of.axes, sizes)):
-        doubt = found.doubt or "its modules depend on the size"
-        return _tried(of, small, region, list(_further(of, small, region, reading)), doubt)
+    others = {name: _other_build(reading, of, at, found, name) for name in of.axes}
+    doubt = found.doubt or next(filter(None, map(partial(_slipped, of, at, found, others), of.axes)), "")
+    if doubt:
+        built = ((name, size) for name, size in others.items() if size is not None and size <= _LARGEST)
+        return _tried(of, small, region, [*_further(of, small, region, reading), *built], doubt)
     return _with_small_sizes(of, small, region, found)
 
 
@@ -91,14 +94,44 @@ def _traced(of: Sized, watched: Mapping[str, int], reading: Reading) -> Validity
     return Validity(least, most, (), doubt)
 
 
-def _same_build(reading: Reading, of: Sized, at: Point, name: str, watched: Watched) -> bool:
-    """Whether models of other sizes, answered as this one was, have the same modules and the same shapes of tensors."""
-    most = _LARGEST if watched.asked.most is None else watched.asked.most
-    for size in {min(size, most) for size in (at[name] + 1, 2 * at[name], 4 * at[name] + 1)}:
+def _other_build(reading: Reading, of: Sized, at: Point, found: Validity, name: str) -> int | None:
+    """Return the first size at which a model, answered as this one was, has other modules or shapes of tensors.
+
+    A size that became a plain number on the way, the length of a range, is compared unseen: models are built of much
+    larger sizes, and around every number that the builder names; then between the last that is alike and the first
+    that is not.
+    """
+
+    def other(size: int) -> bool:
         made, _ = of.build(**{**at, name: size})
-        if repr(made) != repr(reading.model) or _shapes(made) != _shapes(reading.model):
-            return False
-    return True
+        return repr(made) != repr(reading.model) or _shapes(made) != _shapes(reading.model)
+
+    same, most = at[name], found.most.get(of.axes[name], _BUILT)
+    named = {n + beside for n in _constants(of.build) for beside in (0, 1)}
+    for size in sorted({same + 1, 2 * same, 4 * same + 1, _LARGEST, _BUILT} | named):
+        if not same < size <= most:
+            continue
+        if other(size):
+            while size - same > 1:
+                middle = (same + size) // 2
+                same, size = (same, middle) if other(middle) else (middle, size)
+            return size
+        same = size
+    return None
+
+
+def _slipped(of: Sized, at: Point, found: Validity, others: Mapping[str, int | None], name: str) -> str:
+    """Say in words how a size got into a model unseen; empty: it did not.
+
+    One that is passed on into a call leaves no trace in modules and shapes, but in the equations: one other size shows
+    that.
+    """
+    if others[name] is not None:
+        return f"its modules depend on {name}"
+    here, low, most = at[name], found.least.get(of.axes[name], 1), found.most.get(of.axes[name], _BUILT)
+    other = min(2 * here + 1, most) if most > here else max(low, here - 1)
+    alike = other == here or _agrees(of, {**at, name: other}, of.derive(at))
+    return "" if alike else f"its equations depend on {name}"
 
 
 def _shapes(model: nn.Module) -> list[tuple[str, Any]]:
@@ -132,7 +165,8 @@ def _further(of: Sized, at: Point, region: Mapping[str, int], reading: Reading) 
         power = 2 ** here.bit_length()
         above = [n for named in kinds for n in sorted(n for n in named if here <= n < _LARGEST)[:_NUMBERS]]
         below = [n for named in kinds for n in sorted(n for n in named if low < n < here)[-_NUMBERS:]]
-        sizes = {low, here + 1, power, power + 1, *above, *(n + 1 for n in above), *below, *(n - 1 for n in below)}
+        beyond = {n + beside for n in above for beside in range(3)}  # a band of n beneath the diagonal ends at n + 1
+        sizes = {low, here + 1, power, power + 1, *beyond, *below, *(n - 1 for n in below)}
         yield from ((name, size) for size in sorted(sizes - {here}) if low <= size <= _LARGEST)
 
 

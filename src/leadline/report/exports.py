@@ -8,9 +8,9 @@ import numpy as np
 from leadline.audit.trained import Drawn, draw
 from leadline.document import Block, Pictures, Wave
 from leadline.errors import UsageError
+from leadline.files.writing import write_atomically
 from leadline.report.html import pictures_png, wave_bytes
 from leadline.training import Run
-from leadline.training.files import write_atomically
 
 _PAUSE = 0.25
 """Seconds of silence between two clips of one file."""

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Wave
+from leadline.document import Block, Curve, Document, FrontMap, GridMap, Pictures, Table, Text, Wave
 from leadline.errors import UsageError
 from leadline.report.terminal import MARKS
 
@@ -35,6 +35,8 @@ def render(document: Document) -> str:
 def _view(block: Block) -> dict[str, Any]:
     """Return what the template needs: the block, its kind, and its figure when it has one."""
     figure: str | None = None
+    if not isinstance(block, Text | Table | Wave):
+        _require()
     match block:
         case Curve():
             figure = Markup(curve_svg(block))
@@ -148,7 +150,7 @@ def wave_bytes(block: Wave) -> bytes:
 
 def _require() -> None:
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need matplotlib: pip install 'leadline[report]'")
+        raise UsageError("figures need matplotlib; run: pip install 'leadline[report]'")
 
 
 def _figure(width: float, height: float) -> Figure:

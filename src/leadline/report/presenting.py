@@ -14,6 +14,7 @@ from leadline.audit._compare import Comparison
 from leadline.audit.audited import Audit
 from leadline.document import Card, Document, Section
 from leadline.errors import UsageError
+from leadline.files.writing import write_atomically
 from leadline.report import html, terminal
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
@@ -21,7 +22,6 @@ from leadline.report.records import record
 from leadline.report.tables import frame, latex, markdown, table
 from leadline.report.verdicts import cards
 from leadline.results import Result
-from leadline.training.files import write_atomically
 
 __all__ = ["fragment", "frame", "json_text", "latex", "markdown", "record", "renderable", "save", "show", "verdict"]
 

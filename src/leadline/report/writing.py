@@ -18,9 +18,10 @@ from rich.console import Console
 from torch import Tensor
 
 from leadline.document import Document
+from leadline.files.streams import complain, escaped, printable, taken, takes
+from leadline.files.writing import make_directory, write_atomically
 from leadline.report import html as html_page
 from leadline.report.terminal import show
-from leadline.training.files import make_directory, write_atomically
 
 
 def encode(result: Any) -> Any:
@@ -59,9 +60,9 @@ def encode(result: Any) -> Any:
     raise TypeError(f"{type(result).__name__} has no JSON form")
 
 
-def to_json(result: Any) -> str:
-    """Return the text of `encode`'s value, indented."""
-    return json.dumps(encode(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(result: Any, *, ascii_only: bool = False) -> str:
+    """Return the text of `encode`'s value, indented; control characters are escaped, and on request all but ASCII."""
+    return escaped(json.dumps(encode(result), indent=2, ensure_ascii=ascii_only, allow_nan=False)) + "\n"
 
 
 def publish(
@@ -79,23 +80,36 @@ def publish(
     Raises `StorageError` if the disk refuses; files that stood there are intact.
     """
     to_stdout = json is not None and str(json) == "-"
-    document = None if html is None else describe()
-    if to_stdout:
-        sys.stdout.write(to_json(result))
-    elif not quiet:
-        show((page or describe)(), Console())
-    if json is not None and not to_stdout:
+    if json is not None and not to_stdout:  # files first: whoever reads the terminal may stop
         _write(json, to_json(result))
-    if html is not None and document is not None:
-        _write(html, html_page.render(document))
+    if html is not None:
+        _write(html, html_page.render(_printable(describe())))
+    with taken():
+        if to_stdout:
+            sys.stdout.write(to_json(result, ascii_only=not takes(to_json(result), sys.stdout)))
+        elif not quiet:
+            show(_printable((page or describe)()), Console())
+
+
+def _printable(value: Any) -> Any:
+    """Return a document without control characters, wherever in it they stand: terminal and HTML show nothing else."""
+    if isinstance(value, str):
+        shown = printable(value)
+        return value if shown == value else shown  # a sentence with formulas stays one
+    if isinstance(value, tuple):
+        return tuple(map(_printable, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _printable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
 
 
 def write_page(path: Path, document: Document) -> None:
     """Write a document as HTML, in a folder that is made if it does not exist; raises `StorageError`."""
     make_directory(path.parent)
-    _write(path, html_page.render(document))
+    _write(path, html_page.render(_printable(document)))
 
 
 def _write(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
-    print(f"written: {path}", file=sys.stderr)
+    complain(f"written: {path}")

@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from leadline.errors import Diverged, NotUniform, UsageError, near_misses
+from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
+from leadline.graph.user_code import foreseen
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
@@ -30,6 +31,7 @@ Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]
 
 
+@foreseen("stream")
 def stream(
     model: nn.Module,
     *inputs: Any,
@@ -136,6 +138,7 @@ class Stream:
         model, axes = type(self._source.reading.model).__name__, " ".join(self._source.system.axes)
         return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
 
+    @foreseen("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
         return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
@@ -150,6 +153,7 @@ class Stream:
         """Bytes that are kept between positions, for one sample."""
         return self._machine(self._plan(self._source.system.sizes[0]), 1).state_bytes
 
+    @foreseen("Stream.logits")
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
@@ -163,6 +167,7 @@ class Stream:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
             return self._interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
+    @foreseen("Stream.step")
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
@@ -182,16 +187,17 @@ class Stream:
                     f"the chunk is for {values.shape[1]} samples and this sequence for {live.batch}: "
                     f"begin one with reset(batch={values.shape[1]})"
                 )
-            if end > live.plan.capacity and (live.plan.grown or not live.plan.endless):
+            if not live.plan.reaches(end):
                 raise UsageError(
-                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: "
-                    "attention and positional tables need `reset(length=...)` with the whole length"
+                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: attention, positional "
+                    "tables, and models that change with their length need `reset(length=...)` with the whole length"
                 )
             self._live = replace(live, lost=True)  # unless the machine comes through
             found = live.go_on(values)
             self._live = replace(live, at=end)
             return self._interface.as_output(found)
 
+    @foreseen("Stream.reset")
     def reset(self, batch: int = 1, length: int | None = None) -> None:
         """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
         if batch < 1:
@@ -199,6 +205,7 @@ class Stream:
         with self._alone():
             self._live = self._started(batch, length)
 
+    @foreseen("Stream.generate")
     def generate(
         self,
         n: int = 1,
@@ -288,17 +295,17 @@ class Stream:
 
     def _planned(self, length: int) -> Plan:
         source, traced = self._source, self._source.system.sizes[0]
+        one = len(source.system.axes) == 1
+        if (source.bound_to_length and length > traced) or not (source.holds_at(length) if one else length == traced):
+            source = source.at(length)
         system = source.system
-        one = len(system.axes) == 1
-        if (source.bound_to_length and length > traced) or (not one and length != traced):
-            system = source.longer(length).system
         sizes = (length, *system.sizes[1:])
         order = generation_schedule if self._wavefront and self.lag else raster
         schedule = order(system, self.lag, sizes)
         if self._backend == "numba":
             system = fused(system)
             schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
-        return Plan(schedule, length, endless=one and not source.bound_to_length)
+        return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None)
 
     def _kept_machine(self, plan: Plan, batch: int) -> Machine:
         """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
@@ -310,8 +317,8 @@ class Stream:
     def _machine(self, plan: Plan, batch: int) -> Machine:
         if self._backend == "torch":
             return TorchMachine(plan, batch, self._source.dtype)
-        from leadline.sampling.compiled.machine import NumbaMachine
-
+        with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
+            from leadline.sampling.compiled.machine import NumbaMachine
         return NumbaMachine(plan, batch, self._source.dtype)
 
     def _started(self, batch: int, length: int | None = None) -> _Live:

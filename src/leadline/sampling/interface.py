@@ -9,6 +9,9 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from leadline.errors import UsageError
+from leadline.graph.containers import hollow
+from leadline.graph.given import refuse_unusable
+from leadline.graph.sparse import refuse_all_but_dense
 from leadline.recurrence.ir import Embedding
 from leadline.sampling.source import Source
 
@@ -42,13 +45,17 @@ class Interface:
         """Return an input in the machine's axes; `UsageError` where it is not one that the model reads."""
         if not isinstance(x, Tensor):
             raise UsageError(f"the input is a {type(x).__name__}; give a torch.Tensor")
+        refuse_unusable(x)
+        refuse_all_but_dense("the input", x)
+        if hollow(x):
+            raise UsageError("the input has no values, and a stream computes with them")
         layout, name = self.source.reading.layout, self.source.streamed[0]
         wanted = layout.inputs[name] or ()
         if x.ndim != len(wanted):
             raise UsageError(f"the input has shape {tuple(x.shape)}; the layout gives it the axes '{' '.join(wanted)}'")
         if x.numel() == 0:
             raise UsageError(f"the input is empty: it has shape {tuple(x.shape)}")
-        self._check_values(x)
+        x = self._checked(x)
         axes = (*self.source.system.axes, "b", *layout.features(name))
         if "b" not in wanted:
             x, wanted = x.unsqueeze(0), ("b", *wanted)
@@ -61,12 +68,12 @@ class Interface:
             )
         return values
 
-    def _check_values(self, x: Tensor) -> None:
-        """Refuse classes that are not integers, or that no embedding has a row for."""
+    def _checked(self, x: Tensor) -> Tensor:
+        """Return numbers as the model reads them; refuse classes that are not integers, or have no row in a table."""
         if not self.integer:
-            if x.is_complex():
-                raise UsageError(f"the input is {x.dtype}; the model reads real numbers")
-            return
+            if not x.is_floating_point():
+                raise UsageError(f"the input is {x.dtype}; the model reads real numbers, which are floating")
+            return x.resolve_neg().to(self.source.reading.tensors[self.source.streamed[0]].dtype)
         if x.is_floating_point() or x.is_complex():
             raise UsageError(f"the input is {x.dtype}; the model reads classes, which are integers")
         if self.classes is not None and (int(x.min()) < 0 or int(x.max()) >= self.classes):
@@ -74,6 +81,7 @@ class Interface:
                 f"the input holds classes from {int(x.min())} to {int(x.max())}; the model has an embedding for "
                 f"0 to {self.classes - 1}"
             )
+        return x
 
     def as_output(self, rows: Shaped[Tensor, "*positions b c"]) -> Shaped[Tensor, "..."]:
         """Turn rows of the machine into the axes of the output."""

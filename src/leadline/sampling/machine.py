@@ -42,6 +42,8 @@ class TorchMachine:
     """Runs a plan with torch, a batch at a time; rings are tensors of shape (slots, batch, channels)."""
 
     def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
+        if not (dtype.is_floating_point or dtype.is_complex):
+            raise UsageError(f"a stream carries numbers, and the output is {dtype}: return the numbers before it")
         self.plan, self.batch, self.dtype = plan, batch, dtype
         self._rings = {
             v.name: torch.zeros(plan.slots[v.name], batch, v.channels, dtype=self._dtype(v.equation))
@@ -99,8 +101,10 @@ class TorchMachine:
         if isinstance(equation, ir.Pointwise):
             return equation.call(*(self._operand(operand, points) for operand in equation.operands))
         if isinstance(equation, ir.Embedding):
-            rows = equation.rows[self._tap(equation.tap, points).long()]
-            return rows.flatten(-2)
+            classes = self._tap(equation.tap, points).long()
+            if int(classes.min()) < 0 or int(classes.max()) >= len(equation.rows):
+                raise UsageError(f"a class was computed that is outside the {len(equation.rows)} rows of an embedding")
+            return equation.rows[classes].flatten(-2)
         if isinstance(equation, ir.Reduction):
             value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
             return equation.call(value).reshape(len(points), self.batch, -1)

@@ -14,9 +14,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, ModelError, UsageError
+from leadline.graph.given import refuse_unusable
 from leadline.graph.layout import Layout, Order
 from leadline.graph.restoring.undisturbed import evaluating, restored
-from leadline.graph.user_code import running
+from leadline.graph.sparse import refuse_all_but_dense
+from leadline.graph.user_code import foreseen, running
 from leadline.likelihoods import Likelihood
 
 
@@ -39,6 +41,7 @@ def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor,
 
 
 @torch.no_grad()
+@foreseen("naive_sample")
 def naive_sample(
     model: nn.Module,
     *inputs: Tensor,
@@ -109,6 +112,11 @@ def naive_sample(
     """
     if n < 1:
         raise UsageError(f"the number of samples must be at least 1, got {n}")
+    refuse_unusable(inputs)
+    for i, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor):
+            raise UsageError(f"sampling takes tensors by place; input {i} is a {type(tensor).__name__}")
+        refuse_all_but_dense(f"input {i}", tensor)
     axes = _Axes.of(layout, inputs, likelihood)
     shape = axes.shape(length)
     ranks = axes.layout.ranks(dict(zip(axes.layout.positions, shape, strict=True)), order).flatten()

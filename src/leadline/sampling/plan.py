@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,13 +25,22 @@ ENDLESS = 2**40
 class Plan:
     """A schedule, and a ring of slots for each variable, long enough for its last reader.
 
-    Variables that attention reads grow with the sequence, up to `capacity` points. An `endless` plan goes on past the
-    traced size of its only axis.
+    Variables that attention reads grow with the sequence, up to `capacity` points. A plan with only one axis may go on
+    past that, as far as `goes_on` says that the model does.
     """
 
     schedule: Schedule
     capacity: int
-    endless: bool
+    goes_on: Callable[[int], bool] | None
+
+    @property
+    def endless(self) -> bool:
+        """Whether rings are laid out for any number of points."""
+        return self.goes_on is not None
+
+    def reaches(self, length: int) -> bool:
+        """Whether a sequence of a length can be run."""
+        return length <= self.capacity or (not self.grown and self.goes_on is not None and self.goes_on(length))
 
     @property
     def system(self) -> System:

@@ -5,6 +5,7 @@ Weights are kept as they were read, to tell at every call whether they are still
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from leadline.errors import LeadlineError, UsageError
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.contents import bytes_of
+from leadline.graph.symbolic import Sizes, sizes_of_trace
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Attention, Pointwise, System, Table
+from leadline.recurrence.likeness import same_equations
 
 
 class WeightsSnapshot:
@@ -94,20 +97,49 @@ class Source:
         """The dtype of the output."""
         return self.reading.graph.meta(self.reading.graph.outputs[self.reading.output]).dtype
 
-    def longer(self, length: int) -> Source:
+    @cached_property
+    def _lengths(self) -> Sizes:
+        """The lengths for which a trace with a symbol for the slowest axis shows that the equations hold."""
+        axis = self.system.axes[0]
+        letters = {name: tuple(letter if letter == axis else None for letter in axes)
+                   for name, axes in self.reading.input_axes.items()}  # fmt: skip
+        return sizes_of_trace(self.reading.call, letters)
+
+    def holds_at(self, length: int) -> bool:
+        """Whether sequences of a length have the equations that were read, as the model's construction shows."""
+        axis, known = self.system.axes[0], self._lengths
+        within = known.least.get(axis, 1) <= length <= known.most.get(axis, length)
+        return length == self.system.sizes[0] or (within and not known.doubt)
+
+    def goes_on(self, length: int) -> bool:
+        """Whether these equations go on up to a length.
+
+        Where the model's construction does not show it, as with loops, they do if they were found to be the same at two
+        larger lengths, an odd and an even one.
+        """
+        return self.holds_at(length) or (bool(self._lengths.doubt) and self._found_longer)
+
+    @cached_property
+    def _found_longer(self) -> bool:
+        twice = 2 * self.system.sizes[0]
+        with suppress(LeadlineError):
+            return all(same_equations(self.system, self.at(length).system) for length in (twice, twice + 1))
+        return False
+
+    def at(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.
 
         `UsageError` if the model does not take such inputs: a positional table ends.
         """
         axis = self.system.axes[0]
-        longer = self.reading.on({name: self._stretched(name, axis, length) for name in self.streamed}).in_evaluation()
+        other = self.reading.on({name: self._stretched(name, axis, length) for name in self.streamed}).in_evaluation()
         try:
-            _ = longer.graph
+            _ = other.graph
         except (LeadlineError, RuntimeError, IndexError) as error:
             raise UsageError(
                 f"the model does not take {length} positions along {axis}, as where a positional table ends: {error}"
             ) from error
-        return Source(longer)
+        return Source(other)
 
     def _stretched(self, name: str, axis: str, length: int) -> Tensor:
         axes, tensor = self.reading.input_axes[name], self.reading.tensors[name]

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from leadline.errors import UsageError, near_misses
+from leadline.errors import SEEDS, UsageError, near_misses
 from leadline.key_values import require
+
+MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
+_MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class TrainConfig:
     ----------
     steps, minutes
         How long to train. `minutes` is wall time for everything, validation and the final test score included: a short
-        calibration turns it into a number of steps, which the run records, so that a resumed run goes by steps alone.
-        With both, the smaller number of steps counts.
+        calibration turns it into a number of steps, which is planned anew while the run goes on, so that the learning
+        rate comes down in time on a machine that has become slower. Its figures depend on how fast the machine is;
+        those of a run of `steps` do not. With both, the run ends where the first of them does.
     batch, lr, warmup, weight_decay, clip
         Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a
         cosine to zero; decay of weights with two axes or more; the gradient norm's ceiling.
@@ -36,13 +40,15 @@ class TrainConfig:
         Augmentation of training images: moved by up to `shift` pixels with probability `shift_chance`; turned or
         mirrored with probability `turn`; slanted and stretched with probability `warp`.
     fade
-        The part of the run in which these probabilities fall to zero, in a straight line; None: they stay.
+        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line; None:
+        they stay.
     crop, burn_in
         Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
     seed
         Seeds the order of the data, crops, shifts and dropout.
     threads
-        CPU threads; None leaves torch's number. Bit-for-bit results hold for one number of threads.
+        CPU threads, at most 1024. None: torch's number or, for a run in minutes, one if that is faster; the run records
+        how many, and goes on with as many. Bit-for-bit results hold for one number of threads.
     precision, device
         Passed to accelerate: ``no`` or ``bf16``; ``cpu``, or None for the accelerator that it finds.
 
@@ -53,7 +59,7 @@ class TrainConfig:
 
     Examples
     --------
-    >>> TrainConfig(steps=100, lr=0.01, warmup=10).learning_rate(4, steps=100)
+    >>> TrainConfig(steps=100, lr=0.01, warmup=10).learning_rate(4, progress=0.0)
     0.005
     """
 
@@ -87,8 +93,10 @@ class TrainConfig:
         natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name} must be at least {least}, got {value}")
+            most = _MOST.get(name, math.inf)
+            if value is not None and not least <= value <= most:
+                bound = f"at least {least}" if value < least else f"at most {most}"
+                raise UsageError(f"{name} must be {bound}, got {value}")
         for name in ("minutes", "lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -103,12 +111,17 @@ class TrainConfig:
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
 
-    def learning_rate(self, step: int, *, steps: int) -> float:
-        """Return the learning rate of step `step` (from 0) of a run of `steps`."""
+    def learning_rate(self, step: int, progress: float) -> float:
+        """Return the learning rate of step `step` (from 0), where `progress` of what follows the warm-up is done."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def strength(self, progress: float) -> float:
+        """Return the strength of the augmentations, from 1 to 0, where `progress` of the run is done."""
+        if self.fade is None:
+            return 1.0
+        return max(0.0, 1 - progress / self.fade) if self.fade else 0.0
 
     def replace(self, **changes: Any) -> TrainConfig:
         """Return a copy with some settings changed; unknown names and values of another type raise `UsageError`."""

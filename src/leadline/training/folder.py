@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from leadline import data
 from leadline.data import Dataset
-from leadline.errors import CheckpointError, UsageError
-from leadline.training.checkpoint import load_checkpoint, save_checkpoint
+from leadline.errors import CheckpointError, DataError, InUse, StorageError, UsageError
+from leadline.files.reading import as_record, read_record
+from leadline.files.writing import make_directory, remove_leftovers, write_atomically
+from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
 from leadline.training.config import TrainConfig
-from leadline.training.files import append_line, make_directory, write_atomically
+from leadline.training.fitting import refuse_misfit
+from leadline.training.records import ResultRecord, RunRecord
+from leadline.training.restoring import load_weights, part
 from leadline.training.scoring import Score
-from leadline.training.state import TrainingState, load_weights, part
+from leadline.training.state import TrainingState
 from leadline.zoo import Specimen, build
+from leadline.zoo import build as zoo_build
 
 FORMAT = "leadline-run"
-VERSION = 1
+VERSION = 2
+LOCK = ".lock"
 _PLAIN = ("steps", "planned", "seconds", "parameters", "best_step")
 Builder = Callable[..., Specimen]
 """Builds a specimen from a model's name and settings, as `leadline.zoo.build` does."""
@@ -43,10 +48,48 @@ class RunFolder:
         """Whether `run.json` stands, and so whether there is something to resume."""
         return (self.path / "run.json").exists()
 
-    def begin(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and write `run.json`; raises `StorageError` if the disk refuses."""
-        make_directory(self.path)
-        self._write("run.json", {"format": FORMAT, "version": VERSION, "torch": torch.__version__, **description})
+    def require_empty(self) -> None:
+        """Raise `CheckpointError` if the folder holds parts of a run that nothing describes."""
+        for name in ("checkpoint.safetensors", "metrics.jsonl", "result.json"):
+            if (self.path / name).exists():
+                raise CheckpointError(
+                    f"{self.path} holds {name} of a run, but no run.json; remove it, or choose another folder"
+                )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if need be, and keep everybody else from training in it; a killed process holds nothing.
+
+        What killed writes have left is removed. A folder that holds no run in the end is left as it was found. Raises
+        `InUse` if someone holds it, `StorageError` if the disk refuses.
+        """
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            make_directory(self.path)
+            with _locked(self.path / LOCK):
+                try:
+                    remove_leftovers(self.path)
+                    yield
+                finally:
+                    if not self.started:
+                        _remove(self.path / LOCK)
+        finally:
+            _remove(*missing)  # none of them is empty if a run stands
+
+    @contextmanager
+    def begun(self, record: Mapping[str, Any]) -> Iterator[None]:
+        """Write `run.json`; an error before the first checkpoint takes it back, so that it blocks no other run."""
+        try:
+            self.describe(record)
+            yield
+        except Exception:
+            if not self.checkpoint.exists():
+                _remove(self.path / "run.json", self.path / "metrics.jsonl")
+            raise
+
+    def describe(self, record: Mapping[str, Any]) -> None:
+        """Write `run.json`; raises `StorageError` if the disk refuses."""
+        self._write("run.json", {"format": FORMAT, "version": VERSION, **record})
 
     def description(self) -> dict[str, Any]:
         """Read `run.json`; raises `CheckpointError` if the folder is not a run of ours, or of another version."""
@@ -55,26 +98,16 @@ class RunFolder:
             raise CheckpointError(f"{self.path / 'run.json'} does not describe a run of leadline's")
         if record.get("version") != VERSION:
             raise CheckpointError(f"{self.path} has version {record.get('version')}; this leadline reads {VERSION}")
+        as_record(record, RunRecord, str(self.path / "run.json"), CheckpointError)
         return record
 
     def save(self, state: TrainingState) -> None:
         """Write the checkpoint, atomically; raises `StorageError` with the previous one intact."""
         save_checkpoint(self.checkpoint, state.tensors(), state.record())
 
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Append one record to `metrics.jsonl`."""
-        append_line(self.path / "metrics.jsonl", json.dumps(line))
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Read `metrics.jsonl`: one record per validation; a line cut short by a kill is left out."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
-
-    def rewind(self, step: int) -> None:
-        """Drop the metrics of steps after `step`, which a resumed run repeats."""
-        kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+    def log(self, lines: bytes) -> None:
+        """Write `metrics.jsonl`, one record per validation: as a whole, like every file, so that no line is torn."""
+        write_atomically(self.path / "metrics.jsonl", lines)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`."""
@@ -82,29 +115,53 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`; None while the run is unfinished."""
-        return self._read("result.json") if (self.path / "result.json").exists() else None
+        if not (self.path / "result.json").exists():
+            return None
+        record = self._read("result.json")
+        as_record(record, ResultRecord, str(self.path / "result.json"), CheckpointError)
+        return record
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"{self.path} is not a run folder: {name} cannot be read") from error
-        except ValueError as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from error
-        if not isinstance(record, dict):
-            raise CheckpointError(f"{path} is damaged: it holds no record")
-        return record
+        if not self.path.is_dir():
+            raise CheckpointError(f"{self.path} is not a run folder")
+        return read_record(self.path / name, dict[str, Any], CheckpointError)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; what a killed process held is free. Another holder is not waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InUse(
+            f"{path.parent} is in use: another process is training in it; wait for it, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path} could not be held: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove(*paths: Path) -> None:
+    """Remove files, and folders that are empty, as far as it goes."""
+    for path in paths:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended: steps done and planned, wall time over all resumptions, trainable parameters, and two scores.
 
-    Fewer steps than planned were done if the time ran out on a machine that became slower. The scores are those of the
+    Fewer steps than were planned last were done if the time ran out all the same. The scores are those of the
     averaged weights of `best_step`, which had the lowest validation score.
     """
 
@@ -152,8 +209,19 @@ class Run:
     result: RunResult | None
 
     def dataset(self) -> Dataset:
-        """Load the data set that the run was trained on."""
-        return data.load(self.data["name"], **self.data["options"])
+        """Load the data set that the run was trained on; raises `DataError` if its content has changed since."""
+        dataset = data.load(self.data["name"], **self.data["options"])
+        require_same(dataset.name, dataset.digest, self.data["digest"], self.path)
+        return dataset
+
+
+def require_same(name: str, digest: str, begun: str, path: Path) -> None:
+    """Raise `DataError` if the data called `name` has another digest than that which the run at `path` began with."""
+    if digest != begun:
+        raise DataError(
+            f"the content of {name} is not what {path} was trained on: its digest is {digest[:12]}…, not "
+            f"{begun[:12]}…; put back what it held, or begin another run"
+        )
 
 
 def load_run(path: Path | str, *, build: Builder = build) -> Run:
@@ -166,12 +234,14 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
     record = folder.description()
     try:
         model, described = record["model"], record["data"]
+        if build is zoo_build:  # of a user's models nothing is known before they are built
+            refuse_misfit(model["name"], model["settings"], stated_shapes(folder.checkpoint))
         specimen = build(model["name"], **model["settings"])
         config = TrainConfig.from_dict(record["train"])
         lag = int(record["lag"])
-    except (KeyError, TypeError, UsageError) as error:
+    except (KeyError, TypeError, OverflowError, UsageError) as error:
         raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
-    tensors, _ = load_checkpoint(folder.checkpoint)
+    tensors, _ = load_checkpoint(folder.checkpoint, weights=specimen.model.state_dict())
     weights = part(tensors, "best") or part(tensors, "averaged")
     load_weights(specimen.model, weights)
     specimen.model.eval()

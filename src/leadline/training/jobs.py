@@ -27,6 +27,7 @@ def train_by_recipe(
     training: Mapping[str, Any],
     options: Mapping[str, Any],
     resume: bool = False,
+    allow_changes: bool = False,
     console: Console | None = None,
 ) -> RunResult:
     """Train in a run folder by a recipe (None: the default one, if there is any) with what is asked for on top of it.
@@ -46,7 +47,8 @@ def train_by_recipe(
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
     _refuse_other_kinds(model, chosen, dataset)
     lag, chosen = int(chosen.get("lag", 1)), {"seed": config.seed, **chosen}
-    return train(model, chosen, dataset, config, path, resume=resume, lag=lag, console=console)
+    how: dict[str, Any] = {"resume": resume, "allow_changes": allow_changes, "console": console}
+    return train(model, chosen, dataset, config, path, lag=lag, **how)
 
 
 def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:

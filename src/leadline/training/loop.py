@@ -1,27 +1,32 @@
 """The training loop: maximum likelihood by AdamW on accelerate, the best averaged weights kept by validation."""
 
-import copy
 import dataclasses
+import hashlib
 import json
 import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from leadline.data import Dataset
 from leadline.errors import Diverged, UsageError
-from leadline.training.budget import Budget, plan
+from leadline.training.budget import Plan, Watch
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
+from leadline.training.environment import Environment
 from leadline.training.folder import Builder, RunFolder, RunResult
+from leadline.training.planning import planned, validated_examples
 from leadline.training.progress import Reporter
+from leadline.training.randomness import isolated, seed_everything
+from leadline.training.resumption import earlier, stays
 from leadline.training.session import Session
-from leadline.training.state import isolated, seed_everything
-from leadline.zoo import Specimen, build
+from leadline.zoo import build
 
 
 def train(
@@ -32,11 +37,16 @@ def train(
     path: Path | str,
     *,
     resume: bool = False,
+    allow_changes: bool = False,
     lag: int = 1,
     build: Builder = build,
     console: Console | None = None,
 ) -> RunResult:
     """Train a density model and score it on the test part, in a run folder that can be resumed bit for bit.
+
+    While it runs, torch's, numpy's and Python's global random states and torch's number of threads are its own; they
+    are put back afterwards. A second thread that trains waits for the end, one that analyses or samples a model for the
+    end of a step.
 
     Parameters
     ----------
@@ -51,8 +61,11 @@ def train(
         The run folder. It must not hold a run yet, unless `resume`.
     resume
         Go on where the folder's checkpoint stands, under the same settings; start anew if it holds no run, return the
-        result if it is finished. On the same machine, torch and number of threads the final weights equal those of a
-        run that was never stopped, bit for bit.
+        result if it is finished. The folder of a run of given steps then equals that of one that was never stopped,
+        bit for bit and file for file, the seconds apart.
+    allow_changes
+        Resume under another version of torch or leadline, or on another processor, too. The numbers are then not those
+        of one run, bit for bit; `run.json` notes from which step on.
     lag
         1: the model's output at a position is that position's own distribution; 0: the next one's.
     build
@@ -63,7 +76,12 @@ def train(
     Raises
     ------
     UsageError
-        If the folder holds a run (other than the one to resume), or model, data and config do not fit.
+        If the folder holds a run (other than the one to resume), or model, data and config do not fit. A run that is
+        refused, or ends before its first checkpoint, leaves the folder as it found it.
+    InUse
+        If another process is training in the folder.
+    DataError
+        If the content of the data is not what the run began with.
     Diverged
         If a loss or gradient is not finite; the message says where, and the last good checkpoint stays.
     CheckpointError
@@ -71,52 +89,90 @@ def train(
     StorageError
         If the disk refuses a write; the last checkpoint is intact.
     """
-    clock = time.perf_counter()
+    began = time.perf_counter()
     folder = RunFolder(Path(path))
     model = {"name": name, "settings": dict(settings)}
     request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
     request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
-    record = _earlier(folder, request, resume)
-    finished = folder.result() if record else None
-    if finished is not None:
-        return RunResult.from_dict(folder.path, finished)
-    with isolated(config.threads):
-        seed_everything(config.seed)
-        specimen = build(name, **settings)
-        if record is None:
-            record = {**request, "plan": dataclasses.asdict(_plan(specimen, dataset, config, lag, clock))}
-            folder.begin(record)
-        planned = Budget(**record["plan"])
-        session = Session.open(specimen, dataset, config, lag, planned.steps)
-        seed_everything(config.seed)
-        if folder.checkpoint.exists():
-            session.state.restore(*load_checkpoint(folder.checkpoint))
-            folder.rewind(session.state.step)
-            clock -= session.state.seconds
+    with _alone(), folder.held():
+        record = earlier(folder, request, resume)
+        finished = folder.result() if record else None
+        if finished is not None:
+            return RunResult.from_dict(folder.path, finished)
+        threads = record["environments"][0]["environment"]["threads"] if record else config.threads
+        with isolated(threads), Reporter(console) as reporter:
+            seed_everything(config.seed)
+            specimen = build(name, **settings)
+            plan = Plan.of(record["plan"]) if record else planned(specimen, dataset, config, lag, began)
+            session = Session.open(specimen, dataset, config, lag, plan.schedule)
+            seed_everything(config.seed)
+            state = session.state
+            state.run = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+            if folder.checkpoint.exists():
+                state.restore(*load_checkpoint(folder.checkpoint))
+            now = Environment.current(session.accelerator.device)
+            first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
+            known = stays(record or first, now, state.step, folder.path, allow_changes)
+            with folder.begun({**request, "plan": dataclasses.asdict(plan), "environments": known}):
+                return _train(session, folder, _watch(session, plan, began), reporter)
+
+
+_ONE_RUN = threading.Lock()
+_training: ContextVar[bool] = ContextVar("training", default=False)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let other threads wait: a run owns the process's random states and number of threads. None within another."""
+    if _training.get():
+        raise UsageError("a training within another one, such as in its build=, would mix their random states")
+    with _ONE_RUN:
+        token = _training.set(True)
         try:
-            with Reporter(console, planned.steps, session.state.step) as reporter:
-                _run(session, folder, planned, clock, reporter)
-            return _finish(session, folder, planned, clock)
-        except Diverged as error:
-            raise Diverged(f"{error}; stopped after {session.state.step} steps, {_kept(folder)}") from error
+            yield
+        finally:
+            _training.reset(token)
 
 
-def _run(session: Session, folder: RunFolder, planned: Budget, clock: float, reporter: Reporter) -> None:
+def _watch(session: Session, plan: Plan, began: float) -> Watch:
+    config, data = session.config, session.dataset
+    return Watch(
+        config.minutes,
+        began - session.state.seconds,
+        most=config.steps or math.inf,
+        validation=plan.validation,
+        final=(len(data.validation) + len(data.test)) / validated_examples(config, data),
+    )
+
+
+def _train(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> RunResult:
+    """Train to the end, from wherever the session stands."""
+    state = session.state
+    reporter.step(state.step, state.schedule.steps)
+    folder.log(state.log)
+    try:
+        _run(session, folder, watch, reporter)
+        return _finish(session, folder, watch)
+    except Diverged as error:
+        raise Diverged(f"{error}; stopped after {state.step} steps, {_kept(folder)}") from error
+
+
+def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    every = config.validate_every or planned.validate_every
-    save_every = config.checkpoint_every or every
-    deadline = math.inf if config.minutes is None else clock + 60 * config.minutes - planned.reserve
-    while state.step < session.steps and time.perf_counter() < deadline:
+    while state.step < state.schedule.steps and watch.left() > 0:
+        start = time.perf_counter()
         session.step()
-        reporter.step(state.step)
-        if state.step % every == 0:
-            _validate(session, folder, clock, reporter)
-        if state.step % save_every == 0:
-            state.seconds = time.perf_counter() - clock
+        state.schedule = watch.stepped(time.perf_counter() - start, state.schedule, state.step)
+        reporter.step(state.step, state.schedule.steps)
+        due = state.step - state.validated >= (config.validate_every or state.schedule.validate_every)
+        if due:
+            _validate(session, folder, watch, reporter)
+        if state.step % config.checkpoint_every == 0 if config.checkpoint_every else due:
+            state.seconds = watch.seconds()
             folder.save(state)
     if state.validated != state.step or not state.best:
-        _validate(session, folder, clock, reporter)
+        _validate(session, folder, watch, reporter)
 
 
 def _kept(folder: RunFolder) -> str:
@@ -127,37 +183,38 @@ def _kept(folder: RunFolder) -> str:
     return f"the last good checkpoint, of step {record['step']}, is {folder.checkpoint}"
 
 
-def _validate(session: Session, folder: RunFolder, clock: float, reporter: Reporter) -> None:
+def _validate(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Score the averaged weights on the validation part, keep them if they are the best, and say so."""
-    state = session.state
-    train = float(torch.stack(session.recent).mean()) / math.log(2) if session.recent else None
-    session.recent.clear()
+    state, start = session.state, time.perf_counter()
+    steps = state.step - state.validated
+    train, state.losses = state.losses / steps / math.log(2) if steps else None, 0.0
     bits = session.score(session.dataset.validation, "validation", examples=session.config.validation_examples)
     best = state.keep_if_best(bits.bits_per_dim)
-    folder.log(
-        {
-            "step": state.step,
-            "train": train,
-            "validation": bits.bits_per_dim,
-            "best": best,
-            "lr": session.config.learning_rate(state.step, steps=session.steps),
-            "seconds": round(time.perf_counter() - clock, 3),
-        }
-    )
+    watch.validated(time.perf_counter() - start)
+    line = {
+        "step": state.step,
+        "train": train,
+        "validation": bits.bits_per_dim,
+        "best": best,
+        "lr": session.config.learning_rate(state.step, state.schedule.progress(state.step)),
+        "seconds": round(watch.seconds(), 3),
+    }
+    state.log += json.dumps(line).encode() + b"\n"
+    folder.log(state.log)
     reporter.validation(state.step, train, bits.bits_per_dim, best)
 
 
-def _finish(session: Session, folder: RunFolder, planned: Budget, clock: float) -> RunResult:
+def _finish(session: Session, folder: RunFolder, watch: Watch) -> RunResult:
     """Score the best averaged weights on all of validation and test, and write the result."""
     state, best = session.state, session.best()
     validation = session.score(session.dataset.validation, "validation", model=best)
     test = session.score(session.dataset.test, "test", model=best)
-    state.seconds = time.perf_counter() - clock
+    state.seconds = watch.seconds()
     folder.save(state)
     result = RunResult(
         path=folder.path,
         steps=state.step,
-        planned=planned.steps,
+        planned=state.schedule.steps,
         seconds=round(state.seconds, 3),
         parameters=session.parameters,
         best_step=state.best_step,
@@ -166,51 +223,3 @@ def _finish(session: Session, folder: RunFolder, planned: Budget, clock: float) 
     )
     folder.finish(result.as_dict())
     return result
-
-
-def _earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Return the record of the run that the folder holds, if it is the one to resume."""
-    if not folder.started:
-        return None
-    if not resume:
-        raise UsageError(f"{folder.path} already holds a run; resume it, or choose another folder")
-    record = folder.description()
-    for key, value in request.items():
-        if record.get(key) != value:
-            raise UsageError(f"{folder.path} holds another run: {_difference(key, record.get(key), value)}")
-    return record
-
-
-def _difference(name: str, held: Any, asked: Any) -> str:
-    """Name the settings in which a run on disk differs from the one asked for."""
-    if isinstance(held, dict) and isinstance(asked, dict):
-        keys = [key for key in {**held, **asked} if held.get(key) != asked.get(key)]
-        return "; ".join(_difference(key, held.get(key), asked.get(key)) for key in keys)
-    return f"its {name} is {held}, not {asked}"
-
-
-def _plan(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, clock: float) -> Budget:
-    """Turn the budget into steps; the calibration runs on a copy of the model."""
-    if config.minutes is None:
-        assert config.steps is not None  # the config has one of them
-        return Budget.of_steps(config.steps)
-    copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
-    rehearsal = Session.open(copied, dataset, config, lag, steps=1000)
-    examples = min(config.validation_examples or len(dataset.validation), len(dataset.validation))
-    probe = min(examples, 128)
-
-    def validate() -> float:
-        start = time.perf_counter()
-        rehearsal.score(dataset.validation, "validation", examples=probe)
-        return (time.perf_counter() - start) * examples / probe
-
-    fitting = plan(
-        config.minutes,
-        step=rehearsal.step,
-        validate=validate,
-        final=(len(dataset.validation) + len(dataset.test)) / examples,
-        spent=time.perf_counter() - clock,
-    )
-    if config.steps is None or fitting.steps < config.steps:
-        return fitting
-    return Budget(config.steps, -(-config.steps * fitting.validate_every // fitting.steps), fitting.reserve)

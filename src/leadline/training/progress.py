@@ -9,19 +9,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Reporter:
     """Show steps and scores on a console; None: show nothing."""
 
-    def __init__(self, console: Console | None, steps: int, done: int = 0) -> None:
+    def __init__(self, console: Console | None) -> None:
         self._console = console
-        self._steps = steps
+        self._steps = 0
         self._bar: Progress | None = None
         if console is not None and console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("training", total=steps, completed=done)
+            self._task = self._bar.add_task("training", total=None)
 
-    def step(self, done: int) -> None:
-        """Say how many steps are done."""
+    def step(self, done: int, steps: int) -> None:
+        """Say how many steps are done, of how many."""
+        self._steps = steps
         if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=done, total=steps)
 
     def validation(self, step: int, train: float | None, bits: float, best: bool) -> None:
         """Show one validation, in bits per dimension."""

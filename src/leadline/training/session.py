@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
 from leadline.data.transforms import Augmentation, Shift, Turn, Warp
-from leadline.errors import Diverged, UsageError
+from leadline.errors import Diverged, UsageError, needing
+from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood, likelihood
+from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
 from leadline.training.scoring import Score, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class Session:
     """A model in training, with its data; `state` is what a checkpoint holds, the rest follows from the run's settings.
 
-    `conditional` models take the labels as second input; `recent` are the losses since the last validation.
+    `conditional` models take the labels as second input.
     """
 
     state: TrainingState
@@ -36,23 +38,20 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
-    steps: int
-    recent: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, steps: int) -> Session:
-        """Make optimiser and average for a fresh model and a run of `steps`.
+    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, schedule: Schedule) -> Session:
+        """Make optimiser and average for a fresh model and a run of that schedule.
 
         Raises `UsageError` if the model is not a density model, or model, data and config do not go together.
         """
-        from accelerate import Accelerator
-
+        with needing("train", "training"):
+            from accelerate import Accelerator
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)
         if augmentations and dataset.kind != "image":
             raise UsageError("shift, turn and warp move the pixels of images; leave them out for audio")
-        fade = None if config.fade is None else max(1, round(config.fade * steps))
         try:
             accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
         except ValueError as error:  # accelerate's state is one per process
@@ -65,17 +64,16 @@ class Session:
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
         model, optimizer = accelerator.prepare(model, optimizer)
         return cls(
-            state=TrainingState(model, averaged, optimizer),
+            state=TrainingState(model, averaged, optimizer, schedule),
             accelerator=accelerator,
             batches=TrainingBatches(
-                dataset, config.batch, config.seed, augmentations, fade, crop=config.crop, burn_in=config.burn_in
+                dataset, config.batch, config.seed, augmentations, crop=config.crop, burn_in=config.burn_in
             ),
             dataset=dataset,
             likelihood=likelihood(specimen.likelihood or "categorical", dataset.levels),
             config=config,
             lag=lag,
             conditional=len(specimen.inputs) > 1,
-            steps=steps,
         )
 
     @property
@@ -84,14 +82,19 @@ class Session:
         return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
 
     def step(self) -> None:
-        """Take the next optimiser step and update the average.
+        """Take the next optimiser step and update the average; another thread that runs a model waits.
 
         Raises `Diverged` if the loss or the gradient's norm is not finite; the weights are then as before.
         """
+        with ONE_AT_A_TIME:
+            self._step()
+
+    def _step(self) -> None:
         state, config = self.state, self.config
+        progress = state.schedule.progress(state.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate(state.step, steps=self.steps)
-        batch = self.batches.at(state.step).to(self.accelerator.device)
+            group["lr"] = config.learning_rate(state.step, progress)
+        batch = self.batches.at(state.step, config.strength(progress)).to(self.accelerator.device)
         state.model.train()
         with self.accelerator.autocast():
             nats = symbol_nats(state.model, batch, self.likelihood, lag=self.lag, conditional=self.conditional)
@@ -106,7 +109,7 @@ class Session:
         state.optimizer.step()
         state.step += 1
         state.average(config.ema)
-        self.recent.append(loss.detach())
+        state.losses += loss.item()
 
     def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
         """Score the averaged weights, or another model, on a part."""

@@ -1,21 +1,22 @@
 """What training changes: weights, their average, the best average so far, the optimiser, and the random states."""
 
 import copy
-import json
 import math
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from leadline.errors import CheckpointError
+from leadline.files.reading import as_record
+from leadline.training.budget import Schedule
+from leadline.training.randomness import random_record, random_tensors, restore_random
+from leadline.training.records import StateRecord
+from leadline.training.restoring import load_weights, part, refuse_other_weights, restore_optimizer
 
-_PLAIN = ("step", "best_step", "validated", "seconds")
+_PLAIN = ("step", "best_step", "validated", "losses", "seconds", "run")
 
 
 @dataclass
@@ -24,19 +25,24 @@ class TrainingState:
 
     `averaged` is a second module that carries the moving average of the weights of `model`; `best` are the averaged
     weights of the best validation so far, with its value in bits per dimension and its step. `step` counts the steps
-    done, which gives the position in the data; `validated` is that of the last validation, `seconds` the wall time over
-    all resumptions.
+    done, which gives the position in the data; `validated` is that of the last validation, `losses` the sum of those
+    since, `log` what `metrics.jsonl` holds, and `seconds` the wall time over all resumptions. `run` tells runs apart by
+    what was asked for.
     """
 
     model: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Optimizer
+    schedule: Schedule
     step: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     best_bits: float = math.inf
     best_step: int = 0
-    validated: int = -1
+    validated: int = 0
+    losses: float = 0.0
+    log: bytes = b""
     seconds: float = 0.0
+    run: str = ""
 
     def average(self, decay: float) -> None:
         """Move the average towards the weights; early on it follows faster, so that it forgets the initial ones."""
@@ -63,80 +69,43 @@ class TrainingState:
         named |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for index, entries in self.optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{index}.{key}": tensor for key, tensor in entries.items()}
-        named["random.torch"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            named["random.cuda"] = torch.cuda.get_rng_state()
+        named |= {f"random.{name}": tensor for name, tensor in random_tensors().items()}
+        named["log"] = torch.frombuffer(bytearray(self.log + b"."), dtype=torch.uint8)[:-1]  # it may be empty
         return named
 
     def record(self) -> dict[str, Any]:
         """Return everything that is not a tensor, as JSON can hold it."""
-        numpy = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - a user's model may draw from it
-        numpy = json.loads(json.dumps(numpy, default=lambda array: np.asarray(array).tolist()))
         return {name: getattr(self, name) for name in _PLAIN} | {
             "best_bits": self.best_bits if math.isfinite(self.best_bits) else None,
-            "random": {"python": random.getstate(), "numpy": numpy},
+            "schedule": asdict(self.schedule),
+            "random": random_record(),
         }
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Go back to what a checkpoint holds, random states included.
 
-        Raises `CheckpointError` if the checkpoint belongs to another model.
+        Raises `CheckpointError` if the checkpoint belongs to another model, or holds no state that training leaves.
         """
+        held = as_record(dict(record), StateRecord, "the checkpoint's state", CheckpointError)
+        if held.run != self.run:
+            raise CheckpointError("the checkpoint belongs to another run, of other settings or other data")
         load_weights(self.model, part(tensors, "model"))
         load_weights(self.averaged, part(tensors, "averaged"))
-        self.best = part(tensors, "best")
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(tensors, "optimizer").items():
-            index, key = name.split(".", 1)
-            entries.setdefault(int(index), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        best = part(tensors, "best")
+        if best:
+            refuse_other_weights(self.averaged, best)
+        self.best = best
+        restore_optimizer(self.optimizer, part(tensors, "optimizer"), held.step)
         for name in _PLAIN:
             setattr(self, name, record[name])
-        self.best_bits = math.inf if record["best_bits"] is None else record["best_bits"]
-        torch.set_rng_state(tensors["random.torch"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
-        version, words, gauss = record["random"]["python"]
-        random.setstate((version, tuple(words), gauss))
-        np.random.set_state(record["random"]["numpy"])  # noqa: NPY002 - a user's model may draw from it
-
-
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``name.``, without that beginning."""
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict, whole; raises `CheckpointError` if names or shapes differ."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+        self.best_bits = math.inf if held.best_bits is None else held.best_bits
+        self.schedule = Schedule.of(record["schedule"])
+        if "log" not in tensors or tensors["log"].dtype != torch.uint8 or tensors["log"].ndim != 1:
+            raise CheckpointError("the checkpoint is damaged: it holds no log")
+        self.log = tensors["log"].numpy().tobytes()
+        restore_random(part(tensors, "random"), held.random)
 
 
 def duplicate(model: nn.Module) -> nn.Module:
     """Return a copy of a module that shares nothing with it and takes no gradients."""
     return copy.deepcopy(model).requires_grad_(False)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch, Python's `random` and numpy's global generator: a user's model may draw from any of them."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-
-
-@contextmanager
-def isolated(threads: int | None) -> Iterator[None]:
-    """Use `threads` CPU threads inside (None: as before), and leave threads and random states as they were."""
-    before = torch.get_num_threads()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    torch.set_num_threads(threads or before)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(before)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from leadline.errors import UsageError, near_misses
+from leadline.errors import SEEDS, UsageError, near_misses
 from leadline.zoo.specimen import Specimen
 
 Factory = Callable[..., Specimen]
@@ -56,12 +56,13 @@ class Odd:
 Positive = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 Lag = Annotated[int, Range(0, 1)]
+Seed = Annotated[int, Range(0, SEEDS - 1)]
 Fraction = Annotated[float, Range(0, 1)]
 Kernel = Annotated[int, Odd(1)]
 WideKernel = Annotated[int, Odd(3)]
 Activation = Literal["identity", "relu", "sigmoid", "tanh"]
 
-_SIZES: Mapping[str, Any] = {"batch": Positive, "seed": Natural}
+_SIZES: Mapping[str, Any] = {"batch": Positive, "seed": Seed}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -80,7 +81,11 @@ def factory(make: Callable[[Any, int], Specimen]) -> Factory:
         batch, seed = checked.pop("batch", 2), checked.pop("seed", 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return make(config_class(**checked), batch)
+            try:
+                return make(config_class(**checked), batch)
+            except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # a size that no tensor can have
+                said = str(error).partition("\n")[0] or type(error).__name__
+                raise UsageError(f"{build.__name__} cannot be built at these sizes: {said}") from error
 
     hints = {**get_type_hints(config_class, include_extras=True), **_SIZES}
     build.__annotations__ = {**hints, "return": Specimen}

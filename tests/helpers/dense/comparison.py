@@ -28,9 +28,10 @@ def agree(model: nn.Module, *inputs: Any, **kwargs: Any) -> None:
     Of facts, the compact one knows all that the dense one does.
     """
     graph = trace(model, *inputs, **kwargs)
-    known = pattern(graph)
+    both = pattern(graph)
+    known = both.facts
     _same_facts_of_all(graph, known, oracle.facts(graph, -torch.inf, False))
-    lasting = pattern(graph, floor=NEGLIGIBLE, weights=True)
+    lasting = pattern(graph, floor=NEGLIGIBLE, weights=True).facts
     _same_facts_of_all(graph, lasting, oracle.facts(graph, NEGLIGIBLE, True))
     name = next(iter(graph.outputs))
     ranks = _numbered(graph)
@@ -43,8 +44,7 @@ def agree(model: nn.Module, *inputs: Any, **kwargs: Any) -> None:
         mine, _ = support(Flow(graph, known, Paths()), name, chosen, on_unknown="top")
         for key, theirs in oracle.support(graph, name, chosen).items():
             assert torch.equal(mine[key], theirs), f"behind element {place} of {name}, in {key}"
-    apart = pattern(graph, sums=False)
-    found = edges_of(graph, apart, elements_of(graph, apart, on_unknown="top"))
+    found = edges_of(graph, both.counted, elements_of(graph, both.counted, on_unknown="top"))
     for index, count in oracle.edges(graph).items():
         mine = found(graph.nodes[index])
         assert mine == count, f"{graph.nodes[index].op}: {mine} edges, densely {count}"

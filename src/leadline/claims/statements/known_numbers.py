@@ -13,6 +13,7 @@ from leadline.claims.algebra import eye, normal, singular_values
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.document import Curve
+from leadline.errors import SEEDS
 from leadline.jacobian._gradient import gradient
 from leadline.jacobian._lyapunov import averaged, exponents_through, lyapunov
 from leadline.jacobian._spectrum import spectrum
@@ -89,7 +90,7 @@ def _ordered_phase(of: KnownNumbers, effort: Effort) -> tuple[Outcome, Estimate]
     config = MLPConfig(layers=30, width=width, sigma_w=math.sqrt(1.3), sigma_b=math.sqrt(of.bias_variance))
     rates = []
     for seed in range(nets):
-        torch.manual_seed(effort.seed + seed)
+        torch.manual_seed((effort.seed + seed) % SEEDS)
         rates.append(gradient(MLP(config), scale * torch.randn(1, width), probes=2, seed=seed).rate.value)
     growth = Estimate.of([2 * rate for rate in rates], effort.seed)
     holds = abs(growth.value - math.log(chi)) <= 3 * growth.sem + 2 / width

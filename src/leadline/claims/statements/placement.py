@@ -11,6 +11,7 @@ from torch import Tensor
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, computed, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.document import Curve
+from leadline.errors import SEEDS
 from leadline.jacobian.growth import GrowthLaw, fit_law
 from leadline.jacobian.theory.mean_field import batchnorm_growth, residual_growth
 from leadline.results import Estimate
@@ -61,7 +62,7 @@ _NAMES: dict[Placement, str] = {
 
 def _seed(effort: Effort, network: int) -> int:
     """Return the seed of one of the networks: no two efforts share any."""
-    return effort.seed * 1_000_003 + network
+    return (effort.seed * 1_000_003 + network) % SEEDS
 
 
 def _log_norms(of: PlacedNorms, place: Placement, seeds: int, effort: Effort) -> NDArray[np.float64]:

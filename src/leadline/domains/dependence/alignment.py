@@ -71,7 +71,9 @@ def _varying(names: Names, tensors: Iterable[Tensor]) -> set[Hashable]:
 def alignment(flow: Flow, node: Node) -> Alignment:
     """Name the axes of a node; what no rule names is laid out in full."""
     rule = _RULES.get(node.kind)
-    found = None if rule is None else rule(flow, node)
+    refs = (*node.sources, *(Ref(node.index, i) for i in range(len(node.outputs))))
+    single = node.operation.circular or any(ref in flow.facts and flow.facts[ref].named is not None for ref in refs)
+    found = None if rule is None or single else rule(flow, node)
     if found is None:
         return Alignment((), tuple((None,) * (0 if m is None else len(m.shape)) for m in node.outputs))
     return found

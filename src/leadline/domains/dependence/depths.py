@@ -45,4 +45,5 @@ class Depths(Flow):
 
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:
     """Find, for every element of every value, one plus the length of the longest chain that ends in it, or 0."""
-    return walk_by(flow, from_inputs, flow.rules(), on_unknown=on_unknown)
+    (found,) = walk_by(flow, from_inputs, rules=flow.rules(), on_unknown=on_unknown)
+    return found

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from leadline.domains.compact import fits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved
+from leadline.domains.dependence.local import among
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.values.pattern import data_refs
 from leadline.graph.ir import Node, Ref
@@ -25,6 +26,8 @@ def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     if node.operation.places is Places.LISTS:
         return everywhere(node, _indexed(flow, node, links))
     dim, places = named["dim"], links(named["index"])
+    if (chosen := _named(flow, node, links)) is not None:
+        return everywhere(node, flow.all_of(chosen, places))
     chosen = flow.reduced(links(named["self"]), dim)
     if node.operation.places is Places.SLICES:
         if places is not None:
@@ -34,6 +37,27 @@ def gather(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
         for d, size in enumerate(node.shape):
             chosen = chosen if d == dim % len(node.shape) or chosen.shape[d] == 1 else chosen.narrow(d, 0, size)
     return everywhere(node, flow.all_of(chosen, places))
+
+
+def _named(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
+    """Return what depends on the elements that the indices of a gather may name; None: they may name any."""
+    given = node.bound()
+    index, source = flow.facts[given["index"]].named, given["self"]
+    data, ndim = links(source), len(node.shape)
+    if index is None or data is None or node.operation.places is not Places.ELEMENTS or not ndim:
+        return None
+    dim = given["dim"] % ndim
+    row = in_full(flow, node, source, data, dim)
+    for d, size in enumerate(node.shape):
+        row = row if d == dim or row.shape[d] == 1 else row.narrow(d, 0, size)
+    return among(flow, node, row.movedim(dim, -1).unsqueeze(dim), _fitted(index.may, row.shape[dim]))
+
+
+def _fitted(may: Tensor, count: int) -> Tensor:
+    """Mark as many places as there are: no index names others."""
+    if may.shape[-1] in (1, count):
+        return may
+    return torch.nn.functional.pad(may[..., :count], (0, max(0, count - may.shape[-1])))
 
 
 def _constant_places(flow: Flow, node: Node) -> bool:
@@ -52,12 +76,37 @@ def _indexed(flow: Flow, node: Node, links: Lookup[Links]) -> Links:
         zeros = None if ref is None else torch.zeros(flow.shape(ref), dtype=torch.int64)
         places.append(zeros if ref is None or d in unknown else _value(flow, ref))
     data = links(source)
-    chosen = None
+    chosen: Links = None
     if data is not None:
         known = [d for d, ref in enumerate(indices) if ref is not None and d not in unknown]
-        anywhere = flow.algebra.reduce(in_full(flow, node, source, data, *known) if known else data, unknown)
-        chosen = torch.ops.aten.index.Tensor(anywhere, places)
-    return flow.all_of(chosen, *(_placed(flow, node, links(ref)) for ref in indices if ref is not None))
+        laid = in_full(flow, node, source, data, *known) if known else data
+        named = flow.facts[indices[unknown[0]]].named if len(unknown) == 1 else None
+        if named is not None:
+            return flow.all_of(
+                _one_by_one(flow, node, laid, places, unknown[0], named.may), *_all_placed(flow, node, links)
+            )
+        chosen = torch.ops.aten.index.Tensor(flow.algebra.reduce(laid, unknown), places)
+    return flow.all_of(chosen, *_all_placed(flow, node, links))
+
+
+def _all_placed(flow: Flow, node: Node, links: Lookup[Links]) -> list[Links]:
+    return [_placed(flow, node, links(ref)) for ref in node.bound()["indices"] if ref is not None]
+
+
+def _one_by_one(flow: Flow, node: Node, data: Tensor, places: list[Tensor | None], axis: int, may: Tensor) -> Links:
+    """Join what stands at each place that the indices of one axis may name."""
+    index, size = node.bound()["indices"][axis], flow.shape(node.bound()["self"])[axis]
+    data, may = in_full(flow, node, node.bound()["self"], data, axis), _fitted(may, size)
+    found: Links = None
+    for place in range(size):
+        marks = may[..., place if may.shape[-1] > 1 else 0]
+        if bool(marks.any()):
+            at = [torch.full_like(p, place) if d == axis and p is not None else p for d, p in enumerate(places)]
+            there = torch.ops.aten.index.Tensor(data, at)
+            hits = _placed(flow, node, marks.expand(flow.shape(index)).to(torch.float32))
+            assert hits is not None
+            found = flow.all_of(found, there * hits)
+    return found
 
 
 def _placed(flow: Flow, node: Node, places: Links) -> Links:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leadline.domains.dependence.flow import Flow, Links, everywhere, moved, present
+from leadline.domains.compact import described, reserve
+from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved, present
 from leadline.domains.engine import Lookup, NoRule
 from leadline.domains.values.views import axes_of
 from leadline.graph.ir import Node, Ref
@@ -77,6 +78,8 @@ def reduction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]
     """Depend on every element along the axes; a maximum does not depend on what is minus infinity."""
     x = present(links(node.refs[0]))
     dims = axes_of(node.bound().get("dim"), x.ndim)
+    if (placed := ordered(flow, node, x)) is not None:
+        return placed
     if node.operation.tally in _LARGEST and len(dims) == 1:
         shown = flow.unmasked(node.refs[0], dims[0])
         x = x if shown is None else x * shown
@@ -94,7 +97,27 @@ def cumulative(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...
 def mixing(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on every element along the axes, whatever their new length."""
     x = present(links(node.refs[0]))
+    if (placed := ordered(flow, node, x)) is not None:
+        return placed
     return everywhere(node, flow.algebra.reduce(x, axes_of(node.bound().get("dim", -1), x.ndim)))
+
+
+def ordered(flow: Flow, node: Node, x: Tensor) -> tuple[Links, ...] | None:
+    """Depend, in the order of a row's elements, on those that may stand there; None: on all of the row."""
+    named = flow.facts[Ref(node.index, len(node.outputs) - 1)].named
+    if named is None or node.operation.first is None:
+        return None
+    ndim = len(flow.shape(node.refs[0]))
+    dim = node.bound()["dim"] % ndim
+    row = in_full(flow, node, node.refs[0], x, dim).movedim(dim, -1)
+    row = row.unsqueeze(dim) if len(node.shape) == ndim else row
+    return everywhere(node, among(flow, node, row, named.may))
+
+
+def among(flow: Flow, node: Node, row: Tensor, may: Tensor) -> Tensor:
+    """Join, of the elements along a last axis, those that are marked."""
+    reserve(torch.broadcast_shapes(row.shape, may.shape), 4, described(node))
+    return flow.algebra.reduce(row * may, [row.ndim - 1]).squeeze(-1)
 
 
 def softmax(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:

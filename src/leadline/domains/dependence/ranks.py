@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Int
@@ -12,7 +13,7 @@ from torch import Tensor
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.dependence.rules import walk_by
-from leadline.domains.engine import OnUnknown
+from leadline.domains.engine import OnUnknown, Walk
 from leadline.errors import LayoutError
 from leadline.graph.ir import Node, Ref
 from leadline.graph.reading import Reading
@@ -39,24 +40,31 @@ class Search:
     flow: Flow
     on_unknown: OnUnknown
 
-    def latest(self, ranks: Mapping[str, Int[Tensor, "..."]]) -> Latest:
+    def latest(self, *orders: Mapping[str, Int[Tensor, "..."]]) -> tuple[Latest, ...]:
         """Carry nonnegative ranks from the inputs, by name, to the output; inputs left out are visible to all.
+
+        One walk finds what several orders ask for, one result for each.
 
         Raises
         ------
         LayoutError
             If there are too many ranks to be told apart.
         """
-        if any(rank.numel() and int(rank.max()) >= _EXACT - 1 for rank in ranks.values()):
+        if any(rank.numel() and int(rank.max()) >= _EXACT - 1 for ranks in orders for rank in ranks.values()):
             raise LayoutError(f"ranks go up to {_EXACT - 2}: give fewer positions, or a coarser order")
 
-        def leaf(node: Node) -> Links:
-            if node.kind is not Kind.INPUT or node.name not in ranks:
-                return None
-            return (shrunk(ranks[node.name]) + 1).to(torch.float32)
+        leaves = [partial(_one_more, ranks) for ranks in orders]
+        walks = walk_by(self.flow, *leaves, on_unknown=self.on_unknown, output=self.reading.output)
+        return tuple(map(self._found, walks))
 
-        name = self.reading.output
-        found = walk_by(self.flow, leaf, on_unknown=self.on_unknown, output=name)
-        links = found.values[self.reading.graph.outputs[name]]
+    def _found(self, walked: Walk[Links]) -> Latest:
+        links = walked.values[self.reading.graph.outputs[self.reading.output]]
         known = torch.zeros((1,) * len(self.reading.output_shape)) if links is None else links
-        return Latest(known.to(torch.int64) - 1, found.values, found.coverage)
+        return Latest(known.to(torch.int64) - 1, walked.values, walked.coverage)
+
+
+def _one_more(ranks: Mapping[str, Int[Tensor, "..."]], node: Node) -> Links:
+    """Return one more than the rank of an input's elements: zero is no dependence."""
+    if node.kind is not Kind.INPUT or node.name not in ranks:
+        return None
+    return (shrunk(ranks[node.name]) + 1).to(torch.float32)

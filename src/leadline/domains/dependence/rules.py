@@ -11,6 +11,7 @@ from leadline.domains.dependence.contraction import contraction
 from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
 from leadline.domains.dependence.scan import scan
+from leadline.domains.dependence.signals.circular import circular
 from leadline.domains.dependence.windows import convolution, window
 from leadline.domains.engine import Lookup, OnUnknown, Transfer, Walk, walk
 from leadline.graph.ir import Node
@@ -26,7 +27,7 @@ RULES: dict[Kind, Rule] = {
     Kind.CONTRACTION: contraction,
     Kind.REDUCTION: local.reduction,
     Kind.CUMULATIVE: local.cumulative,
-    Kind.MIXING: local.mixing,
+    Kind.MIXING: lambda flow, node, links: (circular if node.operation.circular else local.mixing)(flow, node, links),
     Kind.SOFTMAX: local.softmax,
     Kind.NORMALISATION: local.normalisation,
     Kind.ATTENTION: attention,
@@ -60,13 +61,35 @@ def transfers(flow: Flow, rules: Mapping[Kind, Rule] = RULES) -> dict[Kind, Tran
 
 def walk_by(
     flow: Flow,
-    leaf: Callable[[Node], Links],
+    *leaves: Callable[[Node], Links],
     rules: Mapping[Kind, Rule] = RULES,
-    *,
     on_unknown: OnUnknown,
     output: str | None = None,
-) -> Walk[Links]:
-    """Walk all on which an output (default: any of them) rests, by rules of dependence."""
+) -> tuple[Walk[Links], ...]:
+    """Walk all on which an output (default: any of them) rests once, by rules of dependence, from several starts.
+
+    Each of the `leaves` gives the dependences of inputs and weights; what follows from each is returned.
+    """
     live = flow.graph.live() if output is None else flow.graph.live(output)
-    bound = transfers(flow, rules)
-    return walk(flow.graph, leaf=leaf, transfers=bound, top=flow.top, on_unknown=on_unknown, live=live)
+    found = walk(
+        flow.graph,
+        leaf=lambda node: tuple(leaf(node) for leaf in leaves),
+        transfers={kind: _from_each(transfer, len(leaves)) for kind, transfer in transfers(flow, rules).items()},
+        top=_from_each(flow.top, len(leaves)),
+        on_unknown=on_unknown,
+        live=live,
+    )
+    starts = range(len(leaves))
+    return tuple(Walk({ref: links[i] for ref, links in found.values.items()}, found.coverage) for i in starts)
+
+
+def _from_each(transfer: Transfer[Links], starts: int) -> Transfer[tuple[Links, ...]]:
+    """Apply a transfer to what follows from each of several starts."""
+
+    def several(node: Node, links: Lookup[tuple[Links, ...]]) -> tuple[tuple[Links, ...], ...]:
+        def one(start: int) -> tuple[Links, ...]:
+            return transfer(node, lambda ref: links(ref)[start])
+
+        return tuple(zip(*map(one, range(starts)), strict=True))
+
+    return several

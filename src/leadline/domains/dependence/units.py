@@ -71,7 +71,9 @@ def _elements(ndim: int, alive: Tensor | None, unit: Links, used: Tensor | None)
 
 def _units(graph: Graph, facts: Mapping[Ref, Facts], on_unknown: OnUnknown) -> Mapping[Ref, Links]:
     flow = Units(graph, facts, Ranks())
-    return walk_by(flow, from_inputs, {**RULES, Kind.SCAN: multiplying(scan)}, on_unknown=on_unknown).values
+    rules = {**RULES, Kind.SCAN: multiplying(scan)}
+    (found,) = walk_by(flow, from_inputs, rules=rules, on_unknown=on_unknown)
+    return found.values
 
 
 def masks_of(facts: Mapping[Ref, Facts], varying: Callable[[Ref], bool]) -> dict[Ref, Facts]:

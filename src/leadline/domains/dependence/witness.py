@@ -82,7 +82,7 @@ def follow(
     search: Search, found: Mapping[Ref, Links], at: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...], tuple[Place, ...]]:
     """Follow an element's latest rank back to the input element that it comes from, one operation at a time."""
-    graph, flow = search.reading.graph, replace(search.flow, algebra=Paths())
+    graph, flow = search.flow.graph, replace(search.flow, algebra=Paths())
     varying = frozenset(r for r, links in found.items() if links is not None)
     ref = graph.outputs[search.reading.output]
     ranks = present(found[ref])

@@ -93,6 +93,7 @@ def _polar(modulus: Interval, angle: Interval) -> Interval:
 
 _PLANAR: Mapping[Planar, Callable[..., Interval]] = {
     Planar.RIGID: lambda z: Interval(-z.ends, z.ends, True),
+    Planar.CONJUGATE: lambda z: Interval(-z.ends, z.ends, True),
     Planar.REAL: lambda z: _part(z, 0),
     Planar.IMAGINARY: lambda z: _part(z, 1),
     Planar.MODULUS: lambda z: Interval(z.least, z.size),

@@ -38,6 +38,13 @@ class Bounds(NamedTuple):
     high: Tensor
 
 
+class Named(NamedTuple):
+    """Places of a row, along a last axis, that indices may name; and those that some index of its row surely names."""
+
+    may: Tensor
+    surely: Tensor | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Facts:
     """What is known of a tensor, element by element, in compact tensors (see `leadline.domains.compact`).
@@ -45,7 +52,7 @@ class Facts:
     The exact `value` holds where `known` (None: everywhere); it is None if no element is known. Of the others, those
     `among` some `choices` are one of these; a weight that is zero, or nan where its row is masked whole, is. The rest
     is some number of moderate size plus a constant between `least` and `bias`: what pushes logits down. None: `least`
-    is `bias`, and `bias` is zero.
+    is `bias`, and `bias` is zero. Of indices that are not known, some places may be `named` and others not.
     """
 
     value: Tensor | None = None
@@ -54,6 +61,7 @@ class Facts:
     least: Tensor | None = None
     choices: tuple[Tensor, ...] = ()
     among: Tensor | None = None
+    named: Named | None = None
 
     @property
     def constant(self) -> bool:
@@ -63,11 +71,11 @@ class Facts:
     @property
     def empty(self) -> bool:
         """Whether nothing is known."""
-        return not self.parts
+        return not self.parts and self.named is None
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """The tensors that hold what is known."""
+        """The tensors that hold what is known of values."""
         held = (self.value, self.known, self.bias, self.least, *self.choices, self.among)
         return tuple(part for part in held if part is not None)
 
@@ -216,9 +224,13 @@ def settled(found: Facts, ndim: int, pool: Pool) -> Facts:
 
     choices = tuple(pool.one(shrunk(lifted(part, ndim))) for part in found.choices)
     value, known, bias, least = (small(part) for part in (found.value, found.known, found.bias, found.least))
-    among = small(found.among)
+    among, named = small(found.among), found.named
+    if named is not None:
+        may, surely = (None if part is None else pool.one(shrunk(lifted(part, ndim + 1))) for part in named)
+        named = None if may is None else Named(may, surely)
     return pool.made(
-        [value, known, bias, least, among, *choices], lambda: Facts(value, known, bias, least, choices, among)
+        [value, known, bias, least, among, *(named or ()), *choices],
+        lambda: Facts(value, known, bias, least, choices, among, named),
     )
 
 

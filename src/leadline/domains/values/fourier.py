@@ -15,13 +15,17 @@ _SCALES = {"backward": 0, "ortho": 1, "forward": 2}
 
 @dataclass(frozen=True)
 class Fourier:
-    """Sums over `count` elements along `axes`, times `scale`; `real` says which side is half a symmetric spectrum."""
+    """Sums over `count` elements along `axes`, times `scale`; `real` says which side is half a symmetric spectrum.
+
+    The halves are along the last of the axes, where the signal has a `length`.
+    """
 
     axes: tuple[int, ...]
     count: int
     scale: float
     real: Half
     shortened: bool
+    length: int
 
     @property
     def most(self) -> float:
@@ -53,7 +57,8 @@ def fourier_of(node: Node, shape: tuple[int, ...]) -> Fourier:
     signal = lengths if transform.real is Half.INPUT else {axis: node.shape[axis] for axis in axes}
     count = math.prod(signal.values())
     shortened = any(lengths[axis] < shape[axis] for axis in axes)
-    return Fourier(axes, count, count ** (-_power(node) / 2), transform.real, shortened)
+    length = signal[axes[-1]] if axes else 1
+    return Fourier(axes, count, count ** (-_power(node) / 2), transform.real, shortened, length)
 
 
 def _power(node: Node) -> int:

@@ -27,7 +27,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
     if bounds.high.ndim == 0:
         return (UNKNOWN,)
     whole = (bounds.high == -torch.inf).all(dim, keepdim=True)
-    shown = _shown(bounds, dim, floor) & ~whole
+    shown = shown_in(bounds, dim, floor) & ~whole
     certain = (bounds.low > -torch.inf).any(dim, keepdim=True) | safe
     certain = certain & ~lifted(logits.doubtful(), bounds.high.ndim).any(dim, keepdim=True)
     if node.operation.logarithm:
@@ -44,7 +44,7 @@ def softmax(node: Node, facts: Lookup[Facts], shape: Shapes, floor: float) -> tu
 
 def _logarithm(bounds: Bounds, dim: int, shown: Tensor, certain: Tensor, known: Options) -> Facts:
     """Return what is known of the logarithms of weights: what masks a logit masks them."""
-    reference = _standing(bounds).amax(dim, keepdim=True)
+    reference = standing(bounds).amax(dim, keepdim=True)
     low, high = ((part - reference).nan_to_num(nan=-torch.inf, neginf=-torch.inf).clamp(max=0.0) for part in bounds)
     high = torch.where(shown, 0.0, high)
     return one_of(known, Bounds(torch.where(certain | (high > -torch.inf), low, torch.nan), high))
@@ -62,11 +62,11 @@ def extreme(node: Node, facts: Lookup[Facts], ndim: int, floor: float) -> tuple[
 
     least, most = of_rows(low.masked_fill(doubtful, -torch.inf)), of_rows(high.masked_fill(doubtful, torch.inf))
     if floor > -torch.inf and node.operation.tally is not Tally.LEAST:
-        least = torch.where(least == -torch.inf, least, of_rows(_standing(found.bounds())))
+        least = torch.where(least == -torch.inf, least, of_rows(standing(found.bounds())))
     return (one_of(_unknown(node.meta.dtype), Bounds(least, most)), *rest)
 
 
-def _standing(bounds: Bounds) -> Tensor:
+def standing(bounds: Bounds) -> Tensor:
     """Return what is left of each logit, if the masks that are not known leave it."""
     return torch.maximum(bounds.low, bounds.high.clamp(max=0.0))
 
@@ -75,12 +75,13 @@ def unmasked(bounds: Bounds, dim: int, floor: float) -> Tensor | None:
     """Where a softmax along `dim` may have weight; None: everywhere. A row without any such place is all unmasked."""
     if bounds.high.ndim == 0:
         return None
-    shown = _shown(bounds, dim, floor)
+    shown = shown_in(bounds, dim, floor)
     return None if bool(shown.all()) else shown
 
 
-def _shown(bounds: Bounds, dim: int, floor: float) -> Tensor:
-    reference = _standing(bounds).amax(dim, keepdim=True)
+def shown_in(bounds: Bounds, dim: int, floor: float) -> Tensor:
+    """Where logits are not so far below the largest of their row that they have no weight."""
+    reference = standing(bounds).amax(dim, keepdim=True)
     return ~(bounds.high - reference.masked_fill(reference == torch.inf, torch.nan) <= floor)  # a row of -inf is nan
 
 

@@ -1,14 +1,17 @@
 """Constant propagation over a graph: one transfer per kind, each distinct one computed once."""
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from itertools import repeat
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from leadline.domains.compact import Pool, described, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
+from leadline.domains.values import named
 from leadline.domains.values.facts import (
     UNKNOWN,
     Bounds,
@@ -23,7 +26,7 @@ from leadline.domains.values.facts import (
 )
 from leadline.domains.values.logits import extreme, softmax
 from leadline.domains.values.pointwise_facts import pointwise
-from leadline.domains.values.sums import contraction, convolution
+from leadline.domains.values.sums import Sum, contraction, convolution
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
@@ -43,30 +46,47 @@ _TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
 
 _NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
 """Operations whose results are known only if all that they read is."""
+
+_SUMS: Mapping[Kind, Sum] = MappingProxyType({Kind.CONTRACTION: contraction, Kind.CONVOLUTION: convolution})
+
 NEGLIGIBLE = -1e3
 """A logit this far below its row's largest has weight zero, until training lifts it."""
 
 
-def pattern(
-    graph: Graph, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
-) -> Mapping[Ref, Facts]:
+class Known(NamedTuple):
+    """Facts of one value: to a verdict, and to a count, to which a sum of nothing is still a unit."""
+
+    facts: Facts
+    counted: Facts
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What one walk found of every value in a graph: its `facts`, and those by which units are counted."""
+
+    facts: Mapping[Ref, Facts]
+    counted: Mapping[Ref, Facts]
+
+
+def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Pattern:
     """Find what is known of every element of every value in a graph.
 
-    With `weights`, zeros in parameters are known too; without `sums`, sums of products are not known to be zero where
-    nothing is left to sum.
-
-    Softmax logits that carry a constant at most `floor` below their row's largest have weight zero. The default accepts
-    only -inf, which no training can defeat.
+    With `weights`, zeros in parameters are known too. Softmax logits that carry a constant at most `floor` below their
+    row's largest have weight zero. The default accepts only -inf, which no training can defeat.
 
     Examples
     --------
     >>> from leadline.graph import trace
     >>> graph = trace(torch.nn.Softmax(-1), torch.zeros(1, 3))
-    >>> [facts.constant for facts in pattern(graph).values()]
+    >>> [facts.constant for facts in pattern(graph).facts.values()]
     [False, False]
     """
 
-    def leaf(node: Node) -> Facts:
+    def leaf(node: Node) -> Known:
+        found = held(node)
+        return Known(found, found)
+
+    def held(node: Node) -> Facts:
         value = graph.values.get(node.index)
         if value is None or node.name in graph.mutated or node.kind is Kind.INPUT:
             return UNKNOWN
@@ -76,25 +96,24 @@ def pattern(
             return settled(partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu()), value.ndim, rules.pool)
         return UNKNOWN
 
-    rules = _Rules(graph, floor, sums)
-    transfers: dict[Kind, Transfer[Facts]] = {
-        kind: rules.once(rules.folded(rule)) for kind, rule in rules.table.items()
-    }
-    transfers |= {Kind.CREATION: rules.creation, Kind.RANDOM: rules.noise, Kind.OPAQUE: nothing}
-    return walk(graph, leaf=leaf, transfers=transfers, top=nothing, on_unknown="top").values
+    rules = _Rules(graph, floor)
+    known = walk(graph, leaf=leaf, transfers=rules.transfers(), top=_both(nothing, nothing), on_unknown="top").values
+    return Pattern({ref: both.facts for ref, both in known.items()}, {ref: both.counted for ref, both in known.items()})
 
 
-def pattern_of(
-    reading: Reading, *, floor: float = -torch.inf, weights: bool = False, sums: bool = True
-) -> Mapping[Ref, Facts]:
-    """Return the `pattern` of a reading's graph, worked out once for each state of knowledge."""
-    key = ("pattern", floor, weights, sums)
-    return reading.once(key, lambda: pattern(reading.graph, floor=floor, weights=weights, sums=sums))
+def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Pattern:
+    """Return the `pattern` of a reading's graph, worked out once for each floor."""
+    return reading.once(("pattern", floor, weights), lambda: pattern(reading.graph, floor=floor, weights=weights))
+
+
+def facts_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+    """Return the facts of a reading's values on which verdicts rest."""
+    return pattern_of(reading, floor=floor, weights=weights).facts
 
 
 def finite_masks(reading: Reading) -> bool:
     """Whether any logits may lie so far apart, by finite constants, that masks may rest on them."""
-    graph, facts = reading.graph, pattern_of(reading)
+    graph, facts = reading.graph, facts_of(reading)
     floating = {id(held): held for ref, held in facts.items()
                 if not held.empty and graph.meta(ref).dtype.is_floating_point}  # fmt: skip
     for held in floating.values():
@@ -110,41 +129,69 @@ def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
     return (UNKNOWN,) * len(node.outputs)
 
 
+def _both(rule: Transfer[Facts], counting: Transfer[Facts]) -> Transfer[Known]:
+    """Carry both kinds of facts along: once where they, and the rules for them, are the same."""
+
+    def transfer(node: Node, known: Lookup[Known]) -> tuple[Known, ...]:
+        found = rule(node, lambda ref: known(ref).facts)
+        if rule is counting and all(known(ref).facts is known(ref).counted for ref in node.sources):
+            return tuple(Known(facts, facts) for facts in found)
+        return tuple(map(Known, found, counting(node, lambda ref: known(ref).counted)))
+
+    return transfer
+
+
 class _Rules:
     """The transfers, for one graph and one floor."""
 
-    def __init__(self, graph: Graph, floor: float, sums: bool) -> None:
+    def __init__(self, graph: Graph, floor: float) -> None:
         self.graph, self.floor, self.pool = graph, floor, Pool()
-        self.found: dict[Hashable, tuple[Facts, ...]] = {}
-        self.table: dict[Kind, Transfer[Facts]] = {
-            Kind.POINTWISE: lambda node, facts: pointwise(node, facts, self.dtype, floor),
+
+    def transfers(self) -> dict[Kind, Transfer[Known]]:
+        """Return the rules for both kinds of facts, which differ in sums of products alone."""
+        alike: dict[Kind, Transfer[Facts]] = {
+            Kind.POINTWISE: lambda node, facts: pointwise(node, facts, self.dtype, self.floor),
             Kind.VIEW: self.moved,
             Kind.GATHER: self.moved,
-            Kind.SCATTER: self.moved,
-            Kind.CONTRACTION: lambda node, facts: contraction(node, facts, self.shape, sums=sums),
-            Kind.CONVOLUTION: lambda node, facts: convolution(node, facts, self.shape, sums=sums),
+            Kind.SCATTER: self.scattered,
             Kind.REDUCTION: self.reduction,
-            Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, floor),
+            Kind.SOFTMAX: lambda node, facts: softmax(node, facts, self.shape, self.floor),
             Kind.NORMALISATION: self.normalisation,
             **dict.fromkeys(_NOTHING, nothing),
+            Kind.MIXING: self.ranked,
         }
+        bound = {kind: self.once(self.folded(rule)) for kind, rule in alike.items()}
+        bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: self.unruled}
+        sums = {kind: tuple(map(self.once, map(self.folded, self.summed(rule)))) for kind, rule in _SUMS.items()}
+        return {kind: _both(rule, rule) for kind, rule in bound.items()} | {
+            kind: _both(*rules) for kind, rules in sums.items()
+        }
+
+    def summed(self, rule: Sum) -> tuple[Transfer[Facts], Transfer[Facts]]:
+        """Return the rule by which a sum of nothing is zero, and the one by which it is as unknown as any."""
+        return (
+            lambda node, facts: rule(node, facts, self.shape, zeros=True),
+            lambda node, facts: rule(node, facts, self.shape, zeros=False),
+        )
 
     def once(self, rule: Transfer[Facts]) -> Transfer[Facts]:
         """Apply a rule once for each operation, literals, shapes and facts of arguments; equal facts are one object."""
+        results: dict[Hashable, tuple[Facts, ...]] = {}
 
         def transfer(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
             if node.kind not in _TELLING and all(facts(ref).empty for ref in node.refs) and not writes(node):
                 return nothing(node, facts)
-            key = node.skeleton, tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
-            if key not in self.found:
+            arguments = tuple((self.shape(ref), id(facts(ref))) for ref in node.sources)
+            key = node.skeleton, arguments, self.orders_weights(node)
+            if key not in results:
                 if node.kind is Kind.POINTWISE:  # which may vary along too many places at once
                     shapes = [part.shape for ref in node.sources for part in facts(ref).parts]
                     reserve(torch.broadcast_shapes(*shapes), 8, described(node))
-                self.found[key] = tuple(
+                results[key] = tuple(
                     found if meta is None else settled(found, len(meta.shape), self.pool)
                     for found, meta in zip(rule(node, facts), node.outputs, strict=True)
                 )
-            return self.found[key]
+            return results[key]
 
         return transfer
 
@@ -197,6 +244,13 @@ class _Rules:
         value = evaluated(node, self.values(facts), small)  # all elements are alike where there is a size
         return (settled(Facts(value), len(node.shape), self.pool),)
 
+    def unruled(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Carry out on constants what no rule is known for."""
+        if node.target is None or node.draws or not all(facts(ref).constant for ref in node.refs):
+            return nothing(node, facts)
+        found = in_full(node, self.values(facts), self.shape)
+        return tuple(UNKNOWN if part is None else Facts(part) for part in found)
+
     def noise(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Dropout does nothing outside training, and leaves zeros zero within; of other noise nothing is known."""
         if node.operation.noise is not Noise.DROPOUT:
@@ -215,6 +269,8 @@ class _Rules:
         if node.kind is Kind.VIEW and node.operation.move in _BYTES:
             return nothing(node, facts)
         constants, literals = self.values(facts), fills(node)
+        if node.kind is Kind.VIEW and (places := named.moved(node, facts(node.refs[0]), self.shape)) is not None:
+            return (named.with_named(UNKNOWN, places),)
 
         def along(
             read: Callable[[Facts], Tensor], replaced: Mapping[str, float] = MappingProxyType({})
@@ -254,9 +310,40 @@ class _Rules:
             for t, k, values, bounds in rows
         )
 
+    def scattered(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Move what is put down at places that are known; what others may be is known perhaps."""
+        places, index = node.operation.places, node.bound().get("index")
+        if places is Places.CLASSES:
+            return named.classes(node, facts)
+        whole = places is Places.ELEMENTS and not node.operation.combines(node.bound())
+        if whole and isinstance(index, Ref) and not facts(index).constant:
+            return named.written(node, facts, self.shape)
+        return self.moved(node, facts)
+
+    def ranked(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Find what places the indices may name that an order gives."""
+        return named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
+
+    def orders_weights(self, node: Node) -> bool:
+        """Whether it puts the weights of a softmax in order, along the axis along which they add up to one."""
+        if node.operation.first is None:
+            return False
+        maker = self.graph.nodes[node.refs[0].node]
+        while maker.operation.pointwise is not None and maker.operation.pointwise.form is Form.COPY and maker.refs:
+            maker = self.graph.nodes[maker.refs[0].node]
+        if maker.kind is not Kind.SOFTMAX or maker.operation.logarithm:
+            return False
+        ndim, dim = len(maker.shape), node.bound().get("dim")
+        return dim is not None and ndim == len(self.shape(node.refs[0])) and dim % ndim == maker.args[1] % ndim
+
     def reduction(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find zero where zeros are added up, and truth; a maximum carries the largest constant."""
         found, ndim, rest = facts(node.refs[0]), len(self.shape(node.refs[0])), (UNKNOWN,) * (len(node.outputs) - 1)
+        if node.operation.first is not None:
+            *_, places = self.ranked(node, facts)
+            if not rest:
+                return (places,) if node.operation.tally is Tally.OTHER else extreme(node, facts, ndim, self.floor)
+            return (extreme(node, facts, ndim, self.floor)[0], *rest[:-1], places)
         tally = node.operation.tally
         if tally in _TRUTHS:
             least, most = found.where_known() & (found.options().values[0] != 0), ~found.zeros()

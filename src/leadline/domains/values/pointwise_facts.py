@@ -1,6 +1,7 @@
 """Constant propagation through pointwise operations: arithmetic on what elements may be, and what zeros absorb."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from itertools import product
 from math import prod
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, evaluated, filled, one_of
+from leadline.domains.values.named import evaluated_at
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Pointwise
 
@@ -24,8 +26,8 @@ _BOUNDED = _ARITHMETIC | {Form.MAXIMUM, Form.MINIMUM, Form.CLAMP}
 def pointwise(node: Node, facts: Lookup[Facts], dtypes: Lookup[torch.dtype], floor: float) -> tuple[Facts, ...]:
     """Return what is known of a pointwise operation's outputs; `dtypes` gives the types of its operands."""
     record, named = node.operation.pointwise, node.bound()
-    first = UNKNOWN
-    if record is not None:
+    first = evaluated_at(node, facts, dtypes)
+    if record is not None and first.empty:
         writes = record.form is Form.CHOICE or record.identity(named) is not None  # may put literals down
         writes = writes or any(_is_zero(named[name]) for name in record.zeros(named))
         if writes or any(not facts(ref).empty or dtypes(ref) is torch.bool for ref in node.sources):
@@ -107,7 +109,9 @@ class _Pointwise:
         if numbers:  # minus infinity is any integer
             there = reduce(torch.logical_and, (value.isfinite() for value in values), there)
         bounds = self.known(name).bounds() if self.dtype.is_floating_point else None
-        return one_of(Options([value.to(self.dtype) for value in values], there), bounds)
+        found = one_of(Options([value.to(self.dtype) for value in values], there), bounds)
+        places = self.known(name).named
+        return replace(found, named=places) if numbers and places is not None else found
 
     def _chosen(self, condition: str, a: str, b: str) -> Facts:
         """``where(condition, a, b)``: where the condition is known, one branch; else either."""

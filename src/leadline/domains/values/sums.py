@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,11 +15,19 @@ from leadline.graph.ir import Node
 
 _EVERYWHERE = torch.ones((), dtype=torch.bool)
 
+
+class Sum(Protocol):
+    """A rule for sums of products; with `zeros`, a sum of nothing is known to be zero."""
+
+    def __call__(self, node: Node, facts: Lookup[Facts], shape: Shapes, *, zeros: bool) -> tuple[Facts, ...]:
+        """Find what is known of an operation's outputs."""
+
+
 Terms: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Where a sum has a term of two factors that are both marked."""
 
 
-def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) -> tuple[Facts, ...]:
+def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, zeros: bool) -> tuple[Facts, ...]:
     """Find what products of nothing are; a mask that is added to one stays: nn.MultiheadAttention adds its so."""
     named, product = node.bound(), node.operation.product
     if product is None:
@@ -31,7 +39,7 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) 
     axes = product.axes(len(shape(left)), len(shape(right)))
 
     def terms(one: Tensor, other: Tensor) -> Tensor:
-        if not sums or (bool(one.all()) and bool(other.all())):
+        if not zeros or (bool(one.all()) and bool(other.all())):
             return _EVERYWHERE
         a, b = (lifted(mask, len(letters)).float() for mask, letters in zip((one, other), axes, strict=False))
         sizes = dict.fromkeys(axes[2], 1)
@@ -44,11 +52,11 @@ def contraction(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) 
     return (_summed(terms, facts(left), facts(right), nothing if added is None else facts(added), node.meta.dtype),)
 
 
-def convolution(node: Node, facts: Lookup[Facts], shape: Shapes, *, sums: bool) -> tuple[Facts, ...]:
+def convolution(node: Node, facts: Lookup[Facts], shape: Shapes, *, zeros: bool) -> tuple[Facts, ...]:
     """Find windows of nothing but zeros: masked weights that are mixed over heads, say."""
     named = node.bound()
     x, weight = named["input"], named["weight"]
-    if not sums or named["bias"] is not None:
+    if not zeros or named["bias"] is not None:
         return (UNKNOWN,)
     channel = len(shape(x)) - len(shape(weight)) + 1
 

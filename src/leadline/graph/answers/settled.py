@@ -30,9 +30,35 @@ def settle(program: ExportedProgram, decided: Collection[str]) -> None:
     for node in list(graph.nodes):
         if node.op == "placeholder":
             _begin(record, program, specs[node.name], node.meta.get("val"))
-        elif node.op == "call_function" and not _settled(program, node, record):
-            record.note(node.target, _values(node), node.meta.get("val"))
+        for step in _steps(graph, node, record) if node.op == "call_function" else ():
+            if not _settled(program, step, record):
+                record.note(step.target, _values(step), step.meta.get("val"))
     _drop_unread(program)
+
+
+def _steps(graph: fx.Graph, node: fx.Node, record: Record) -> list[fx.Node]:
+    """Return an operation; of repetitions whose numbers rest on no input, what looks up the places of elements."""
+    aten: Any = torch.ops.aten
+    if node.target is not aten.repeat_interleave.self_Tensor:
+        return [node]
+    arguments: Any = node.args
+    (x, repeats, *rest), made = arguments, node.meta["val"]
+    if not record.decided(record.rests(repeats.meta["val"])) or repeats.meta["val"].numel() == 1:
+        return [node]
+    dim: Any = rest[0] if rest else node.kwargs.get("dim")
+    steps: list[fx.Node] = []
+    with graph.inserting_before(node):
+        if dim is None:
+            flat = graph.call_function(aten.reshape.default, (x, [-1]))
+            flat.meta = {**node.meta, "val": x.meta["val"].reshape(-1)}
+            steps, x, dim = [flat], flat, 0
+        places = graph.call_function(aten.repeat_interleave.Tensor, (repeats,))
+        places.meta = {**node.meta, "val": repeats.meta["val"].new_empty(made.shape[dim], dtype=torch.int64)}
+        found = graph.call_function(aten.index_select.default, (x, dim, places))
+    found.meta = node.meta
+    node.replace_all_uses_with(found)
+    graph.erase_node(node)
+    return [*steps, places, found]
 
 
 def _drop_unread(program: ExportedProgram) -> None:

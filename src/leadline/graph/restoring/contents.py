@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
 
-from leadline.graph.call import hollow
+from leadline.graph.containers import hollow
 from leadline.graph.restoring.writes import before_writes, memory
 
 COPIED = 2**31
@@ -99,7 +99,9 @@ def bytes_of(tensor: Tensor) -> Tensor | None:
     try:
         storage = tensor.untyped_storage()
         whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-    except (RuntimeError, NotImplementedError):  # a tensor that is no memory of its own
+    except (RuntimeError, NotImplementedError):  # a tensor that has no memory of its own
+        return None
+    if storage.nbytes() > 0 and _address(whole) == 0:  # one that stands around others, and claims their size
         return None
     kinds = (torch.int64, torch.int32, torch.uint8)
     return whole.view(next(kind for kind in kinds if storage.nbytes() % kind.itemsize == 0))

@@ -12,7 +12,7 @@ import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -67,6 +67,11 @@ class Snapshot:
                     self._seen[id(value)] = value
                     stack.extend(self._parts(value))
             self.contents.copy(state.alias for state in self._tensors)
+
+    @property
+    def known(self) -> Collection[Any]:
+        """Everything that was reached: what is kept in it now need not be what was there."""
+        return self._seen.values()
 
     def restore(self) -> None:
         """Put everything back as it was."""

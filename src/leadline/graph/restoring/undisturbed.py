@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from threading import RLock
@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from leadline.graph.restoring.contents import Contents
+from leadline.graph.restoring.flags import flags_kept
 from leadline.graph.restoring.snapshot import Snapshot
+from leadline.graph.user_code import running
 
 ONE_AT_A_TIME = RLock()
 """Held while a model of the user's is in another state than the user left it in: a second thread waits."""
@@ -28,9 +30,9 @@ _contents: ContextVar[Contents | None] = ContextVar("contents", default=None)
 def restored(*roots: Any, lazily: bool = False) -> Iterator[Snapshot]:
     """Take models, functions and inputs back to the state that they are in now, whatever happens meanwhile.
 
-    Yields the snapshot, to go back to that state in between. Random states are restored too, and transforms of
-    `torch.func` that an error left open are closed. Where all that may write runs within ``contents.watched()`` of the
-    snapshot, contents may be copied `lazily`.
+    Yields the snapshot, to go back to that state in between. Random states and global flags are restored too, and
+    transforms of `torch.func` that an error left open are closed. Where all that may write runs within
+    ``contents.watched()`` of the snapshot, contents may be copied `lazily`.
 
     Examples
     --------
@@ -46,7 +48,8 @@ def restored(*roots: Any, lazily: bool = False) -> Iterator[Snapshot]:
         snapshot = Snapshot(*roots, contents=Contents(lazy=lazily) if outer is None else outer)
         token = _contents.set(snapshot.contents)
         try:
-            yield snapshot
+            with flags_kept():
+                yield snapshot
         finally:
             if torch._C._functorch.get_dynamic_layer_stack_depth() > levels:
                 torch._C._functorch.pop_dynamic_layer_stack_and_undo_to_depth(levels)
@@ -72,13 +75,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and back into the mode it was in."""
     with ONE_AT_A_TIME:
         modes = [(module, module.training) for module in model.modules()]
-        with suppress(NotImplementedError):  # an exported program has the one mode that it was exported in
-            model.eval()
         try:
+            _to_evaluation(model, [module for module, _ in modes])
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
+
+
+def _to_evaluation(model: nn.Module, modules: Iterable[nn.Module]) -> None:
+    """Put a model into evaluation mode; an exported program has the one mode that it was exported in."""
+    with running(f"{type(model).__name__}.eval", ()), suppress(NotImplementedError):
+        try:
+            model.eval()
+        except RecursionError:  # a module within itself
+            for module in modules:
+                module.training = False
 
 
 @contextmanager

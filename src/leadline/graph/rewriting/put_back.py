@@ -7,7 +7,6 @@ the tensor and what they are put into.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,10 +46,8 @@ def _rewritten(graph: Graph, found: Mapping[int, Ref]) -> Graph:
     nodes: list[Node] = []
     number: dict[int, int] = {}
 
-    def mapped(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(number[argument.node], argument.output)
-        return tuple(map(mapped, argument)) if isinstance(argument, tuple) else argument
+    def to(ref: Ref) -> Ref:
+        return Ref(number[ref.node], ref.output)
 
     def made(target: Any, args: tuple[Argument, ...], kwargs: dict[str, Any], like: Node, dtype: torch.dtype) -> Ref:
         index, op = len(nodes), str(target)
@@ -60,27 +57,15 @@ def _rewritten(graph: Graph, found: Mapping[int, Ref]) -> Graph:
         return Ref(index)
 
     for node in graph.nodes:
+        copy = node.moved(len(nodes), to)
         if node.index not in found:
-            args, kwargs = mapped(node.args), {key: mapped(part) for key, part in node.kwargs.items()}
-            nodes.append(replace(node, index=len(nodes), args=args, kwargs=kwargs))
+            nodes.append(copy)
         else:
-            named, aten = node.bound(), torch.ops.aten
-            base = mapped(named["self"])
+            named, aten = copy.bound(), torch.ops.aten
+            base = named["self"]
             nowhere = made(aten.zeros_like.default, (base,), {"dtype": torch.bool}, node, torch.bool)
-            marks = nowhere, named["dim"], mapped(named["index"]), True
+            marks = nowhere, named["dim"], named["index"], True
             chosen = made(aten.scatter.value, marks, {}, node, torch.bool)
-            made(aten.where.self, (chosen, mapped(found[node.index]), base), {}, node, node.meta.dtype)
+            made(aten.where.self, (chosen, to(found[node.index]), base), {}, node, node.meta.dtype)
         number[node.index] = len(nodes) - 1
-
-    def renamed(indices: Mapping[str, int]) -> dict[str, int]:
-        return {name: number[index] for name, index in indices.items()}
-
-    return replace(
-        graph,
-        nodes=tuple(nodes),
-        inputs=renamed(graph.inputs),
-        parameters=renamed(graph.parameters),
-        buffers=renamed(graph.buffers),
-        outputs={name: mapped(ref) for name, ref in graph.outputs.items()},
-        values={number[index]: value for index, value in graph.values.items()},
-    )
+    return graph.rebuilt(nodes, to)

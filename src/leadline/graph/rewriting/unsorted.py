@@ -55,8 +55,7 @@ class _Unsorting:
                 copy = self._put(node, self._base if shaped else self._mapped)
                 self.new |= {Ref(node.index, i): Ref(copy, i) for i in range(len(node.outputs))}
                 self._follow(node)
-        outputs = {name: self.new[ref] for name, ref in self.graph.outputs.items()}
-        return _without_dead(replace(self.graph, nodes=tuple(self.nodes), outputs=outputs), self.new)
+        return _without_dead(self.graph.rebuilt(self.nodes, self.new.__getitem__))
 
     def _put(self, node: Node, argument: Callable[[Argument], Argument], outputs: Any = None) -> int:
         index = len(self.nodes)
@@ -249,34 +248,12 @@ def _is_count(graph: Graph, ref: Ref, rows: int) -> bool:
     return bool(torch.equal(value, torch.arange(rows)))
 
 
-def _without_dead(graph: Graph, new: Mapping[Ref, Ref]) -> Graph:
+def _without_dead(graph: Graph) -> Graph:
     """Drop operations on which no output rests, and number what is left."""
-    leaves = {
-        old: new[Ref(old)].node for old in (*graph.inputs.values(), *graph.parameters.values(), *graph.buffers.values())
-    }
-    live = sorted({*graph.live(), *leaves.values()})
+    live = sorted({*graph.live(), *graph.inputs.values(), *graph.parameters.values(), *graph.buffers.values()})
     number = {old: i for i, old in enumerate(live)}
 
-    def mapped(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(number[argument.node], argument.output)
-        return tuple(map(mapped, argument)) if isinstance(argument, tuple) else argument
+    def to(ref: Ref) -> Ref:
+        return Ref(number[ref.node], ref.output)
 
-    nodes = tuple(
-        replace(node, index=number[old], args=mapped(node.args), kwargs={k: mapped(v) for k, v in node.kwargs.items()})
-        for old in live
-        for node in (graph.nodes[old],)
-    )
-
-    def renamed(indices: Mapping[str, int]) -> dict[str, int]:
-        return {name: number[leaves[old]] for name, old in indices.items()}
-
-    return replace(
-        graph,
-        nodes=nodes,
-        inputs=renamed(graph.inputs),
-        parameters=renamed(graph.parameters),
-        buffers=renamed(graph.buffers),
-        outputs={name: mapped(ref) for name, ref in graph.outputs.items()},
-        values={number[leaves[old]]: value for old, value in graph.values.items()},
-    )
+    return graph.rebuilt([graph.nodes[old].moved(number[old], to) for old in live], to)

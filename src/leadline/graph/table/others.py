@@ -118,8 +118,12 @@ _REDUCTIONS = {
     **_operations(Kind.REDUCTION, "sum", tally=Tally.SUM),
     **_operations(Kind.REDUCTION, "prod", tally=Tally.PRODUCT),
     **_operations(Kind.REDUCTION, "mean", tally=Tally.MEAN),
-    **_operations(Kind.REDUCTION, "amax max", tally=Tally.LARGEST),
-    **_operations(Kind.REDUCTION, "amin min", tally=Tally.LEAST),
+    **_operations(Kind.REDUCTION, "amax", tally=Tally.LARGEST),
+    **_operations(Kind.REDUCTION, "amin", tally=Tally.LEAST),
+    **_operations(Kind.REDUCTION, "max", tally=Tally.LARGEST, first=lambda _: True),
+    **_operations(Kind.REDUCTION, "min", tally=Tally.LEAST, first=lambda _: False),
+    **_operations(Kind.REDUCTION, "argmax", first=lambda _: True),
+    **_operations(Kind.REDUCTION, "argmin", first=lambda _: False),
     **_operations(Kind.REDUCTION, "logsumexp", tally=Tally.LOG_SUM_EXP),
     **_operations(Kind.REDUCTION, "any", tally=Tally.ANY),
     **_operations(Kind.REDUCTION, "all", tally=Tally.ALL),
@@ -127,7 +131,7 @@ _REDUCTIONS = {
     **_operations(
         Kind.REDUCTION,
         """
-        aminmax argmax argmin kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
+        aminmax kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
         var_mean
         """,
     ),
@@ -138,6 +142,10 @@ _REDUCTIONS = {
     **_operations(Kind.CUMULATIVE, "cummin", tally=Tally.LEAST),
     **_operations(Kind.CUMULATIVE, "logcumsumexp", tally=Tally.LOG_SUM_EXP),
 }
+
+
+def _descending(literals: Literals) -> bool:
+    return bool(literals["descending"])
 
 
 def _fourier(names: str, inverse: bool | None, real: Half = Half.NEITHER, space: str = "aten") -> dict[str, Operation]:
@@ -154,9 +162,10 @@ _MIXING = {
     **_fourier("fft_r2c.default", inverse=False, real=Half.INPUT, space="prims"),
     **_fourier("fft_c2r.default", inverse=True, real=Half.OUTPUT, space="prims"),
     **_fourier("fft_c2c.default", inverse=None, space="prims"),
-    **_operations(Kind.MIXING, "topk", located=True),
-    **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT, located=True),
-    **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER),
+    **_operations(Kind.MIXING, "circular_convolution", "leadline", circular=True),
+    **_operations(Kind.MIXING, "topk", located=True, first=lambda literals: bool(literals["largest"])),
+    **_operations(Kind.MIXING, "sort", grouping=Grouping.SORT, located=True, first=_descending),
+    **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER, first=_descending),
 }
 
 _NORMALISATIONS = {

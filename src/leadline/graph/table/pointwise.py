@@ -85,7 +85,7 @@ _FACTS: dict[str, Pointwise] = {
     # the plane of complex numbers
     "real": Pointwise(zeros=_SELF, planar=Planar.REAL),
     "imag": Pointwise(zeros=_SELF, planar=Planar.IMAGINARY),
-    **_all("conj _conj conj_physical _conj_physical", Pointwise(zeros=_SELF, planar=Planar.RIGID)),
+    **_all("conj _conj conj_physical _conj_physical", Pointwise(zeros=_SELF, planar=Planar.CONJUGATE)),
     "angle": Pointwise(planar=Planar.ANGLE),
     "complex": Pointwise(operands=("real", "imag"), planar=Planar.PAIR),
     "polar": Pointwise(operands=("abs", "angle"), zeros=_zeros("abs"), planar=Planar.POLAR),

@@ -91,7 +91,8 @@ class Form(StrEnum):
 class Planar(StrEnum):
     """What a pointwise operation does with complex numbers, as points of a plane."""
 
-    RIGID = "rigid"  # keeps moduli and distances: the conjugate, the negative
+    RIGID = "rigid"  # keeps moduli and distances: the negative
+    CONJUGATE = "conjugate"  # keeps them too
     REAL = "real part"
     IMAGINARY = "imaginary part"
     MODULUS = "modulus"
@@ -319,10 +320,14 @@ class Operation:
         Random operations that do not look at their arguments: between which numbers lies what they draw.
     transform
         Mixing: the Fourier transform that it is.
+    circular
+        Mixing: whether it reads signals in the place of their spectra (`domains.dependence.signals.spectra`).
     grouping
         Its part in working on rows group by group.
     located
         Whether it gives elements of its argument along one axis and, second, the places where these stand.
+    first
+        Where its last output holds places of elements in their order: from arguments to whether the largest are first.
     """
 
     packet: str
@@ -347,5 +352,7 @@ class Operation:
     quiet: Callable[[Literals], bool] = lambda _: False
     reach: tuple[float, float] = (-math.inf, math.inf)
     transform: Transform | None = None
+    circular: bool = False
     grouping: Grouping | None = None
     located: bool = False
+    first: Callable[[Literals], bool] | None = None

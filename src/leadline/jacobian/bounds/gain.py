@@ -62,11 +62,27 @@ def kept(p: float) -> float:
 
 
 @dataclass(frozen=True)
+class Mirrored:
+    """At most `hi` times ‖dx‖ long is half a spectrum with those elements counted twice that stand for two.
+
+    The half is along `axis`, of a signal of that `length`.
+    """
+
+    hi: float
+    axis: int
+    length: int
+
+
+@dataclass(frozen=True)
 class Gain:
-    """``lo ‖dx‖ ≤ ‖dv‖ ≤ hi ‖dx‖`` for every perturbation dx of the inputs, and one value v."""
+    """``lo ‖dx‖ ≤ ‖dv‖ ≤ hi ‖dx‖`` for every perturbation dx of the inputs, and one value v.
+
+    Of half a spectrum `mirrored` may say more.
+    """
 
     lo: float
     hi: float
+    mirrored: Mirrored | None = None
 
     @property
     def moves(self) -> bool:

@@ -18,11 +18,13 @@ from leadline.domains.values.interval_arithmetic import EPS, Interval
 from leadline.domains.values.interval_rules import numbers_read
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Kind, Move, Noise, Statistics, Tally
-from leadline.jacobian.bounds.gain import NOTHING, Gain, Known, Look, Rule, above, kept, total
+from leadline.jacobian.bounds.attention_gains import attention
+from leadline.jacobian.bounds.gain import NOTHING, Gain, Known, Look, Rule, above, kept
 from leadline.jacobian.bounds.linear_gains import contraction, convolution, fourier, reduction, window
-from leadline.jacobian.bounds.norms import certified_range, range_within
+from leadline.jacobian.bounds.norms import certified_range
 from leadline.jacobian.bounds.pointwise_gains import pointwise
 from leadline.jacobian.bounds.recurrent_gains import grid_gains, scan_gains
+from leadline.jacobian.bounds.spectra import with_mirrored
 from leadline.jacobian.bounds.view_gains import used, view
 
 
@@ -40,7 +42,7 @@ def _if_moved(rule: Rule | None, known: Known, node: Node, look: Look) -> tuple[
         return (NOTHING,) * len(node.outputs)
     if rule is None:
         raise NoRule
-    return rule(node, look, known)
+    return with_mirrored(node, look, known, rule(node, look, known))
 
 
 def _creation(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:  # noqa: ARG001
@@ -105,26 +107,6 @@ def _random(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:  # noqa: 
     return (gain, *[NOTHING] * (len(node.outputs) - 1))
 
 
-def _attention(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:
-    """Split ``d(P V) = P dV + dP V``: rows of P sum to 1, and softmax halves what its logits move by.
-
-    Operands of fewer heads than the result has are read by several; dropout multiplies what it keeps of P.
-    """
-    named = node.bound()
-    refs = [named[name] for name in ("query", "key", "value")]
-    if any(known.values[ref].pairs for ref in refs):
-        raise NoRule
-    q, k, v = (known.repeated(ref, look, (*node.shape[:-2], *known.shape(ref)[-2:])).hi for ref in refs)
-    norm_q, norm_k, norm_v = (range_within(known.values[ref])[1] for ref in refs)
-    queries, keys = known.shape(refs[0])[-2], known.shape(refs[1])[-2]
-    mask = known.repeated(named["attn_mask"], look, (*node.shape[:-2], queries, keys)).hi
-    given = named.get("scale")
-    scale = known.shape(refs[0])[-1] ** -0.5 * (1 + 4 * EPS) if given is None else abs(float(given))
-    logits = total(above(scale, q, norm_k), above(scale, k, norm_q), mask)
-    found = total(above(math.sqrt(queries), v), above(0.5, logits, norm_v))
-    return (Gain(0.0, above(found, kept(float(named["dropout_p"])), 1 + 16 * EPS)),)
-
-
 def _scan(node: Node, look: Look, known: Known) -> tuple[Gain, ...]:
     recurrence = node.operation.recurrence
     rule = grid_gains if recurrence is not None and recurrence.grid else scan_gains
@@ -172,7 +154,7 @@ _RULES: Mapping[Kind, Rule] = {
     Kind.SOFTMAX: _softmax,
     Kind.NORMALISATION: _normalisation,
     Kind.WINDOW: window,
-    Kind.ATTENTION: _attention,
+    Kind.ATTENTION: attention,
     Kind.SCAN: _scan,
     Kind.CUMULATIVE: _cumulative,
     Kind.RANDOM: _random,

@@ -144,6 +144,7 @@ def _polar(node: Node, operands: list[Any], look: Look, known: Known) -> Gain:
 
 _PLANAR: Mapping[Planar, Combine] = {
     Planar.RIGID: lambda _, operands, look, __: look(operands[0]),
+    Planar.CONJUGATE: lambda _, operands, look, __: look(operands[0]),
     Planar.REAL: _shadow,
     Planar.IMAGINARY: _shadow,
     Planar.MODULUS: _shadow,

@@ -41,7 +41,7 @@ class NumbaMachine:
     def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
         if dtype not in _TYPES:
             raise UsageError(
-                f"the numba backend works in float32 and float64, the model in {dtype}; use backend='torch'"
+                f"the numba backend works in float32 and float64, and the output is {dtype}; use backend='torch'"
             )
         self.plan, self.batch = plan, batch
         real = _TYPES[dtype]

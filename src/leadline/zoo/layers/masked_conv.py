@@ -60,7 +60,8 @@ class MaskedConv2d(nn.Module):
         self.register_buffer("mask", seen, persistent=False)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, self.radius + 1, kernel))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
-        bound = 1 / math.sqrt(inputs * int(seen.sum()))  # as `nn.Conv2d` draws, with the taps that exist as fan-in
+        taps = self.radius * (kernel + 1) + (mask == "B")
+        bound = 1 / math.sqrt(inputs * taps)  # as `nn.Conv2d` draws, with the taps that exist as fan-in
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 

@@ -6,13 +6,13 @@ through it, so that nothing need be known of it but its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from leadline.graph.ir import Graph, Node, Ref, frozen, substitute
+from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.run_node import run_node
 from leadline.graph.table import LEAVES, Kind
 
@@ -37,34 +37,18 @@ def with_computed_weights(graph: Graph) -> Graph:
     values: dict[int, Tensor] = {}
     moved: dict[Ref, Ref] = {}
     for node in graph.nodes:
-        if node.index in found:
-            parts = _values(graph, node)
-            for i, meta in enumerate(node.outputs):
-                moved[Ref(node.index, i)] = Ref(len(nodes))
-                if parts is not None:
-                    values[len(nodes)] = parts[i]
-                nodes.append(_leaf(node, len(nodes), i, meta))
+        if node.index not in found:
+            moved |= {Ref(node.index, i): Ref(len(nodes), i) for i in range(len(node.outputs))}
+            nodes.append(node.moved(len(nodes), moved.__getitem__))
             continue
-        if node.index in graph.values:
-            values[len(nodes)] = graph.values[node.index]
-        moved |= {Ref(node.index, i): Ref(len(nodes), i) for i in range(len(node.outputs))}
-        args, kwargs = (
-            frozen(substitute(given, moved.__getitem__)) for given in (node.args, tuple(node.kwargs.values()))
-        )
-        nodes.append(replace(node, index=len(nodes), args=args, kwargs=dict(zip(node.kwargs, kwargs, strict=True))))
-
-    def at(leaves: Mapping[str, int]) -> dict[str, int]:
-        return {name: moved[Ref(index)].node for name, index in leaves.items()}
-
-    return replace(
-        graph,
-        nodes=tuple(nodes),
-        inputs=at(graph.inputs),
-        parameters=at(graph.parameters),
-        buffers=at(graph.buffers),
-        outputs={name: moved[ref] for name, ref in graph.outputs.items()},
-        values=values,
-    )
+        parts = _values(graph, node)
+        for i, meta in enumerate(node.outputs):
+            moved[Ref(node.index, i)] = Ref(len(nodes))
+            if parts is not None:
+                values[len(nodes)] = parts[i]
+            nodes.append(_leaf(node, len(nodes), i, meta))
+    left = graph.rebuilt(nodes, moved.__getitem__)
+    return replace(left, values={**left.values, **values})
 
 
 def _found(graph: Graph) -> Iterator[int]:

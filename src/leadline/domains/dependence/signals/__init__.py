@@ -1,0 +1,1 @@
+"""Signals behind products of Fourier transforms."""

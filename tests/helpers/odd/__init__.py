@@ -1,0 +1,1 @@
+"""Odd models, odd inputs and odd arguments, and what any public function must do with them."""
