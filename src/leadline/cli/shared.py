@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from leadline.errors import SEEDS
+from leadline.files.writing import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
