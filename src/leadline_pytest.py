@@ -46,5 +46,7 @@ def _fixture(name: str) -> Callable[[], Callable[..., Any]]:
 
 assert_connections = _fixture("assert_connections")
 assert_context = _fixture("assert_context")
+assert_generate_matches = _fixture("assert_generate_matches")
 assert_gradient_stable = _fixture("assert_gradient_stable")
+assert_lookahead = _fixture("assert_lookahead")
 assert_span = _fixture("assert_span")

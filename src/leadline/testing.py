@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.audit._read import DepthReading
+from leadline.audit.limits import drifts, looks_ahead
+from leadline.audit.named_model import find_model
 from leadline.domains._causality import Causality, Verdict, causality_of
 from leadline.domains._context import OutputLike, Position, context_of, named_position, passage
 from leadline.domains._count import Count, count_of
@@ -21,8 +24,10 @@ from leadline.domains.dependence.depths import COSTS
 from leadline.domains.engine import OnUnknown
 from leadline.errors import UsageError
 from leadline.graph import Reading
+from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.user_code import foreseen
 from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.sampling.cached import Agreement, Generate, Step, agreement_of
 
 _GRADES = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 _AXES = ("layout", "order", "output")
@@ -54,6 +59,40 @@ def assert_causal(
     passing = _GRADES[: _GRADES.index(Verdict(at_least)) + 1]
     assert result.verdict in passing, f"{name} is not causal: {result}"
     assert not samples or result.cross_batch is None, f"{name} mixes samples: {result.cross_batch}"
+    return result
+
+
+@foreseen("assert_lookahead")
+def assert_lookahead(
+    model: nn.Module | Reading,
+    *inputs: Any,
+    samples: int | None = None,
+    ms: float | None = None,
+    rate: float | None = None,
+    on_unknown: OnUnknown = "raise",
+    **kwargs: Any,
+) -> Causality:
+    """Assert that no output looks further ahead than so many `samples`, or `ms` at a `rate` of positions a second.
+
+    That is how long a live model has to wait for input before it can give the output at a position: 0 for a causal one.
+    The rest is as in `causality`. An `AssertionError` shows the lookahead and the witness.
+
+    Examples
+    --------
+    >>> smoothing, x = nn.Conv1d(1, 1, 5, padding=2), torch.zeros(1, 1, 99)
+    >>> assert_lookahead(smoothing, x, ms=0.25, rate=16_000, layout="b c t -> b v t").lag
+    -2
+    """
+    __tracebackhide__ = True
+    if (samples is None) == (ms is None) or (ms is not None and not rate):
+        raise UsageError("say how far in samples=, or in ms= with the rate= of samples a second")
+    reading = _reading(model, inputs, kwargs, _AXES)
+    result, name = causality_of(reading, on_unknown=on_unknown), type(reading.model).__name__
+    assert result.coverage.complete, f"how far {name} looks ahead is not known: {result}"
+    ahead, shown = looks_ahead(result), f"{samples} samples" if ms is None else f"{ms:g} ms"
+    most = samples if samples is not None else (ms or 0.0) * (rate or 0.0) / 1000
+    found = f"{ahead} samples" + (f" ({1000 * ahead / rate:.4g} ms)" if rate else "")
+    assert ahead <= most, f"{name} looks {found} ahead, more than {shown}: {result.witness}"
     return result
 
 
@@ -132,9 +171,7 @@ def assert_gradient_stable(
     reading = _reading(model, inputs, kwargs, ("output",))
     found, name = gradient_of(reading, loss=loss, probes=probes, seed=seed), type(reading.model).__name__
     assert found.kind != "unknown", f"the stages of {name} are too few to judge, or too different: {found.verdict}"
-    low, high = found.rate.interval()
-    drifts = found.law.kind == "exponential" and (low > rate or high < -rate)
-    assert not drifts, f"the gradient of {name} is {found.verdict}"
+    assert not drifts(found, rate), f"the gradient of {name} is {found.verdict}"
     far = max(map(abs, found.farthest)) > math.log(total)
     assert not far, f"the gradient of {name} changes by more than {total:g} ×: {found.verdict}"
     depth = found.underflow_depth.get("float16")
@@ -206,6 +243,87 @@ def assert_connections(
             )
             raise AssertionError(f"the model has {has} {name}, not {asked}; by module:\n{lines}")
     return found
+
+
+@foreseen("assert_generate_matches")
+def assert_generate_matches(
+    model: nn.Module,
+    *inputs: Any,
+    generate: Generate | None = None,
+    step: Step | None = None,
+    new: int = 8,
+    layout: LayoutLike = None,
+    output: str | None = None,
+    tolerance: float = 1e-4,
+    **kwargs: Any,
+) -> Agreement:
+    """Assert that a model which goes on from a cache computes what it computes on the whole sequence.
+
+    The user's own way runs, and then the model on everything that was fed: the stream that is derived from it where it
+    has one, else its full forward pass. An `AssertionError` names the first position at which the outputs differ, and
+    the first module. Everything runs in evaluation mode, and the model is left as it was.
+
+    Parameters
+    ----------
+    model, inputs, kwargs, layout, output
+        As in `leadline.read`; the first tensor is what the user's way begins with.
+    generate
+        Takes tokens ``(b, t)`` and how many to add, and returns them with those added (or these alone), the likeliest
+        at each position; default: the model's own ``generate``, greedy and with its cache (`transformers`). Where it
+        calls no module of the model, its tokens are compared.
+    step
+        Instead: takes the next position, like the first tensor but one long, and a state (None at the beginning), and
+        returns the output there and the next state. It is fed the first tensor.
+    new
+        Tokens to add.
+    tolerance
+        How far outputs may differ, as a part of the largest of them where that is above 1.
+
+    Raises
+    ------
+    NotCausal
+        If an output depends on later inputs: then nothing can go on from a cache.
+
+    Examples
+    --------
+    >>> rnn, x = nn.GRU(2, 3, batch_first=True), torch.randn(1, 6, 2)
+    >>> axes = {"input": "b t c", "[0]": "b t v"}
+    >>> assert_generate_matches(rnn, x, step=rnn, layout=axes, output="[0]").against
+    'the derived stream'
+    >>> def forgetful(chunk, state):
+    ...     return rnn(chunk)[0], None
+    >>> assert_generate_matches(rnn, x, step=forgetful, layout=axes, output="[0]")
+    Traceback (most recent call last):
+        ...
+    AssertionError: the cached run of GRU parts from the derived stream at position 1, first in the model itself, by ...
+    """
+    __tracebackhide__ = True
+    found = agreement_of(
+        model, inputs, kwargs, generate=generate, step=step, new=new, layout=layout, output=output, tolerance=tolerance
+    )  # fmt: skip
+    name = type(model).__name__
+    assert found.parting is None, f"the cached run of {name} parts from {found.against} {found.parting}"
+    return found
+
+
+@foreseen("reading_of")
+def reading_of(
+    word: str, *settings: str, layout: LayoutLike = None, order: Order = None, output: str | None = None
+) -> DepthReading:
+    """Read a model by the word that names it on the command line, such as ``my_model.py:factory``.
+
+    The settings are ``key=value`` words; axes and order are the model's own where none are given. Raises `UsageError`
+    if nothing is called so.
+
+    Examples
+    --------
+    >>> assert_span(reading_of("chain", "layers=3"), steps=3).op_steps
+    3
+    """
+    named = find_model(word, settings)
+    axes: dict[str, Any] = {"order": named.order if order is None else order, "output": output}
+    axes["layout"] = named.layout if layout is None else layout
+    return DepthReading(named.model, named.inputs, named.keywords, **axes)
 
 
 def _reading(

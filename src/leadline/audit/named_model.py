@@ -57,16 +57,22 @@ class NamedModel:
 def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
-    A factory returns the model and its example inputs (a tensor, a tuple, or a dict of keyword inputs), or a
-    `zoo.Specimen`; if it raises, or returns something else, that is a `ModelError`. `settings` are ``key=value`` for
-    the zoo's config or the factory's keyword arguments. `UsageError` if nothing is called so, or a setting is unknown.
+    ``hf-tiny:NAME`` is an architecture of `transformers`, small, and ``hf:FOLDER`` one of the sizes that a folder's
+    ``config.json`` says; ``FILE.pt2`` is what `torch.export.save` wrote. A factory returns the model and its example
+    inputs (a tensor, a tuple, or a dict of keyword inputs), or a `zoo.Specimen`; if it raises, or returns something
+    else, that is a `ModelError`. `settings` are ``key=value`` for the config or the factory's keyword arguments.
+    `UsageError` if nothing is called so, or a setting is unknown.
 
     Examples
     --------
     >>> find_model("chain").name
     'chain'
     """
-    path = Path(word)
+    path, (scheme, _, rest) = Path(word), word.partition(":")
+    if scheme in _TRANSFORMERS and not os.path.exists(word):
+        return _from_transformers(word, scheme, rest, settings)
+    if word.endswith(".pt2"):
+        return _from_program(path, settings)
     if ":" in word and not os.path.exists(word):
         return replace(find_factory(word)(**literals(settings)), settings=literals(settings))
     if word in zoo.ZOO:
@@ -83,8 +89,30 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
         return from_specimen(path.name, run.specimen, run)
     raise UsageError(
         f"no model is called {word!r}; {near_misses(word, zoo.ZOO)} "
-        "(a model is a zoo name, a run folder, file.py:factory or package.module:factory)"
+        "(a model is a zoo name, a run folder, file.py:factory or package.module:factory, a .pt2 file, "
+        "hf-tiny:NAME or hf:FOLDER)"
     )
+
+
+_TRANSFORMERS = ("hf-tiny", "hf")
+
+
+def _from_transformers(word: str, scheme: str, rest: str, settings: Sequence[str]) -> NamedModel:
+    from leadline.audit.transformers_models import model_of_folder, tiny_model
+
+    found = tiny_model(rest, settings) if scheme == "hf-tiny" else model_of_folder(Path(rest), settings)
+    _, model, inputs, layout = found
+    return NamedModel(word, model, (), inputs, layout=layout, settings=literals(settings))
+
+
+def _from_program(path: Path, settings: Sequence[str]) -> NamedModel:
+    from leadline.audit.exported_program import load_exported
+
+    if settings:
+        raise UsageError(
+            f"{path} is an exported program: its sizes are those it was exported with, so {settings[0]!r} cannot hold"
+        )
+    return NamedModel(path.stem, *load_exported(path))
 
 
 def from_specimen(name: str, specimen: Specimen, run: Run | None = None) -> NamedModel:

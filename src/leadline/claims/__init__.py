@@ -6,10 +6,12 @@ else by measurement; the verdict follows from the outcomes. See `leadline.claims
 
 from leadline.claims.claim import Claim, Evidence, Finding, Grounds, Outcome, Quantity, Verdict
 from leadline.claims.counterexample import Counterexample
+from leadline.claims.parameters import PARAMETERS
 from leadline.claims.runner import CLAIMS, run_claims, save_counterexamples
 
 __all__ = [
     "CLAIMS",
+    "PARAMETERS",
     "Claim",
     "Counterexample",
     "Evidence",

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from leadline.claims.claim import Claim, Finding
+from leadline.claims.parameters import varied
 from leadline.claims.statements.dilated_stack import CLAIM as B1
 from leadline.claims.statements.discussion import CLAIM as B8
 from leadline.claims.statements.grid_count import CLAIM as B4
@@ -36,6 +37,7 @@ def run_claims(
     *,
     full: bool = False,
     seed: int = 0,
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     started: Callable[[Claim[Any]], None] = lambda _: None,
 ) -> tuple[Finding, ...]:
     """Settle claims, in the order of the theory.
@@ -48,13 +50,15 @@ def run_claims(
         Full sizes (many minutes) instead of those of the default run.
     seed
         Of every random choice.
+    settings
+        Other values of parameters, by claim: ``{"A1": {"n": 20, "w": 5}}``; see `leadline.claims.parameters`.
     started
         Called with each claim before it is settled.
 
     Raises
     ------
     UsageError
-        If a claim of that id does not exist.
+        If a claim of that id does not exist, or a parameter does not, or its value is beyond its range.
 
     Examples
     --------
@@ -64,11 +68,11 @@ def run_claims(
     wanted = set(CLAIMS) if ids is None else {word.upper() for word in ids}
     for word in sorted(wanted - set(CLAIMS)):
         raise UsageError(f"there is no claim {word!r}; {near_misses(word, CLAIMS)}")
+    asked = [(claim, varied(claim, settings.get(claim.id, {}))) for claim in CLAIMS.values() if claim.id in wanted]
     findings = []
-    for claim in CLAIMS.values():
-        if claim.id in wanted:
-            started(claim)
-            findings.append(claim.run(full=full, seed=seed))
+    for claim, mathematics in asked:
+        started(claim)
+        findings.append(claim.run(mathematics, full=full, seed=seed))
     return tuple(findings)
 
 

@@ -101,7 +101,7 @@ def _steeper(model: Chain, limit: sympy.Rational) -> Search:
         slopes = gradients(model, point["x"], point["biases"]).abs()
         return slopes.clamp_min(1e-300).log() - depth * math.log(limit)
 
-    return Search(draw, excess)
+    return Search(draw, excess, unit="ln |f'|")
 
 
 def chain(activation: Activation, weight: float, layers: int) -> Chain:

@@ -73,8 +73,8 @@ class Search:
     """How to look for a case in which a statement fails.
 
     `draw` draws random starts: named tensors with the starts as first axis. `excess` says by how much the statement is
-    violated at each: differentiable, positive where it fails, and rounding up to `tolerance`. The ascent (Adam) takes
-    `steps` steps of `rate`.
+    violated at each, in a `unit`: differentiable, positive where it fails, and rounding up to `tolerance`. The ascent
+    (Adam) takes `steps` steps of `rate`.
     """
 
     draw: Callable[[torch.Generator, int], Point]
@@ -83,6 +83,7 @@ class Search:
     starts: int = 16
     steps: int = 100
     rate: float = 0.1
+    unit: str = "the statement's own unit"
 
 
 def ascend(search: Search, effort: Effort) -> tuple[float, Point]:
@@ -112,6 +113,17 @@ def searched(
     excess, at = ascend(search, effort)
     tries = f"{search.starts * effort.pick(1, 4)} random starts of {search.steps} steps of gradient ascent"
     if excess <= search.tolerance:
-        return Outcome(statement, True, Grounds.SEARCHED, f"{tries} found no case against it; nearest: {excess:.3g}")
+        return Outcome(
+            statement,
+            True,
+            Grounds.SEARCHED,
+            f"{tries} found no case against it; nearest: {excess:.3g} in {search.unit}",
+        )
     case = Counterexample(statement, {"excess": excess} | values(at), arrays(**at))
-    return Outcome(statement, False, Grounds.SEARCHED, f"{tries} found a case against it, excess {excess:.4g}", case)
+    return Outcome(
+        statement,
+        False,
+        Grounds.SEARCHED,
+        f"{tries} found a case against it, too far by {excess:.4g} in {search.unit}",
+        case,
+    )

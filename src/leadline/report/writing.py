@@ -19,7 +19,7 @@ from torch import Tensor
 
 from leadline.document import Document
 from leadline.files.streams import complain, escaped, printable, taken, takes
-from leadline.files.writing import write_atomically
+from leadline.files.writing import make_directory, write_atomically
 from leadline.report import html as html_page
 from leadline.report.terminal import show
 
@@ -94,13 +94,20 @@ def publish(
 def _printable(value: Any) -> Any:
     """Return a document without control characters, wherever in it they stand: terminal and HTML show nothing else."""
     if isinstance(value, str):
-        return printable(value)
+        shown = printable(value)
+        return value if shown == value else shown  # a sentence with formulas stays one
     if isinstance(value, tuple):
         return tuple(map(_printable, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _printable(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
     return value
+
+
+def write_page(path: Path, document: Document) -> None:
+    """Write a document as HTML, in a folder that is made if it does not exist; raises `StorageError`."""
+    make_directory(path.parent)
+    _write(path, html_page.render(_printable(document)))
 
 
 def _write(path: Path, text: str) -> None:

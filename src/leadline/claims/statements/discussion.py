@@ -13,14 +13,18 @@ from torch.nn.functional import cross_entropy
 from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, Quantity, exact, measured
 from leadline.claims.counterexample import Counterexample
 from leadline.claims.grids import H, T, W, grid_density, same_depth
+from leadline.claims.settling import exhausted
 from leadline.document import Table
+from leadline.domains import generation
 from leadline.recurrence.analysis.depth import Depth, generation_depth, training_depth
+from leadline.recurrence.analysis.longest import drawing_edges, longest_paths
 from leadline.recurrence.analysis.receptive_field import seen_from
 from leadline.recurrence.analysis.window import live_windows
 from leadline.recurrence.examples import NORTH_AND_WEST, convolutions, grid_recurrence, layered, masked
 from leadline.recurrence.ir import Offset, System
 from leadline.results import Estimate
 from leadline.zoo import build
+from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
 SETTINGS = {
     "pixelcnn": {"channels": 32, "inner": 16, "layers": 5, "first_kernel": 5, "head": 32},
@@ -72,6 +76,7 @@ def settle(of: Discussion, effort: Effort) -> Evidence:
             _same_order("so does what they keep", _kept(networks["PixelCNN"]), _kept(networks["MDRNN"])),
             _blind(of),
         ),
+        aside=(_fronts(of),),
         quantities=(*_throughput(effort), *_likelihoods(effort)),
         picture=_table(networks, training, drawing),
     )
@@ -106,6 +111,26 @@ def _blind(of: Discussion) -> Outcome:
     evidence = ", ".join(f"{name}: {count} of {earlier}" for name, count in never.items())
     case = None if holds else Counterexample(statement, dict(never))
     return Outcome(statement, holds, Grounds.EXHAUSTIVE, f"never seen from {place} of {size}: {evidence}", case)
+
+
+def _fronts(of: Discussion) -> Outcome:
+    """Count drawings that wait for one another: of the pixel itself, and of the next one in raster order."""
+    density = grid_density(of.taps, of.layers)
+    recurrence = GridRNN(GridRNNConfig(inputs=2, hidden=2, layers=2))
+
+    def waiting(H: int, W: int, lag: int) -> int:
+        if lag:
+            return longest_paths(density, drawing_edges(density), (H, W), start=("x", (0, 0))).total + 1
+        x = torch.zeros(1, H, W, 2)
+        return int(generation(recurrence, x, layout="b h w c -> b h w v", lag=0).fronts.hi)
+
+    return exhausted(
+        "d(H+W-1) steps are H+W-1 fronts of d steps, if an MDRNN gives the distribution of the pixel itself (lag 1); "
+        "if it gives that of the next pixel in raster order (lag 0), each pixel is a front, H W in all",
+        ({"H": h, "W": w, "lag": lag} for h, w in ((2, 3), (4, 4)) for lag in (0, 1)),
+        lambda H, W, lag: H + W - 1 if lag else H * W,
+        waiting,
+    )
 
 
 def _table(networks: dict[str, System], training: dict[str, Depth], drawing: dict[str, Depth]) -> Table:

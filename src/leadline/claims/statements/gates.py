@@ -110,7 +110,7 @@ def no_floor(kind: str, effort: Effort) -> Outcome:
         return {n: normal(generator, starts, *s) for n, s in shapes.items()}
 
     floor = 1e-3
-    search = Search(draw, lambda point: math.log(floor) - smallest(point).clamp_min(1e-300).log())
+    search = Search(draw, lambda point: math.log(floor) - smallest(point).clamp_min(1e-300).log(), unit="ln σ_min")
 
     def values(at: Point) -> dict[str, int | float | str]:
         found = smallest({name: t[None] for name, t in at.items()}).item()

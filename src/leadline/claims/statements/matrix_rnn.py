@@ -80,7 +80,7 @@ def _bounded(of: MatrixRNN, limit: float, effort: Effort) -> Outcome:
         found = spectral_norm(jacobian(_scaled(at["W"], of.norm), at["x"], applications)).item()
         return {"norm of W (scale it)": of.norm, "steps": of.steps, "claimed": limit**applications, "norm": found}
 
-    return searched(statement, Search(draw, excess), effort, values)
+    return searched(statement, Search(draw, excess, unit="ln σ_max"), effort, values)
 
 
 def _scaled(W: Float[Tensor, "*n k k"], norm: float) -> Float[Tensor, "*n k k"]:

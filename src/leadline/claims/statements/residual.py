@@ -161,7 +161,7 @@ def _searched(of: ResidualSpectrum, statement: str, lower: _Lower, effort: Effor
         return {"i": worst + 1, "σ_i(A)": s[worst].item(), "claimed": lower(A, s)[worst].item(),
                 "σ_i(I+A)": residual[worst].item()}  # fmt: skip
 
-    return searched(statement, Search(draw, excess, tolerance=1e-8), effort, values)
+    return searched(statement, Search(draw, excess, tolerance=1e-8, unit="parts of 1 + σ_i(A)"), effort, values)
 
 
 def _branch(of: ResidualSpectrum, point: Point) -> tuple[Tensor, Tensor]:

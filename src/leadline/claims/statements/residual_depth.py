@@ -121,7 +121,7 @@ def _monotone(of: ResidualDepth, effort: Effort) -> Outcome:
     def draw(generator: torch.Generator, starts: int) -> Point:
         return _branches(of, generator, starts) | {"B": _branches(of, generator, starts)["A"]}
 
-    search = Search(draw, excess, tolerance=1e-8)
+    search = Search(draw, excess, tolerance=1e-8, unit="σ_min")
     return searched("A_l + A_lᵀ ⪰ 0 in every layer gives σ_min ≥ 1", search, effort, lambda _: {"layers": of.layers})
 
 
@@ -153,7 +153,7 @@ def _over_products(of: ResidualDepth, statement: str, gap: _Gap, effort: Effort)
         reached = {"σ_min": s[-1].item(), "σ_max": s[0].item()}
         return {"norm of each branch (scale it)": of.each, "layers": of.layers, **reached}
 
-    search = Search(lambda g, n: _branches(of, g, n), excess, tolerance=1e-8)
+    search = Search(lambda g, n: _branches(of, g, n), excess, tolerance=1e-8, unit="σ")
     return searched(statement, search, effort, values)
 
 

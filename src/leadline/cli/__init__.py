@@ -7,15 +7,16 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
+from leadline.cli.claims import claims
+from leadline.cli.gates import gated, gates_of, passed
+from leadline.cli.shared import SEED, Command, reported, terminal, writable
 from leadline.errors import (
-    SEEDS,
     LayoutError,
     LeadlineError,
     ModelError,
@@ -25,18 +26,12 @@ from leadline.errors import (
     as_options,
 )
 from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
-from leadline.files.writing import check_writable
 from leadline.key_values import literals
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    check --strict found a leak
+  1    check --strict found a leak, or a limit of the budget is exceeded
   2    unusable words: an unknown model, setting or option
   3    the model or its inputs do not work
   4    a data set is missing, empty or malformed
@@ -49,7 +44,6 @@ Exit codes:
   141  whoever read the output stopped reading
 """
 
-_SEED = click.IntRange(0, SEEDS - 1)
 _COUNT = click.IntRange(1, 1 << 30)
 
 
@@ -76,26 +70,11 @@ def cli(context: click.Context) -> None:
     """Take the depth of a neural network before anyone spends compute on it, then run it at that depth.
 
     MODEL is a name of the zoo with key=value settings, a run folder, or file.py:factory or package.module:factory of
-    your own, where the factory returns the model and its example inputs.
+    your own, where the factory returns the model and its example inputs. It may also be a .pt2 file of an exported
+    program, hf-tiny:NAME, which is that architecture of transformers made small, or hf:FOLDER with a config.json.
     """
     if context.invoked_subcommand is None:
         click.echo(_WELCOME)
-
-
-def _reported(command: Command) -> Command:
-    """Add the options of every command that makes a report."""
-    page = click.Path(path_type=Path)
-    html = click.option("--html", type=page, callback=_writable, help="Write one self-contained HTML file.")
-    file = click.Path(path_type=Path, allow_dash=True)
-    json = click.option("--json", type=file, callback=_writable, help="Write JSON ('-': to stdout).")
-    return html(json(command))
-
-
-def _writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse what can never be written before the work, not after it."""
-    if path is not None and str(path) != "-":
-        check_writable(path)
-    return path
 
 
 def _read_as(command: Command) -> Command:
@@ -118,11 +97,12 @@ def _read_as(command: Command) -> Command:
 @click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
 @click.option("--quiet", is_flag=True, help="Print no report and no progress.")
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
-@_reported
+@gated
+@reported
 @click.pass_obj
 def check(
     command: str, /, model: str, settings: Sequence[str], json: Path | None, html: Path | None, strict: bool, **how: Any
@@ -137,11 +117,12 @@ def check(
     from leadline.report.progress import watching
     from leadline.report.writing import publish
 
+    gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
     position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
     how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
-    with diverted(), watching(_terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
+    with diverted(), watching(terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
         named = find_model(model, settings)
-        reading = named.reading(**{name: how.pop(name) for name in ("layout", "order", "output")})
+        reading = named.reading(**axes)
         about = About(named.name, named.settings, command, how.pop("rate"))
         audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
     drawn = () if html is None or named.run is None else samples_of(named.run, seed=how["seed"])
@@ -150,9 +131,10 @@ def check(
         lambda: describe_audit(audit, named.run, drawn, seen),
         audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
     )  # fmt: skip
+    kept = passed(audit, model, settings, axes, **gates, aside=quiet or str(json) == "-")
     if audit.unread and (quiet or str(json) == "-"):
         raise LayoutError(audit.unread)  # which the page says otherwise
-    return LayoutError.exit_code if audit.unread else int(strict and audit.leaks)
+    return LayoutError.exit_code if audit.unread else int(not kept or (strict and audit.leaks))
 
 
 @cli.command()
@@ -160,8 +142,8 @@ def check(
 @click.option(
     "--samples", type=_COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Seed of everything random.")
-@_reported
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
+@reported
 @click.pass_obj
 def compare(
     command: str, /, models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None
@@ -193,7 +175,7 @@ Examples:
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
 @_read_as
-@_reported
+@reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
     """Find how the depths of MODEL grow with its sizes, as exact formulas.
 
@@ -205,7 +187,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
     from leadline.report.laws_document import describe_laws, laws_record
     from leadline.report.writing import publish
 
-    with diverted(), _terminal().status("deriving equations at many sizes"):
+    with diverted(), terminal().status("deriving equations at many sizes"):
         architecture = find_architecture(model, sizes)
         laws = architecture.laws(**how)
     command = click.get_current_context().obj or ""
@@ -222,7 +204,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
 @click.option("--steps", type=_COUNT, help="Training steps.")
-@click.option("--seed", type=_SEED, help="Seed of weights, data order and dropout.")
+@click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
@@ -233,7 +215,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
     how = {name: options[name] for name in ("resume", "allow_changes")}
     how |= {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
-    result = train_by_recipe(model, settings, data, run, recipe=recipe, console=_terminal(), **how)
+    result = train_by_recipe(model, settings, data, run, recipe=recipe, console=terminal(), **how)
     _say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     _say(f"test: {result.test}")
 
@@ -244,10 +226,10 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    callback=_writable,
+    callback=writable,
     help="A .png, .wav or .npy file; default: into the run folder.",
 )
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
 @click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
 @click.option("--length", type=_COUNT, help="Samples of sound, or rows of pixels.")
@@ -281,33 +263,7 @@ def score(run: Path, part: str, data: str | None) -> None:
     _say(str(score_run(load_run(run), part, data)))
 
 
-@cli.command()
-@click.argument("ids", nargs=-1, metavar="[A1]...")
-@click.option("--full", is_flag=True, help="Full sizes: many minutes instead of a few.")
-@click.option("--seed", type=_SEED, default=0, show_default=True, help="Seed of everything random.")
-@click.option("--counterexamples", type=click.Path(path_type=Path), help="Folder to write what refutes a claim into.")
-@_reported
-def claims(
-    ids: Sequence[str], full: bool, seed: int, counterexamples: Path | None, json: Path | None, html: Path | None
-) -> None:
-    """Settle the statements of the theory by computing them, all or those named."""
-    from leadline.claims import run_claims, save_counterexamples
-    from leadline.report.claims_document import claims_document, claims_record
-    from leadline.report.writing import publish
-
-    with _terminal().status("settling claims") as status:
-        found = run_claims(
-            ids or None,
-            full=full,
-            seed=seed,
-            started=lambda claim: status.update(f"settling {claim.id}, {claim.title}"),
-        )
-    if counterexamples is not None:
-        for path in save_counterexamples(found, counterexamples):
-            complain(f"written: {path}")
-    told = partial(claims_document, found, command=click.get_current_context().obj or "")
-    summary = partial(told, detailed=False)
-    publish(told, claims_record(found), json=json, html=html, page=summary)
+cli.add_command(claims)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -377,13 +333,6 @@ def _unforeseen(error: BaseException) -> tuple[int, str]:
 def _say(text: str) -> None:
     with taken():
         print(printable(text))
-
-
-def _terminal() -> "Console":
-    """Return where progress is shown, which is not where results go."""
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -1,0 +1,164 @@
+"""A budget: limits on the depths of a model, kept in the user's ``pyproject.toml`` under ``[tool.leadline]``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leadline.audit.audited import Audit, Unavailable
+from leadline.audit.limits import MEASURES
+from leadline.domains._causality import Verdict
+from leadline.errors import UsageError, near_misses
+
+VERDICTS = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
+"""What passes as causal, from best to worst."""
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_BYTES = ("memory", "saved")
+_KEYS = ("leaks", "verdict", *MEASURES)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One limit and what became of it: its key, the limit and the value in words, and whether it holds."""
+
+    key: str
+    limit: str
+    value: str
+    holds: bool
+
+    def __str__(self) -> str:
+        return f"{'PASS' if self.holds else 'FAIL'} {self.key}: {self.value} (limit: {self.limit})"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of a budget: a line for each of its limits, and the file that states them."""
+
+    path: Path
+    lines: tuple[Line, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no limit is exceeded."""
+        return all(line.holds for line in self.lines)
+
+    def line_of(self, key: str) -> int:
+        """Return the line of the file that states a limit, from 1 on."""
+        text = self.path.read_text(encoding="utf-8").splitlines()
+        words = [line.partition("=")[0].strip().strip('"') for line in text]
+        return words.index(key) + 1 if key in words else 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits by key, as a TOML file holds them; see `read_budget`.
+
+    ``leaks = false`` forbids leaks and samples that see each other; ``verdict`` is the weakest that passes. Of
+    `leadline.audit.limits.MEASURES` each is limited by a number, the most that passes, or by ``{min = …, max = …}``;
+    bytes may be text, ``"1.5 GiB"``. What is not known does not pass.
+    """
+
+    path: Path
+    limits: Mapping[str, Any]
+
+    def judge(self, audit: Audit) -> Judgement:
+        """Hold an audit against the limits.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from leadline import check
+        >>> audit = check(torch.nn.Conv1d(1, 1, 3, padding=1), torch.zeros(1, 1, 9), layout="b c t -> b v t")
+        >>> for line in Budget(Path("pyproject.toml"), {"leaks": False, "steps": 1}).judge(audit).lines:
+        ...     print(line)
+        FAIL leaks: leak, lag -1 (limit: none)
+        PASS steps: 1 (limit: at most 1)
+        """
+        return Judgement(self.path, tuple(_judged(key, self.limits[key], audit) for key in _KEYS if key in self.limits))
+
+
+def read_budget(path: Path | None = None) -> Budget:
+    """Read the ``[tool.leadline]`` of a file, by default of the nearest ``pyproject.toml``, from here upwards.
+
+    Raises `UsageError` if there is no such file or table, or a key or value in it cannot be used.
+    """
+    path = _nearest() if path is None else path
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("leadline")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the budget {path} cannot be read: {error}") from error
+    if not table:
+        raise UsageError(f"{path} states no limits: write some under [tool.leadline], such as leaks = false")
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise UsageError(f"{path}: [tool.leadline] has no limit {key!r}; {near_misses(key, _KEYS)}")
+        _check(f"{path}: {key}", key, value)
+    return Budget(path, table)
+
+
+def _nearest() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder / "pyproject.toml"
+    raise UsageError(f"there is no pyproject.toml in {here} or above: give the budget's file, --budget=FILE")
+
+
+def _check(what: str, key: str, value: Any) -> None:
+    """Refuse a limit of the wrong kind."""
+    if key == "leaks":
+        if value is not False:
+            raise UsageError(f"{what} can only be false, got {value!r}: leave it out where leaks may be")
+        return
+    if key == "verdict":
+        if value not in list(VERDICTS):
+            known = near_misses(str(value), [verdict.value for verdict in VERDICTS])
+            raise UsageError(f"{what} is the weakest verdict that passes, got {value!r}; {known}")
+        return
+    sides = value if isinstance(value, dict) else {"max": value}
+    for side, limit in sides.items():
+        if side not in ("min", "max"):
+            raise UsageError(f"{what} has no side {side!r}; write {{min = …, max = …}}")
+        _number(what, key, limit)
+
+
+def _number(what: str, key: str, limit: Any) -> float:
+    """Return a limit as a number; of bytes, text with a unit is one too."""
+    if isinstance(limit, int | float) and not isinstance(limit, bool):
+        return limit
+    if key in _BYTES and isinstance(limit, str):
+        number, unit = limit.rstrip("bBiIkKmMgG").strip(), limit.lstrip("0123456789._ ").strip().upper()
+        if unit in _UNITS:
+            try:
+                return float(number) * _UNITS[unit]
+            except ValueError:
+                pass
+    unit = ' or text with a unit, "1.5 GiB"' if key in _BYTES else ""
+    raise UsageError(f"{what} is a number{unit}, got {limit!r}")
+
+
+def _judged(key: str, limit: Any, audit: Audit) -> Line:
+    if key == "leaks":
+        return Line(key, "none", _causality(audit), not audit.leaks)
+    if key == "verdict":
+        passing = VERDICTS[: VERDICTS.index(Verdict(limit)) + 1]
+        return Line(key, f"{limit} or better", _causality(audit), audit.verdict in passing)
+    found = MEASURES[key](audit)
+    sides = limit if isinstance(limit, dict) else {"max": limit}
+    least, most = (_number(key, key, sides[side]) if side in sides else None for side in ("min", "max"))
+    holds = (least is None or found.low >= least) and (most is None or found.high <= most)
+    words = [f"{word} {sides[side]}" for side, word in (("min", "at least"), ("max", "at most")) if side in sides]
+    return Line(key, ", ".join(words), found.text, holds)
+
+
+def _causality(audit: Audit) -> str:
+    """Say the verdict in a line, with what leaks."""
+    found = audit.causality
+    if isinstance(found, Unavailable):
+        return f"unknown: {found.reason}"
+    text = f"{found.verdict}, lag {found.lag}"
+    return text + ("; samples see each other" if found.cross_batch is not None else "")

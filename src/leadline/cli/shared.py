@@ -1,0 +1,42 @@
+"""What several commands share: options of every report, and where progress is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from leadline.errors import SEEDS
+from leadline.files.writing import check_writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SEED = click.IntRange(0, SEEDS - 1)
+
+
+def reported(command: Command) -> Command:
+    """Add the options of every command that makes a report."""
+    page = click.Path(path_type=Path)
+    html = click.option("--html", type=page, callback=writable, help="Write one self-contained HTML file.")
+    file = click.Path(path_type=Path, allow_dash=True)
+    json = click.option("--json", type=file, callback=writable, help="Write JSON ('-': to stdout).")
+    return html(json(command))
+
+
+def writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse what can never be written before the work, not after it."""
+    if path is not None and str(path) != "-":
+        check_writable(path)
+    return path
+
+
+def terminal() -> Console:
+    """Return where progress is shown, which is not where results go."""
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,109 @@
+"""Claims with other values: each parameter reaches the mathematics, within its range and no further."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from leadline.claims import CLAIMS, PARAMETERS, Verdict, run_claims
+from leadline.claims.parameters import separated, values_of, varied
+from leadline.document import Table
+from leadline.errors import UsageError
+from leadline.report.claims_document import claims_list, lecture_page
+from leadline.report.mathematics import Sentence
+
+EVERY = [(claim, parameter) for claim, parameters in PARAMETERS.items() for parameter in parameters]
+
+
+@pytest.mark.parametrize(("claim", "parameter"), EVERY, ids=lambda part: getattr(part, "letter", part))
+def test_every_parameter_is_a_field_whose_usual_value_is_within_its_range(claim: str, parameter: Any) -> None:
+    usual = getattr(CLAIMS[claim].mathematics, parameter.field)
+    assert parameter.low <= usual <= parameter.high
+    for value in (parameter.low, parameter.high):
+        kind = type(usual)
+        made = varied(CLAIMS[claim], {parameter.letter: kind(value)})
+        assert values_of(claim, made)[parameter] == kind(value)
+        same = dataclasses.replace(made, **{parameter.field: usual})
+        assert same == CLAIMS[claim].mathematics
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": 0}, r"n of A1 is 1 to 40 \(layers\), got 0"),
+        ({"n": 2.5}, "n of A1 must be an integer"),
+        ({"w": 1000}, "w of A1 is 0.01 to 20"),
+        ({"layers": 3}, r"no parameter 'layers'.* n \(layers, 1 to 40\)"),
+        ({"w": math.nan}, "w of A1 is 0.01 to 20"),
+    ],
+)
+def test_what_cannot_be_settled_is_refused_before_anything_runs(settings: dict[str, Any], message: str) -> None:
+    started: list[Any] = []
+    with pytest.raises(UsageError, match=message):
+        run_claims(["A1"], settings={"A1": settings}, started=started.append)
+    assert not started
+
+
+def test_a_setting_belongs_to_the_claim_before_it() -> None:
+    assert separated(("a1", "n=2", "B5", "A1", "w=3"))[1] == {"A1": ["n=2", "w=3"], "B5": []}
+    with pytest.raises(UsageError, match="belongs to no claim"):
+        separated(("n=2", "A1"))
+
+
+@pytest.mark.parametrize(("n", "w"), [(3, 5.0), (7, 0.5)])
+def test_the_verdict_follows_the_values_and_the_page_shows_them(n: int, w: float) -> None:
+    (finding,) = run_claims(["A1"], settings={"A1": {"n": n, "w": w}})
+    assert finding.verdict is (Verdict.CORRECTED if w > 1 else Verdict.PROVED)
+    assert finding.evidence.quantities[0].value == pytest.approx((w / 4) ** n)
+    page = lecture_page(finding)
+    assert page.subtitle == f"n = {n}, w = {w:g}"
+    told = page.sections[0].blocks[0]
+    assert isinstance(told, Table)
+    assert [name for name, _ in told.rows[:4]] == ["the founding text", "put to the test", "found", "because"]
+    assert ("instead" in [name for name, _ in told.rows]) == (w > 1)
+    parameters = page.sections[1].blocks[-1]
+    assert isinstance(parameters, Table)
+    assert [row[2:] for row in parameters.rows] == [(str(n), "10", "1 to 40"), (f"{w:g}", "1", "0.01 to 20")]
+
+
+def test_an_excess_has_its_unit() -> None:
+    (finding,) = run_claims(["A1"], settings={"A1": {"n": 3, "w": 8.0}})
+    failed = finding.evidence.claimed[0]
+    assert failed.counterexample is not None
+    assert "too far by" in failed.evidence
+    assert failed.evidence.endswith("in ln |f'|")
+
+
+def test_the_list_names_every_claim_and_parameter() -> None:
+    (table,) = claims_list().sections[0].blocks
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == list(CLAIMS)
+    assert all(f"{p.letter}=" in row[2] for row in table.rows for p in PARAMETERS.get(row[0], ()))
+
+
+@pytest.mark.parametrize(
+    ("written", "letters", "marked"),
+    [
+        ("4^-n", "4⁻ⁿ", "<msup><mn>4</mn><mrow><mo>-</mo><mi>n</mi></mrow></msup>"),
+        ("2^(d-1)", "2ᵈ⁻¹", "<msup><mn>2</mn><mrow><mi>d</mi><mo>-</mo><mn>1</mn></mrow></msup>"),
+        ("σ_min(A)", "σₘᵢₙ(A)", "<msub><mi>σ</mi><mrow><mi>min</mi></mrow></msub>"),
+        ("n^(-3/2)", "n^(-3/2)", "<mo>/</mo><mn>2</mn>"),
+        ("c_T", "c_T", "<msub><mi>c</mi><mrow><mi>T</mi></mrow></msub>"),
+        ("a < b_i", "a < bᵢ", "a &lt; <math>"),
+        ("no formula", "no formula", "no formula"),
+    ],
+)
+def test_powers_and_indices_are_mathematics(written: str, letters: str, marked: str) -> None:
+    assert str(Sentence(written)) == letters
+    assert marked in Sentence(written).__html__()
+
+
+def test_no_statement_of_the_theory_keeps_a_mark_in_a_page() -> None:
+    for claim in CLAIMS.values():
+        for text in (claim.statement, claim.paper or ""):
+            shown = Sentence(text).__html__()
+            assert "^" not in shown, text
+            assert "_" not in shown, text
