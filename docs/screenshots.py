@@ -9,9 +9,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PICTURES = Path(__file__).parent / "pictures"
 WIDTHS, HEIGHT, SCALE, MOST_BYTES = (1600, 800, 360), 1100, 0.5, 58_000
@@ -31,7 +34,7 @@ def leadline(words: list[str], folder: Path) -> None:
     subprocess.run([sys.executable, "-c", program, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
-def shot(browser: Browser, page: Path, width: int, scheme: str) -> Image.Image:
+def shot(browser: "Browser", page: Path, width: int, scheme: str) -> Image.Image:
     """Return the upper part of a page as it looks at a width."""
     context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
     opened = context.new_page()
@@ -63,6 +66,8 @@ def save(picture: Image.Image, path: Path) -> None:
 
 def main(names: list[str]) -> None:
     """Make the pages, and write two pictures of each: light and dark."""
+    from playwright.sync_api import sync_playwright
+
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

@@ -29,12 +29,12 @@ def of_input(model: str, given: str, functions: Iterable[str]) -> Iterable[tuple
     return ((name, faults(name, MODELS[model](), (INPUTS[given](),))) for name in functions)
 
 
-@pytest.mark.parametrize(("model", "function"), zip(ODD, cycle(QUICK), strict=False))
+@pytest.mark.parametrize(("model", "function"), [*zip(ODD, cycle(QUICK), strict=False)])
 def test_odd_models(model: str, function: str) -> None:
     assert_without_fault(of_model(model, [function]))
 
 
-@pytest.mark.parametrize(("given", "function"), zip(INPUTS, cycle(QUICK), strict=False))
+@pytest.mark.parametrize(("given", "function"), [*zip(INPUTS, cycle(QUICK), strict=False)])
 def test_odd_inputs(given: str, function: str) -> None:
     assert_without_fault(of_input("lenient", given, [function]))
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.limits import MEASURES
@@ -19,6 +19,17 @@ VERDICTS = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _BYTES = ("memory", "saved")
 _KEYS = ("leaks", "verdict", *MEASURES)
+
+
+class Limits(NamedTuple):
+    """The least and the most that passes; None: no limit."""
+
+    min: Any = None
+    max: Any = None
+
+    def hold(self, low: float, high: float) -> bool:
+        """Whether all from `low` to `high` passes."""
+        return (self.min is None or low >= self.min) and (self.max is None or high <= self.max)
 
 
 @dataclass(frozen=True)
@@ -119,11 +130,16 @@ def _check(what: str, key: str, value: Any) -> None:
             known = near_misses(str(value), [verdict.value for verdict in VERDICTS])
             raise UsageError(f"{what} is the weakest verdict that passes, got {value!r}; {known}")
         return
+    _limits(what, key, value)
+
+
+def _limits(what: str, key: str, value: Any) -> Limits:
+    """Read a limit: a number is the most that passes, a table has the least or the most or both."""
     sides = value if isinstance(value, dict) else {"max": value}
-    for side, limit in sides.items():
-        if side not in ("min", "max"):
+    for side in sides:
+        if side not in Limits._fields:
             raise UsageError(f"{what} has no side {side!r}; write {{min = …, max = …}}")
-        _number(what, key, limit)
+    return Limits(**{side: _number(what, key, limit) for side, limit in sides.items()})
 
 
 def _number(what: str, key: str, limit: Any) -> float:
@@ -148,11 +164,9 @@ def _judged(key: str, limit: Any, audit: Audit) -> Line:
         passing = VERDICTS[: VERDICTS.index(Verdict(limit)) + 1]
         return Line(key, f"{limit} or better", _causality(audit), audit.verdict in passing)
     found = MEASURES[key](audit)
-    sides = limit if isinstance(limit, dict) else {"max": limit}
-    least, most = (_number(key, key, sides[side]) if side in sides else None for side in ("min", "max"))
-    holds = (least is None or found.low >= least) and (most is None or found.high <= most)
-    words = [f"{word} {sides[side]}" for side, word in (("min", "at least"), ("max", "at most")) if side in sides]
-    return Line(key, ", ".join(words), found.text, holds)
+    limits, given = _limits(key, key, limit), Limits(**limit) if isinstance(limit, dict) else Limits(max=limit)
+    words = [f"{word} {side}" for word, side in zip(("at least", "at most"), given, strict=True) if side is not None]
+    return Line(key, ", ".join(words), found.text, limits.hold(found.low, found.high))
 
 
 def _causality(audit: Audit) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import cache
 from typing import Any, TypeAlias
 
-from leadline.errors import UsageError
+from leadline.errors import needing
 
 Spec: TypeAlias = dict[str, Any]
 
@@ -22,10 +21,8 @@ def scripts() -> str:
 
     The styles that vega-embed adds come with it; nothing is fetched.
     """
-    if importlib.util.find_spec("vl_convert") is None:
-        raise UsageError("figures need vl-convert; run: pip install 'leadline[report]'")
-    import vl_convert
-
+    with needing("report", "drawing pages"):
+        import vl_convert
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script")
 

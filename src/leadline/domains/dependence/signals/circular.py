@@ -49,8 +49,8 @@ class _Convolution:
         name, *rest = spectrum
         if name == "signal":
             return self._signal(rest[0], axis)
-        if name in ("any", "flat"):
-            return (self._any if name == "any" else self._flat)(rest[0], axis)
+        if name in ("mixed", "flat"):
+            return (self._mixed if name == "mixed" else self._flat)(rest[0], axis)
         if name == "reversed":
             return _each(self.of(rest[0], axis), lambda x: x.flip(axis).roll(1, axis))
         if name == "added":
@@ -78,7 +78,7 @@ class _Convolution:
         pad = (0, 0) * (-axis - 1) + (0, self.count - laid[0].shape[axis])
         return _Signal(*(torch.nn.functional.pad(x, pad) for x in laid))
 
-    def _any(self, ref: Ref | None, axis: int) -> _Signal:
+    def _mixed(self, ref: Ref | None, axis: int) -> _Signal:
         """Let every element of a signal see all of its spectrum."""
         links, ndim = self._own(ref, axis)
         return _Signal(self._long(self.flow.algebra.reduce(links, [axis]), axis),

@@ -29,8 +29,8 @@ _STANDING = frozenset({Move.RESHAPE, Move.PERMUTE, Move.EXPAND, Move.TAKE})
 """Views of complex numbers that leave each what it is."""
 
 Spectrum: TypeAlias = "tuple[Any, ...]"
-"""A name and what it takes: of ``signal`` a reference and how often it is read; of ``any`` and ``flat`` a reference, or
-None; of ``view`` a node and a spectrum; of ``reversed`` and ``added`` spectra; of ``product`` letters, too."""
+"""A name and what it takes: of ``signal`` a reference and how often it is read; of ``mixed`` and ``flat`` a reference
+or None; of ``view`` a node and a spectrum; of ``reversed`` and ``added`` spectra; of ``product`` letters, too."""
 
 
 def with_signals(graph: Graph) -> Graph:
@@ -82,13 +82,13 @@ class _Reader:
         rule = _RULES.get(node.kind)
         if self.parts > _MOST or rule is None or ref.output != 0 or len(shape) < -axis or shape[axis] == 1:
             return self.unread(ref, axis)
-        return rule(self, node, axis) or ("any", ref)
+        return rule(self, node, axis) or ("mixed", ref)
 
     def unread(self, ref: Ref, axis: int) -> Spectrum:
         """Take a real number that all frequencies share for the spectrum of one that stands at the beginning."""
         meta = self.graph.meta(ref)
         shared = len(meta.shape) < -axis or meta.shape[axis] == 1
-        return ("flat" if shared and not (self.half and self.complex(ref)) else "any", ref)
+        return ("flat" if shared and not (self.half and self.complex(ref)) else "mixed", ref)
 
     def complex(self, ref: Ref) -> bool:
         """Whether a value may have an imaginary part: it is complex, and no copy of what is real."""
@@ -141,7 +141,7 @@ class _Reader:
         """Read a factor or term, a literal perhaps."""
         if isinstance(argument, Ref):
             return self.of(argument, axis)
-        return ("any" if self.half and isinstance(argument, complex) else "flat", None)
+        return ("mixed" if self.half and isinstance(argument, complex) else "flat", None)
 
     def view(self, node: Node, axis: int) -> Spectrum | None:
         """Follow a view that does not look along the frequencies."""
