@@ -18,7 +18,7 @@ from leadline.domains.dependence.algebra import Algebra
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.logits import unmasked
-from leadline.domains.values.pattern import fills
+from leadline.domains.values.moves import fills
 from leadline.domains.values.shifts import cancelled
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Graph, Node, Ref

@@ -9,7 +9,7 @@ from leadline.domains.compact import fits
 from leadline.domains.dependence.flow import Flow, Links, everywhere, in_full, moved
 from leadline.domains.dependence.local import among
 from leadline.domains.engine import Lookup, NoRule
-from leadline.domains.values.pattern import data_refs
+from leadline.domains.values.moves import data_refs
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Places
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from leadline.domains.compact import lifted
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.logits import unmasked
-from leadline.domains.values.pattern import fills
+from leadline.domains.values.moves import fills
 from leadline.domains.values.views import axes_of
 from leadline.domains.values.views import carried as moved
 from leadline.graph.ir import Graph, Node, Ref

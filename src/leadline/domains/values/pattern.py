@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from itertools import repeat
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,28 +13,22 @@ from leadline.domains.engine import Lookup, Transfer, walk
 from leadline.domains.values import named
 from leadline.domains.values.facts import (
     UNKNOWN,
-    Bounds,
     Facts,
-    Options,
     evaluate,
     evaluated,
-    one_of,
     partial,
     settled,
     zero_where,
 )
 from leadline.domains.values.logits import extreme, softmax
+from leadline.domains.values.moves import moved, writes
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.values.sums import Sum, contraction, convolution
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
-from leadline.graph.table import Form, Kind, Move, Noise, Places, Statistics, Tally
+from leadline.graph.table import Form, Kind, Noise, Places, Statistics, Tally
 
-_BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
-"""Views after which an element is another number than before."""
-
-_ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
 _ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.COUNT})
 """What is zero where all that is added up is."""
 _TRUTHS = frozenset({Tally.ANY, Tally.ALL})
@@ -263,52 +256,7 @@ class _Rules:
 
     def moved(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is known to where each element goes, if where it goes is known."""
-        data = data_refs(node)
-        if data is None or not all(facts(ref).constant for ref in node.refs if ref not in data):
-            return nothing(node, facts)
-        if node.kind is Kind.VIEW and node.operation.move in _BYTES:
-            return nothing(node, facts)
-        constants, literals = self.values(facts), fills(node)
-        if node.kind is Kind.VIEW and (places := named.moved(node, facts(node.refs[0]), self.shape)) is not None:
-            return (named.with_named(UNKNOWN, places),)
-
-        def along(
-            read: Callable[[Facts], Tensor], replaced: Mapping[str, float] = MappingProxyType({})
-        ) -> tuple[Tensor | None, ...]:
-            """Move one property of the data."""
-
-            def value(ref: Ref) -> Tensor:
-                if ref not in data:
-                    return constants(ref)
-                return lifted(read(facts(ref)), len(self.shape(ref)))
-
-            return carried(node, value, self.shape, replaced)
-
-        def option(number: int) -> Callable[[Facts], Tensor]:
-            def read(found: Facts) -> Tensor:
-                values = found.options().values
-                return values[min(number, len(values) - 1)].to(node.meta.dtype)
-
-            return read
-
-        options = [along(option(i)) for i in range(max(len(facts(ref).options().values) for ref in data))]
-        there = along(lambda f: f.options().there.float(), literals)
-        kept = along(lambda _: torch.ones(()), literals) if writes(node) else there
-        ends = []
-        if any(facts(ref).bias is not None for ref in data):
-            ends = [along(lambda f: f.bounds().low), along(lambda f: f.bounds().high)]
-        rows = zip(
-            there, kept, zip(*options, strict=True), zip(*ends, strict=True) if ends else repeat(()), strict=False
-        )
-        return tuple(
-            UNKNOWN
-            if t is None or k is None
-            else one_of(
-                Options([_present(v) for v in values], (t > 0) | (k == 0) if writes(node) else t > 0),
-                Bounds(*map(_present, bounds)) if bounds else None,
-            )
-            for t, k, values, bounds in rows
-        )
+        return moved(node, facts, self.values(facts), self.shape)
 
     def scattered(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Move what is put down at places that are known; what others may be is known perhaps."""
@@ -366,33 +314,3 @@ class _Rules:
             return nothing(node, facts)
         kept = zero_where(facts(node.refs[0]).zeros(), facts(node.refs[0]).idle(), node.meta.dtype)
         return (kept, *(UNKNOWN,) * (len(node.outputs) - 1))
-
-
-def _present(part: Tensor | None) -> Tensor:
-    assert part is not None
-    return part
-
-
-def data_refs(node: Node) -> frozenset[Ref] | None:
-    """Return the arguments whose elements an operation moves; the others say where. None: it combines elements."""
-    named = node.bound()
-    if node.kind is Kind.VIEW:
-        return frozenset(node.refs)
-    if node.operation.combines(named):
-        return None
-    names = ("weight",) if node.operation.places is Places.ROWS else ("self", "src", "source", "values", "value")
-    return frozenset(named[name] for name in names if isinstance(named.get(name), Ref))
-
-
-def writes(node: Node) -> bool:
-    """Whether a view or scatter puts literals beside the elements that it moves."""
-    return (node.kind is Kind.VIEW and node.operation.move in _ZEROS_BESIDE) or bool(fills(node))
-
-
-def fills(node: Node) -> dict[str, float]:
-    """Exchange the literal that a padding or a scatter writes by zero."""
-    named, padding = node.bound(), node.kind is Kind.VIEW and node.operation.move is Move.PAD
-    if padding:
-        return {"value": 0.0} if named.get("mode", "constant") == "constant" else {}
-    written = named.get("value") if node.kind is Kind.SCATTER else None
-    return {"value": 0.0} if isinstance(written, bool | int | float) else {}
