@@ -1,6 +1,6 @@
 """Causality: whether every output depends only on inputs that come before it in an order, and how that is known."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from leadline.domains.dependence.ranks import Latest, Search
 from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
-from leadline.domains.values.pattern import NEGLIGIBLE, facts_of
+from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, masked_weights
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
 from leadline.graph.user_code import foreseen
@@ -82,11 +82,13 @@ class Causality(Result):
         return text + ("" if self.cross_batch is None else f"; across samples: {self.cross_batch}")
 
 
-_LEVELS = (
-    (Verdict.STRUCTURAL, -torch.inf, False),
-    (Verdict.FINITE_MASK, NEGLIGIBLE, False),
-    (Verdict.PRESENT_WEIGHTS, NEGLIGIBLE, True),
-)
+def _levels(reading: Reading) -> Iterator[tuple[Verdict, float, bool]]:
+    """List the verdicts with what each may rest on, where that says more than the one before."""
+    yield Verdict.STRUCTURAL, -torch.inf, False
+    if finite_masks(reading):
+        yield Verdict.FINITE_MASK, NEGLIGIBLE, False
+    if masked_weights(reading):
+        yield Verdict.PRESENT_WEIGHTS, NEGLIGIBLE, True
 
 
 @foreseen("causality")
@@ -131,7 +133,7 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
     prober = Prober(reading)
     least, own, seen = int(strict), *_by_position(reading)
     samples = _by_sample(reading)
-    for verdict, floor, weights in _LEVELS:
+    for verdict, floor, weights in _levels(reading):
         facts = facts_of(reading, floor=floor, weights=weights)
         search = Search(reading, Flow(signals_of(reading), facts, Ranks(), floor, cancelling=True), on_unknown)
         found, *across = search.latest(seen, *(theirs for _, theirs in samples))

@@ -85,7 +85,7 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
             return UNKNOWN
         if node.kind is Kind.BUFFER:
             return settled(Facts(value.cpu()), value.ndim, rules.pool)
-        if weights and bool((value == 0).any()) and bool((value != 0).any()):  # all zero: an initialisation, no mask
+        if weights and _masked(value):
             return settled(partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu()), value.ndim, rules.pool)
         return UNKNOWN
 
@@ -114,6 +114,18 @@ def finite_masks(reading: Reading) -> bool:
         if constants.numel() and float(constants.max() - constants.min().clamp(max=0.0)) >= -NEGLIGIBLE:
             return True
     return False
+
+
+def masked_weights(reading: Reading) -> bool:
+    """Whether zeros in parameters may be masks, by which `pattern` knows more with `weights`."""
+    graph = reading.graph
+    held = (graph.values.get(index) for name, index in graph.parameters.items() if name not in graph.mutated)
+    return any(value is not None and _masked(value) for value in held)
+
+
+def _masked(weight: Tensor) -> bool:
+    """Whether some elements are zero, and others not: all zero is an initialisation, no mask."""
+    return bool((weight == 0).any()) and bool((weight != 0).any())
 
 
 def nothing(node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
