@@ -41,7 +41,12 @@ FUNCTIONS: Mapping[str, Ask] = {
     ],
     "trace": lambda model, *x, **_: trace(model, *x),
     "naive_sample": lambda model, *x, layout, **_: naive_sample(
-        model, *x, layout=layout, likelihood=Categorical(4), n=2, encode=one_hot if x[0].is_floating_point() else None
+        model,
+        *x,
+        layout=layout or SEQUENCE,
+        likelihood=Categorical(4),
+        n=2,
+        encode=one_hot if x[0].is_floating_point() else None,
     ),
 }
 QUICK = ("causality", "gradient", "memory")
