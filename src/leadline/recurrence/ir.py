@@ -257,6 +257,11 @@ class System(Result):
     def __getitem__(self, name: str) -> Variable:
         return self.named[name]
 
+    @property
+    def looped(self) -> bool:
+        """Whether contractions were read off a loop over positions, of which a trace holds every turn by itself."""
+        return any(isinstance(v.equation, Contraction) and v.equation.apart for v in self.variables)
+
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Every dependence, in the order of the variables."""
