@@ -231,7 +231,8 @@ class System(Result):
 
     `axes` stand slowest first in the order of generation, and `sizes` are those that the system was derived at.
     Variables are in an order in which the values of one point can be computed; `inputs` are those that come from
-    outside, `output` is the one that is asked for, its channels laid out as `shape`.
+    outside, `output` is the one that is asked for, its channels laid out as `shape`. What was read off a loop over
+    positions is `looped`: a trace holds every turn of it by itself.
     """
 
     axes: tuple[str, ...]
@@ -240,6 +241,7 @@ class System(Result):
     inputs: tuple[str, ...]
     output: str
     shape: tuple[int, ...] = ()
+    looped: bool = False
 
     def __post_init__(self) -> None:
         rank = len(self.axes)
@@ -256,11 +258,6 @@ class System(Result):
 
     def __getitem__(self, name: str) -> Variable:
         return self.named[name]
-
-    @property
-    def looped(self) -> bool:
-        """Whether contractions were read off a loop over positions, of which a trace holds every turn by itself."""
-        return any(isinstance(v.equation, Contraction) and v.equation.apart for v in self.variables)
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
