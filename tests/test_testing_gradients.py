@@ -59,3 +59,12 @@ def test_a_gradient_that_turns_fails():
             layer.weight.mul_(2.0 if place < 10 else 0.5)
     with pytest.raises(AssertionError, match="turning"):
         assert_gradient_stable(model, x)
+
+
+def test_stages_without_a_law_pass_where_their_rate_is_certain_to_be_small():
+    torch.manual_seed(1)
+    blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(12)]
+    model, x = nn.Sequential(*blocks).eval(), torch.randn(2, 5, 8)
+    assert assert_gradient_stable(model, x, rate=0.3).kind == "unknown"
+    with pytest.raises(AssertionError, match="judge more blocks"):
+        assert_gradient_stable(model, x, rate=0.1)

@@ -175,6 +175,22 @@ def test_what_a_builder_does_with_its_size_unseen_is_never_proved(kind: str, siz
     assert not wrong(make, laws, [8, 12, 51, 60])
 
 
+def test_arithmetic_on_the_number_of_places_makes_no_constants() -> None:
+    def build(T: int) -> Any:
+        class Cropped(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Conv1d(1, 1, 3, padding=2)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.layer(x)[..., : x.shape[2] + 1 - 1]
+
+        return Cropped(), (torch.zeros(1, 1, T),)
+
+    found = law(build, layout="b c t -> b v t", T=(7, 9)).connections
+    assert (found.status, found.doubt) == (Status.PROVED, "")
+
+
 def test_constants_that_are_made_place_by_place_prove_nothing() -> None:
     """Ones that are added up so far are known at the size that was traced alone."""
     made = Of(lambda x, f, g: f(x * (torch.ones(x.shape[1]).cumsum(0) <= 16).float()[:, None]))

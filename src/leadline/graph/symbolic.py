@@ -172,7 +172,7 @@ class _Reader:
                 free = expression.free_symbols & self.letters.keys()
                 if free and not expression.is_polynomial(*free):
                     yield f"a size is {expression.xreplace(self.letters)}"
-            if node.op == "call_function" and self._placed(node, constant=node not in moving):
+            if node.op == "call_function" and not _is_size(node) and self._placed(node, constant=node not in moving):
                 yield f"{node.target} makes constants that differ by place"
 
     def _moving(self) -> set[fx.Node]:
@@ -181,7 +181,7 @@ class _Reader:
         specs = {spec.arg.name: spec.kind for spec in self.program.graph_signature.input_specs}
         for node in self.program.graph.nodes:
             comes_in = specs.get(node.name) is InputKind.USER_INPUT or found.intersection(node.all_input_nodes)
-            if comes_in and not isinstance(node.meta.get("val"), torch.SymInt):  # a size is no value
+            if comes_in and not _is_size(node):
                 found.add(node)
         return found
 
@@ -215,6 +215,11 @@ def _numbers(node: fx.Node) -> Iterator[torch.SymInt]:
         elif isinstance(value, Tensor):
             sizes: tuple[Any, ...] = tuple(value.shape)
             yield from (size for size in sizes if isinstance(size, torch.SymInt))
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether a node is a number of places, as that of an axis, which is not a value at any of them."""
+    return isinstance(node.meta.get("val"), torch.SymInt)
 
 
 def _is_table(node: fx.Node) -> bool:

@@ -267,4 +267,4 @@ def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: l
         output = same[0].name
     else:
         output = low.emit(copied(tap), result.dims, result.sizes, "output").variable
-    return System(low.axes, low.sizes, tuple(low.variables), tuple(inputs), output, shape).live()
+    return System(low.axes, low.sizes, tuple(low.variables), tuple(inputs), output, shape, low.looped).live()

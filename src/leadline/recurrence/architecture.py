@@ -109,6 +109,7 @@ class Architecture:
         self.build, self.read_as, self.sizes = build, axes, sizes
         self._systems: dict[tuple[int, ...], System] = {}
         self._macs: dict[tuple[int, ...], int | None] = {}
+        self._contexts: dict[Any, Formula] = {}
         if axes["layout"] is None:
             self.read_as = {**axes, "layout": self._layout()}
         base = self.system({name: values[0] for name, values in sizes.items()})
@@ -122,7 +123,7 @@ class Architecture:
         self.formulas: dict[str, Callable[[System], Formula]] = {
             "connections": _connections,
             "steps of training": lambda s: _of_depth(training_depth(s)),
-            "the context": most_seen,
+            "the context": self._most_seen,
         }
         if self.lag is not None:
             self.formulas |= {"steps of generation": self.generation, "the state": _of_state}
@@ -153,6 +154,13 @@ class Architecture:
             self._macs[key] = _per_sample(reading)
         return self._systems[key]
 
+    def _most_seen(self, s: System) -> Formula:
+        """Return the context as a formula, found once for all systems that read the same places."""
+        key = s.axes, s.inputs, s.output, tuple((v.name, v.margin) for v in s.variables), s.edges
+        if key not in self._contexts:
+            self._contexts[key] = most_seen(s)
+        return self._contexts[key]
+
     @cached_property
     def validity(self) -> Validity:
         """The sizes of the grid for which the equations stay the same."""
@@ -160,7 +168,8 @@ class Architecture:
         small = self.points[0]
         regions = [formula(self.system(small))[2] for formula in self.formulas.values()]
         region = {axis: max(int(found.get(axis, 1)) for found in regions) for axis in self.axes}
-        return validity(Sized(self.build, self.reading, self._derived, named), self.fresh, small, region)
+        of = Sized(self.build, self.reading, self._derived, named, self.system(self.fresh).looped)
+        return validity(of, self.fresh, small, region)
 
     def _derived(self, sizes: Mapping[str, int]) -> list[tuple[sympy.Expr, Status]]:
         """Return all formulas in the sizes of the grid."""

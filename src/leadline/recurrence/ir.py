@@ -231,7 +231,8 @@ class System(Result):
 
     `axes` stand slowest first in the order of generation, and `sizes` are those that the system was derived at.
     Variables are in an order in which the values of one point can be computed; `inputs` are those that come from
-    outside, `output` is the one that is asked for, its channels laid out as `shape`.
+    outside, `output` is the one that is asked for, its channels laid out as `shape`. What was read off a loop over
+    positions is `looped`: a trace holds every turn of it by itself.
     """
 
     axes: tuple[str, ...]
@@ -240,6 +241,7 @@ class System(Result):
     inputs: tuple[str, ...]
     output: str
     shape: tuple[int, ...] = ()
+    looped: bool = False
 
     def __post_init__(self) -> None:
         rank = len(self.axes)

@@ -19,7 +19,7 @@ from torch import nn
 from leadline.errors import NotUniform
 from leadline.graph.ir import Graph
 from leadline.graph.reading import Reading
-from leadline.graph.symbolic import sizes_of_trace
+from leadline.graph.symbolic import Sizes, sizes_of_trace
 from leadline.recurrence.watched import Watched
 
 Point = Mapping[str, int]
@@ -51,13 +51,15 @@ class Sized:
     """An architecture of any size.
 
     `build` makes a model and its inputs, `read` reads it, and `derive` returns what is equal at two sizes if the laws
-    are. `axes` names the axis of each parameter that is the size of one.
+    are. `axes` names the axis of each parameter that is the size of one. Where it is `looped`, a loop goes along them,
+    which a trace holds turn by turn: no symbol can stand for its length.
     """
 
     build: Callable[..., Any]
     read: Callable[[Point], Reading]
     derive: Callable[[Point], Any]
     axes: Mapping[str, str]
+    looped: bool
 
 
 def validity(of: Sized, at: Point, small: Point, region: Mapping[str, int]) -> Validity:
@@ -82,7 +84,7 @@ def _traced(of: Sized, watched: Mapping[str, int], reading: Reading) -> Validity
     positions = reading.layout.positions
     letters = {name: tuple(axis if axis in positions else None for axis in axes)
                for name, axes in reading.input_axes.items()}  # fmt: skip
-    found = sizes_of_trace(reading.call, letters)
+    found = Sizes({}, {}, "a loop goes along it") if of.looped else sizes_of_trace(reading.call, letters)
     least, most, doubt = dict(found.least), dict(found.most), found.doubt
     for name, size in watched.items():
         if isinstance(size, Watched):
@@ -129,6 +131,8 @@ def _slipped(of: Sized, at: Point, found: Validity, others: Mapping[str, int | N
     if others[name] is not None:
         return f"its modules depend on {name}"
     here, low, most = at[name], found.least.get(of.axes[name], 1), found.most.get(of.axes[name], _BUILT)
+    if most == here:  # as where a table is built of that size: the limit may be another in a larger model
+        return f"it takes no more than the {name} that it is built for"
     other = min(2 * here + 1, most) if most > here else max(low, here - 1)
     alike = other == here or _agrees(of, {**at, name: other}, of.derive(at))
     return "" if alike else f"its equations depend on {name}"

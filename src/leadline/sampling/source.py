@@ -99,31 +99,37 @@ class Source:
 
     @cached_property
     def _lengths(self) -> Sizes:
-        """The lengths for which a trace with a symbol for the slowest axis shows that the equations hold."""
+        """The lengths for which a trace with a symbol for the slowest axis shows that the equations hold.
+
+        A loop is traced turn by turn, so that a symbol would be a number at once.
+        """
         axis = self.system.axes[0]
+        if self.system.looped:
+            return Sizes({}, {}, f"a loop goes along {axis}")
         letters = {name: tuple(letter if letter == axis else None for letter in axes)
                    for name, axes in self.reading.input_axes.items()}  # fmt: skip
         return sizes_of_trace(self.reading.call, letters)
 
     def holds_at(self, length: int) -> bool:
         """Whether sequences of a length have the equations that were read, as the model's construction shows."""
+        if length == self.system.sizes[0]:
+            return True
         axis, known = self.system.axes[0], self._lengths
-        within = known.least.get(axis, 1) <= length <= known.most.get(axis, length)
-        return length == self.system.sizes[0] or (within and not known.doubt)
+        return not known.doubt and known.least.get(axis, 1) <= length <= known.most.get(axis, length)
 
     def goes_on(self, length: int) -> bool:
         """Whether these equations go on up to a length.
 
-        Where the model's construction does not show it, as with loops, they do if they were found to be the same at two
-        larger lengths, an odd and an even one.
+        Where the model's construction does not show it, as with loops, they do if they were found to be the same at a
+        length that is twice as large or one more: of this one and that, one is odd and one is even.
         """
         return self.holds_at(length) or (bool(self._lengths.doubt) and self._found_longer)
 
     @cached_property
     def _found_longer(self) -> bool:
-        twice = 2 * self.system.sizes[0]
+        here = self.system.sizes[0]
         with suppress(LeadlineError):
-            return all(same_equations(self.system, self.at(length).system) for length in (twice, twice + 1))
+            return same_equations(self.system, self.at(2 * here + 1 - here % 2).system)
         return False
 
     def at(self, length: int) -> Source:

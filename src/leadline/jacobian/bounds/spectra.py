@@ -57,7 +57,7 @@ def _elementwise(node: Node, facts: Pointwise, look: Look, known: Known) -> Mirr
     if any(half is None or (half.axis, half.length) != (first.axis, first.length) for half in halves):
         return None
     sizes = [half.hi for half in halves if half is not None]
-    if same is not None or facts.planar is Planar.RIGID:
+    if same is not None or facts.planar in (Planar.RIGID, Planar.CONJUGATE):
         return first
     if facts.form in (Form.SUM, Form.DIFFERENCE, Form.REVERSED):
         scale = abs(float(named.get("alpha", 1)))

@@ -41,7 +41,7 @@ class Lowering:
 
     `axes`, `sizes` and `batch` are those of the traced grid, `variables` those emitted so far, and `node` is the one at
     work, for names and places; `in_loop` says whether it is one of a loop's body, which the model computes position by
-    position.
+    position, and `looped` whether there was any.
     """
 
     graph: Graph
@@ -51,6 +51,7 @@ class Lowering:
     variables: list[Variable] = field(default_factory=list)
     node: Node | None = None
     in_loop: bool = False
+    looped: bool = False
 
     @property
     def rank(self) -> int:

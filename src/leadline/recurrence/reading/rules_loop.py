@@ -118,7 +118,9 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
         # all of them are fields: `found` holds no others, and is as long as `wanted`
         low.close(state, copied(low.tap(inner[ref])))  # type: ignore[arg-type]
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
-    return _joined(inner[loop.result], joint, body.axis, loop.length)
+    joined = _joined(inner[loop.result], joint, body.axis, loop.length)
+    low.looped = True
+    return joined
 
 
 def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:
