@@ -11,6 +11,7 @@ from torch import nn
 import leadline
 from leadline.claims import run_claims
 from leadline.errors import UsageError
+from leadline.sampling import compiled
 from leadline.training import TrainConfig
 from leadline.zoo import build
 
@@ -46,6 +47,7 @@ def test_the_largest_seed_is_taken_by_claims_that_count_on_from_it() -> None:
 def test_a_stream_names_the_extra_that_compiles_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("machine", "interpreter", "kernels", "lanes"):  # what imports it
         monkeypatch.delitem(sys.modules, f"leadline.sampling.compiled.{name}", raising=False)
+        monkeypatch.delattr(compiled, name, raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     specimen = build("wavenet", classes=4, layers=1, length=6)
     sampler = leadline.stream(specimen.model, *specimen.inputs, layout=specimen.layout)
