@@ -89,3 +89,29 @@ def test_dropout_keeps_its_mask_as_the_device_does(device: Any, mask: int) -> No
     model = nn.Sequential(nn.Linear(C, C), nn.Dropout(0.5), nn.Tanh()).to("meta")
     assert leadline.memory(model, x, device=device).saved == 2 * ROWS + mask
     assert leadline.memory(model.eval(), x, device=device).saved == 2 * ROWS
+
+
+class Deep(nn.Module):
+    """A chain of many operations, a tensor of which is kept in a variable, or none."""
+
+    def __init__(self, steps: int, *, keeping: bool) -> None:
+        super().__init__()
+        self.weight, self.steps, self.keeping = nn.Parameter(torch.ones(C)), steps, keeping
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x * self.weight
+        if self.keeping:
+            self.seen.append(torch.exp(h.detach()))
+        for _ in range(self.steps):
+            h = h + 1
+        return h
+
+
+@pytest.mark.parametrize(
+    ("steps", "keeping"), [(3_000, True), (3_000, False), pytest.param(100_000, True, marks=pytest.mark.slow)]
+)
+def test_a_graph_that_is_too_long_to_be_watched_is_no_risk(steps: int, keeping: bool) -> None:
+    found = leadline.memory(Deep(steps, keeping=keeping), torch.randn(B, C))
+    assert found.saved == ROWS
+    assert found.status in ({Status.PROVED, Status.BOUND} if keeping else {Status.PROVED})

@@ -116,13 +116,13 @@ class SavedStorages(TorchDispatchMode):
     def held_elsewhere(self) -> tuple[set[int], bool]:
         """Return the storages that outlive the graph, so that something else holds them.
 
-        And whether the graph lives on too: then nothing tells what of them it alone would hold.
+        And whether the graph may live on too: then nothing tells what of them it alone would hold.
         """
         staying = self._staying()
         if staying:
             gc.collect()
             staying = self._staying()
-        return staying, bool(staying) and self._graph is not None and self._graph() is not None
+        return staying, bool(staying) and (self._graph is None or self._graph() is not None)
 
     def _staying(self) -> set[int]:
         return {c for c in self._beside if not self._made[c][0].expired()}
@@ -156,24 +156,32 @@ class SavedStorages(TorchDispatchMode):
         self._running.pop()
 
 
+_MOST_NODES = 1000
+
+
 class _Sentinel:
     """Lives as long as a node of the graph that holds it."""
 
     __slots__ = ("__weakref__",)
 
 
-def _watched(outputs: Iterable[Tensor]) -> ref[_Sentinel]:
-    """Let all nodes of the graph behind some tensors hold an object, and return what tells whether it lives."""
-    sentinel = _Sentinel()
-    stack = [tensor.grad_fn for tensor in outputs]
-    seen = set()
-    while stack:
+def _watched(outputs: Iterable[Tensor]) -> ref[_Sentinel] | None:
+    """Let all nodes of the graph behind some tensors hold an object, and return what tells whether it lives.
+
+    None where they are too many: torch lets go of nodes that hold Python's objects one within the other, and a chain of
+    a hundred thousand overruns the stack.
+    """
+    sentinel, stack = _Sentinel(), [tensor.grad_fn for tensor in outputs]
+    nodes: dict[Any, None] = {}
+    while stack and len(nodes) <= _MOST_NODES:
         node = stack.pop()
-        if node is not None and node.next_functions and node not in seen:  # leaves belong to parameters
-            seen.add(node)
-            held: Any = node.metadata  # which torch's stub calls a method
-            held[_Sentinel] = sentinel
+        if node is not None and node.next_functions and node not in nodes:  # leaves belong to parameters
+            nodes[node] = None
             stack.extend(parent for parent, _ in node.next_functions)
+    if stack:
+        return None
+    for node in nodes:
+        node.metadata[_Sentinel] = sentinel
     return ref(sentinel)
 
 
