@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,9 @@ def load_exported(path: Path) -> tuple[nn.Module, tuple[Any, ...], Mapping[str, 
     if not zipfile.is_zipfile(path):  # torch would print a page of its own
         raise ModelError(f"{path} is not an exported program: write it with torch.export.save")
     try:
-        program = torch.export.load(path)
+        with warnings.catch_warnings():  # some versions of torch warn of their own buffers
+            warnings.simplefilter("ignore")
+            program = torch.export.load(path)
     except Exception as error:
         raise ModelError(f"torch {torch.__version__} cannot load {path}: {first_line(error)}") from error
     if program.example_inputs is None:

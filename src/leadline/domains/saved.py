@@ -31,6 +31,8 @@ def storages(tensors: Iterable[Any]) -> dict[int, int]:
 
 def _dense(tensor: Tensor) -> Sequence[Tensor]:
     """Return the dense tensors that hold a sparse one; a dense one holds itself."""
+    if tensor.layout is torch.strided:
+        return (tensor,)
     if tensor.layout is torch.sparse_coo:
         return tensor._indices(), tensor._values()
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -132,7 +134,7 @@ class SavedStorages(TorchDispatchMode):
         result = func(*args, **kwargs)
         if _shares(func):
             return result
-        given = storages(_tensors((args, kwargs)))
+        given = {part.untyped_storage()._cdata for tensor in _tensors((args, kwargs)) for part in _dense(tensor)}
         for tensor in _tensors(result):
             # What a wrapper wraps, or a sparse tensor holds, was made too.
             if _is_dense(tensor) and not wraps(tensor):
