@@ -92,26 +92,20 @@ def test_dropout_keeps_its_mask_as_the_device_does(device: Any, mask: int) -> No
 
 
 class Deep(nn.Module):
-    """A chain of many operations, a tensor of which is kept in a variable, or none."""
+    """A chain of many operations behind one that keeps tensors on its context."""
 
-    def __init__(self, steps: int, *, keeping: bool) -> None:
+    def __init__(self, steps: int) -> None:
         super().__init__()
-        self.weight, self.steps, self.keeping = nn.Parameter(torch.ones(C)), steps, keeping
-        self.seen: list[Tensor] = []
+        self.weight, self.steps = nn.Parameter(torch.ones(C)), steps
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x * self.weight
-        if self.keeping:
-            self.seen.append(torch.exp(h.detach()))
+        h = Keeping.apply(x * self.weight)
         for _ in range(self.steps):
             h = h + 1
         return h
 
 
-@pytest.mark.parametrize(
-    ("steps", "keeping"), [(3_000, True), (3_000, False), pytest.param(100_000, True, marks=pytest.mark.slow)]
-)
-def test_a_graph_that_is_too_long_to_be_watched_is_no_risk(steps: int, keeping: bool) -> None:
-    found = leadline.memory(Deep(steps, keeping=keeping), torch.randn(B, C))
-    assert found.saved == ROWS
-    assert found.status in ({Status.PROVED, Status.BOUND} if keeping else {Status.PROVED})
+@pytest.mark.parametrize("steps", [10, 3_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_the_graph_may_have_any_length(steps: int) -> None:
+    found = leadline.memory(Deep(steps), torch.randn(B, C))  # a factor, and three tensors on the context
+    assert (found.saved, found.status) == (4 * ROWS, Status.PROVED)
