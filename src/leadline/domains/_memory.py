@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from leadline.domains.saved import SavedStorages, storages
+from leadline.domains.saved import SavedStorages, storages, uncollected
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
 from leadline.graph.call import Call
@@ -105,6 +105,7 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
         own, (args, kwargs), fake = stack.enter_context(_tensors(model, reading.call, device))
         record = SavedStorages()
         stack.enter_context(branches_at_once())
+        stack.enter_context(uncollected())
         watched = before.contents.watched()
         with watched, running(type(model).__name__, (args, kwargs)), torch.enable_grad(), record.watch(model):
             result = functional_call(model, own, args, dict(kwargs)) if own else model(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum, auto
 from functools import cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn
@@ -130,18 +131,22 @@ class SavedStorages(TorchDispatchMode):
         return {c for c in self._beside if not self._made[c][0].expired()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if _shares(func):
-            return result
-        given = {part.untyped_storage()._cdata for tensor in _tensors((args, kwargs)) for part in _dense(tensor)}
-        for tensor in _tensors(result):
-            # What a wrapper wraps, or a sparse tensor holds, was made too.
-            if _is_dense(tensor) and not wraps(tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in given:
-                    self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
+        result = func(*args, **kwargs or {})
+        returns = _returns(func)
+        if returns is not _Returns.VIEWS:
+            given = storages(_tensors((args, kwargs))) if returns is _Returns.ANYTHING else ()
+            for tensor in _tensors(result):
+                # What a wrapper wraps, or a sparse tensor holds, was made too.
+                if tensor.layout is torch.strided and not wraps(tensor):
+                    storage = tensor.untyped_storage()
+                    if storage._cdata not in given:
+                        self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes(), self._running[-1]
         return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do without the wrapper that keeps a dispatch from being compiled, which takes as long as all else here."""
+        return False
 
     def _push(self, hooks: saved_tensors_hooks) -> None:
         def pack(tensor: Tensor) -> _Packed:
@@ -195,11 +200,33 @@ def _refuse(message: str) -> NoReturn:
     )
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let cycles wait to be collected: the notes on a long graph are gone through again and again otherwise."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Returns(Enum):
+    """What an operation returns, as its schema says where torch wrote it: others' may forget that they share memory."""
+
+    VIEWS = auto()
+    MADE = auto()
+    ANYTHING = auto()
+
+
 @cache
-def _shares(op: Any) -> bool:
-    """Whether all that an operation returns looks at memory of its arguments, as its schema says."""
+def _returns(op: Any) -> _Returns:
     schema = getattr(op, "_schema", None)
-    return schema is not None and all(result.alias_info is not None for result in schema.returns)
+    shared = [result.alias_info is not None for result in schema.returns] if schema else [False]
+    if all(shared):
+        return _Returns.VIEWS
+    return _Returns.MADE if schema and op.namespace == "aten" and not any(shared) else _Returns.ANYTHING
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
