@@ -95,7 +95,7 @@ os.system("echo four")
 atexit.register(lambda: print("five"))"""
     code, out, error = ended("check", factory(tmp_path, body), "--json", "-", folder=tmp_path)
     assert code == 0
-    assert json.loads(out)["count"]["parameters"] == 108  # a build for accelerators lets no fork differentiate
+    assert json.loads(out)["memory"]["parameters"] == 432  # a build for accelerators lets no fork differentiate
     assert {"one", "two", "three", "four", "five"} <= set(error.split())
 
 

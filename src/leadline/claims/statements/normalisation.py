@@ -1,5 +1,6 @@
 """A6: the gradient of batch normalisation, finished."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
