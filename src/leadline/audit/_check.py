@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from leadline.audit.audited import DEPTHS, About, Audit, Unavailable
 from leadline.domains._causality import Causality, causality_of
@@ -169,6 +169,11 @@ def depths_named(text: str | None, *, strict: bool = False) -> list[str] | None:
     return [*names, "causality"] if strict else names
 
 
+def _sizes(tensor: Tensor) -> tuple[int, ...]:
+    """Return the sizes of a tensor, -1 where they differ from part to part, as in nested ones."""
+    return tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+
+
 def _described(reading: Reading, about: About, seed: int, traced: bool) -> dict[str, Any]:
     """Return what an audit says of the model and of how it was made."""
     dtypes = [tensor.dtype for tensor in (*reading.model.parameters(), *reading.tensors.values())]
@@ -179,7 +184,7 @@ def _described(reading: Reading, about: About, seed: int, traced: bool) -> dict[
     return {
         "name": about.name or type(reading.model).__name__,
         "settings": MappingProxyType(dict(about.settings)),
-        "inputs": MappingProxyType({key: tuple(tensor.shape) for key, tensor in reading.tensors.items()}),
+        "inputs": MappingProxyType({key: _sizes(tensor) for key, tensor in reading.tensors.items()}),
         "layout": layout,
         "training": reading.model.training,
         "dtype": str(dtypes[0]).removeprefix("torch.") if dtypes else "none",

@@ -6,9 +6,9 @@ traced with longer inputs, until they do not; or until something is found that s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Protocol, TypeAlias
 
 import torch
@@ -143,7 +143,7 @@ def _lengths(reading: Reading, axis: str) -> Iterator[int]:
     What is no window is tried at one length alone.
     """
     size, nodes = reading.sizes[axis], reading.graph.nodes
-    elements = sum(prod(reading.input_shape(name)) for name in reading.input_axes)
+    elements = sum(math.prod(reading.input_shape(name)) for name in reading.input_axes)
     windows = 2 * sum(_window(node, reading.graph) for node in nodes)
     others = any(node.kind in _SPANNING for node in nodes)
     times = max(4 if others else 2, 1 + -(-windows // size))
@@ -168,7 +168,7 @@ def _extended(reading: Reading, name: str, axis: str, length: int) -> Tensor:
     if axis not in axes:
         return tensor
     place = axes.index(axis)
-    return tensor.index_select(place, torch.arange(length, device=tensor.device) % tensor.shape[place])
+    return torch.cat([tensor] * math.ceil(length / tensor.shape[place]), place).narrow(place, 0, length)
 
 
 def _gaps(reading: Reading, place: Mapping[str, int], look: Look) -> bool:

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from leadline.errors import UnknownOp
 from leadline.graph.containers import wraps
+from leadline.graph.sparse import refuse_all_but_dense
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
@@ -40,6 +41,8 @@ def _dense(tensor: Tensor) -> Sequence[Tensor]:
         return tensor.crow_indices(), tensor.col_indices(), tensor.values()
     if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
         return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    if tensor.is_mkldnn:
+        refuse_all_but_dense("what memory is asked about", tensor)
     return (tensor,)
 
 

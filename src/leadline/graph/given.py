@@ -64,7 +64,7 @@ def refuse_unbegun(model: Any) -> None:
 def refuse_unusable(given: Any) -> None:
     """Refuse, among inputs, tensors of which torch does not even tell the shape, or ends the process over."""
     for leaf in tensors_within(given):
-        if leaf.is_nested and leaf.layout is torch.strided:
+        if (leaf.is_nested and leaf.layout is torch.strided) or leaf.is_mkldnn:
             refuse_all_but_dense("an input", leaf)
         if _freed(leaf):
             raise ModelError(f"the memory of an input of shape {tuple(leaf.shape)} has been freed: give it anew")

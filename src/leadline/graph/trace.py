@@ -24,6 +24,7 @@ from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call
 from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
+from leadline.graph.given import module_of
 from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
 from leadline.graph.hints import branches_at_once, masks_as_given
 from leadline.graph.in_place import make_functional
@@ -61,7 +62,7 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
     >>> [(node.op, node.shape) for node in trace(nn.Linear(3, 2), torch.ones(1, 3)).nodes]
     [('parameter', (2, 3)), ('parameter', (2,)), ('input', (1, 3)), ('aten.linear.default', (1, 2))]
     """
-    return trace_call(Call(model, inputs, kwargs), verify=verify)
+    return trace_call(Call(module_of(model, inputs, kwargs), inputs, kwargs), verify=verify)
 
 
 def trace_call(call: Call, *, verify: bool = True) -> Graph:

@@ -103,10 +103,10 @@ def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | Non
     values = list(values)
     totals = []
     for tensors in crossing:
-        own = [v.detach().double().square().sum() for v in (values.pop(0) for _ in tensors) if v is not None]
-        nothing = torch.tensor(torch.nan, dtype=torch.float64)
-        totals.append(torch.stack(own).sum().nan_to_num(torch.inf, torch.inf).cpu() if own else nothing)
-    return torch.stack(totals)
+        own = [v.detach().double().square().sum().item() for v in (values.pop(0) for _ in tensors) if v is not None]
+        total = sum(own) if own else math.nan
+        totals.append(total if math.isfinite(total) or not own else math.inf)
+    return torch.tensor(totals, dtype=torch.float64)
 
 
 def forward_norms(

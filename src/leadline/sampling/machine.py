@@ -62,8 +62,7 @@ class TorchMachine:
     def write(self, name: str, points: Points, values: Tensor) -> None:
         """Store values of shape (points, batch, channels)."""
         ring = self._rings[name]
-        outside = isinstance(self.plan.system[name].equation, ir.Input) and values.is_floating_point()
-        if ring.dtype != values.dtype and not outside:
+        if ring.dtype != values.dtype:
             ring = self._rings[name] = ring.to(values.dtype)  # integers, or a precision that the model changes to
         ring[torch.from_numpy(self.plan.slot(name, points))] = values.to(ring.dtype)
 
