@@ -89,7 +89,7 @@ def test_the_interval_of_every_kind_over_more_models(kind):
 def test_chosen_laws_are_covered():
     """Where nothing grows and a law was chosen all the same, its interval says so."""
     rng = np.random.default_rng(4)
-    laws = [fit_law(0.2 * rng.standard_normal(30)) for _ in range(150)]
+    laws = [fit_law(0.2 * rng.standard_normal(30)) for _ in range(300)]
     chosen = [law for law in laws if law.kind != "stable"]
     assert len(chosen) >= 10
     assert sum(not law.interval[0] <= 0 <= law.interval[1] for law in chosen) <= 2
