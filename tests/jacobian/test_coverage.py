@@ -93,3 +93,25 @@ def test_chosen_laws_are_covered():
     chosen = [law for law in laws if law.kind != "stable"]
     assert len(chosen) >= 10
     assert sum(not law.interval[0] <= 0 <= law.interval[1] for law in chosen) <= 2
+
+
+@pytest.mark.parametrize("mean", [0.5, 2.0])
+def test_chosen_laws_are_covered_where_something_grows_a_little(mean):
+    """Of those that chance chose with the wrong sign too."""
+    rng = np.random.default_rng(6)
+    truth = mean / math.sqrt(30)
+    laws = [fit_law(truth + rng.standard_normal(30), first=3) for _ in range(250)]
+    chosen = [law for law in laws if law.kind == "exponential"]
+    missed = sum(not law.interval[0] <= truth <= law.interval[1] for law in chosen)
+    assert len(chosen) >= 10
+    assert missed <= 0.05 * len(chosen) + 3 * math.sqrt(0.05 * 0.95 * len(chosen))
+
+
+@pytest.mark.parametrize("n", [64, 200])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_batches_of_something_slow_cover_its_mean_and_no_wider_than_that(n, noise):
+    """The covariance of batches is that of the process: an interval that only allows for more of it would be wider."""
+    rng = np.random.default_rng(n)
+    held = [inside(mean_of_series(correlated(rng, n, 0.9) + noise * rng.standard_normal(n)), 0.0) for _ in range(150)]
+    assert np.mean(held) > (0.78 if noise else 0.9)
+    assert noise or np.mean(held) < 0.99

@@ -11,12 +11,16 @@ The one with the least Bayesian information criterion, ``m ln(RSS/n) + k ln m``,
 stage to stage: then m, the independent stages that tell as much, is less than n.
 
 That a law was chosen is part of its interval. Laws are chosen where the estimate happens to be far from 0, so that an
-interval around it alone would leave out 0 too often. It is extended to 0 wherever one in forty repetitions would have
-chosen the stable law, or one in twenty of the laws that are chosen where nothing grows would lie as far from 0.
+interval around it alone would leave out the truth too often. It holds the rates under which this estimate is none of
+the 2.5 % that are least, nor of those that are largest, among the estimates that would have been chosen.
+
+Source: Lee, Sun, Sun and Taylor, Exact post-selection inference, with application to the lasso (2016), for intervals
+after a choice.
 """
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -100,21 +104,32 @@ def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float =
     shown: LawKind = "exponential" if kind == "stable" else kind
     value, rss = fits[shown]
     error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown])) / shared
-    half_width = float(scipy.special.stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
-    low, high = value - half_width, value + half_width
-    if kind == "stable" or _chosen_by_chance(abs(value) / error, half_width / error, n, told):
-        low, high = min(low, 0.0), max(high, 0.0)
-    return GrowthLaw(kind, 0.0 if kind == "stable" else value, (low, high), criterion)
+    half_width = float(scipy.special.stdtrit(n - 1, 0.975)) if n > 1 else math.inf
+    if kind == "stable":
+        ends = [min(value - half_width * error, 0.0), max(value + half_width * error, 0.0)]
+    elif n == 1:
+        ends = [-math.inf, math.inf]
+    else:
+        ends = [math.copysign(error, value) * end for end in _after_choice(abs(value) / error, half_width, n, told)]
+    return GrowthLaw(kind, 0.0 if kind == "stable" else value, (min(ends), max(ends)), criterion)
 
 
-def _chosen_by_chance(t: float, half_width: float, n: int, told: float) -> bool:
-    """Tell whether a repetition may well choose the stable law, or chance a law as distant as this among those chosen.
+def _after_choice(t: float, half_width: float, n: int, told: float) -> tuple[float, float]:
+    """Return the interval, in standard errors, of an estimate that is `t` of them from 0 and was chosen for that."""
+    chosen = math.sqrt((n - 1) * told / n * math.expm1(math.log(told) / told))  # nearer to 0 the criterion says stable
+    least, below = min(chosen, t), partial(scipy.special.stdtr, n - 1)
 
-    The estimate and its half-width are in standard errors.
-    """
-    least = math.sqrt((n - 1) * told / n * math.expm1(math.log(told) / told))  # beneath it the criterion says stable
-    beyond, of_all = (float(scipy.special.stdtr(n - 1, -distance)) for distance in (t, least))
-    return t - half_width < least or beyond > 0.05 * of_all
+    def end(share: float) -> float:
+        """Return the truth under which such a share of the estimates that are chosen is no larger than this one."""
+
+        def missing(truth: float) -> float:
+            negative = below(-least - truth)
+            smaller = negative + below(t - truth) - below(least - truth)
+            return float(smaller / (negative + below(truth - least)) - share)
+
+        return float(scipy.optimize.brentq(missing, -100 * half_width, t + 100 * half_width))
+
+    return end(0.975), end(0.025)
 
 
 def _least_squares(x: NDArray[np.float64], shape: NDArray[np.float64]) -> tuple[float, float]:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from leadline.errors import NotUniform
 from leadline.graph.ir import Graph
 from leadline.graph.reading import Reading
 from leadline.graph.symbolic import Sizes, sizes_of_trace
+from leadline.recurrence.held import held, same
 from leadline.recurrence.watched import Watched
 
 Point = Mapping[str, int]
@@ -71,11 +73,14 @@ def validity(of: Sized, at: Point, small: Point, region: Mapping[str, int]) -> V
     watched = {name: Watched(size) if name in of.axes else size for name, size in at.items()}
     reading = of.read(watched)
     found = _traced(of, watched, reading)
-    others = {name: _other_build(reading, of, at, found, name) for name in of.axes}
+    others = {name: _other_builds(of, at, watched, found, name) for name in of.axes}
     doubt = found.doubt or next(filter(None, map(partial(_slipped, of, at, found, others), of.axes)), "")
     if doubt:
-        built = ((name, size) for name, size in others.items() if size is not None and size <= _LARGEST)
-        return _tried(of, small, region, [*_further(of, small, region, reading), *built], doubt)
+        built = [(name, size) for name, sizes in others.items() for size in sizes]
+        near = [(name, size) for name, size in built if size <= _LARGEST]
+        tried = _tried(of, small, region, [*_further(of, small, region, reading), *near], doubt)
+        beyond = {of.axes[name]: size - 1 for name, size in built if size > _LARGEST}
+        return replace(tried, most=beyond | dict(tried.most))
     return _with_small_sizes(of, small, region, found)
 
 
@@ -96,39 +101,58 @@ def _traced(of: Sized, watched: Mapping[str, int], reading: Reading) -> Validity
     return Validity(least, most, (), doubt)
 
 
-def _other_build(reading: Reading, of: Sized, at: Point, found: Validity, name: str) -> int | None:
-    """Return the first size at which a model, answered as this one was, has other modules or shapes of tensors.
+def _other_builds(of: Sized, at: Point, watched: Point, found: Validity, name: str) -> list[int]:
+    """Return the sizes next to this one at which a model, answered as this one was, holds something else.
 
     A size that became a plain number on the way, the length of a range, is compared unseen: models are built of much
-    larger sizes, and around every number that the builder names; then between the last that is alike and the first
-    that is not.
+    larger sizes and smaller ones, and around every number that the builder or the model names; then between the last
+    that is alike and the first that is not.
     """
+    made = _built(of, watched)
+    here = held(made)
 
     def other(size: int) -> bool:
-        made, _ = of.build(**{**at, name: size})
-        return repr(made) != repr(reading.model) or _shapes(made) != _shapes(reading.model)
+        return not same(here, held(_built(of, {**at, name: size})))
 
-    same, most = at[name], found.most.get(of.axes[name], _BUILT)
-    named = {n + beside for n in _constants(of.build) for beside in (0, 1)}
-    for size in sorted({same + 1, 2 * same, 4 * same + 1, _LARGEST, _BUILT} | named):
-        if not same < size <= most:
-            continue
-        if other(size):
-            while size - same > 1:
-                middle = (same + size) // 2
-                same, size = (same, middle) if other(middle) else (middle, size)
-            return size
-        same = size
-    return None
+    start, axis = at[name], of.axes[name]
+    least, most = max(found.least.get(axis, 1), 1), found.most.get(axis, _BUILT)
+    named = {n + beside for n in _constants(of.build) for beside in (-1, 0, 1)}
+    sizes = {least, start // 2, start - 1, start + 1, 2 * start, 4 * start + 1, _LARGEST, _BUILT} | named
+    ends = []
+    for way in (sorted(size for size in sizes if start < size <= most),
+                sorted((size for size in sizes if least <= size < start), reverse=True)):  # fmt: skip
+        alike = start
+        for size in way:
+            if other(size):
+                ends.append(_between(other, alike, size))
+                break
+            alike = size
+    return ends
 
 
-def _slipped(of: Sized, at: Point, found: Validity, others: Mapping[str, int | None], name: str) -> str:
+def _between(other: Callable[[int], bool], alike: int, size: int) -> int:
+    """Return the first size that is other, from one that is alike."""
+    while abs(size - alike) > 1:
+        middle = (alike + size) // 2
+        alike, size = (alike, middle) if other(middle) else (middle, size)
+    return size
+
+
+def _built(of: Sized, sizes: Point) -> nn.Module:
+    """Build a model; buffers that are drawn are the same each time."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        made: nn.Module = of.build(**sizes)[0]
+    return made
+
+
+def _slipped(of: Sized, at: Point, found: Validity, others: Mapping[str, list[int]], name: str) -> str:
     """Say in words how a size got into a model unseen; empty: it did not.
 
     One that is passed on into a call leaves no trace in modules and shapes, but in the equations: one other size shows
     that.
     """
-    if others[name] is not None:
+    if others[name]:
         return f"its modules depend on {name}"
     here, low, most = at[name], found.least.get(of.axes[name], 1), found.most.get(of.axes[name], _BUILT)
     if most == here:  # as where a table is built of that size: the limit may be another in a larger model
@@ -136,10 +160,6 @@ def _slipped(of: Sized, at: Point, found: Validity, others: Mapping[str, int | N
     other = min(2 * here + 1, most) if most > here else max(low, here - 1)
     alike = other == here or _agrees(of, {**at, name: other}, of.derive(at))
     return "" if alike else f"its equations depend on {name}"
-
-
-def _shapes(model: nn.Module) -> list[tuple[str, Any]]:
-    return [(name, tensor.shape) for name, tensor in (*model.named_parameters(), *model.named_buffers())]
 
 
 def _with_small_sizes(of: Sized, at: Point, region: Mapping[str, int], found: Validity) -> Validity:
