@@ -18,9 +18,9 @@ from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, masked_weights
+from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Result
 
 Indexed: TypeAlias = tuple[Int[Tensor, "..."], Mapping[str, Int[Tensor, "..."]]]
@@ -91,7 +91,7 @@ def _levels(reading: Reading) -> Iterator[tuple[Verdict, float, bool]]:
         yield Verdict.PRESENT_WEIGHTS, NEGLIGIBLE, True
 
 
-@foreseen("causality")
+@public("causality")
 def causality(
     model: nn.Module,
     *inputs: Any,

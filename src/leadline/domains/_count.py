@@ -23,8 +23,8 @@ from leadline.domains.operations.scan_counts import scan_edges
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
+from leadline.graph.arguments import public
 from leadline.graph.table import MULTIPLYING
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Gap, Result, Status, owner
 
 
@@ -118,7 +118,7 @@ class Count(Result):
     training: bool
 
 
-@foreseen("count")
+@public("count")
 def count(
     model: nn.Module, *inputs: Any, backward: bool = False, on_unknown: OnUnknown = "raise", **kwargs: Any
 ) -> Count:

@@ -26,8 +26,8 @@ from leadline.domains.extrapolation import extrapolated
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
+from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order, projected
-from leadline.graph.user_code import foreseen
 from leadline.results import Bound, Result, Status
 
 _PASSES = 256
@@ -58,7 +58,7 @@ class Generation(Result):
     lag: int
 
 
-@foreseen("generation")
+@public("generation")
 def generation(
     model: nn.Module,
     *inputs: Any,

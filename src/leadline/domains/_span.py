@@ -15,8 +15,8 @@ from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
+from leadline.graph.arguments import public
 from leadline.graph.table import LEAVES
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result, Status
 
 
@@ -59,7 +59,7 @@ class Span(Result):
     training: bool
 
 
-@foreseen("span")
+@public("span")
 def span(
     model: nn.Module,
     *inputs: Any,

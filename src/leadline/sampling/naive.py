@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.errors import Diverged, ModelError, UsageError
+from leadline.graph.arguments import public
 from leadline.graph.given import refuse_unusable
 from leadline.graph.layout import Layout, Order
 from leadline.graph.restoring.undisturbed import evaluating, restored
 from leadline.graph.sparse import refuse_all_but_dense
-from leadline.graph.user_code import foreseen, running
+from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
 
 
@@ -41,7 +42,7 @@ def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor,
 
 
 @torch.no_grad()
-@foreseen("naive_sample")
+@public("naive_sample")
 def naive_sample(
     model: nn.Module,
     *inputs: Tensor,
