@@ -77,8 +77,8 @@ class _Factor:
     def _masked(self, x: Tensor, marks: Tensor) -> Tensor:
         """Join nothing more: drop what stands beside partners that are zero throughout."""
         shared = len(self.shared)
-        laid = marks.reshape(*marks.shape[:shared], *(1,) * len(self.kept), *marks.shape[shared:])
-        return x.reshape(*x.shape, *(1,) * len(self.gained)) * laid
+        laid = marks.reshape((*marks.shape[:shared], *(1,) * len(self.kept), *marks.shape[shared:]))
+        return x.reshape((*x.shape, *(1,) * len(self.gained))) * laid
 
     def _contracted(self, flow: Flow, node: Node, x: Tensor, marks: Tensor, told: str) -> Tensor:
         """Join along the axes on which partners are told apart."""
