@@ -18,9 +18,9 @@ from leadline.domains._count import count_of
 from leadline.domains._generation import generation_of, lag_of
 from leadline.domains._memory import memory_of
 from leadline.domains._span import span_of
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown
 from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal, UsageError, near_misses
-from leadline.graph.arguments import public
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.proposals import with_likeliest_axes
 from leadline.graph.reading import Reading

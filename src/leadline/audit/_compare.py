@@ -10,8 +10,8 @@ from leadline.audit._check import audit_of
 from leadline.audit.audited import About, Audit
 from leadline.audit.named_model import NamedModel
 from leadline.audit.trained import Drawn, draw
+from leadline.domains.arguments import public
 from leadline.errors import UsageError
-from leadline.graph.arguments import public
 from leadline.graph.reading import Reading
 from leadline.results import Result
 from leadline.training import Run

@@ -16,10 +16,10 @@ from leadline.domains._count import Count, count_of
 from leadline.domains._generation import Generation, generation_of
 from leadline.domains._memory import Device, Memory, memory_of
 from leadline.domains._span import Span, span_of
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown
 from leadline.domains.stand_ins import OptimizerLike
 from leadline.errors import UsageError
-from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
@@ -18,7 +19,6 @@ from leadline.domains.dependence.signals.spectra import signals_of
 from leadline.domains.dependence.witness import Witness, first_witness
 from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, masked_weights
-from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
 from leadline.results import Coverage, Result

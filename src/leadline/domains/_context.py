@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public, require, whole
 from leadline.domains.borders import Border, borders
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow
@@ -22,7 +23,6 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks
 from leadline.errors import LayoutError
-from leadline.graph.arguments import public, require, whole
 from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.domains.arguments import public
 from leadline.domains.dependence.masked import masked_macs_of
 from leadline.domains.dependence.units import elements_of
 from leadline.domains.differentiated import Differentiated, differentiated
@@ -23,7 +24,6 @@ from leadline.domains.operations.scan_counts import scan_edges
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
-from leadline.graph.arguments import public
 from leadline.graph.table import MULTIPLYING
 from leadline.results import Coverage, Gap, Result, Status, owner
 

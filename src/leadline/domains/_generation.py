@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import nn
 
 from leadline.domains._causality import Causality, causality_of
+from leadline.domains.arguments import public
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
@@ -26,7 +27,6 @@ from leadline.domains.extrapolation import extrapolated
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
-from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order, projected
 from leadline.results import Bound, Result, Status
 

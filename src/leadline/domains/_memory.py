@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from leadline.domains.arguments import public
 from leadline.domains.saved import SavedStorages, storages
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
-from leadline.graph.arguments import public
 from leadline.graph.call import Call
 from leadline.graph.containers import hollow, tensors_within
 from leadline.graph.hints import branches_at_once

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import COSTS, Depths, depths
 from leadline.domains.dependence.flow import Links, Rule, applied, present
@@ -15,7 +16,6 @@ from leadline.domains.operations.scans import grid_of, is_grid, recurrence_of
 from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
-from leadline.graph.arguments import public
 from leadline.graph.table import LEAVES
 from leadline.results import Coverage, Place, Result, Status
 

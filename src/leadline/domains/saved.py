@@ -37,6 +37,10 @@ def _owner(value: Any) -> Any:
     return value
 
 
+def _length(value: np.ndarray | bytes | bytearray) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else len(value)
+
+
 def _dense(tensor: Tensor) -> Sequence[Tensor]:
     """Return the dense tensors that hold a sparse one; a dense one holds itself."""
     if tensor.layout is torch.strided:
@@ -110,9 +114,7 @@ class SavedStorages(TorchDispatchMode):
         saved = [(leaf, module) for leaf, module in packed if isinstance(leaf, Tensor)]
         dense = [(leaf, module) for leaf, module in saved if _is_dense(leaf)]
         beside = [(leaf, module) for leaf, module in packed if isinstance(leaf, np.ndarray | bytes | bytearray)]
-        found = {
-            -id(leaf): (leaf.nbytes if isinstance(leaf, np.ndarray) else len(leaf), module) for leaf, module in beside
-        }
+        found = {-id(leaf): (_length(leaf), module) for leaf, module in beside}
         known = storages(resident)
         for leaf, module in dense:
             for cdata, size in storages([leaf]).items():

@@ -20,7 +20,6 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import LeadlineError, TraceError, UnknownOp
 from leadline.graph.answers.settled import settle
-from leadline.graph.arguments import public
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Call
 from leadline.graph.containers import hollow
@@ -38,14 +37,14 @@ from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
 from leadline.graph.table import MULTIPLYING, OPERATIONS, Kind, kind_of
-from leadline.graph.user_code import hint_of_empty, users_line
+from leadline.graph.user_code import foreseen, hint_of_empty, users_line
 from leadline.results import Gap, Place
 
 Symbols: TypeAlias = "Mapping[str, tuple[bool, ...]]"
 """For inputs by name, which of their axes have symbols for sizes."""
 
 
-@public("trace")
+@foreseen("trace")
 def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) -> Graph:
     """Trace `model(*inputs, **kwargs)` to a graph of ATen operations.
 

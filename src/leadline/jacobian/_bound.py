@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown, walk
 from leadline.domains.values.interval_arithmetic import Interval, within
 from leadline.domains.values.intervals import intervals
 from leadline.errors import NotDifferentiable, UsageError, near_misses
-from leadline.graph.arguments import public
 from leadline.graph.ir import Graph, Meta, Node
 from leadline.graph.reading import Reading
 from leadline.jacobian.bounds.gain import NOTHING, Gain, Known

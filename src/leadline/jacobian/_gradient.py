@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
-from leadline.graph.arguments import public
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed

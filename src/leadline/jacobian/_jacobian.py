@@ -14,8 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.export import ExportedProgram
 from torch.func import functional_call
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, require_seed
-from leadline.graph.arguments import public
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
 from leadline.graph.given import module_of, refuse_unusable

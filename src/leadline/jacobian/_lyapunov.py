@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
-from leadline.graph.arguments import public
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.containers import hollow
 from leadline.graph.given import refuse_unbegun, refuse_unusable

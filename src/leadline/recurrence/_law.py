@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from leadline.graph.arguments import public
+from leadline.domains.arguments import public
 from leadline.graph.layout import LayoutLike, Order
 from leadline.recurrence.architecture import Architecture
 from leadline.recurrence.laws import Laws

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.engine import ruled
 from leadline.errors import LayoutError, NotUniform
 from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
-from leadline.graph.arguments import public
 from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.run_node import run_node

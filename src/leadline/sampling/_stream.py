@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
-from leadline.graph.arguments import public
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, ModelError, UsageError
-from leadline.graph.arguments import public
 from leadline.graph.given import refuse_unusable
 from leadline.graph.layout import Layout, Order
 from leadline.graph.restoring.undisturbed import evaluating, restored

@@ -7,10 +7,9 @@ from collections.abc import Callable, Hashable, Mapping
 from leadline.domains.compact import Pool, shrunk
 from leadline.domains.dependence import local
 from leadline.domains.dependence.attention import attention
-from leadline.domains.dependence.contraction import contraction
+from leadline.domains.dependence.contraction import contraction, matrices
 from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
-from leadline.domains.dependence.matrices import matrices
 from leadline.domains.dependence.scan import scan
 from leadline.domains.dependence.signals.circular import circular
 from leadline.domains.dependence.windows import convolution, window

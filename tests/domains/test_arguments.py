@@ -10,8 +10,8 @@ from jaxtyping import TypeCheckError
 from torch import nn
 
 import leadline
+from leadline.domains.arguments import TAKEN
 from leadline.errors import ModelError, UsageError
-from leadline.graph.arguments import TAKEN
 
 MODEL, X = nn.Linear(4, 3), torch.zeros(2, 5, 4)
 LAYOUT = "b t c -> b t v"
