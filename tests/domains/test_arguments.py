@@ -64,3 +64,11 @@ def test_other_places_are_none(wrong: Any) -> None:
 def test_a_law_says_what_its_function_must_return(build: Any) -> None:
     with pytest.raises((UsageError, ModelError), match="build"):
         leadline.law(build, k=(1, 2, 3))
+
+
+def test_a_stream_refuses_them_too() -> None:
+    stream = leadline.stream(MODEL, X, layout=LAYOUT, backend="torch")
+    for method in (stream.reset, stream.generate):
+        for key in signature(method).parameters.keys() & TAKEN.keys():
+            said = _refused(method, **{key: object()})
+            assert not said or f"{method.__name__} takes as {key} " in said

@@ -128,8 +128,8 @@ TAKEN: Mapping[str, Taken] = {
         lambda value: callable(value) and not isinstance(value, nn.Module),
     ),
     **dict.fromkeys(("strict", "longer", "backward", "wavefront"), _YES_OR_NO),
-    **dict.fromkeys(("lag", "probes", "k", "steps", "transient", "block"), _WHOLE),
-    **dict.fromkeys(("tolerance", "rate"), _NUMBER),
+    **dict.fromkeys(("lag", "probes", "k", "steps", "transient", "block", "batch", "n", "length", "top_k"), _WHOLE),
+    **dict.fromkeys(("tolerance", "rate", "temperature"), _NUMBER),
     **dict.fromkeys(("encode", "loss"), _FUNCTION),
 }
 """By the name of an argument, which means the same in all functions; what is not listed they look at themselves."""
