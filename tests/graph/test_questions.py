@@ -185,7 +185,7 @@ def test_numbers_read_from_inputs_flow_on() -> None:
         lambda _, x: mapped(lambda row, y: row + y, x, torch.ones(4)),
         lambda _, x: scan(lambda c, y: (c + y, c + y), torch.zeros(2, 4), x, dim=1)[1],
     ],
-    ids=["while_loop", "map", "scan"],
+    ids=["while_loop", "map_impl", "scan"],
 )
 def test_operations_that_take_functions_are_named(call: Callable[[Any, Tensor], Tensor], request: Any) -> None:
     name = request.node.callspec.id
