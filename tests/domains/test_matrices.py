@@ -89,9 +89,14 @@ def test_matrices_over_all_places(way: str) -> None:
     _judge(*ALONG_TIME[way])
 
 
-def test_solutions_are_no_products() -> None:
-    found = leadline.count(Whole(torch.linalg.solve), torch.zeros(2, T, C))
-    assert found.macs == found.connections == 2 * 2 * T * C * C
+def test_what_solutions_multiply_is_unknown_and_so_are_their_steps() -> None:
+    reading = leadline.read(Whole(torch.linalg.solve), torch.zeros(2, T, C))
+    for ask in (reading.count, reading.span):
+        with pytest.raises(leadline.errors.UnknownOp, match="linalg_solve"):
+            ask()
+    found = reading.count(on_unknown="top")
+    assert (found.macs, found.status.value) == (2 * 2 * T * C * C, "bound")
+    assert reading.span(costs={"matrices": 5}).steps == 6
 
 
 @pytest.mark.parametrize("product", [torch.dot, torch.vdot])

@@ -204,7 +204,8 @@ def _transfers(
         back = None if gradients is None else _backward(node, graph, gradients, macs, masked)
         return (Tally(edges(node), sum(macs), macs_masked=sum(masked), backward=back),)
 
-    free = {kind: _free for kind in Kind if kind is not Kind.OPAQUE}
+    uncounted = (Kind.OPAQUE, Kind.MATRICES)  # inverses and solutions multiply, nobody says how often
+    free: dict[Kind, Transfer[Tally]] = {kind: _free for kind in Kind if kind not in uncounted}
     return free | dict.fromkeys(FORWARD, multiplies)
 
 
