@@ -246,6 +246,26 @@ def test_hooks_and_checkpoints_of_the_models_own(around: tuple[str, ...], kept: 
     assert found.status is Status.PROVED
 
 
+@pytest.mark.parametrize(
+    ("pack", "kept"),
+    [
+        (lambda t: t.detach().numpy(), 256),  # of a storage that the other hooks would save as well
+        (lambda t: t.detach().numpy()[:2], 256),
+        (lambda t: t.detach().numpy()[:2].copy(), 128),
+        (lambda t: (t.shape, t.detach().numpy().tobytes()), 256),
+        (lambda t: t.shape, 0),
+    ],
+)
+def test_what_hooks_keep_outside_tensors_is_counted(pack: Any, kept: int) -> None:
+    class Packed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            with saved_tensors_hooks(pack, lambda _: x):
+                return torch.tanh(x.exp() * 1.0)
+
+    found = memory(Packed(), torch.zeros(4, 8, requires_grad=True))
+    assert (found.saved, found.status) == (kept, Status.PROVED)
+
+
 class Attends(nn.Module):
     def __init__(self, mask: bool = False) -> None:
         super().__init__()
@@ -288,6 +308,9 @@ def test_the_optimiser_keeps_what_it_keeps_after_a_real_step(widths: list[int]) 
         "sgd": torch.optim.SGD,
         "AdamW": torch.optim.AdamW,
         "rmsprop": torch.optim.RMSprop,
+        "nadam": torch.optim.NAdam,
+        "adafactor": torch.optim.Adafactor,  # these two ask tensors for numbers
+        "asgd": torch.optim.ASGD,
         (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)): lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     }
     plain = memory(model, x)

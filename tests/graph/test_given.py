@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, UserDict, defaultdict
+from collections import OrderedDict, UserDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -35,6 +35,13 @@ class Frozen:
     b: int = field(default=3, init=False)
 
 
+class Slots:
+    __slots__ = ("a", "unset")
+
+    def __init__(self, a: Tensor) -> None:
+        self.a = a
+
+
 class Own:
     def __init__(self, a: Tensor) -> None:
         self.a, self.itself = a, self
@@ -51,6 +58,8 @@ HELD: dict[str, tuple[Any, Callable[[Any], Tensor]]] = {
     "frozen dataclass": (Frozen(x), lambda d: d.a * d.b),
     "namespace": (SimpleNamespace(a=x, n=2), lambda d: d.a * d.n),
     "own class": (Own(x), lambda d: d.itself.a),
+    "slots": (Slots(x), lambda d: d.a),
+    "deque": (deque([x]), lambda d: d[0]),
     "nested": ({"a": [{"b": (x, 3)}]}, lambda d: d["a"][0]["b"][0]),
 }
 
@@ -66,7 +75,15 @@ def test_tensors_are_found_in_any_container(name: str) -> None:
     assert any(ref.node in graph.inputs.values() for node in graph.nodes for ref in node.refs)
 
 
-@pytest.mark.parametrize("wrap", [Own, Frozen, lambda y: {0: y}, lambda y: SimpleNamespace(a=y)])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        *(Own, Frozen, Slots),
+        lambda y: deque([y]),
+        lambda y: {0: y},
+        lambda y: SimpleNamespace(a=y),
+    ],
+)
 def test_tensors_are_found_in_any_output(wrap: Callable[[Tensor], Any]) -> None:
     class Wrapped(Reading):
         def forward(self, held: Tensor) -> Any:

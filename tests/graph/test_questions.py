@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import map as mapped
+from torch._higher_order_ops import scan
 from torch.nn.functional import pad
 
 import leadline
@@ -180,10 +182,34 @@ def test_numbers_read_from_inputs_flow_on() -> None:
     "call",
     [
         lambda _, x: torch.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * 2), (torch.tensor(0), x))[1],
+        lambda _, x: mapped(lambda row, y: row + y, x, torch.ones(4)),
+        lambda _, x: scan(lambda c, y: (c + y, c + y), torch.zeros(2, 4), x, dim=1)[1],
     ],
-    ids=["while_loop"],
+    ids=["while_loop", "map_impl", "scan"],
 )
 def test_operations_that_take_functions_are_named(call: Callable[[Any, Tensor], Tensor], request: Any) -> None:
     name = request.node.callspec.id
     with pytest.raises(leadline.errors.UnknownOp, match=rf"no rule for {name} at .*test_questions\.py:\d+"):
         trace(Asking(call), torch.randn(2, 5, 4))
+
+
+@pytest.mark.parametrize("where", ["in a module", "outside", "in a nested module"])
+def test_an_error_that_forward_catches_leaves_nothing_in_the_trace(where: str) -> None:
+    class Tries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 4)
+            self.tall = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 4)), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                if where == "in a nested module":
+                    return self.tall(x)
+                return self.a(x.unflatten(1, (2, -1)).flatten(2)) if where == "in a module" else x.view(7, -1)
+            except RuntimeError:
+                return self.a(x)
+
+    model, x = Tries(), torch.randn(2, 6, 4)
+    found = leadline.read(model, x, layout="b t c -> b t v")
+    assert (found.causality().verdict, found.count().macs) == ("structural", 2 * 6 * 16)
+    assert leadline.count(nn.Sequential(model, nn.Linear(4, 2)), x).by_module["1"].macs == 2 * 6 * 8

@@ -18,13 +18,14 @@ from leadline.domains._count import count_of
 from leadline.domains._generation import generation_of, lag_of
 from leadline.domains._memory import memory_of
 from leadline.domains._span import span_of
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown
 from leadline.errors import Diverged, LayoutError, LeadlineError, ModelError, NotCausal, UsageError, near_misses
 from leadline.graph.layout import Layout, LayoutLike, Order
 from leadline.graph.proposals import with_likeliest_axes
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, undisturbed
-from leadline.graph.user_code import foreseen, raised_at, running
+from leadline.graph.user_code import raised_at, running
 from leadline.jacobian._gradient import gradient_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
@@ -37,7 +38,7 @@ _NAMELESS = About()
 Watch: TypeAlias = Callable[..., None]
 
 
-@foreseen("check")
+@public("check")
 def check(
     model: nn.Module,
     *inputs: Any,

@@ -10,9 +10,9 @@ from leadline.audit._check import audit_of
 from leadline.audit.audited import About, Audit
 from leadline.audit.named_model import NamedModel
 from leadline.audit.trained import Drawn, draw
+from leadline.domains.arguments import public
 from leadline.errors import UsageError
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import foreseen
 from leadline.results import Result
 from leadline.training import Run
 
@@ -52,7 +52,7 @@ class Comparison(Result):
     trials: tuple[Trial | None, ...]
 
 
-@foreseen("compare")
+@public("compare")
 def compare(
     *models: Audit | Reading | tuple[Any, ...] | Mapping[str, Any], names: Sequence[str] | None = None, seed: int = 0
 ) -> Comparison:
@@ -98,7 +98,7 @@ def _name(given: Audit | Reading) -> str:
     return given.title if isinstance(given, Audit) else type(given.model).__name__
 
 
-@foreseen("compare_named")
+@public("compare_named")
 def compare_named(*models: NamedModel, samples: int = 16, seed: int = 0, command: str = "") -> Comparison:
     """Put models side by side that `leadline.audit.named_model.find_model` found; see `compare`.
 

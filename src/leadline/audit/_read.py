@@ -16,6 +16,7 @@ from leadline.domains._count import Count, count_of
 from leadline.domains._generation import Generation, generation_of
 from leadline.domains._memory import Device, Memory, memory_of
 from leadline.domains._span import Span, span_of
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown
 from leadline.domains.stand_ins import OptimizerLike
 from leadline.errors import UsageError
@@ -33,7 +34,7 @@ from leadline.results import Bound
 from leadline.sampling._stream import Backend, Encode, Stream, stream_of
 
 
-@foreseen("read")
+@public("read")
 def read(
     model: nn.Module,
     *inputs: Any,
@@ -106,21 +107,25 @@ class DepthReading(Reading):
                 raise UsageError(f"{name} has changed since it was read (weights, buffers or mode): read it anew")
             yield
 
+    @public("count")
     def count(self, *, backward: bool = False, on_unknown: OnUnknown = "raise") -> Count:
         """Count connections and multiply-accumulates; see `leadline.count`."""
         with self._unchanged():
             return count_of(self, backward=backward, on_unknown=on_unknown)
 
+    @public("span")
     def span(self, *, costs: Mapping[str, int] | None = None, on_unknown: OnUnknown = "raise") -> Span:
         """Find how many steps must follow one another; see `leadline.span`."""
         with self._unchanged():
             return span_of(self, costs=costs, on_unknown=on_unknown)
 
+    @public("causality")
     def causality(self, *, strict: bool = False, on_unknown: OnUnknown = "raise") -> Causality:
         """Decide whether outputs depend on later inputs; see `leadline.causality`."""
         with self._unchanged():
             return causality_of(self, strict=strict, on_unknown=on_unknown)
 
+    @public("context")
     def context(
         self, position: Position | None = None, *, longer: bool = True, on_unknown: OnUnknown = "raise"
     ) -> Context:
@@ -128,22 +133,26 @@ class DepthReading(Reading):
         with self._unchanged():
             return context_of(self, position, longer=longer, on_unknown=on_unknown)
 
+    @public("generation")
     def generation(self, lag: int | None = None, *, on_unknown: OnUnknown = "raise") -> Generation:
         """Find how many steps it takes to generate, by default at the lag that is found; see `leadline.generation`."""
         with self._unchanged():
             return generation_of(self, lag, on_unknown=on_unknown)
 
+    @public("memory")
     def memory(self, *, device: Device | None = None, optimizer: OptimizerLike = None) -> Memory:
         """Measure what training keeps for the backward pass; see `leadline.memory`."""
         with self._unchanged():
             return memory_of(self, device=device, optimizer=optimizer)
 
+    @public("gradient")
     def gradient(self, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0) -> GradientDepth:
         """Measure how the gradient grows or shrinks through the stages; see `leadline.gradient`."""
         with self._unchanged():
             how: dict[str, Any] = {"loss": loss, "probes": probes, "seed": seed}
             return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
 
+    @public("spectrum")
     def spectrum(
         self, k: int = 6, *, tolerance: float | None = None, block: int | None = None, probes: int = 0, seed: int = 0
     ) -> Spectrum:
@@ -153,16 +162,19 @@ class DepthReading(Reading):
         with self._unchanged():
             return self.once(("spectrum", k, *how.values()), lambda: spectrum(f, x, k, output=self.given_output, **how))
 
+    @public("bound")
     def bound(self, *, box: Box = None, on_unknown: OnUnknown = "raise") -> Bound:
         """Bound the singular values of the output's Jacobian for all inputs; see `leadline.bound`."""
         with self._unchanged():
             return bound_of(self, box=box, on_unknown=on_unknown)
 
+    @public("system")
     def system(self) -> System:
         """Read the model as recurrence equations; see `leadline.system`."""
         with self._unchanged():
             return system_of(self)
 
+    @public("stream")
     def stream(
         self,
         *,
@@ -175,6 +187,7 @@ class DepthReading(Reading):
         with self._unchanged():
             return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
 
+    @public("check")
     def check(
         self,
         *,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.flow import Flow
@@ -20,7 +21,6 @@ from leadline.domains.engine import OnUnknown
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, masked_weights
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading, batch_ranks
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Result
 
 Indexed: TypeAlias = tuple[Int[Tensor, "..."], Mapping[str, Int[Tensor, "..."]]]
@@ -91,7 +91,7 @@ def _levels(reading: Reading) -> Iterator[tuple[Verdict, float, bool]]:
         yield Verdict.PRESENT_WEIGHTS, NEGLIGIBLE, True
 
 
-@foreseen("causality")
+@public("causality")
 def causality(
     model: nn.Module,
     *inputs: Any,

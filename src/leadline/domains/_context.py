@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public, require, whole
 from leadline.domains.borders import Border, borders
 from leadline.domains.dependence.algebra import Paths, Ranks
 from leadline.domains.dependence.flow import Flow
@@ -25,7 +26,6 @@ from leadline.errors import LayoutError
 from leadline.graph.ir import Ref
 from leadline.graph.layout import BATCH, Axes, LayoutLike, Order, projected
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result
 
 Position: TypeAlias = "int | tuple[int, ...]"
@@ -100,7 +100,7 @@ class Context(Result):
         return {axis: (int(hits[:, i].min()), int(hits[:, i].max())) for i, axis in enumerate(self.axes[name])}
 
 
-@foreseen("context")
+@public("context", "output")
 def context(
     model: nn.Module,
     *inputs: Any,
@@ -127,6 +127,8 @@ def context(
     ([0, 0, 1, 0, 1, 0, 1, 0, 0], {'t': (2, 6)})
     """
     name, position = named_position(output, position)
+    if position is not None:
+        require("context", "position", position)
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=name)
     return context_of(reading, position, longer=longer, on_unknown=on_unknown)
 
@@ -235,7 +237,7 @@ def _place(reading: Reading, position: Position | None) -> dict[str, int]:
             if axis in reading.layout.positions]  # fmt: skip
     if position is None:
         return {axis: size // 2 for axis, size in axes}
-    given = (position,) if isinstance(position, int) else tuple(position)
+    given = (int(position),) if whole(position) else tuple(map(int, position))  # type: ignore[arg-type]
     if len(given) != len(axes):
         raise LayoutError(f"the output has the position axes {[axis for axis, _ in axes]}, not {len(given)} of them")
     for (axis, size), at in zip(axes, given, strict=True):

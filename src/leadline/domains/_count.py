@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.domains.arguments import public
 from leadline.domains.dependence.masked import masked_macs_of
 from leadline.domains.dependence.units import elements_of
 from leadline.domains.differentiated import Differentiated, differentiated
@@ -24,7 +25,6 @@ from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Gap, Result, Status, owner
 
 
@@ -118,7 +118,7 @@ class Count(Result):
     training: bool
 
 
-@foreseen("count")
+@public("count")
 def count(
     model: nn.Module, *inputs: Any, backward: bool = False, on_unknown: OnUnknown = "raise", **kwargs: Any
 ) -> Count:
@@ -204,7 +204,8 @@ def _transfers(
         back = None if gradients is None else _backward(node, graph, gradients, macs, masked)
         return (Tally(edges(node), sum(macs), macs_masked=sum(masked), backward=back),)
 
-    free = {kind: _free for kind in Kind if kind is not Kind.OPAQUE}
+    uncounted = (Kind.OPAQUE, Kind.MATRICES)  # inverses and solutions multiply, nobody says how often
+    free: dict[Kind, Transfer[Tally]] = {kind: _free for kind in Kind if kind not in uncounted}
     return free | dict.fromkeys(FORWARD, multiplies)
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import nn
 
 from leadline.domains._causality import Causality, causality_of
+from leadline.domains.arguments import public
 from leadline.domains.compact import shrunk
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import Depths
@@ -27,7 +28,6 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import LayoutError, NotCausal
 from leadline.graph import Kind, Node, Reading
 from leadline.graph.layout import LayoutLike, Order, projected
-from leadline.graph.user_code import foreseen
 from leadline.results import Bound, Result, Status
 
 _PASSES = 256
@@ -58,7 +58,7 @@ class Generation(Result):
     lag: int
 
 
-@foreseen("generation")
+@public("generation")
 def generation(
     model: nn.Module,
     *inputs: Any,

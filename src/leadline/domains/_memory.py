@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from leadline.domains.arguments import public
 from leadline.domains.saved import SavedStorages, storages, uncollected
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
@@ -24,7 +25,7 @@ from leadline.graph.containers import hollow, tensors_within
 from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import restored
-from leadline.graph.user_code import foreseen, running
+from leadline.graph.user_code import running
 from leadline.results import Result, Status, owner
 
 Device: TypeAlias = Literal["cpu", "cuda"]
@@ -65,7 +66,7 @@ class Memory(Result):
     training: bool
 
 
-@foreseen("memory")
+@public("memory")
 def memory(
     model: nn.Module, *inputs: Any, device: Device | None = None, optimizer: OptimizerLike = None, **kwargs: Any
 ) -> Memory:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.dependence.algebra import Ranks
 from leadline.domains.dependence.depths import COSTS, Depths, depths
 from leadline.domains.dependence.flow import Links, Rule, applied, present
@@ -16,7 +17,6 @@ from leadline.domains.values.pattern import pattern_of
 from leadline.errors import UsageError, near_misses
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import LEAVES
-from leadline.graph.user_code import foreseen
 from leadline.results import Coverage, Place, Result, Status
 
 
@@ -59,7 +59,7 @@ class Span(Result):
     training: bool
 
 
-@foreseen("span")
+@public("span")
 def span(
     model: nn.Module,
     *inputs: Any,

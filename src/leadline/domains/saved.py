@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 from weakref import ref
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import graph
@@ -29,6 +30,17 @@ def storages(tensors: Iterable[Any]) -> dict[int, int]:
     """Bytes by storage: views and tied tensors share one, and a sparse tensor has several."""
     found = [part.untyped_storage() for tensor in tensors if isinstance(tensor, Tensor) for part in _dense(tensor)]
     return {storage._cdata: storage.nbytes() for storage in found}
+
+
+def _owner(value: Any) -> Any:
+    """Return what owns the memory that an array of numpy looks at: a tensor, or an array; else the value itself."""
+    while isinstance(value, np.ndarray) and value.base is not None:
+        value = value.base
+    return value
+
+
+def _length(value: np.ndarray | bytes | bytearray) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else len(value)
 
 
 def _dense(tensor: Tensor) -> Sequence[Tensor]:
@@ -101,10 +113,12 @@ class SavedStorages(TorchDispatchMode):
         Tensors that are `resident` are left out, and of what was not saved what the `holders` reach. When these have
         been let go, `held_elsewhere` tells what was not the backward pass's either.
         """
-        saved = [(leaf, module) for packed, module in self._packed if (alive := packed()) is not None
-                 for leaf in tree_leaves(alive.content) if isinstance(leaf, Tensor)]  # fmt: skip
+        packed = [(_owner(leaf), module) for packed, module in self._packed if (alive := packed()) is not None
+                  for leaf in tree_leaves(alive.content)]  # fmt: skip
+        saved = [(leaf, module) for leaf, module in packed if isinstance(leaf, Tensor)]
         dense = [(leaf, module) for leaf, module in saved if _is_dense(leaf)]
-        found: dict[int, tuple[int, str]] = {}
+        beside = [(leaf, module) for leaf, module in packed if isinstance(leaf, np.ndarray | bytes | bytearray)]
+        found = {-id(leaf): (_length(leaf), module) for leaf, module in beside}
         known = storages(resident)
         for leaf, module in dense:
             for cdata, size in storages([leaf]).items():

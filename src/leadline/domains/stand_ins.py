@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch._guards import detect_fake_mode
 from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from leadline.domains.saved import storages
@@ -98,7 +100,7 @@ def optimizer_state(optimizer: OptimizerLike, parameters: Iterable[Tensor]) -> i
     if optimizer is None:
         return 0
     make = _optimizers()[_known(optimizer)] if isinstance(optimizer, str) else optimizer
-    with FakeTensorMode(), torch.enable_grad():
+    with FakeTensorMode(), _Answered(), torch.enable_grad():  # type: ignore[no-untyped-call]
         stand_ins = [nn.Parameter(torch.empty(p.shape, dtype=p.dtype)) for p in parameters if p.requires_grad]
         if not stand_ins:
             return 0
@@ -111,6 +113,16 @@ def optimizer_state(optimizer: OptimizerLike, parameters: Iterable[Tensor]) -> i
             what = f"{type(error).__name__}: {error}"
             raise UsageError(f"what {optimizer} keeps cannot be told by a step without values ({what})") from error
         return sum(storages(tree_leaves(list(made.state.values()))).values())
+
+
+class _Answered(TorchDispatchMode):
+    """Answers whatever number is asked of tensors without values: what an optimiser keeps depends on shapes."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except DataDependentOutputException:
+            return 1.0 if args[0].dtype.is_floating_point else 1
 
 
 def _optimizers() -> dict[str, Any]:

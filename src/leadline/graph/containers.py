@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from copy import copy
 from dataclasses import fields, is_dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+_LISTED = (list, tuple, deque)
 Parts: TypeAlias = "Mapping[Any, Any] | None"
 """What a container holds, by key, index or attribute; None: it is none."""
 
@@ -21,7 +23,7 @@ def _within(value: Any) -> Parts:
         return value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {_Attribute(name): getattr(value, name) for name in value._fields}
-    if isinstance(value, list | tuple):
+    if isinstance(value, _LISTED):
         return dict(enumerate(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {_Attribute(item.name): getattr(value, item.name) for item in fields(value)}
@@ -33,7 +35,16 @@ def within_any(value: Any) -> Parts:
     found = _within(value)
     if found is not None or isinstance(value, Tensor | nn.Module | type) or callable(value):
         return found
-    return {_Attribute(name): part for name, part in getattr(value, "__dict__", {}).items()} or None
+    slots = {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
+    return {_Attribute(name): part for name, part in {**slots, **getattr(value, "__dict__", {})}.items()} or None
+
+
+def _slots(kind: type) -> Iterator[str]:
+    """Yield the attributes for which classes written in Python keep a place of their own."""
+    for above in kind.__mro__:
+        named = vars(above).get("__slots__", ())
+        names = (named,) if isinstance(named, str) else named
+        yield from (name for name in names if not name.startswith("__"))
 
 
 class _Attribute(str):
@@ -57,7 +68,7 @@ def leaves(
     if isinstance(value, Tensor):
         yield path, value
         return
-    indexed, parts = isinstance(value, list | tuple), None if id(value) in above else within(value)
+    indexed, parts = isinstance(value, _LISTED), None if id(value) in above else within(value)
     for key, part in (parts or {}).items():
         place = f"[{key}]" if indexed and not isinstance(key, _Attribute) else f".{key}" if path else str(key)
         yield from leaves(part, f"{path}{place}", within, (*above, id(value)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn.modules import transformer
 
 
@@ -42,3 +43,20 @@ def branches_at_once() -> Iterator[None]:
         yield
     finally:
         torch.cond = whole
+
+
+@contextmanager
+def errors_caught() -> Iterator[None]:
+    """Let the trace forget the modules that an error left, which the model's own `try` may catch."""
+    call = fx.Tracer.call_module
+
+    def called(tracer: fx.Tracer, *args: Any, **kwargs: Any) -> Any:
+        entered = tracer.module_stack.copy()
+        try:
+            return call(tracer, *args, **kwargs)
+        except Exception:
+            tracer.module_stack = entered
+            raise
+
+    with patch.object(fx.Tracer, "call_module", called):
+        yield

@@ -76,7 +76,9 @@ def _without_shape_checks() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
-_BY_PLACE = frozenset({Kind.CUMULATIVE, Kind.MIXING, Kind.SCAN, Kind.SCATTER, Kind.CONTRACTION, Kind.OPAQUE})
+_BY_PLACE = frozenset(
+    {Kind.CUMULATIVE, Kind.MIXING, Kind.MATRICES, Kind.SCAN, Kind.SCATTER, Kind.CONTRACTION, Kind.OPAQUE}
+)
 
 
 class _Reader:

@@ -26,7 +26,7 @@ from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
 from leadline.graph.given import module_of
 from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
-from leadline.graph.hints import branches_at_once, masks_as_given
+from leadline.graph.hints import branches_at_once, errors_caught, masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
 from leadline.graph.recurrences import WholeRecurrences, meant
@@ -107,9 +107,29 @@ def export(call: Call, symbols: Symbols = MappingProxyType({})) -> tuple[Exporte
                 table.pop(overload)
     # Export keeps some operations whole, such as bilinear upsampling, that torch could take apart.
     table.update({**get_decompositions(_opaque(program)), **DECOMPOSITIONS})
-    decomposed: ExportedProgram = program.run_decompositions(table)
+    with _named_by_its_functions(program, call):
+        decomposed: ExportedProgram = program.run_decompositions(table)
     hidden = get_decompositions(_opaque(decomposed))  # within composites such as grid_sample
     return (decomposed.run_decompositions({**table, **hidden}) if hidden else decomposed), left_out
+
+
+@contextmanager
+def _named_by_its_functions(program: ExportedProgram, call: Call) -> Iterator[None]:
+    """Say which operation that takes functions stands in a program that does not come apart."""
+    try:
+        yield
+    except Exception:
+        for node in program.graph.nodes:
+            if isinstance(node.target, torch._ops.HigherOrderOperator) and node.target is not with_effects:
+                raise _of_functions(node, _Reader(program, call, call.model)) from None
+        raise
+
+
+def _of_functions(node: fx.Node, reader: _Reader) -> UnknownOp:
+    return UnknownOp(
+        f"no rule for {node.target.name()} at {reader.place(node)}, which takes functions: write what it does "  # type: ignore[union-attr]
+        "out with tensor operations, or in a Python loop or branch on constants"
+    )
 
 
 def _unread(graph: fx.Graph) -> list[fx.Node]:
@@ -152,6 +172,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
             WholeRecurrences(),
             masks_as_given(),
             branches_at_once(),
+            errors_caught(),
             call.traced(),
             traced_assignments(),
             gradients_followed(),
@@ -159,6 +180,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
         program = _export_to_aten(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)
+    _without_failures(program.graph_module.graph)
     _without_detached_creations(program.graph_module.graph)
     _without_examples_of_types(program.graph_module.graph)
     settle(program, call.decided)
@@ -171,6 +193,14 @@ def _dynamic(call: Call, symbols: Symbols) -> Any:
         return None
     marked = [symbols.get(name, ()) for name in call.tensors]
     return (tuple({axis: Dim.AUTO for axis, is_symbol in enumerate(axes) if is_symbol} for axes in marked),)
+
+
+def _without_failures(graph: fx.Graph) -> None:
+    """Drop operations that failed, so that the model went another way: they have no result."""
+    for node in reversed(graph.nodes):
+        called = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.returns
+        if called and not node.users and node.meta.get("val") is None:
+            graph.erase_node(node)
 
 
 def _without_detached_creations(graph: fx.Graph) -> None:
@@ -290,10 +320,7 @@ class _Reader:
             self.refs[node] = refs[place]
             return
         if isinstance(node.target, torch._ops.HigherOrderOperator):
-            raise UnknownOp(
-                f"no rule for {node.target.name()} at {self._place(node)}, which takes functions: write what it does "
-                "out with tensor operations, or in a Python loop or branch on constants"
-            )
+            raise _of_functions(node, self)
         value = node.meta.get("val")
         parts = tuple(value) if isinstance(value, list | tuple) else (value,)
         index, target = len(self.nodes), meant(node.target)
@@ -307,7 +334,7 @@ class _Reader:
                 args=tuple(map(self._argument, node.args)),
                 kwargs={key: self._argument(part) for key, part in node.kwargs.items()},
                 outputs=tuple(self._meta(part, node) for part in parts),
-                place=self._place(node),
+                place=self.place(node),
                 target=target,
                 passing=passing(node.meta),
                 copied=copied(node.meta),
@@ -331,16 +358,16 @@ class _Reader:
             return Meta((), _NUMBERS[type(value)]) if type(value) in _NUMBERS else None
         if not all(isinstance(size, int) for size in value.shape):
             raise TraceError(
-                f"the shape {list(value.shape)} of what {node.target} at {self._place(node)} gives depends on values"
+                f"the shape {list(value.shape)} of what {node.target} at {self.place(node)} gives depends on values"
                 f"{self.call.blamed(str(value.shape))}: a graph would hold for this input only; "
                 "keep all rows, with zeros for those that are not chosen"
             )
         return Meta(tuple(value.shape), value.dtype)
 
     def _gap(self, node: fx.Node) -> Gap:
-        return Gap(str(meant(node.target)), self._place(node))
+        return Gap(str(meant(node.target)), self.place(node))
 
-    def _place(self, node: fx.Node) -> Place:
+    def place(self, node: fx.Node) -> Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path = _strip(stack[-1][0]) if stack else ""
         return Place(path, users_line(re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")))

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from leadline.domains.arguments import public
 from leadline.domains.engine import OnUnknown, walk
 from leadline.domains.values.interval_arithmetic import Interval, within
 from leadline.domains.values.intervals import intervals
 from leadline.errors import NotDifferentiable, UsageError, near_misses
 from leadline.graph.ir import Graph, Meta, Node
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import foreseen
 from leadline.jacobian.bounds.gain import NOTHING, Gain, Known
 from leadline.jacobian.bounds.gains import any_gain, transfers
 from leadline.results import Bound, Status
@@ -20,7 +20,7 @@ from leadline.results import Bound, Status
 Box = tuple[float, float] | Mapping[str, Interval] | None
 
 
-@foreseen("bound")
+@public("bound")
 def bound(
     model: nn.Module,
     *inputs: Any,

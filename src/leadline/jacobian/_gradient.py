@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.reading import Reading
-from leadline.graph.user_code import foreseen, running
+from leadline.graph.user_code import running
 from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
@@ -89,7 +90,7 @@ class GradientDepth(Result):
     seed: int
 
 
-@foreseen("gradient")
+@public("gradient")
 def gradient(
     model: nn.Module,
     *inputs: Any,

@@ -14,12 +14,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.export import ExportedProgram
 from torch.func import functional_call
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.call import Held
 from leadline.graph.given import module_of, refuse_unusable
 from leadline.graph.restoring.undisturbed import restored
-from leadline.graph.user_code import foreseen, hint_of_empty, running
+from leadline.graph.user_code import hint_of_empty, running
 from leadline.jacobian.kernels import plain_kernels, run_once, same_noise, without_torch_warnings
 from leadline.jacobian.operators import Block, Operator
 from leadline.jacobian.sources import leaf_at, starting_point, starting_position
@@ -37,7 +38,7 @@ more than that.
 """
 
 
-@foreseen("jacobian")
+@public("jacobian")
 def jacobian(f: Callable[..., Any], *inputs: Any, output: str | None = None, seed: int = 0) -> Jacobian:
     """Return the Jacobian of `f` at a point: of its (first or named) output, by all its floating inputs.
 

@@ -19,13 +19,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.assignments import traced_assignments
 from leadline.graph.containers import hollow
 from leadline.graph.given import refuse_unbegun, refuse_unusable
 from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.sparse import refuse_all_but_dense
-from leadline.graph.user_code import foreseen, running
+from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
 from leadline.jacobian.series import mean_of_series
@@ -58,7 +59,7 @@ class LyapunovSpectrum(Result):
         return self.exponents[0]
 
 
-@foreseen("lyapunov")
+@public("lyapunov")
 def lyapunov(
     step: Callable[..., Any],
     state: Tensor | Sequence[Tensor],

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline.domains.arguments import public
 from leadline.errors import UsageError, require_seed
-from leadline.graph.user_code import foreseen
 from leadline.jacobian._jacobian import jacobian
 from leadline.jacobian.density import Density, density, frobenius
 from leadline.jacobian.golub_kahan import Ritz, largest
@@ -62,7 +62,7 @@ class Spectrum(Result):
     seed: int
 
 
-@foreseen("spectrum")
+@public("spectrum")
 def spectrum(
     f: Callable[..., Any] | Operator,
     x: Tensor | Sequence[Any] = (),

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from leadline.domains.arguments import public
 from leadline.graph.layout import LayoutLike, Order
-from leadline.graph.user_code import foreseen
 from leadline.recurrence.architecture import Architecture
 from leadline.recurrence.laws import Laws
 
 
-@foreseen("law")
+@public("law")
 def law(
     build: Callable[..., tuple[Any, Any]],
     *,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.domains.engine import ruled
 from leadline.errors import LayoutError, NotUniform
 from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
@@ -14,7 +15,6 @@ from leadline.graph.ir import frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.run_node import run_node
 from leadline.graph.table import Move, Noise, Operation, Places, Statistics
-from leadline.graph.user_code import foreseen
 from leadline.recurrence.ir import Input, System, Variable
 from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
@@ -71,7 +71,7 @@ def _rule(operation: Operation) -> Rule | None:
     return _BY_KIND.get(operation.kind)
 
 
-@foreseen("system")
+@public("system")
 def system(
     model: nn.Module,
     *inputs: Any,

@@ -23,6 +23,7 @@ from leadline.errors import NotUniform, UsageError
 from leadline.graph import Graph, Kind, Node
 from leadline.graph.layout import BATCH, Layout
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import running
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.connections import connections, in_region, region_of
 from leadline.recurrence.analysis.dense import dense_macs
@@ -141,7 +142,12 @@ class Architecture:
 
     def reading(self, sizes: Mapping[str, int]) -> Reading:
         """Return the reading, in evaluation mode, of a model of some sizes, built anew."""
-        made, inputs = self.build(**{name: sizes[name] for name in self.sizes})
+        given = {name: sizes[name] for name in self.sizes}
+        with running(f"build({', '.join(f'{name}={value}' for name, value in given.items())})", ()):
+            built = self.build(**given)
+        if not (isinstance(built, tuple | list) and len(built) == 2):
+            raise UsageError(f"build returns a model and its inputs, not {type(built).__name__}")
+        made, inputs = built
         args, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
         return Reading(made, args, named, **self.read_as).in_evaluation()
 

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
-from leadline.graph.user_code import foreseen
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling.fusion import fused
@@ -31,7 +31,7 @@ Backend = Literal["numba", "torch"]
 Encode = Callable[[Tensor], Tensor]
 
 
-@foreseen("stream")
+@public("stream")
 def stream(
     model: nn.Module,
     *inputs: Any,
@@ -138,7 +138,7 @@ class Stream:
         model, axes = type(self._source.reading.model).__name__, " ".join(self._source.system.axes)
         return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
 
-    @foreseen("Stream.using")
+    @public("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
         return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
@@ -153,7 +153,7 @@ class Stream:
         """Bytes that are kept between positions, for one sample."""
         return self._machine(self._plan(self._source.system.sizes[0]), 1).state_bytes
 
-    @foreseen("Stream.logits")
+    @public("Stream.logits")
     def logits(self, x: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
@@ -167,7 +167,7 @@ class Stream:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
             return self._interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
-    @foreseen("Stream.step")
+    @public("Stream.step")
     def step(self, chunk: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
@@ -197,7 +197,7 @@ class Stream:
             self._live = replace(live, at=end)
             return self._interface.as_output(found)
 
-    @foreseen("Stream.reset")
+    @public("Stream.reset")
     def reset(self, batch: int = 1, length: int | None = None) -> None:
         """Begin a new sequence for `step`; `length` is how far attention and tables must reach (default: as traced)."""
         if batch < 1:
@@ -205,7 +205,7 @@ class Stream:
         with self._alone():
             self._live = self._started(batch, length)
 
-    @foreseen("Stream.generate")
+    @public("Stream.generate")
     def generate(
         self,
         n: int = 1,
@@ -237,8 +237,8 @@ class Stream:
             plan = self._plan(self._source.system.sizes[0] if length is None else length)
             shape = plan.schedule.sizes
             moved = [self._source.reading.layout.positions.index(axis) for axis in plan.system.axes]
-            public = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
-            symbols, kept = _start(given, mask, n, public, likelihood.levels)
+            places = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
+            symbols, kept = _start(given, mask, n, places, likelihood.levels)
             order = [0, *(1 + p for p in moved)]
             symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
             u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from leadline.domains.arguments import public, whole
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.given import refuse_unusable
 from leadline.graph.layout import Layout, Order
 from leadline.graph.restoring.undisturbed import evaluating, restored
 from leadline.graph.sparse import refuse_all_but_dense
-from leadline.graph.user_code import foreseen, running
+from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
 
 
@@ -33,15 +34,15 @@ def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor,
     >>> torch.equal(alone[0], among[2, :3])
     True
     """
-    if seed < 0 or first < 0:
-        raise UsageError(f"seed and number of a sample must be at least 0, got {seed} and {first}")
+    if not (whole(seed) and whole(first) and seed >= 0 and first >= 0):
+        raise UsageError(f"seed and number of a sample are whole numbers from 0 on, got {seed!r} and {first!r}")
     streams = (np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, first + i)))) for i in range(n))
     rows = [torch.from_numpy(stream.random(positions)) for stream in streams]
     return torch.stack(rows) if rows else torch.zeros(0, positions, dtype=torch.float64)
 
 
 @torch.no_grad()
-@foreseen("naive_sample")
+@public("naive_sample")
 def naive_sample(
     model: nn.Module,
     *inputs: Tensor,

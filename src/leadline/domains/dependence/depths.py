@@ -40,7 +40,10 @@ class Depths(Flow):
         """Return the rules: those of dependence, with prices, and a recurrence that counts its steps."""
         priced: dict[Kind, Rule] = {kind: multiplying(rule) for kind, rule in RULES.items() if kind not in COSTS}
         cost = self.costs.get(Kind.SCAN, 0)
-        return {**RULES, **priced, Kind.SCAN: lambda flow, node, links: scan(flow, cost, node, links)}
+        found = {**RULES, **priced, Kind.SCAN: lambda flow, node, links: scan(flow, cost, node, links)}
+        if Kind.MATRICES not in self.costs:  # they take many steps, nobody says how many
+            del found[Kind.MATRICES]
+        return found
 
 
 def depths(flow: Depths, *, on_unknown: OnUnknown = "raise") -> Walk[Links]:

@@ -134,6 +134,9 @@ def scatter(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     written = named.get("src", named.get("source"))
     if isinstance(index, Ref) and isinstance(written, Ref) and isinstance(dim, int) and flow.facts[index].constant:
         return everywhere(node, _combined(flow, node, links, dim, index, written))
+    slices = "value" in named and node.operation.places is Places.SLICES
+    if slices and isinstance(index, Ref) and isinstance(dim, int) and flow.facts[index].constant:
+        return everywhere(node, _filled(flow, node, links, dim, index))
     rest = [links(ref) for ref in node.refs if ref != named["self"]]
     if named.get("accumulate") and all(ref is None or flow.facts[ref].constant for ref in named["indices"]):
         return everywhere(node, _accumulated(flow, node, links))
@@ -156,6 +159,16 @@ def _combined(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref
     source = source[tuple(slice(size) for size in places.shape)]
     target = torch.zeros(node.shape) if target is None else target
     return flow.algebra.scatter(target, dim, places, source)
+
+
+def _filled(flow: Flow, node: Node, links: Lookup[Links], dim: int, index: Ref) -> Links:
+    """Keep what was there beside the constant places along an axis that one number fills."""
+    named, ndim = node.bound(), max(1, len(node.shape))
+    kept = torch.ones(node.shape[dim] if node.shape else 1, dtype=torch.bool)
+    kept[_value(flow, index)] = False
+    kept = kept.reshape([-1 if axis == dim % ndim else 1 for axis in range(len(node.shape))])
+    target, value = links(named["self"]), links(named["value"]) if isinstance(named["value"], Ref) else None
+    return flow.all_of(None if target is None else target * kept, None if value is None else value * ~kept)
 
 
 def _accumulated(flow: Flow, node: Node, links: Lookup[Links]) -> Links:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from leadline.domains.compact import Pool, shrunk
 from leadline.domains.dependence import local
 from leadline.domains.dependence.attention import attention
-from leadline.domains.dependence.contraction import contraction
+from leadline.domains.dependence.contraction import contraction, matrices
 from leadline.domains.dependence.flow import Flow, Links, Rule, applied
 from leadline.domains.dependence.indexing import gather, scatter
 from leadline.domains.dependence.scan import scan
@@ -28,6 +28,7 @@ RULES: dict[Kind, Rule] = {
     Kind.REDUCTION: local.reduction,
     Kind.CUMULATIVE: local.cumulative,
     Kind.MIXING: lambda flow, node, links: (circular if node.operation.circular else local.mixing)(flow, node, links),
+    Kind.MATRICES: matrices,
     Kind.SOFTMAX: local.softmax,
     Kind.NORMALISATION: local.normalisation,
     Kind.ATTENTION: attention,

@@ -37,7 +37,7 @@ _EXTREMES = frozenset({Tally.LARGEST, Tally.LEAST, Tally.LOG_SUM_EXP})
 _TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
 """Operations of which something is known though nothing is of what they read: truth values, padding."""
 
-_NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
+_NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.MATRICES, Kind.ATTENTION, Kind.SCAN)
 """Operations whose results are known only if all that they read is."""
 
 _SUMS: Mapping[Kind, Sum] = MappingProxyType({Kind.CONTRACTION: contraction, Kind.CONVOLUTION: convolution})

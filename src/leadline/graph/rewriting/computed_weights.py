@@ -58,7 +58,7 @@ def _found(graph: Graph) -> Iterator[int]:
         fixed = not node.draws and all(ref.node in weights for ref in node.refs)
         if node.kind is not Kind.INPUT and fixed:
             weights.add(node.index)
-            if node.kind is Kind.OPAQUE and node.refs:
+            if node.kind in (Kind.OPAQUE, Kind.MATRICES) and node.refs:
                 yield node.index
 
 

@@ -97,9 +97,28 @@ def searchsorted(
     return found.reshape(()) if not isinstance(values, Tensor) else found.reshape(values.shape)
 
 
+def cdist(left: Tensor, right: Tensor, p: float, compute_mode: int | None) -> Tensor:  # noqa: ARG001
+    """Take the norm of the difference of each row of one and each of the other, in whatever way it is computed."""
+    found: Tensor = torch.linalg.vector_norm(left.unsqueeze(-2) - right.unsqueeze(-3), p, -1)
+    return found
+
+
+def as_strided(x: Tensor, size: list[int], stride: list[int], storage_offset: int | None = None) -> Any:
+    """Take elements by their places in memory, where the memory is that of the tensor alone and in its order."""
+    if not (x.is_contiguous() and x.storage_offset() == 0 and x.untyped_storage().nbytes() == x.nbytes):
+        return NotImplemented
+    place = torch.full((), storage_offset or 0, device=x.device, dtype=torch.int64)
+    for axis, (length, step) in enumerate(zip(size, stride, strict=True)):
+        along = torch.arange(length, device=x.device) * step
+        place = place + along.reshape([-1 if other == axis else 1 for other in range(len(size))])
+    return x.reshape(-1)[place]
+
+
 _aten = torch.ops.aten
 DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
+    _aten.as_strided.default: as_strided,
     _aten.bilinear.default: bilinear,
+    _aten._cdist_forward.default: cdist,
     _aten.convolution_backward.default: convolution_backward,
     _aten.searchsorted.Tensor: searchsorted,
     _aten.searchsorted.Scalar: searchsorted,

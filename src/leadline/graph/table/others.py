@@ -8,6 +8,7 @@ from leadline.graph.table.record import (
     Half,
     Kind,
     Literals,
+    Matrices,
     Noise,
     Operation,
     Places,
@@ -168,6 +169,31 @@ _MIXING = {
     **_operations(Kind.MIXING, "argsort", grouping=Grouping.ORDER, first=_descending),
 }
 
+
+def _side(literals: Literals) -> bool | None:
+    """Say whether a triangle is solved from its first row on; None where columns are solved for from the right."""
+    return None if literals.get("left") is False else not literals["upper"]
+
+
+_MATRICES = {
+    **_operations(
+        Kind.MATRICES,
+        """
+        _linalg_det _linalg_eigh _linalg_slogdet _linalg_svd cholesky_inverse linalg_eig linalg_eigvals linalg_inv_ex
+        linalg_ldl_factor_ex linalg_lu linalg_lu_factor_ex linalg_matrix_exp linalg_pinv linalg_qr
+        """,
+        matrices=Matrices(),
+    ),
+    **_operations(Kind.MATRICES, "_linalg_solve_ex linalg_lu_solve", matrices=Matrices("B")),
+    **_operations(Kind.MATRICES, "cholesky_solve", matrices=Matrices("self")),
+    **_operations(Kind.MATRICES, "linalg_solve_triangular", matrices=Matrices("B", _side)),
+    **_operations(
+        Kind.MATRICES,
+        "linalg_cholesky_ex",
+        matrices=Matrices(None, lambda literals: None if literals["upper"] else True, factor=True),
+    ),
+}
+
 _NORMALISATIONS = {
     **_operations(Kind.SOFTMAX, "softmax _softmax"),
     **_operations(Kind.SOFTMAX, "_safe_softmax", safe=True),
@@ -251,6 +277,7 @@ OTHERS: dict[str, Operation] = {
     **_PRODUCTS,
     **_REDUCTIONS,
     **_MIXING,
+    **_MATRICES,
     **_NORMALISATIONS,
     **_operations(Kind.ATTENTION, "scaled_dot_product_attention", quiet=_undropped),
     **_SCANS,

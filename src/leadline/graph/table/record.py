@@ -27,6 +27,7 @@ class Kind(StrEnum):
     REDUCTION = "reduction"  # sum, max, argmax, var along axes
     CUMULATIVE = "cumulative"  # cumsum: element i from elements up to i along an axis
     MIXING = "mixing"  # every element along the axes from every one: sort, FFT
+    MATRICES = "matrices"  # matrices along the last two axes as a whole: inverses, solutions, decompositions
     SOFTMAX = "softmax"
     NORMALISATION = "normalisation"  # statistics over axes, then pointwise
     ATTENTION = "attention"
@@ -197,6 +198,20 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Matrices:
+    """What is done with matrices as a whole.
+
+    `solved` names the argument whose columns are solved for, each by itself. `lower` says from arguments whether rows
+    rest on those before them (True), or after them (False), as with triangles; None: on all. The first result may be
+    such a `factor` itself, with zeros on the other side.
+    """
+
+    solved: str | None = None
+    lower: Callable[[Literals], bool | None] = lambda _: None
+    factor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Transform:
     """A discrete Fourier transform: whether it is an inverse one (None: a literal says so), and what is real."""
 
@@ -322,6 +337,8 @@ class Operation:
         Mixing: the Fourier transform that it is.
     circular
         Mixing: whether it reads signals in the place of their spectra (`domains.dependence.signals.spectra`).
+    matrices
+        What is done with matrices as a whole.
     grouping
         Its part in working on rows group by group.
     located
@@ -353,6 +370,7 @@ class Operation:
     reach: tuple[float, float] = (-math.inf, math.inf)
     transform: Transform | None = None
     circular: bool = False
+    matrices: Matrices | None = None
     grouping: Grouping | None = None
     located: bool = False
     first: Callable[[Literals], bool] | None = None
