@@ -27,7 +27,8 @@ def claims_document(findings: Sequence[Finding], *, detailed: bool = True, comma
     """
     seconds = sum(finding.seconds for finding in findings)
     sizes = "full sizes" if any(finding.effort.full for finding in findings) else "default sizes"
-    subtitle = f"{len(findings)} claims settled in {seconds:.0f} s, {sizes}"
+    many = "" if len(findings) == 1 else "s"
+    subtitle = f"{len(findings)} claim{many} settled in {seconds:.0f} s, {sizes}"
     rows = tuple((f.id, f.title, f.verdict.value, Sentence(_reason(f)), f"{f.seconds:.1f} s") for f in findings)
     summary = Section("Verdicts", (Table(("claim", "about", "verdict", "because", "time"), rows),))
     details = tuple(_section(finding) for finding in findings) if detailed else ()
