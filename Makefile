@@ -61,6 +61,7 @@ coverage: $(VENV)/.dev
 	$(BIN)/python benchmarks/intervals_that_cover.py
 
 docs: $(VENV)/.dev
+	$(BIN)/pip install -q -c $(PINS) -e '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 $(BIN)/pip:

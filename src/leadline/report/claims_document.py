@@ -7,7 +7,9 @@ from typing import Any
 from leadline.claims.claim import Finding, Outcome, Quantity, Verdict
 from leadline.claims.parameters import values_of
 from leadline.claims.runner import CLAIMS
+from leadline.claims.sweeps import Sweep
 from leadline.document import Block, Document, Section, Table
+from leadline.report.drawings.sweeps import sweep_curve
 from leadline.report.mathematics import Sentence
 from leadline.report.reproducing import how_to_repeat
 from leadline.report.verdicts import cards
@@ -52,10 +54,10 @@ def _reason(finding: Finding) -> str:
     return f"{against}; instead: {better}" if better and finding.verdict == "corrected" else against
 
 
-def lecture_page(finding: Finding, *, command: str = "") -> Document:
+def lecture_page(finding: Finding, *, command: str = "", sweeps: Sequence[Sweep] = ()) -> Document:
     """Lay out one claim for a lecture: what was said, what is the case and why, then every test with its grounds.
 
-    At the end stands the `command` that settled it.
+    `sweeps` are drawn with a slider each. At the end stands the `command` that settled it.
 
     Examples
     --------
@@ -72,7 +74,11 @@ def lecture_page(finding: Finding, *, command: str = "") -> Document:
     return Document(
         f"{finding.id} {finding.title}: {finding.verdict.value}",
         subtitle,
-        (Section("What was said, and what is the case", (told, *pictures)), Section("Why", tuple(rest))),
+        (
+            Section("What was said, and what is the case", (told, *pictures)),
+            *([Section("What if", tuple(map(sweep_curve, sweeps)))] if sweeps else []),
+            Section("Why", tuple(rest)),
+        ),
         tuple(cards(finding)),
         _again([finding], command),
     )
