@@ -172,7 +172,7 @@ def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
 def shortened(file: str) -> str:
     """Return a file's path as it is read: from the working directory or its package's, whichever is shorter.
 
-    What stands in a cell of a notebook has a file of the kernel's, which says nothing to anyone: it is ``this notebook``.
+    What stands in a cell of a notebook has a file of the kernel's, whose name tells nobody anything.
 
     Examples
     --------
