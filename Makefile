@@ -54,12 +54,14 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install -q -c $(PINS) -e '.[bench,census]'
 	for script in $(filter-out benchmarks/intervals_that_cover.py,$(wildcard benchmarks/*.py)); do \
 	  $(BIN)/python $$script || exit 1; done
+	$(BIN)/python docs/figures.py
 
 # Whether stated intervals hold the truth, over 1,000 models a kind: half an hour and more; goes on where it stopped.
 coverage: $(VENV)/.dev
 	$(BIN)/python benchmarks/intervals_that_cover.py
 
 docs: $(VENV)/.dev
+	$(BIN)/pip install -q -c $(PINS) -e '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 $(BIN)/pip:

@@ -3,7 +3,7 @@
 project = "leadline"
 author = "The leadline authors"
 copyright = "2026, The leadline authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = "leadline"
 myst_enable_extensions = ["dollarmath", "colon_fence"]
@@ -14,3 +14,6 @@ autodoc_default_options = {"members": True, "undoc-members": False}
 napoleon_numpy_docstring = True
 napoleon_use_ivar = True
 exclude_patterns = ["_build"]
+nb_execution_mode = "cache"  # notebooks run when they change
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300

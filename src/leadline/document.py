@@ -46,6 +46,7 @@ class Curve:
 
     `bands` are intervals around series, by name: the lower and the upper ends. `levels` are named values of y to
     compare with, `names` say what stands at each x. A series looks alike in all curves that count it `among` the same.
+    With the letter of a parameter as `slide`, a page lets its readers choose an x, and shows its name and its values.
     """
 
     x: tuple[float, ...]
@@ -58,6 +59,7 @@ class Curve:
     levels: tuple[tuple[str, float], ...] = ()
     names: tuple[str, ...] = ()
     among: tuple[str, ...] = ()
+    slide: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """The audit composes the depths as the functions return them, and says which ones it cannot take."""
 
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import leadline
@@ -17,6 +19,7 @@ from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
 from leadline.report.html import render
+from leadline.report.terminal import show
 from leadline.report.writing import to_json
 from leadline.zoo import build
 
@@ -139,3 +142,13 @@ def test_a_comparison_shows_a_column_for_each() -> None:
     assert table.head == ("", "masked-stack layers=2", "masked-stack layers=3", "masked-stack layers=4")
     assert ("sequential steps to train", "2 (p)", "3 (p)", "4 (p)") in table.rows
     assert found.trials == (None, None, None)
+
+
+def test_a_comparison_has_a_page_of_one_screen() -> None:
+    found = compare_named(*(find_model(name, ["layers=2"]) for name in ("masked-stack", "grid-rnn", "dilated-stack")))
+    console = Console(file=io.StringIO(), width=80)
+    show(describe_comparison(found, full=False), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) <= 25
+    assert sum(line.strip().startswith("≠") for line in lines) >= 5
+    assert len(describe_comparison(found).sections) > 1  # --full, and HTML, have maps and gradients too

@@ -10,9 +10,12 @@ import pytest
 
 from leadline.claims import CLAIMS, PARAMETERS, Verdict, run_claims
 from leadline.claims.parameters import separated, values_of, varied
+from leadline.claims.sweeps import ranges, sweep
 from leadline.document import Table
 from leadline.errors import UsageError
 from leadline.report.claims_document import claims_list, lecture_page
+from leadline.report.drawings.sweeps import sweep_curve
+from leadline.report.html import charts
 from leadline.report.mathematics import Sentence
 
 EVERY = [(claim, parameter) for claim, parameters in PARAMETERS.items() for parameter in parameters]
@@ -107,3 +110,23 @@ def test_no_statement_of_the_theory_keeps_a_mark_in_a_page() -> None:
             shown = Sentence(text).__html__()
             assert "^" not in shown, text
             assert "_" not in shown, text
+
+
+def test_a_sweep_settles_each_value_and_its_page_has_a_slider() -> None:
+    single, several = ranges(["n=2..4", "w=0.5,1,4", "b=0"])
+    assert (single, several) == (["b=0"], {"n": (2, 3, 4), "w": (0.5, 1, 4)})
+    found = sweep("A1", "w", several["w"], settings={"n": 3})
+    assert [str(finding.verdict) for finding in found.findings] == ["proved", "proved", "corrected"]
+    drawn = sweep_curve(found)
+    supremum = dict(drawn.series)["supremum of |f'|"]
+    assert supremum == pytest.approx([(w / 4) ** 3 for w in (0.5, 1, 4)])  # closed form
+    assert drawn.names[2] == "w = 4: corrected"
+    assert charts.curve(drawn)["params"][-1]["bind"]["input"] == "radio"  # not equally spaced
+    steps = charts.curve(dataclasses.replace(drawn, x=(1.0, 2.0, 3.0)))["params"][-1]["bind"]
+    assert (steps["input"], steps["min"], steps["max"], steps["step"]) == ("range", 1.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize("words", ["n=5..2", "n=1..a", "w=2,1", "n=1..40", "n=..3"])
+def test_a_sweep_that_is_none_is_refused_in_a_sentence(words: str) -> None:
+    with pytest.raises(UsageError, match=r"sweep|at most"):
+        ranges([words])

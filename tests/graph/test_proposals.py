@@ -96,3 +96,14 @@ def test_axes_that_nobody_can_read_end_in_one_sentence() -> None:
     audit = leadline.check(Loss(), torch.zeros(2, 6, 6))
     assert audit.unread
     assert str(audit).count("has no axes to name") == 1
+
+
+def test_beside_conditioning_too_a_convolution_reads_channels_first() -> None:
+    class Conditioned(nn.Conv1d):
+        def forward(self, sound: Tensor, frames: Tensor) -> Tensor:
+            return super().forward(sound) + frames.mean()
+
+    reading = Reading(Conditioned(1, 1, 3, padding=1), (torch.zeros(1, 1, 9), torch.zeros(1, 8, 3)))
+    settled, said = with_likeliest_axes(reading)
+    assert str(settled.layout) == "b c t, _ -> b v t"  # not a sequence of length one
+    assert "'b c t, _ -> b v t'" in said

@@ -32,6 +32,10 @@ CURVE = Curve(
     levels=(("float16 holds nothing below", 1e-7),),
     names=("a", "b", "c"),
 )
+SLIDE = Curve(
+    (1.0, 2.0, 3.0), (("steps", (4.0, 8.0, 12.0)),), "d, layers", "found", "with other values of d",
+    names=("d = 1: proved", "d = 2: proved", "d = 3: corrected"), slide="d",
+)  # fmt: skip
 MAP = GridMap(np.array([[1, 1, 2], [0, 0, 0]]), ((".", "unseen"), ("#", "seen"), ("o", "output")), "context")
 FRONTS = FrontMap(np.arange(3)[:, None] * 5 + np.arange(4), "wavefront")
 WAVE = Wave(np.sin(np.arange(800) / 10), 8000, "a tone")
@@ -83,7 +87,7 @@ def everything() -> Document:
         "x 1 × 8 · float32",
         (
             Section("Context", (facts, LINE, GRID)),
-            Section("Gradient", (CURVE, Fold("the longest chain", (Text("a → b"),)))),
+            Section("Gradient", (CURVE, SLIDE, Fold("the longest chain", (Text("a → b"),)))),
             Section("Memory", (BARS, TREE)),
             Section("Generation", (FRONTS,)),
             Section("Samples", (PICTURES, WAVE)),

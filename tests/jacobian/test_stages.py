@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
+import leadline
 from leadline.jacobian.calls import GradientFlow, node_of, recorded
 from leadline.jacobian.kernels import kept
 from leadline.jacobian.stages import find_stages
@@ -136,3 +138,35 @@ def test_flow_follows_autograd_through_functions_between_calls():
     assert flow.depends(node_of(c), 0)
     assert not flow.depends(node_of(c), 1)
     assert flow.depends(node_of(a + b), 1)
+
+
+class Dilated(nn.Module):
+    """Weight-normed dilated convolutions of a list, sums and skips around them: a vocoder."""
+
+    def __init__(self, layers, skips):
+        super().__init__()
+        self.first, self.last, self.skips = nn.Conv1d(1, 4, 1), nn.Conv1d(4, 1, 1), skips
+        self.convs = nn.ModuleList(weight_norm(nn.Conv1d(4, 4, 3, dilation=2**i)) for i in range(layers))
+
+    def streams(self, x):
+        sums, made = [self.first(x)], []
+        for conv in self.convs:
+            padded = nn.functional.pad(sums[-1].relu(), (2 * conv.dilation[0], 0))
+            made.append(torch.tanh(conv(padded)))
+            sums.append(sums[-1] + made[-1])
+        return sums, self.last(torch.stack(made).sum(0) if self.skips else sums[-1])
+
+    def forward(self, x):
+        return self.streams(x)[1]
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_weight_normed_layers_between_sums_are_stages_that_begin_at_the_sums(skips):
+    model, x = Dilated(4, skips), torch.randn(1, 1, 20)
+    assert stages_of(model, x) == ["first", *(f"convs.{i}" for i in range(4)), "last"]
+    found = leadline.gradient(model, x, loss=lambda y: y.square().sum())
+    sums, y = model.streams(x.requires_grad_())
+    expected = torch.autograd.grad(y.square().sum(), [x, *sums[:4]])  # by autograd, of the sums themselves
+    measured = [stage.gradient.value for stage in found.stages[:5]]
+    assert measured == pytest.approx([each.norm().item() for each in expected], rel=1e-5)
+    assert found.method.startswith("none")  # no module takes a sum as it is: nothing is said of forward gains

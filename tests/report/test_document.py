@@ -51,3 +51,22 @@ def test_terminal_draws_the_first_of_many_maps_and_what_is_folded() -> None:
 def test_a_ragged_table_is_refused() -> None:
     with pytest.raises(ValueError, match="2 cells under 3 headings"):
         Table(("a", "b", "c"), (("1", "2"),))
+
+
+def test_a_narrow_terminal_breaks_no_word_of_a_heading_and_marks_what_differs() -> None:
+    modules = Table(
+        ("module", "connections", "multiply-accumulates", "parameters", "kept for the backward pass"),
+        (("blocks 0 to 11, 12 ×: conv.out", "1 737 280", "1 786 432", "1 600", "42.1 KiB"),),
+    )
+    models = tuple(f"wavenet layers={n}" for n in range(7))
+    compared = Table(
+        ("", *models), (("steps to generate", *"1234567"), ("causality", *["causal"] * 7)), differing=frozenset({0})
+    )
+    console = Console(file=io.StringIO(), width=80)
+    terminal.show(document(modules, compared), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    words = text.split()
+    assert {"multiply-", "accumulates", "parameters", "connections", "backward", "wavenet"} <= set(words)
+    assert "12 ×: conv.out" in " ".join(words)
+    assert text.count("≠ steps to generate") == 3  # seven models, three abreast
+    assert max(map(len, text.splitlines())) <= 80

@@ -47,7 +47,7 @@ def opened(browser: Any, address: str, width: int = 1600, scheme: str = "light")
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.on("request", lambda request: heard.append(request.url) if not local(request.url, address) else None)
     page.goto(address)
-    page.wait_for_function("document.querySelectorAll('.canvas svg').length === 7")
+    page.wait_for_function("document.querySelectorAll('.canvas svg').length === 8")
     return page, heard
 
 
@@ -87,6 +87,19 @@ def test_an_output_is_chosen_by_keyboard(browser: Any, address: str) -> None:
     page.wait_for_timeout(200)
     assert chart.locator(".vega-bind").inner_text().split()[-1] == "6"
     assert seen(chart) != before
+    assert heard == []
+
+
+def test_a_parameter_is_slid_along_by_keyboard(browser: Any, address: str) -> None:
+    page, heard = opened(browser, address)
+    chart = figure(page, "with other values of d")
+    words = chart.locator("svg").text_content
+    assert "d = 1: proved" in words()
+    chart.locator("input[type=range]").focus()
+    page.keyboard.press("End")
+    page.wait_for_timeout(200)
+    assert "d = 3: corrected" in words()
+    assert "d = 1: proved" not in words()
     assert heard == []
 
 

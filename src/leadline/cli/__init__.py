@@ -143,12 +143,13 @@ def check(
     "--samples", type=_COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
+@click.option("--full", is_flag=True, help="Print every figure, map and sample, not the verdicts alone.")
 @reported
 @click.pass_obj
 def compare(
-    command: str, /, models: Sequence[str], samples: int, seed: int, json: Path | None, html: Path | None
+    command: str, /, models: Sequence[str], samples: int, seed: int, full: bool, json: Path | None, html: Path | None
 ) -> None:
-    """Put the depths of two or more models side by side.
+    """Put the depths of two or more models side by side, on one screen; or --full.
 
     A, B and C are MODELs; settings follow the name inside quotes: 'pixelcnn layers=3'.
     """
@@ -160,7 +161,10 @@ def compare(
     with diverted():
         found = [find_model(name, settings) for name, *settings in map(str.split, models)]
         comparison = compare_named(*found, samples=samples, seed=seed, command=command)
-    publish(lambda: describe_comparison(comparison), comparison.to_dict(), json=json, html=html)
+    publish(
+        lambda: describe_comparison(comparison), comparison.to_dict(),
+        json=json, html=html, page=lambda: describe_comparison(comparison, full=full),
+    )  # fmt: skip
 
 
 _LAWS = """\b

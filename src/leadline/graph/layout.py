@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -273,15 +273,28 @@ def fitting(inputs: Mapping[str, Tensor], output: Tensor) -> Layout | None:
     >>> print(fitting({"x": x}, torch.zeros(2, 3, 4, 8)))
     b t h -> b h v t
     """
-    for name, tensor in inputs.items():
-        for usual in candidates({name: tensor}, output):
-            (axes,), (out,) = usual.inputs.values(), usual.outputs.values()
-            return Layout({key: axes if key == name else None for key in inputs}, {"0": out})
+    if usual := usual_readings(inputs, output):
+        return usual[0]
     first = next((name for name, tensor in inputs.items() if tensor.ndim), None)
     if first is None or not output.ndim:
         return None
     axes, out = _matched(tuple(inputs[first].shape), tuple(output.shape))
     return Layout({key: axes if key == first else None for key in inputs}, {"0": out})
+
+
+def usual_readings(inputs: Mapping[str, Tensor], output: Tensor) -> list[Layout]:
+    """List the usual readings of the first input that has any, the others being conditioning.
+
+    Examples
+    --------
+    >>> sound, frames = torch.zeros(1, 1, 64), torch.zeros(1, 8, 4)
+    >>> [str(layout) for layout in usual_readings({"sound": sound, "frames": frames}, sound)]
+    ['b t c, _ -> b t v', 'b c t, _ -> b v t']
+    """
+    for name, tensor in inputs.items():
+        if found := candidates({name: tensor}, output):
+            return [replace(usual, inputs=dict.fromkeys(inputs) | {name: usual.inputs["0"]}) for usual in found]
+    return []
 
 
 def _matched(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[Axes, Axes]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from leadline.errors import LayoutError
 from leadline.graph.ir import Graph
-from leadline.graph.layout import BATCH, Axes, Layout, candidates, fitting
+from leadline.graph.layout import BATCH, Axes, Layout, fitting, usual_readings
 from leadline.graph.reading import Reading
 from leadline.graph.table import MULTIPLYING, Kind
 
@@ -50,7 +50,7 @@ def with_likeliest_axes(reading: Reading) -> tuple[Reading, str]:
 def _ranked(reading: Reading, name: str) -> list[Layout]:
     """Return the readings that fit and have positions, the likeliest first."""
     inputs, output = reading.tensors, reading.outputs[name]
-    found = candidates(inputs, output)
+    found = usual_readings(inputs, output)
     if not found:
         usual = fitting(inputs, output)
         found = [] if usual is None or not usual.positions else [usual]

@@ -172,12 +172,18 @@ def users_line(frames: Sequence[tuple[str, Any]]) -> str | None:
 def shortened(file: str) -> str:
     """Return a file's path as it is read: from the working directory or its package's, whichever is shorter.
 
+    What stands in a cell of a notebook has a file of the kernel's, whose name tells nobody anything.
+
     Examples
     --------
     >>> import torch
     >>> shortened(torch.nn.modules.linear.__file__)
     'torch/nn/modules/linear.py'
+    >>> shortened("/tmp/ipykernel_31/2531090690.py")
+    'this notebook'
     """
     path = Path(file)
+    if path.parent.name.startswith("ipykernel_"):
+        return "this notebook"
     roots = (root for root in (Path.cwd(), *map(Path, sys.path)) if root.is_absolute() and path.is_relative_to(root))
     return min((str(path.relative_to(root)) for root in roots), key=len, default=file)

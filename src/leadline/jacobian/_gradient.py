@@ -170,8 +170,7 @@ def gradient_of(
                 with plain_kernels():
                     tape = cut_open(model, chain, run, seed)
             backward, exact = backward_norms(tape, 1 if loss is not None else probes, generator)
-            dtype = tape.crossing[0][0].dtype
-            entries = np.array([sum(t.numel() for t in tensors) for tensors in tape.crossing])
+            dtype, entries = tape.dtype, np.array(tape.entries)
             del tape
             beginning.restore()
             forward, method = forward_norms(model, chain, call, probes, generator, seed)

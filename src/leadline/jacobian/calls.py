@@ -119,6 +119,35 @@ class GradientFlow:
         return self._reached[root]
 
 
+def origin(node: Node) -> Node:
+    """Return what a value is made of alone, by paddings, functions and normalisations: a sum, or what a layer made.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> h = 2 * x + x.exp()
+    >>> origin(node_of(h.relu())) is node_of(h), is_sum(node_of(h)), is_sum(node_of(x.exp()))
+    (True, True, False)
+    """
+    while True:
+        parents = _made(node)
+        leaves = [p.variable for p, _ in node.next_functions if p is not None and hasattr(p, "variable")]
+        if len(parents) != 1 or any(leaf.ndim >= 2 for leaf in leaves):
+            return node
+        node = parents[0]
+
+
+def is_sum(node: Node) -> bool:
+    """Whether a node adds two values that are both made of others, as a residual connection does."""
+    return len(_made(node)) == 2 and node.name().startswith(("AddBackward", "SubBackward"))
+
+
+def _made(node: Node) -> list[Node]:
+    """Return what a node is made of, without the parameters and inputs."""
+    return [parent for parent, _ in node.next_functions if parent is not None and not hasattr(parent, "variable")]
+
+
 def is_cut(start: Sequence[Node], cut: Sequence[Node], goal: Sequence[Node]) -> bool:
     """Whether every path of autograd's graph from `start` back to `goal` passes through `cut`.
 

@@ -13,10 +13,12 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from leadline.errors import Diverged, NotDifferentiable
 from leadline.graph.restoring.undisturbed import restored
 from leadline.jacobian.boundaries import visited
+from leadline.jacobian.calls import node_of, origin
 from leadline.jacobian.kernels import plain_kernels, same_noise, without_torch_warnings
 from leadline.jacobian.stages import Chain
 
@@ -27,11 +29,13 @@ class Tape:
 
     Through time (shared stages) gradients start from the last state alone: those from every step's output would hide
     how little of the last one arrives at the first. Where only what crosses is of interest, the end is whatever the
-    model returned.
+    model returned. Where stages begin at sums outside of modules, what crosses is known by its place in the graph.
     """
 
-    crossing: list[list[Tensor]]
+    crossing: list[list[Any]]
     ends: list[Any]
+    entries: list[int]
+    dtype: torch.dtype
 
 
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
@@ -64,7 +68,22 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
             raise NotDifferentiable(f"what enters stage {name!r} has no elements: give longer inputs")
         if not all(bool(torch.isfinite(t.detach()).all()) for t in tensors):
             raise Diverged(f"what enters stage {name!r} is not finite: check inputs and initialisation")
-    return Tape(boundaries, boundaries[-1] if chain.shared and len(boundaries) > 1 else [output])
+    ends = boundaries[-1] if chain.shared and len(boundaries) > 1 else [output]
+    entries, dtype = [sum(t.numel() for t in tensors) for tensors in boundaries], boundaries[0][0].dtype
+    if not chain.sums:
+        return Tape(boundaries, ends, entries, dtype)
+    edges = [[_beginning(t) for t in tensors] for tensors in boundaries]
+    return Tape(edges, ends, [sum(map(_entries, each)) for each in edges], dtype)
+
+
+def _beginning(tensor: Tensor) -> GradientEdge:
+    """Return the place in the graph where what enters a layer begins: a sum, or what another layer made."""
+    made = origin(node_of(tensor))
+    return get_gradient_edge(tensor) if made is node_of(tensor) else GradientEdge(made, 0)
+
+
+def _entries(edge: GradientEdge) -> int:
+    return math.prod(edge.node._input_metadata[edge.output_nr].shape)
 
 
 def backward_norms(
@@ -98,7 +117,7 @@ def _cotangents(ends: Sequence[Tensor], probes: int, generator: torch.Generator)
     return (unit(place) for place in range(entries)), True
 
 
-def _squares(crossing: Sequence[Sequence[Tensor]], values: Sequence[Tensor | None]) -> Float[Tensor, "boundaries"]:
+def _squares(crossing: Sequence[Sequence[Any]], values: Sequence[Tensor | None]) -> Float[Tensor, "boundaries"]:
     """Add up the squares of the tensors of each boundary: NaN where none has a value, infinity if one is not finite."""
     values = list(values)
     totals = []
@@ -117,6 +136,8 @@ def forward_norms(
     Forward mode first; where an operation has no forward derivative, the double-backward trick; where that fails too,
     None, with the method saying why. What `run` returns does not matter here.
     """
+    if chain.sums:
+        return None, "none, backward only: stages begin at sums, which no module takes as they are"
     try:
         rows = [_by_forward_mode(model, chain, run, generator, seed) for _ in range(probes)]
         return torch.stack(rows), "forward mode"

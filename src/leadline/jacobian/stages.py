@@ -6,8 +6,11 @@ A *chain* is a sequence of calls, each fed by the one before. In order of prefer
 2. blocks (modules of one class, with children) between which every path of the gradient must pass: the longest such
    chain, and of equal ones the outermost. A branch inside a residual block fails this test, the block itself passes it;
 3. the outermost chain of at least four blocks, or else the longest (skips over several blocks: WaveNet, U-nets);
-4. layers without children that hold a matrix;
+4. layers without children that hold a matrix; where they read what sums outside of any module made (residuals), their
+   stages begin at the sums;
 5. the whole model as one stage.
+
+A weight that is parametrised (weight norm, spectral norm) makes its layer neither a block nor a class of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +19,9 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
-from leadline.jacobian.calls import GradientFlow, ModuleCall, is_cut, node_of, recorded
+from leadline.jacobian.calls import GradientFlow, ModuleCall, is_cut, is_sum, node_of, origin, recorded
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Modules that only hold others: transparent, their elements are the candidates."""
@@ -31,7 +35,7 @@ class Chain:
     stage; where that takes integers, `source` is the call whose output is its first floating activation. `carried` are
     the leaf positions in ``(args, kwargs)`` at which a stage takes what the one before made; `shared` says that stages
     share a module, so that depth is time, and `passed` that what comes after the last one goes around it too: a
-    residual that is added outside.
+    residual that is added outside; `sums` that stages begin at sums outside of the modules.
     """
 
     calls: tuple[tuple[str, int], ...] = ()
@@ -40,6 +44,7 @@ class Chain:
     source: tuple[str, int] | None = None
     shared: bool = False
     passed: bool = False
+    sums: bool = False
 
     def names(self, boundaries: int) -> tuple[str, ...]:
         """Name the stages between so many boundaries."""
@@ -63,7 +68,8 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
         return Chain(recurrent=recurrent[0].path, shared=True)
     flow, end = GradientFlow(calls), node_of(output)
     used = [i for i in range(len(calls)) if flow.depends(end, i)]
-    best = _best_blocks(calls, _blocks(calls, used, flow), flow, end) or _longest(calls, _layers(calls, used), flow)
+    blocks = _best_blocks(calls, _blocks(calls, used, flow), flow, end)
+    best = blocks or _longest(calls, _layers(calls, used), flow)
     if len(best) < 2:
         sources = (call for call in calls if call.path and call.outputs and not call.inputs)
         entry = next((call for call in sources if end not in call.outputs.values()), None)
@@ -75,6 +81,7 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
         calls=tuple((calls[i].path, calls[i].nth) for i in best),
         carried=_carried(calls, first, second, flow),
         shared=shared,
+        sums=not blocks and not shared and _between_sums(calls, best, flow),
         passed=shared and not is_cut([end], list(calls[last].outputs.values()), entering),
     )
 
@@ -83,9 +90,9 @@ def _blocks(calls: Sequence[ModuleCall], used: Sequence[int], flow: GradientFlow
     """Return the longest chain of each class of blocks, leaving out calls inside a call of the same class."""
     groups: dict[Any, list[int]] = {}
     for i in used:
-        module, kind = calls[i].module, type(calls[i].module)
-        has_children = next(module.children(), None) is not None and next(module.parameters(), None) is not None
-        nested = any(type(calls[j].module) is kind for j in calls[i].enclosing)
+        module, kind = calls[i].module, type_before_parametrizations(calls[i].module)
+        has_children = not _is_layer(module) and next(module.parameters(), None) is not None
+        nested = any(type_before_parametrizations(calls[j].module) is kind for j in calls[i].enclosing)
         if has_children and kind in CONTAINERS:  # one that is called again and again is a step
             groups.setdefault(module, []).append(i)
         elif has_children and not nested:
@@ -96,13 +103,26 @@ def _blocks(calls: Sequence[ModuleCall], used: Sequence[int], flow: GradientFlow
 
 def _layers(calls: Sequence[ModuleCall], used: Sequence[int]) -> list[int]:
     """Return the calls of layers without children that hold a matrix and take something that has a gradient."""
-    leaves = [i for i in used if calls[i].inputs and next(calls[i].module.children(), None) is None]
+    leaves = [i for i in used if calls[i].inputs and _is_layer(calls[i].module)]
     return [i for i in leaves if any(p.ndim >= 2 for p in calls[i].module.parameters())]
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module has no children; what computes its weights is none."""
+    return all(name == "parametrizations" for name, _ in module.named_children())
 
 
 def _carried(calls: Sequence[ModuleCall], before: int, after: int, flow: GradientFlow) -> tuple[int, ...]:
     """Return the input positions of one call that depend on the outputs of another."""
     return tuple(i for i, node in calls[after].inputs.items() if flow.depends(node, before))
+
+
+def _between_sums(calls: Sequence[ModuleCall], layers: Sequence[int], flow: GradientFlow) -> bool:
+    """Whether most layers of a chain read what a sum outside of them made."""
+    entering = [
+        calls[i].inputs[place] for before, i in pairwise(layers) for place in _carried(calls, before, i, flow)[:1]
+    ]
+    return 2 * sum(is_sum(origin(node)) for node in entering) > len(entering)
 
 
 def _longest(calls: Sequence[ModuleCall], group: Sequence[int], flow: GradientFlow) -> list[int]:

@@ -7,7 +7,9 @@ from typing import Any
 from leadline.claims.claim import Finding, Outcome, Quantity, Verdict
 from leadline.claims.parameters import values_of
 from leadline.claims.runner import CLAIMS
+from leadline.claims.sweeps import Sweep
 from leadline.document import Block, Document, Section, Table
+from leadline.report.drawings.sweeps import sweep_curve
 from leadline.report.mathematics import Sentence
 from leadline.report.reproducing import how_to_repeat
 from leadline.report.verdicts import cards
@@ -27,7 +29,8 @@ def claims_document(findings: Sequence[Finding], *, detailed: bool = True, comma
     """
     seconds = sum(finding.seconds for finding in findings)
     sizes = "full sizes" if any(finding.effort.full for finding in findings) else "default sizes"
-    subtitle = f"{len(findings)} claims settled in {seconds:.0f} s, {sizes}"
+    many = "" if len(findings) == 1 else "s"
+    subtitle = f"{len(findings)} claim{many} settled in {seconds:.0f} s, {sizes}"
     rows = tuple((f.id, f.title, f.verdict.value, Sentence(_reason(f)), f"{f.seconds:.1f} s") for f in findings)
     summary = Section("Verdicts", (Table(("claim", "about", "verdict", "because", "time"), rows),))
     details = tuple(_section(finding) for finding in findings) if detailed else ()
@@ -51,10 +54,10 @@ def _reason(finding: Finding) -> str:
     return f"{against}; instead: {better}" if better and finding.verdict == "corrected" else against
 
 
-def lecture_page(finding: Finding, *, command: str = "") -> Document:
+def lecture_page(finding: Finding, *, command: str = "", sweeps: Sequence[Sweep] = ()) -> Document:
     """Lay out one claim for a lecture: what was said, what is the case and why, then every test with its grounds.
 
-    At the end stands the `command` that settled it.
+    `sweeps` are drawn with a slider each. At the end stands the `command` that settled it.
 
     Examples
     --------
@@ -71,7 +74,11 @@ def lecture_page(finding: Finding, *, command: str = "") -> Document:
     return Document(
         f"{finding.id} {finding.title}: {finding.verdict.value}",
         subtitle,
-        (Section("What was said, and what is the case", (told, *pictures)), Section("Why", tuple(rest))),
+        (
+            Section("What was said, and what is the case", (told, *pictures)),
+            *([Section("What if", tuple(map(sweep_curve, sweeps)))] if sweeps else []),
+            Section("Why", tuple(rest)),
+        ),
         tuple(cards(finding)),
         _again([finding], command),
     )

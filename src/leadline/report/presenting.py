@@ -46,7 +46,7 @@ def document(result: Result, *, full: bool = False) -> Document:
         case Audit():
             return describe_audit(result, full=full)
         case Comparison():
-            return describe_comparison(result)
+            return describe_comparison(result, full=full)
     return Document(type(result).__name__, "", (Section("Figures", (table(result),)),), cards(result))
 
 

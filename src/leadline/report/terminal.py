@@ -35,6 +35,11 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
 _NUMBER = re.compile(r"[\d\s.,-]*(?: (?:[KMGT]i)?B)?(?: \([pbeu]\))?")
 """What stands to the right in its column: numbers, with the units and marks of how they are known."""
+_LONG_WORD = 14
+"""A longer word of a heading is broken at its hyphen."""
+_SHORT_CELL = 20
+_ABREAST = 3
+"""So many models stand side by side; of more there are several tables."""
 _COLUMNS = 78
 """What a terminal of the customary 80 leaves beside the margin."""
 
@@ -125,23 +130,52 @@ def _render(block: Block) -> RenderableType:
 
 
 def _table(block: Table) -> RenderableType:
+    """Lay a table out; of columns that are compared a few at a time."""
+    columns = range(1, len(block.head))
+    abreast = _ABREAST if block.differing else max(1, len(columns))
+    parts = [(0, *columns[start : start + abreast]) for start in range(0, max(1, len(columns)), abreast)]
+    return Group(*(_part(block, part) for part in parts))
+
+
+def _part(block: Table, columns: tuple[int, ...]) -> RichTable:
+    """Lay some columns of a table out, with a sign before the rows in which they differ."""
     left = len(block.rows) - (block.most or len(block.rows))
     caption = f"{block.caption}; {block.most} of {len(block.rows)}" if left > 0 else block.caption
     table = RichTable(box=box.SIMPLE_HEAD, title=caption or None, title_justify="left", pad_edge=False)
-    for index, heading in enumerate(block.head):
-        numeric = index > 0 and all(_NUMBER.fullmatch(row[index]) for row in block.rows)
-        style: str = "bold" if index == 0 else ""
-        table.add_column(heading, style=style, overflow="fold", justify="right" if numeric else "left")
-    for row in block.rows[: block.most]:
-        table.add_row(*(RichText(cell) for cell in row))
+    for index in columns:
+        heading, cells = _broken(block.head[index]), [row[index] for row in block.rows]
+        numeric, signed = index > 0 and all(map(_NUMBER.fullmatch, cells)), index == 0 and block.differing
+        table.add_column(
+            heading,
+            style="bold" if index == 0 else "",
+            overflow="fold",
+            justify="right" if numeric else "left",
+            width=_fixed(heading, cells) if numeric else _fixed("", [f"≠ {c}" for c in cells]) if signed else None,
+        )
+    for place, row in enumerate(block.rows[: block.most]):
+        first, *others = (RichText(row[index]) for index in columns)
+        sign = RichText("≠ " if place in block.differing else "  ", style="yellow") if block.differing else RichText()
+        table.add_row(sign + first, *others)
     return table
+
+
+def _fixed(heading: str, cells: list[str]) -> int | None:
+    """Return the width at which no cell is broken, nor any word of the heading; None, any, if that takes too much."""
+    widest = max(len(heading) // 2 + 2 if heading else 0, *map(len, (*heading.split(), *cells)), 0)
+    return widest if 0 < widest <= _SHORT_CELL else None
+
+
+def _broken(heading: str) -> str:
+    """Break the long words of a heading at their hyphens, where a narrow column would break them anywhere."""
+    return " ".join(word.replace("-", "-\n") if len(word) > _LONG_WORD else word for word in heading.split(" "))
 
 
 def _curve(block: Curve) -> RenderableType:
     lines = [RichText(block.caption, style="italic")]
     for name, values in block.series:
         heights = [math.log10(v) if block.log_y and v > 0 else v for v in values]
-        lines.append(RichText(f"{_sparkline(heights)}  {name}: {values[0]:.3g} … {values[-1]:.3g}"))
+        known = [v for v in values if math.isfinite(v)] or [math.nan]
+        lines.append(RichText(f"{_sparkline(heights)}  {name}: {known[0]:.3g} … {known[-1]:.3g}"))
     return Group(*lines)
 
 
@@ -151,7 +185,7 @@ def _sparkline(values: list[float]) -> str:
         return "?" * len(values)
     low, high = min(finite), max(finite)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((v - low) * scale)] if math.isfinite(v) else "?" for v in values)
+    return "".join(_BARS[round((v - low) * scale)] if math.isfinite(v) else " " for v in values)
 
 
 def _grid_map(block: GridMap) -> RenderableType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
 from functools import singledispatch
 from typing import Any
 
@@ -31,6 +31,9 @@ _HARMLESS = math.log(10)
 
 _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
+
+
+_OVERLOAD = re.compile(r"^aten\.|\.(default|Tensor|int|Scalar)$")
 
 
 @singledispatch
@@ -129,7 +132,8 @@ def _(result: Context, *, rate: float | None = None) -> tuple[Card, ...]:
     blind = next((int(hidden.sum()) for hidden in result.blind.values()), 0)
     if blind and not _one_window(result):
         always = next(iter(result.always_blind.values()))
-        ever = f", {whole(int(always.sum()))} of them however many copies are stacked" if always is not None else ""
+        hidden = 0 if always is None else int(always.sum())
+        ever = f", {whole(hidden)} of them however many copies are stacked" if hidden else ""
         found.append(
             Card(
                 "notice",
@@ -151,7 +155,7 @@ def _one_window(context: Context) -> bool:
 @cards.register
 def _(result: Generation, *, rate: float | None = None) -> tuple[Card, ...]:
     steps, fronts, symbols = result.steps, result.fronts, result.symbols
-    text = f"{bound(steps)} steps to generate {whole(symbols)} symbols"
+    text = f"{bound(steps)} steps to generate {whole(symbols)} symbol{'' if symbols == 1 else 's'}"
     if fronts.hi < symbols:
         text += f", {symbols / fronts.hi:.3g} at once in {bound(fronts)} fronts"
         return (Card("good", "generation", text, str(steps.status), "leadline.stream draws front by front"),)
@@ -190,9 +194,15 @@ def _(result: Count, *, rate: float | None = None) -> tuple[Card, ...]:
         step = magnitude(result.macs + result.backward.macs)
         found.append(Card("plain", "training", f"{step} multiply-accumulates a training step", str(result.status)))
     if result.unread:
-        missing = ", ".join(map(str, result.unread[:2])) + (" …" if len(result.unread) > 2 else "")
+        missing = ", ".join(map(_in_users_words, result.unread[:2])) + (" …" if len(result.unread) > 2 else "")
         found.append(Card("notice", "unused", f"no output rests on {missing}", "proved", "remove it, or return it"))
     return tuple(found)
+
+
+def _in_users_words(node: object) -> str:
+    """Name an operation as users call it: ``conv1d at blocks.3``, where torch says ``aten.conv1d.default``."""
+    operation, at, place = str(node).partition(" at ")
+    return f"{_OVERLOAD.sub('', operation)}{at}{place}"
 
 
 def _where(count: Count) -> str:
@@ -329,13 +339,15 @@ def _unavailable(name: str, depth: Unavailable, audit: Audit) -> tuple[Card, ...
 @cards.register
 def _(result: Comparison, *, rate: float | None = None) -> tuple[Card, ...]:
     return tuple(
-        Card("plain", audit.title, _in_a_line(audit.causality, audit.span, audit.gradient)) for audit in result.audits
+        Card(cards(audit.causality)[0].mark, audit.title, _in_a_line(audit.causality, audit.gradient))
+        for audit in result.audits
     )
 
 
 def _in_a_line(*depths: Result) -> str:
-    return "; ".join(_first_words(cards(depth)) for depth in depths)
+    return "; ".join(_first_words(cards(depth)[0]) for depth in depths)
 
 
-def _first_words(found: Sequence[Card]) -> str:
-    return found[0].text.partition(":")[0].partition(";")[0]
+def _first_words(card: Card) -> str:
+    words = card.text.partition(":")[0].partition(";")[0]
+    return f"{card.subject} {words}" if card.subject == "gradient" else words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,9 @@ def curve(block: Curve) -> Spec:
         "mark": {"type": "line", "point": {"filled": True, "size": 26}},
         "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash, "tooltip": hints},
     }
-    layers = [*_bands(block, x, y, colour), lines, *_levels(block, y)]
-    return chart(layers, describe=block.caption, height=230, params=[_LIMITS] if block.levels else [])
+    layers = [*_bands(block, x, y, colour), lines, *_levels(block, y), *_chosen(block, x, y)]
+    params = [*([_LIMITS] if block.levels else []), *([_slider(block)] if block.slide else [])]
+    return chart(layers, describe=block.caption, height=230, params=params)
 
 
 _LIMITS: Spec = {"name": "limits", "value": True, "bind": {"input": "checkbox", "name": "limits "}}
@@ -115,6 +117,38 @@ def _bands(block: Curve, x: Spec, y: Spec, colour: Spec) -> list[Spec]:
     ]
     encoding = {"x": x, "y": y, "y2": {"field": "high"}, "color": colour}
     return [{"data": {"values": rows}, "mark": {"type": "area", "opacity": 0.25}, "encoding": encoding}]
+
+
+def _slider(block: Curve) -> Spec:
+    """Let a reader choose an x: along a slider where they are equally spaced, else among buttons."""
+    steps = {round(after - before, 9) for before, after in pairwise(block.x)}
+    if len(steps) == 1:
+        bound: Spec = {"input": "range", "min": block.x[0], "max": block.x[-1], "step": steps.pop()}
+    else:
+        bound = {"input": "radio", "options": list(block.x)}
+    return {"name": "chosen", "value": block.x[0], "bind": {**bound, "name": f"{block.slide} "}}
+
+
+def _chosen(block: Curve, x: Spec, y: Spec) -> list[Spec]:
+    """Mark the x that is chosen, with its name above and its values beside."""
+    if not block.slide:
+        return []
+    names = [{"x": at, "name": name} for at, name in zip(block.x, block.names, strict=True)]
+    here: Spec = {"transform": [{"filter": "abs(datum.x - chosen) < 1e-9"}]}
+    rule = {"mark": {"type": "rule", "color": "var(--soft)"}, "encoding": {"x": x}}
+    word = {
+        "mark": {"type": "text", "align": "left", "baseline": "top", "fontWeight": "bold", "dy": 4},
+        "encoding": {"x": {"value": 6}, "y": {"value": 0}, "text": {"field": "name"}},
+    }
+    value = {
+        "mark": {"type": "text", "align": "left", "dx": 7, "dy": -7},
+        "encoding": {"x": x, "y": y, "text": {"field": "y", "format": ".4~g"}},
+    }
+    return [
+        {"data": {"values": names}, **here, **rule},
+        {"data": {"values": names}, **here, **word},
+        {"data": {"values": _points(block)}, **here, **value},
+    ]
 
 
 def _levels(block: Curve, y: Spec) -> list[Spec]:
