@@ -25,6 +25,7 @@ from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.graph.user_code import foreseen
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.jacobian._reach import Positions, Reach, reach_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
 from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
@@ -143,6 +144,11 @@ class DepthReading(Reading):
         with self._unchanged():
             how: dict[str, Any] = {"loss": loss, "probes": probes, "seed": seed}
             return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
+
+    def reach(self, positions: Positions = None, *, probes: int = 8, seed: int = 0) -> Reach:
+        """Measure how large the gradient is at every offset from an output; see `leadline.reach`."""
+        with self._unchanged():
+            return reach_of(self, positions, probes=probes, seed=seed)
 
     def spectrum(
         self, k: int = 6, *, tolerance: float | None = None, block: int | None = None, probes: int = 0, seed: int = 0
