@@ -3,7 +3,7 @@
 - `check` takes all depths of a model, `compare` puts several models side by side; `read` reads a model once, to ask it
   several things;
 - `count`, `span`, `generation`, `context`, `causality`, `memory` take one each from the structure of the model;
-- `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians;
+- `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians, `reach` those between positions;
 - `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
   run it one position, or one front of positions, at a time.
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from leadline.audit._read import DepthReading, read
     from leadline.audit.audited import Audit
     from leadline.domains import causality, context, count, generation, memory, span
-    from leadline.jacobian import bound, gradient, lyapunov, spectrum
+    from leadline.jacobian import bound, gradient, lyapunov, reach, spectrum
     from leadline.recurrence import law, system
     from leadline.results import Bound, Coverage, Estimate, Status
     from leadline.sampling import stream
@@ -48,6 +48,7 @@ __all__ = [
     "law",
     "lyapunov",
     "memory",
+    "reach",
     "read",
     "span",
     "spectrum",
@@ -74,6 +75,7 @@ _HOMES = {
     "law": "recurrence",
     "lyapunov": "jacobian",
     "memory": "domains",
+    "reach": "jacobian",
     "read": "audit._read",
     "span": "domains",
     "spectrum": "jacobian",

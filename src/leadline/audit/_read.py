@@ -26,6 +26,7 @@ from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.graph.user_code import foreseen
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.jacobian._reach import Positions, Reach, reach_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
 from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
@@ -151,6 +152,12 @@ class DepthReading(Reading):
         with self._unchanged():
             how: dict[str, Any] = {"loss": loss, "probes": probes, "seed": seed}
             return self.once(("gradient", *how.values()), lambda: gradient_of(self, **how))
+
+    @public("reach")
+    def reach(self, positions: Positions = None, *, probes: int = 8, seed: int = 0) -> Reach:
+        """Measure how large the gradient is at every offset from an output; see `leadline.reach`."""
+        with self._unchanged():
+            return reach_of(self, positions, probes=probes, seed=seed)
 
     @public("spectrum")
     def spectrum(

@@ -106,6 +106,10 @@ TAKEN: Mapping[str, Taken] = {
     ),
     "output": Taken("the name of an output", lambda value: isinstance(value, str)),
     "position": Taken("a whole number, or one for each position axis", _place),
+    "positions": Taken(
+        "a list of positions of the output, each a whole number or one for each position axis",
+        lambda value: _listed(value) and all(map(_place, value)),
+    ),
     "costs": Taken(
         "a dict from kinds of operations to whole numbers",
         lambda value: isinstance(value, Mapping) and all(map(whole, value.values())),

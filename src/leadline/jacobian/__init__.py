@@ -4,6 +4,7 @@ from leadline.jacobian._bound import bound
 from leadline.jacobian._gradient import GradientDepth, Stage, gradient
 from leadline.jacobian._jacobian import Jacobian, jacobian
 from leadline.jacobian._lyapunov import LyapunovSpectrum, lyapunov
+from leadline.jacobian._reach import Reach, reach
 from leadline.jacobian._spectrum import Spectrum, spectrum
 from leadline.jacobian.growth import GrowthLaw
 
@@ -12,11 +13,13 @@ __all__ = [
     "GrowthLaw",
     "Jacobian",
     "LyapunovSpectrum",
+    "Reach",
     "Spectrum",
     "Stage",
     "bound",
     "gradient",
     "jacobian",
     "lyapunov",
+    "reach",
     "spectrum",
 ]

@@ -68,7 +68,7 @@ def trimmed(stages: int) -> slice:
     return slice(tenth, stages - tenth)
 
 
-def fit_law(increments: NDArray[np.float64], first: int = 1, resolution: float = 1e-12) -> GrowthLaw:
+def fit_law(increments: NDArray[np.float64], first: float = 1, resolution: float = 1e-12) -> GrowthLaw:
     """Choose the law of growth by the Bayesian information criterion.
 
     The increments are the growth of the log gradient norm through stages ``first, first + 1, …``, counted from the

@@ -1,0 +1,154 @@
+"""How a gradient fades over distance: its size by offset, and the law: exponential, power, Gaussian, or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
+from leadline.jacobian.series import mean_of_series
+
+DistanceKind = Literal["flat", "exponential", "power", "gaussian", "unknown"]
+_LEAST = 4
+"""Fewer distances tell no law."""
+
+
+@dataclass(frozen=True)
+class DistanceLaw:
+    """How the size of a gradient depends on distance d: as ``exp(p d)``, as ``d^p``, as ``exp(-½ (d / p)²)``, or not.
+
+    `parameter` is p, and `interval` holds it with 95 % confidence. ``"unknown"`` where there are too few distances
+    to tell: then the parameter is NaN. For a flat law it is 0.
+    """
+
+    kind: DistanceKind
+    parameter: float
+    interval: tuple[float, float]
+
+    @property
+    def half_life(self) -> float | None:
+        """The distance over which the gradient halves; None where it never does, or at no fixed distance."""
+        if self.kind == "exponential" and self.parameter < 0:
+            return math.log(2) / -self.parameter
+        return self.parameter * math.sqrt(2 * math.log(2)) if self.kind == "gaussian" else None
+
+    @property
+    def growth(self) -> GrowthLaw | None:
+        """The same as a law of growth over depth, for what lies beyond the distances at hand; None if it is none."""
+        if self.kind == "exponential" or self.kind == "power":
+            return GrowthLaw(self.kind, self.parameter, self.interval, {})
+        return GrowthLaw("stable", 0.0, self.interval, {}) if self.kind == "flat" else None
+
+    def __str__(self) -> str:
+        if self.kind in ("flat", "unknown"):
+            return self.kind
+        low, high = self.interval
+        meanings = {"exponential": "per step, in the exponent", "power": "as the power of distance"}
+        meaning = meanings.get(self.kind, "the spread")
+        return f"{self.kind} ({self.parameter:.4g} {meaning}, 95 % in [{low:.4g}, {high:.4g}])"
+
+
+def by_offset(
+    places: Sequence[tuple[int, ...]], maps: Sequence[tuple[Float[Tensor, "..."], Float[Tensor, "..."]]]
+) -> tuple[Int[Tensor, "offsets axes"], Float[Tensor, " offsets"], Float[Tensor, " offsets"]]:
+    """Average maps of mean squares, each around a place of its own, by the offset from it.
+
+    The maps come with the squared errors of their entries. Returns the offsets ``place - position``, the roots of the
+    means, and their standard errors.
+
+    Examples
+    --------
+    >>> square = torch.tensor([1.0, 4.0, 9.0])
+    >>> offsets, rms, _ = by_offset([(2,), (1,)], [(square, 0 * square), (square, 0 * square)])
+    >>> offsets.flatten().tolist(), [round(r**2, 6) for r in rms.tolist()]  # offset 0: (9 + 4) / 2
+    ([-1, 0, 1, 2], [9.0, 6.5, 2.5, 1.0])
+    """
+    size = torch.tensor(maps[0][0].shape)
+    at = torch.tensor(places)
+    least, span = at.min(0).values - (size - 1), at.max(0).values - at.min(0).values + size
+    sums, errors, counts = (torch.zeros(span.tolist(), dtype=torch.float64) for _ in range(3))
+    for place, (squares, error) in zip(at, maps, strict=True):
+        window = tuple(slice(int(a), int(a + n)) for a, n in zip(place - (size - 1) - least, size, strict=True))
+        every = list(range(squares.ndim))
+        sums[window] += squares.flip(every)
+        errors[window] += error.flip(every)
+        counts[window] += 1
+    covered = counts > 0
+    rms = (sums[covered] / counts[covered]).sqrt()
+    error = errors[covered].sqrt() / counts[covered]
+    sem = torch.where(rms > 0, error / (2 * rms).clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+    return covered.nonzero() + least, rms, sem
+
+
+def by_distance(offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offsets"]) -> Float[Tensor, " distances"]:
+    """Return the root of the summed squares at each distance 0, 1, …: steps along the grid, in any direction."""
+    distance = offsets.abs().sum(1)
+    return rms.new_zeros(int(distance.max()) + 1).index_add(0, distance, rms**2).sqrt()
+
+
+def fading(
+    offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offsets"], dtype: torch.dtype
+) -> tuple[DistanceLaw, dict[str, int | None]]:
+    """Return the law of a gradient's size over distance, and where number formats lose a gradient of size 1.
+
+    Where the size is exactly 0 at some distance, the gradient ends there: no law goes on beyond it.
+    """
+    size = by_distance(offsets, rms)[1:]
+    alive = size > torch.finfo(dtype).smallest_normal
+    end = len(size) if bool(alive.all()) else int(alive.int().argmin())
+    logs = size[:end].log().numpy()
+    law = distance_law(logs, 8 * torch.finfo(dtype).eps)
+    ends = end < len(size) and not bool(size[end:].any())
+    lost = format_depths(None if ends else law.growth, logs)
+    return law, {**(dict.fromkeys(FORMATS) if ends else {}), **lost}
+
+
+def distance_law(logs: NDArray[np.float64], resolution: float) -> DistanceLaw:
+    """Choose the law of the log of a gradient's size at the distances 1, 2, …, by the Bayesian information criterion.
+
+    Both ends, a tenth each, are left out: what is near the output has not settled, and what is far is cut by borders.
+
+    Examples
+    --------
+    >>> d = np.arange(1.0, 40.0)
+    >>> print(distance_law(-0.25 * d, 1e-12))
+    exponential (-0.25 per step, in the exponent, 95 % in [-0.25, -0.25])
+    >>> print(distance_law(-0.5 * (d / 7) ** 2, 1e-12))
+    gaussian (7 the spread, 95 % in [7, 7])
+    """
+    if len(logs) < _LEAST:
+        return DistanceLaw("unknown", math.nan, (-math.inf, math.inf))
+    growth, place = np.diff(logs), np.arange(1.5, len(logs))
+    window = trimmed(len(growth))
+    growth, place = growth[window], place[window]
+    law = fit_law(growth, first=float(place[0]), resolution=resolution)
+    shapes = {"exponential": np.ones_like(place), "power": np.log((place + 0.5) / (place - 0.5)), "stable": 0 * place}
+    others = law.parameter * shapes[law.kind]
+    curvature = float(place @ growth) / float(place @ place)
+    if curvature < 0 and _squares(growth - curvature * place) + resolution**2 < _squares(growth - others):
+        return _gaussian(growth, place, curvature, resolution)
+    return DistanceLaw("flat" if law.kind == "stable" else law.kind, law.parameter, law.interval)
+
+
+def _squares(residuals: NDArray[np.float64]) -> float:
+    return float(residuals @ residuals)
+
+
+def _gaussian(
+    growth: NDArray[np.float64], place: NDArray[np.float64], curvature: float, resolution: float
+) -> DistanceLaw:
+    """Return the law whose log falls by ``-curvature · (d + ½)`` from d to d + 1."""
+    told = mean_of_series((growth - curvature * place) * place, resolution=resolution)
+    error = told.sem / float(np.mean(place**2)) * float(scipy.special.stdtrit(told.dof, 0.975))
+    low, high = (max(-curvature + side * error, 0.0) for side in (-1, 1))
+    interval = high**-0.5, low**-0.5 if low else math.inf
+    return DistanceLaw("gaussian", (-curvature) ** -0.5, interval)
