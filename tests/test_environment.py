@@ -9,8 +9,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import fuzz
 import pytest
+from helpers import readers
 from helpers.processes import ended
 
 from leadline import cli
@@ -179,7 +179,7 @@ def test_a_missing_extra_is_named(words: list[str], extra: str, tmp_path: Path) 
             (tmp_path / kind / f"{index}.{suffix}").touch()
     if words[1] == "run":
         (tmp_path / "run").mkdir()
-        for name, content in fuzz.trained()[0].items():
+        for name, content in readers.trained()[0].items():
             (tmp_path / "run" / name).write_bytes(content)
     code, _, error = ended(*words, folder=tmp_path, without=EXTRAS, before=scripts.cache_clear)
     assert (code, error.count("\n")) == (2, 1), error

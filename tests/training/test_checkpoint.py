@@ -8,9 +8,9 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import fuzz
 import pytest
 import torch
+from helpers import readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -190,7 +190,7 @@ FORGED: dict[str, Callable[[dict[str, torch.Tensor], dict], object]] = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_state_is_refused(name: str) -> None:
-    held = fuzz.state()
+    held = readers.state()
     record = json.loads(json.dumps(held.record()))
     held.restore(held.tensors(), record)
     tensors = {key: tensor.clone() for key, tensor in held.tensors().items()}
