@@ -227,7 +227,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     "--out",
     type=click.Path(path_type=Path),
     callback=writable,
-    help="A .png, .wav or .npy file; default: into the run folder.",
+    help="A .png, .wav, .flac or .npy file; default: into the run folder.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
@@ -237,15 +237,20 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @click.option("--label", type=click.IntRange(0), help="The class to draw, for conditional models.")
 @click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
 def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
-    """Draw from a trained model."""
+    """Draw from a trained model; its run may go on meanwhile."""
     from leadline.audit.trained import beginnings, draw
-    from leadline.report.exports import write_samples
+    from leadline.files.temporary import remove_leftovers
+    from leadline.report.exports import check_suffix, write_samples
     from leadline.training import load_run
 
     trained = load_run(run)
+    rate = trained.data.get("rate")
+    path = out or run / f"samples-{how['seed']}{'.png' if rate is None else '.wav'}"
+    check_suffix(path, rate)
+    if out is None:
+        remove_leftovers(run)
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
     drawn = draw(trained, n, given=given, **how)
-    path = out or run / f"samples-{how['seed']}{'.png' if drawn.rate is None else '.wav'}"
     write_samples(drawn, path)
     many = "1 sample" if n == 1 else f"{n} samples"
     _say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")

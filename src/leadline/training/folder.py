@@ -13,7 +13,8 @@ from leadline import data
 from leadline.data import Dataset
 from leadline.errors import CheckpointError, DataError, InUse, StorageError, UsageError
 from leadline.files.reading import as_record, read_record
-from leadline.files.writing import make_directory, remove_leftovers, write_atomically
+from leadline.files.temporary import remove_leftovers
+from leadline.files.writing import make_directory, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
 from leadline.training.config import TrainConfig
 from leadline.training.fitting import refuse_misfit
@@ -241,11 +242,11 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
         lag = int(record["lag"])
     except (KeyError, TypeError, OverflowError, UsageError) as error:
         raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
+    result = folder.result()  # before the checkpoint: once it stands, that is the last one
     tensors, _ = load_checkpoint(folder.checkpoint, weights=specimen.model.state_dict())
     weights = part(tensors, "best") or part(tensors, "averaged")
     load_weights(specimen.model, weights)
     specimen.model.eval()
-    result = folder.result()
     return Run(
         path=folder.path,
         name=model["name"],
