@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _text(path: Path) -> str:
 def _nearest() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file():
+        if os.path.isfile(folder / "pyproject.toml"):
             return folder / "pyproject.toml"
     raise UsageError(f"there is no pyproject.toml in {here} or above: give the budget's file, --budget=FILE")
 

@@ -3,6 +3,7 @@
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def import_file(path: Path) -> ModuleType:
 
     Raises `UsageError` if there is no such file, `ModelError` if it raises.
     """
-    if not _is_file(path):
+    if not os.path.isfile(path):
         raise UsageError(f"there is no file {path}")
     path = path.resolve()
     name = f"{_package_of(path.parent)}.{path.stem}"
@@ -85,18 +86,11 @@ def guarded(action: Callable[[], Any], doing: str) -> Any:
         torch.set_default_dtype(dtype)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def _package_of(folder: Path) -> str:
     """Return the name of the package that a folder is; one that is not gets a name, so that it can stand for one."""
     parts: list[str] = []
     root = folder
-    while (root / "__init__.py").is_file() and root.name.isidentifier():
+    while os.path.isfile(root / "__init__.py") and root.name.isidentifier():
         parts.insert(0, root.name)
         root = root.parent
     name = ".".join(parts)

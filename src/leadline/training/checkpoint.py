@@ -85,7 +85,7 @@ class _Header:
 
 def _header(path: Path) -> _Header:
     """Read what a checkpoint says of itself, and hold it against the file's size."""
-    if not path.exists() and not path.is_symlink():
+    if not os.path.exists(path) and not os.path.islink(path):
         raise CheckpointError(f"{path} does not exist: the run was stopped before its first checkpoint")
     with open_regular(path, CheckpointError) as file:
         start = file.read(8)

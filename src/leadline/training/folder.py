@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,12 +48,12 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """Whether `run.json` stands, and so whether there is something to resume."""
-        return (self.path / "run.json").exists()
+        return os.path.exists(self.path / "run.json")
 
     def require_empty(self) -> None:
         """Raise `CheckpointError` if the folder holds parts of a run that nothing describes."""
         for name in ("checkpoint.safetensors", "metrics.jsonl", "result.json"):
-            if (self.path / name).exists():
+            if os.path.exists(self.path / name):
                 raise CheckpointError(
                     f"{self.path} holds {name} of a run, but no run.json; remove it, or choose another folder"
                 )
@@ -64,7 +65,7 @@ class RunFolder:
         What killed writes have left is removed. A folder that holds no run in the end is left as it was found. Raises
         `InUse` if someone holds it, `StorageError` if the disk refuses.
         """
-        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        missing = [folder for folder in (self.path, *self.path.parents) if not os.path.exists(folder)]
         try:
             make_directory(self.path)
             with _locked(self.path / LOCK):
@@ -84,7 +85,7 @@ class RunFolder:
             self.describe(record)
             yield
         except Exception:
-            if not self.checkpoint.exists():
+            if not os.path.exists(self.checkpoint):
                 _remove(self.path / "run.json", self.path / "metrics.jsonl")
             raise
 
@@ -116,7 +117,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`; None while the run is unfinished."""
-        if not (self.path / "result.json").exists():
+        if not os.path.exists(self.path / "result.json"):
             return None
         record = self._read("result.json")
         as_record(record, ResultRecord, str(self.path / "result.json"), CheckpointError)
@@ -126,7 +127,7 @@ class RunFolder:
         write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any]:
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):
             raise CheckpointError(f"{self.path} is not a run folder")
         return read_record(self.path / name, dict[str, Any], CheckpointError)
 
@@ -154,8 +155,8 @@ def _locked(path: Path) -> Iterator[None]:
 def _remove(*paths: Path) -> None:
     """Remove files, and folders that are empty, as far as it goes."""
     for path in paths:
-        with suppress(OSError):
-            path.rmdir() if path.is_dir() else path.unlink()
+        with suppress(OSError, ValueError):
+            path.rmdir() if os.path.isdir(path) else path.unlink()
 
 
 @dataclass(frozen=True)
