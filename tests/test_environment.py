@@ -119,6 +119,19 @@ def test_what_a_factory_raises_is_its_own(body: str, code: int, said: str, tmp_p
     assert bool(out) == (not said)
 
 
+def test_what_a_factory_does_to_the_process_is_put_back(tmp_path: Path) -> None:
+    word = factory(tmp_path, "os.chdir('/')\nsys.path.clear()\nos.umask(0o77)")
+    code, _, error = ended("check", word, "--json", "own.json", "--html", "own.html", folder=tmp_path)
+    assert (code, error) == (0, "written: own.json\nwritten: own.html\n")
+    assert json.loads((tmp_path / "own.json").read_bytes())["span"]["steps"] == 5
+
+
+@pytest.mark.parametrize(("closed", "code"), [("sys.stdout", 0), ("sys.__stdout__", 7), ("sys.stderr", 0)])
+def test_a_factory_that_closes_streams_is_no_bug(closed: str, code: int, tmp_path: Path) -> None:
+    found, out, error = ended("check", factory(tmp_path, f"{closed}.close()"), folder=tmp_path)
+    assert (found, bool(out)) == (code, code == 0), error
+
+
 HOOKS = {
     "cyclic": ("model = nn.Sequential(nn.Linear(3, 3))\nmodel[0].parent = model\n"
                "return model, torch.zeros(2, 5, 3)", ""),
