@@ -33,11 +33,11 @@ def test_check_prints_and_writes_the_depths(tmp_path: Path, capsys: pytest.Captu
     words = ["check", "masked-stack", "layers=2", "channels=1", "height=4", "width=4"]
     assert run(*words, "--html", str(page), "--json", str(record), "--strict") == 0
     assert "2 steps must follow one another" in capsys.readouterr().out
-    record = json.loads(record.read_text())
+    record = json.loads(record.read_bytes())
     assert record["span"]["steps"] == 2
     assert record["settings"] == {"layers": 2, "channels": 1, "height": 4, "width": 4}
     assert record["command"].startswith("leadline check masked-stack layers=2")
-    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_bytes().startswith(b"<!doctype html>")
 
 
 def test_json_to_standard_output_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +255,7 @@ def test_a_bug_is_reported_with_a_file_and_no_traceback(
     assert run("check", "chain") == 70
     error = capsys.readouterr().err
     (path,) = re.findall(r"with (\S+\.txt)", error)
-    assert "TypeError: 'NoneType' object is not callable" in Path(path).read_text()
+    assert "TypeError: 'NoneType' object is not callable" in Path(path).read_text(encoding="utf-8")
     Path(path).unlink()
 
 

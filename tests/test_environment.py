@@ -9,8 +9,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import fuzz
 import pytest
+from helpers import readers
 from helpers.processes import ended
 
 from leadline import cli
@@ -34,7 +34,7 @@ def test_a_closed_pipe_is_not_a_leak(tmp_path: Path) -> None:
     code, _, error = ended(*words, folder=tmp_path, stdout=writing)
     os.close(writing)
     assert (code, error) == (141, "leadline: written: result.json\n".removeprefix("leadline: "))
-    assert json.loads((tmp_path / "result.json").read_text())["name"] == "chain"  # files come first
+    assert json.loads((tmp_path / "result.json").read_bytes())["name"] == "chain"  # files come first
 
 
 def test_help_into_a_closed_pipe(tmp_path: Path) -> None:
@@ -119,6 +119,19 @@ def test_what_a_factory_raises_is_its_own(body: str, code: int, said: str, tmp_p
     assert bool(out) == (not said)
 
 
+def test_what_a_factory_does_to_the_process_is_put_back(tmp_path: Path) -> None:
+    word = factory(tmp_path, "os.chdir('/')\nsys.path.clear()\nos.umask(0o77)")
+    code, _, error = ended("check", word, "--json", "own.json", "--html", "own.html", folder=tmp_path)
+    assert (code, error) == (0, "written: own.json\nwritten: own.html\n")
+    assert json.loads((tmp_path / "own.json").read_bytes())["span"]["steps"] == 5
+
+
+@pytest.mark.parametrize(("closed", "code"), [("sys.stdout", 0), ("sys.__stdout__", 7), ("sys.stderr", 0)])
+def test_a_factory_that_closes_streams_is_no_bug(closed: str, code: int, tmp_path: Path) -> None:
+    found, out, error = ended("check", factory(tmp_path, f"{closed}.close()"), folder=tmp_path)
+    assert (found, bool(out)) == (code, code == 0), error
+
+
 HOOKS = {
     "cyclic": ("model = nn.Sequential(nn.Linear(3, 3))\nmodel[0].parent = model\n"
                "return model, torch.zeros(2, 5, 3)", ""),
@@ -179,7 +192,7 @@ def test_a_missing_extra_is_named(words: list[str], extra: str, tmp_path: Path) 
             (tmp_path / kind / f"{index}.{suffix}").touch()
     if words[1] == "run":
         (tmp_path / "run").mkdir()
-        for name, content in fuzz.trained()[0].items():
+        for name, content in readers.trained()[0].items():
             (tmp_path / "run" / name).write_bytes(content)
     code, _, error = ended(*words, folder=tmp_path, without=EXTRAS, before=scripts.cache_clear)
     assert (code, error.count("\n")) == (2, 1), error
@@ -211,6 +224,14 @@ def test_nothing_is_missing_where_no_extra_is_needed(tmp_path: Path) -> None:
         ("train", "wavenet", "--data", "tones", "--steps", "1", "-t", f"seed={2**64}"),
         ("train", "wavenet", "--data", "tones", "--steps", "0"),
         ("train", "wavenet", "--data", "a" * 300, "--steps", "1"),
+        ("train", "wavenet", "--data", "tones", "--steps", "1", "--run", ""),
+        ("claims", "A1", "--counterexamples", ""),
+        ("score", ""),
+        ("compare", "chain", ""),
+        ("law", "chain", "d=1..1000000000000"),
+        (*CHAIN, "--rate", "nan"),
+        (*CHAIN, "--rate", "inf"),
+        (*CHAIN, "--only", ","),
         (*CHAIN, "--html", "."),
         (*CHAIN, "--html", ""),
         (*CHAIN, "--json", "/"),
@@ -220,6 +241,25 @@ def test_nothing_is_missing_where_no_extra_is_needed(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
     code, _, error = ended(*words, folder=tmp_path)
     assert (code, error.count("\n")) == (2, 1), error
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("train", "wavenet", "--data", "tones", "--steps", "1", "--run", "a" * 300), 7),
+        (("sample", "a" * 300), 5),
+        (("score", "a" * 300), 5),
+        (("check", "a" * 300 + ".pt2"), 2),
+        (("check", "hf:" + "a" * 300), 2),
+        ((*CHAIN, "--budget", "a" * 300 + ".toml"), 2),
+        ((*CHAIN, "--write-test", "a" * 300), 7),
+        (("claims", "A4", "--html", "a" * 300), 7),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else " ".join(word[:20] for word in value),
+)
+def test_names_that_are_too_long_are_one_sentence(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    found, _, error = ended(*words, folder=tmp_path)
+    assert (found, error.count("\n")) == (code, 1), error
 
 
 def test_limits_of_seeds_are_taken(tmp_path: Path) -> None:
@@ -240,7 +280,7 @@ def test_a_device_as_target_stays_one(tmp_path: Path) -> None:
 def test_a_process_in_a_pipeline(environment: dict[str, str], tmp_path: Path) -> None:
     """The real thing, in a shell."""
     leadline = f"{sys.executable} -c 'from leadline.cli import main; main()'"
-    script = f"{leadline} check masked-stack layers=1 --strict | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    script = f"{leadline} check masked-stack layers=1 --strict | true; echo ${{PIPESTATUS[0]}}"
     script += f"; {leadline} check chain >&-; echo $?; {leadline} check chain >/dev/full 2>&1; echo $?"
     script += f"; {leadline} check chain | tail -1 >/dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(

@@ -1,12 +1,15 @@
 """Mutated files for every reader (`fuzz.py`): a few of each here, more by `make test-all`, most by `make fuzz`."""
 
 import json
+import os
 import random
 import sys
 from pathlib import Path
 
 import fuzz
 import pytest
+from helpers import readers
+from helpers.mutations import mutated
 
 from leadline.errors import UsageError
 
@@ -23,9 +26,9 @@ def test_many_mutated_files(target: str, tmp_path: Path) -> None:
 
 
 def test_mutations_differ_and_come_again() -> None:
-    valid = fuzz.run_json()
-    made = [fuzz.mutated(valid, random.Random(f"x {number}")) for number in range(200)]
-    assert made == [fuzz.mutated(valid, random.Random(f"x {number}")) for number in range(200)]
+    valid = readers.run_json()
+    made = [mutated(valid, random.Random(f"x {number}")) for number in range(200)]
+    assert made == [mutated(valid, random.Random(f"x {number}")) for number in range(200)]
     assert len(set(made)) > 150
 
 
@@ -53,6 +56,17 @@ def test_what_is_wrong_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(fuzz, "_peak", lambda: next(calls) << 24 if fault == "eats" else 0)
     found = fuzz.attack("one", 7, 1, tmp_path, limited=False)
     assert [line.startswith("one 7: ") for line in found] == [True]
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be begun anew")
+def test_each_input_has_a_peak_of_its_own() -> None:
+    fuzz._forget_peak()
+    before = fuzz._peak()
+    held = bytearray(1 << 27)
+    assert fuzz._peak() - before > 1 << 26
+    del held
+    fuzz._forget_peak()
+    assert fuzz._peak() - before < 1 << 26
 
 
 def test_a_campaign_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,3 +52,11 @@ def test_importing_that_module_leaves_the_function_in_place(name: str) -> None:
     function = getattr(leadline, name)
     importlib.import_module(function.__module__)
     assert getattr(leadline, name) is function
+
+
+def test_nothing_asks_whether_a_file_is_there_in_a_way_that_may_fail() -> None:
+    """Of a name that no file can have pathlib raises errors of the system's, `os.path` says that nothing is there."""
+    asking = re.compile(r"\.(exists|is_file|is_dir|is_symlink)\(\)")
+    files = [*(ROOT / "src").rglob("*.py")]
+    assert files
+    assert [file for file in files if asking.search(file.read_text(encoding="utf-8"))] == []

@@ -5,6 +5,7 @@ own uniform, never on what else is in the batch. A likelihood also says how a dr
 (`encode`); for models that read integers that is the class itself.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -186,8 +187,8 @@ def likelihood(name: str, levels: int) -> Likelihood:
 
 def check_drawing(temperature: float, top_k: int | None) -> None:
     """Refuse, by a `UsageError`, what no symbol can be drawn with."""
-    if not temperature >= 0:
-        raise UsageError(f"the temperature must be at least 0, got {temperature}")
+    if not 0 <= temperature < math.inf:
+        raise UsageError(f"the temperature must be at least 0 and finite, got {temperature}")
     if top_k is not None and top_k < 1:
         raise UsageError(f"top_k must be at least 1, got {top_k}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,29 @@ def test_growth_is_judged_as_the_assertion_does() -> None:
         ("context = {least = 3}", "context has no side 'least'"),
         ("", "states no limits"),
         ("leaks = ", "cannot be read"),
+        ("steps = nan", "steps is a number, got nan"),
+        ("steps = " + "[" * 5000, "cannot be read"),
     ],
 )
 def test_unusable_budgets_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         limits(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["tool = 5", "[tool]\nleadline = 5", "[[tool.leadline]]\nleaks = false", "[tool]"])
+def test_tables_of_other_kinds_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "budget.toml").write_text(text)
+    with pytest.raises(UsageError, match="states no limits"):
+        read_budget(tmp_path / "budget.toml")
+
+
+def test_a_budget_is_a_regular_file_of_some_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 33)
+    for name, message in (("pipe", "not a regular file"), ("large", "too large"), ("none", "cannot be read")):
+        with pytest.raises(UsageError, match=message):
+            read_budget(tmp_path / name)
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("'2 KiB'", 2048), ("'1.5 MB'", 1.5e6), ("'7B'", 7)])

@@ -116,6 +116,18 @@ def test_a_folder_without_architectures_is_the_usual_class_of_its_type(tmp_path:
     assert find_model(f"hf:{tmp_path}").layout == {"input_ids": "b t", "last_hidden_state": "b t v"}
 
 
+def test_a_folder_runs_no_code_and_its_class_is_a_name(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "mine", "auto_map": {"AutoConfig": "code.Config"}}')
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass")
+    with pytest.raises(ModelError, match=r"config\.json raised ValueError"):
+        find_model(f"hf:{tmp_path}")
+    assert not (tmp_path / "ran").exists()
+    config.write_text('{"model_type": "gpt2", "architectures": [5]}')
+    with pytest.raises(UsageError, match="transformers has no model '5'"):
+        find_model(f"hf:{tmp_path}")
+
+
 def test_an_exported_program_is_a_model_with_its_inputs(tmp_path: Path) -> None:
     convolution = nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(1, 2, 3)).eval()
     x = torch.randn(2, 1, 9)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from leadline.errors import StorageError, UsageError
-from leadline.files.writing import append_line, check_writable, make_directory, remove_leftovers, write_atomically
+from leadline.files import temporary
+from leadline.files.temporary import remove_leftovers
+from leadline.files.writing import check_writable, make_directory, write_atomically
 
 
 def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_a_users_own_temporary_files_and_planted_links_are_left_alone(tmp_path: 
 def test_a_planted_link_of_the_very_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
-    monkeypatch.setattr("leadline.files.writing.secrets.token_hex", lambda n: "0" * 2 * n)
+    monkeypatch.setattr("leadline.files.temporary.secrets.token_hex", lambda n: "0" * 2 * n)
     (tmp_path / f".leadline-{'0' * 16}.tmp").symlink_to(victim)
     with pytest.raises(StorageError, match="File exists"):
         write_atomically(tmp_path / "a", b"x")
@@ -75,8 +77,6 @@ def test_a_link_is_refused_and_stays(target: str, tmp_path: Path) -> None:
     link.symlink_to(tmp_path / target)
     with pytest.raises(StorageError, match="is a link, which is not followed"):
         write_atomically(link, b"x")
-    with pytest.raises(StorageError):
-        append_line(link, "x")
     assert link.is_symlink()
     assert (tmp_path / "there").read_text() == "mine"
     assert not (tmp_path / "absent").exists()
@@ -141,20 +141,10 @@ def test_the_longest_names_are_written(length: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a" * 256, "absent/a", "file/a", "a\0b", "\ud800"])
 def test_what_cannot_be_a_file_is_one_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for write in (lambda path: write_atomically(path, b"x"), lambda path: append_line(path, "x"), check_writable):
+    for write in (lambda path: write_atomically(path, b"x"), check_writable):
         with pytest.raises(StorageError, match="could not be written") as error:
             write(tmp_path / name)
         assert "\n" not in str(error.value)
-
-
-def test_lines_are_appended_to_regular_files_only(tmp_path: Path) -> None:
-    for line in ("one", "two"):
-        append_line(tmp_path / "log", line)
-    assert (tmp_path / "log").read_text() == "one\ntwo\n"
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
-        with pytest.raises(StorageError, match="could not be written"):
-            append_line(path, "x")
 
 
 def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -165,6 +155,36 @@ def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path)
     link.symlink_to(mine)
     remove_leftovers(tmp_path)
     assert set(tmp_path.iterdir()) == {mine, link}
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody tidies the folder at the worst moments: while a file is written, and before its lock is held."""
+    taken, tidied = temporary._taken, []
+
+    def late(file: int, how: int) -> bool:
+        if not tidied and how == temporary.locks.LOCK_EX:
+            tidied.append(how)
+            remove_leftovers(tmp_path)
+            assert os.listdir(tmp_path) == []
+        return taken(file, how)
+
+    monkeypatch.setattr(temporary, "_taken", late)
+    with temporary.replacing(tmp_path / "a") as (file, beside):
+        os.write(file, b"x")
+        remove_leftovers(tmp_path)
+        assert os.listdir(tmp_path) == [beside.name]
+    assert (os.listdir(tmp_path), (tmp_path / "a").read_bytes(), len(tidied)) == (["a"], b"x", 1)
+
+
+@pytest.mark.parametrize("refusing", ["no locks", "refuses them"])
+def test_without_locks_files_are_written_too(refusing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if refusing == "no locks":
+        monkeypatch.setattr(temporary, "locks", None)
+    else:
+        monkeypatch.setattr(temporary, "_taken", lambda *_: False)
+    for content in (b"one", b"two"):
+        write_atomically(tmp_path / "a", content)
+    assert (os.listdir(tmp_path), (tmp_path / "a").read_bytes()) == (["a"], b"two")
 
 
 def test_folders_are_made_or_one_sentence(tmp_path: Path) -> None:

@@ -164,8 +164,6 @@ def faults(name: str, where: Path, chosen: slice) -> Iterator[tuple[str, int, st
             wrong = verdict(name, code, how, before, after, folder)
             if child(job, folder) != 0:
                 wrong += " cannot be repeated;"
-            if name == "sample":
-                child(command(*RUN, "--resume"), folder)  # it owns the folder, and tidies it
             again = held(folder, leftovers=name in ("train", "sample"))
             if again != after:
                 wrong += f" differs in {[key for key in {**again, **after} if again.get(key) != after.get(key)]};"

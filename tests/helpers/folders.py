@@ -1,6 +1,7 @@
 """What a run folder holds, to be compared as a whole: every file, every tensor and number but the seconds."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ def _content(path: Path) -> Any:
         if "beartype" in sys.modules:  # it draws from Python's generator which items of a list to look at
             state["random"].pop("python")
         return {name: (t.dtype, t.shape, t.numpy().tobytes()) for name, t in tensors.items()}, log, timeless(state)
+    if path.suffix == ".html":
+        return re.sub(rb"\b[0-9.]+ m?s\b", b"", path.read_bytes())
     if path.suffix == ".jsonl":
         return _lines(path.read_bytes())
     return timeless(json.loads(path.read_bytes())) if path.suffix == ".json" else path.read_bytes()

@@ -37,7 +37,7 @@ def ended(
                 os.dup2(opened, number)
             for number, name in ((1, "stdout"), (2, "stderr")):
                 stream = io.TextIOWrapper(
-                    io.FileIO(number, "w"), encoding=encoding, errors="strict", write_through=False
+                    io.FileIO(number, "w", closefd=False), encoding=encoding, errors="strict", write_through=False
                 )
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
@@ -60,8 +60,9 @@ def _code(words: list[str]) -> int:
         code = stop.code
     atexit._run_exitfuncs()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:
+                stream.flush()
     except OSError:
         return 120
     return int(code)

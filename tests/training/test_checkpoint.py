@@ -8,9 +8,9 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import fuzz
 import pytest
 import torch
+from helpers import readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -190,10 +190,38 @@ FORGED: dict[str, Callable[[dict[str, torch.Tensor], dict], object]] = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_state_is_refused(name: str) -> None:
-    held = fuzz.state()
+    held = readers.state()
     record = json.loads(json.dumps(held.record()))
     held.restore(held.tensors(), record)
     tensors = {key: tensor.clone() for key, tensor in held.tensors().items()}
     FORGED[name](tensors, record)
     with pytest.raises(CheckpointError):
         held.restore(tensors, record)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_one_of_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on replaces it between header and tensors: what is read is not half of each."""
+    path, header, reads = tmp_path / "c", module._header, []
+
+    def and_then(read: Path) -> object:
+        found = header(read)
+        reads.append(len(reads))
+        if len(reads) <= replacements:
+            save_checkpoint(path, {"a": torch.full((3,), float(len(reads)))}, {"step": len(reads)})
+        return found
+
+    monkeypatch.setattr(module, "_header", and_then)
+    for replacements in (0, 1, 3):
+        reads.clear()
+        save_checkpoint(path, {"a": torch.zeros(3)}, {"step": 0})
+        tensors, record = load_checkpoint(path)
+        assert (record["step"], tensors["a"].tolist()) == (replacements, [replacements] * 3)
+    replacements = 10**9
+    with pytest.raises(CheckpointError, match="faster than it can be read"):
+        load_checkpoint(path)
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="checksum"):
+        load_checkpoint(path)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fuzz
 import pytest
 import torch
+from helpers import readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,7 @@ def test_nothing_else_is_published() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder, whole."""
-    for name, content in fuzz.trained()[0].items():
+    for name, content in readers.trained()[0].items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
 
@@ -58,7 +58,7 @@ BAD_RUNS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("name", BAD_RUNS)
 def test_a_run_that_cannot_be_is_refused(name: str, run: Path) -> None:
     assert load_run(run).result is not None
-    record = json.loads(fuzz.run_json())
+    record = json.loads(readers.run_json())
     BAD_RUNS[name](record)
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(CheckpointError):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import readers
 from helpers.densities import build_tiny
 from helpers.folders import contents
 from hypothesis import given, settings
@@ -17,7 +19,8 @@ from hypothesis import strategies as st
 from leadline.cli import main
 from leadline.data import Dataset, Split, load
 from leadline.errors import CheckpointError, DataError, Diverged, InUse, ModelError, UsageError
-from leadline.training import RunFolder, RunResult, TrainConfig, load_run, train
+from leadline.files.temporary import replacing
+from leadline.training import RunFolder, RunResult, TrainConfig, load_checkpoint, load_run, train
 from leadline.training.session import Session
 from leadline.zoo import Specimen
 
@@ -110,6 +113,36 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         assert run(tmp_path).steps == 8
+
+
+def test_samples_are_drawn_beside_a_run_that_goes_on(tmp_path: Path) -> None:
+    path, left = readers.folder_of_run(tmp_path / "r"), f".leadline-{'a' * 16}.tmp"
+    with RunFolder(path).held(), replacing(path / "other") as (_, written):
+        (path / left).write_bytes(b"half a picture")
+        with pytest.raises(SystemExit) as stop:
+            main(["sample", str(path), "-n", "1", "--length", "3", "--naive"])
+        assert not stop.value.code
+        assert written.exists()
+    names = {file.name for file in path.iterdir()}
+    assert "samples-0.wav" in names
+    assert left not in names
+
+
+@pytest.mark.slow
+def test_a_run_is_read_beside_its_training(tmp_path: Path) -> None:
+    """Whoever reads while checkpoints are replaced as fast as they can be gets a whole one, newer and newer."""
+    code = "import sys; from pathlib import Path; from test_transaction import CONFIG, run; "
+    code += "run(Path(sys.argv[1]), CONFIG.replace(steps=200, checkpoint_every=1, validate_every=50))"
+    words, steps = [sys.executable, "-c", code, str(tmp_path / "r")], []
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}) as training:
+        while training.poll() is None:
+            if (tmp_path / "r" / "checkpoint.safetensors").exists():
+                load_run(tmp_path / "r", build=build_tiny)
+                steps.append(load_checkpoint(tmp_path / "r" / "checkpoint.safetensors")[1]["step"])
+    assert training.returncode == 0
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 20
 
 
 def changed(data: Dataset) -> Dataset:

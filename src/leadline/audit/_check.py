@@ -163,10 +163,15 @@ def _wanted(only: Iterable[str] | None) -> frozenset[str]:
 
 
 def depths_named(text: str | None, *, strict: bool = False) -> list[str] | None:
-    """Read the names of depths, ``"causality,context"``; with `strict` causality is one of them; None for all."""
+    """Read the names of depths, ``"causality,context"``; with `strict` causality is one of them; None for all.
+
+    Raises `UsageError` if none is named.
+    """
     if text is None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"{text!r} names no depth; leave it out for all")
     return [*names, "causality"] if strict else names
 
 

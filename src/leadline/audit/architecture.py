@@ -13,6 +13,7 @@ from leadline.recurrence import Laws, law
 from leadline.zoo.settings import LETTERS, settings_behind
 
 _DEPTHS, _WIDTHS, _LONGER = range(1, 7), range(1, 5), 3
+_MOST_VALUES = 1000
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,12 @@ def _values(text: str) -> tuple[int, ...] | None:
     for part in text.split(","):
         first, dots, last = part.partition("..")
         try:
-            values += range(int(first), int(last) + 1) if dots else [int(first)]
+            new = range(int(first), int(last) + 1) if dots else [int(first)]
         except ValueError:
             return None
+        if len(new[: _MOST_VALUES + 1]) + len(values) > _MOST_VALUES:
+            raise UsageError(f"'{text}' holds more than {_MOST_VALUES} numbers, at each of which the model is read")
+        values += new
     if not (".." in text or "," in text):
         return None
     if len(set(values)) < 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +14,15 @@ from leadline.audit.audited import Audit, Unavailable
 from leadline.audit.limits import MEASURES
 from leadline.domains._causality import Verdict
 from leadline.errors import UsageError, near_misses
+from leadline.files.reading import read_bytes
 
 VERDICTS = (Verdict.STRUCTURAL, Verdict.FINITE_MASK, Verdict.PRESENT_WEIGHTS)
 """What passes as causal, from best to worst."""
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _BYTES = ("memory", "saved")
+_LONGEST = 4 << 20
+"""Bytes that the file of a budget may have."""
 _KEYS = ("leaks", "verdict", *MEASURES)
 
 
@@ -59,8 +64,7 @@ class Judgement:
 
     def line_of(self, key: str) -> int:
         """Return the line of the file that states a limit, from 1 on."""
-        text = self.path.read_text(encoding="utf-8").splitlines()
-        words = [line.partition("=")[0].strip().strip('"') for line in text]
+        words = [line.partition("=")[0].strip().strip('"') for line in _text(self.path).splitlines()]
         return words.index(key) + 1 if key in words else 1
 
 
@@ -99,10 +103,11 @@ def read_budget(path: Path | None = None) -> Budget:
     """
     path = _nearest() if path is None else path
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("leadline")
-    except (OSError, ValueError) as error:
+        tools = tomllib.loads(_text(path)).get("tool")
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the budget {path} cannot be read: {error}") from error
-    if not table:
+    table = tools.get("leadline") if isinstance(tools, dict) else None
+    if not table or not isinstance(table, dict):
         raise UsageError(f"{path} states no limits: write some under [tool.leadline], such as leaks = false")
     for key, value in table.items():
         if key not in _KEYS:
@@ -111,10 +116,14 @@ def read_budget(path: Path | None = None) -> Budget:
     return Budget(path, table)
 
 
+def _text(path: Path) -> str:
+    return read_bytes(path, UsageError, limit=_LONGEST).decode()
+
+
 def _nearest() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file():
+        if os.path.isfile(folder / "pyproject.toml"):
             return folder / "pyproject.toml"
     raise UsageError(f"there is no pyproject.toml in {here} or above: give the budget's file, --budget=FILE")
 
@@ -144,7 +153,9 @@ def _limits(what: str, key: str, value: Any) -> Limits:
 
 def _number(what: str, key: str, limit: Any) -> float:
     """Return a limit as a number; of bytes, text with a unit is one too."""
-    if isinstance(limit, int | float) and not isinstance(limit, bool):
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        return limit
+    if isinstance(limit, float) and not math.isnan(limit):
         return limit
     if key in _BYTES and isinstance(limit, str):
         number, unit = limit.rstrip("bBiIkKmMgG").strip(), limit.lstrip("0123456789._ ").strip().upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ def load_exported(path: Path) -> tuple[nn.Module, tuple[Any, ...], Mapping[str, 
     It runs in the mode in which it was exported, and stands at the sizes of its inputs. Raises `UsageError` if there
     is no such file; `ModelError` if it does not hold a program with inputs.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"there is no file {path}")
     if not zipfile.is_zipfile(path):  # torch would print a page of its own
         raise ModelError(f"{path} is not an exported program: write it with torch.export.save")

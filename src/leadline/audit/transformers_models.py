@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def model_of_folder(folder: Path, words: Sequence[str] = ()) -> Found:
     as `tiny_model` does.
     """
     hf = _transformers()
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise UsageError(
             f"there is no {folder / 'config.json'}: hf: takes a folder with a model's config, and downloads nothing "
             "(hf-tiny:NAME builds an architecture small, without any file)"
@@ -80,9 +81,10 @@ def model_of_folder(folder: Path, words: Sequence[str] = ()) -> Found:
     sizes = _taken(settings, length=128, batch=2)
     for key in settings:
         raise UsageError(f"hf: has no setting {key!r}; {near_misses(key, sizes)} (edit config.json for others)")
-    config = _built(f"{folder / 'config.json'}", lambda: hf.AutoConfig.from_pretrained(folder, local_files_only=True))
+    only_data = {"local_files_only": True, "trust_remote_code": False}  # else it asks whether to run the folder's code
+    config = _built(f"{folder / 'config.json'}", lambda: hf.AutoConfig.from_pretrained(folder, **only_data))
     config.use_cache = False
-    kind = _class_called((getattr(config, "architectures", None) or [config.model_type])[0])
+    kind = _class_called(str((getattr(config, "architectures", None) or [config.model_type])[0]))
     with torch.device("meta"):
         model = _built(kind.__name__, lambda: kind(config).eval())
         inputs = _inputs(model, config, sizes["batch"], sizes["length"])

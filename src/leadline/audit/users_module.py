@@ -3,6 +3,7 @@
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def import_file(path: Path) -> ModuleType:
 
     Raises `UsageError` if there is no such file, `ModelError` if it raises.
     """
-    if not _is_file(path):
+    if not os.path.isfile(path):
         raise UsageError(f"there is no file {path}")
     path = path.resolve()
     name = f"{_package_of(path.parent)}.{path.stem}"
@@ -66,37 +67,42 @@ def beside(module: ModuleType) -> Iterator[None]:
 
 
 def guarded(action: Callable[[], Any], doing: str) -> Any:
-    """Run the user's code; what it raises becomes one sentence with the line that raised it.
-
-    Torch's default device and number format are put back: they hold for the model that was made, not for ours.
-    """
-    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    """Run the user's code; what it raises becomes one sentence with the line that raised it."""
     try:
-        return action()
+        with _put_back():
+            return action()
     except KeyboardInterrupt:
         raise
     except LeadlineError as error:  # of leadline's functions, which the user's code calls
         raise ModelError(f"{doing} raised {type(error).__name__}: {error}{raised_at(error)}") from error
     except BaseException as error:
         raise ModelError(f"{doing} raised {type(error).__name__}: {text_of(error)}{raised_at(error)}") from error
+
+
+@contextmanager
+def _put_back() -> Iterator[None]:
+    """Put back what holds for the model that was made, not for us: default device and number format, working folder.
+
+    Nothing is lost from ``sys.path`` either; what was added stays.
+    """
+    device, dtype, path = torch.get_default_device(), torch.get_default_dtype(), list(sys.path)
+    here = os.getcwd() if os.path.isdir(os.curdir) else None  # which others may have removed
+    try:
+        yield
     finally:
         if torch.get_default_device() != device:
             torch.set_default_device(device if device.type != "cpu" else None)
         torch.set_default_dtype(dtype)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+        if here is not None:
+            os.chdir(here)
+        sys.path += [folder for folder in path if folder not in sys.path]
 
 
 def _package_of(folder: Path) -> str:
     """Return the name of the package that a folder is; one that is not gets a name, so that it can stand for one."""
     parts: list[str] = []
     root = folder
-    while (root / "__init__.py").is_file() and root.name.isidentifier():
+    while os.path.isfile(root / "__init__.py") and root.name.isidentifier():
         parts.insert(0, root.name)
         root = root.parent
     name = ".".join(parts)

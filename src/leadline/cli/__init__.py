@@ -15,7 +15,7 @@ import click
 
 from leadline.cli.claims import claims
 from leadline.cli.gates import gated, gates_of, passed
-from leadline.cli.shared import SEED, Command, reported, terminal, writable
+from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
 from leadline.errors import (
     LayoutError,
     LeadlineError,
@@ -93,7 +93,7 @@ def _read_as(command: Command) -> Command:
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @_read_as
 @click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Samples a second: times in ms too.")
+@click.option("--rate", type=Rate(), help="Samples a second: times in ms too.")
 @click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
 @click.option("--quiet", is_flag=True, help="Print no report and no progress.")
 @click.option("--position", help="Output position of the context map, e.g. '5,3'; default: the middle.")
@@ -158,6 +158,8 @@ def compare(
     from leadline.report.comparison_document import describe_comparison
     from leadline.report.writing import publish
 
+    if not all(map(str.split, models)):
+        raise UsageError("the name of a model is empty")
     with diverted():
         found = [find_model(name, settings) for name, *settings in map(str.split, models)]
         comparison = compare_named(*found, samples=samples, seed=seed, command=command)
@@ -203,7 +205,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of sounds or pictures.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
-@click.option("--run", type=click.Path(path_type=Path), help="Run folder; default: runs/MODEL-DATA.")
+@click.option("--run", type=Named(), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
@@ -225,13 +227,13 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=Named())
 @click.option("-n", type=_COUNT, default=16, show_default=True, help="Number of samples.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     callback=writable,
-    help="A .png, .wav or .npy file; default: into the run folder.",
+    help="A .png, .wav, .flac or .npy file; default: into the run folder.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
@@ -241,22 +243,27 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @click.option("--label", type=click.IntRange(0), help="The class to draw, for conditional models.")
 @click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
 def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
-    """Draw from a trained model."""
+    """Draw from a trained model; its run may go on meanwhile."""
     from leadline.audit.trained import beginnings, draw
-    from leadline.report.exports import write_samples
+    from leadline.files.temporary import remove_leftovers
+    from leadline.report.exports import check_suffix, write_samples
     from leadline.training import load_run
 
     trained = load_run(run)
+    rate = trained.data.get("rate")
+    path = out or run / f"samples-{how['seed']}{'.png' if rate is None else '.wav'}"
+    check_suffix(path, rate)
+    if out is None:
+        remove_leftovers(run)
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
     drawn = draw(trained, n, given=given, **how)
-    path = out or run / f"samples-{how['seed']}{'.png' if drawn.rate is None else '.wav'}"
     write_samples(drawn, path)
     many = "1 sample" if n == 1 else f"{n} samples"
     _say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=Named())
 @click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--data", help="Another data set or folder of the same kind and levels.")
 def score(run: Path, part: str, data: str | None) -> None:

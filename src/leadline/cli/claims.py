@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leadline.cli.shared import SEED, reported, terminal
+from leadline.cli.shared import SEED, Named, reported, terminal
 from leadline.files.streams import complain
 from leadline.key_values import literals
 
@@ -30,7 +30,7 @@ Examples:
 @click.argument("words", nargs=-1, metavar="[A1 [n=20]...]...")
 @click.option("--full", is_flag=True, help="Full sizes: many minutes instead of a few.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
-@click.option("--counterexamples", type=click.Path(path_type=Path), help="Folder to write what refutes a claim into.")
+@click.option("--counterexamples", type=Named(), help="Folder to write what refutes a claim into.")
 @click.option("--list", "listed", is_flag=True, help="List the claims and their parameters, and settle none.")
 @reported
 def claims(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def passed(
             _say(str(line), aside)
     source = Path(word.rpartition(":")[0])
     texts: dict[Path | None, Callable[[], str]] = {
-        sarif: lambda: to_json(sarif_of(audit, judgement, model_file=source if source.is_file() else None)),
+        sarif: lambda: to_json(sarif_of(audit, judgement, model_file=source if os.path.isfile(source) else None)),
         junit: lambda: junit_of(audit, judgement),
         write_test: lambda: written_test(audit, word, settings, file=write_test or Path(), **axes),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,33 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, SEEDS - 1)
+
+
+class Named(click.Path):
+    """A path that names something: ``''``, what a shell makes of a variable that is not set, is not the folder here."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Refuse an empty word."""
+        if value == "":
+            self.fail("it is empty; '.' is the working directory", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+class Rate(click.FloatRange):
+    """A positive number that is finite."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Refuse NaN, which no comparison does, and infinity."""
+        found = super().convert(value, parameter, context)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", parameter, context)
+        return found
 
 
 def reported(command: Command) -> Command:

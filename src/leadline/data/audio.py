@@ -144,7 +144,7 @@ def speech(
     Read from `data_dir`, else from the environment's ``LEADLINE_SPEECH``, else from where Debian installs it.
     """
     directory = Path(data_dir or os.environ.get("LEADLINE_SPEECH", SPEECH_DIRECTORY))
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise DataError(
             f"the English speech set is not in {directory}; "
             "run: apt-get install -y --no-install-recommends asterisk-core-sounds-en-wav, or give data_dir="

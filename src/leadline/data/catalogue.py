@@ -53,7 +53,7 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     directory = Path(name_or_path)
     if not os.path.isdir(directory):  # which takes words that cannot be names too
         raise UsageError(f"{name_or_path!r} is neither a data set nor a folder; {near_misses(name_or_path, NAMED)}")
-    suffixes = {path.suffix.lower() for path in directory.rglob("*") if not path.is_dir()}
+    suffixes = {path.suffix.lower() for path in directory.rglob("*") if not os.path.isdir(path)}
     sounds, pictures = bool(suffixes & SOUND_SUFFIXES), bool(suffixes & IMAGE_SUFFIXES)
     if sounds and pictures:
         raise DataError(f"{directory} holds sounds and pictures; name a folder of one kind")

@@ -60,7 +60,7 @@ def fashion_mnist(
     Read from `data_dir`, else from the environment's ``LEADLINE_FASHION_MNIST``, else from where Debian installs it.
     """
     directory = Path(data_dir or os.environ.get("LEADLINE_FASHION_MNIST", FASHION_DIRECTORY))
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise DataError(
             f"Fashion-MNIST is not in {directory}; "
             "run: apt-get install -y --no-install-recommends dataset-fashion-mnist, or give data_dir="
@@ -110,7 +110,7 @@ def image_folder(
 def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], Integer[Tensor, "n"]]:
     paths = [directory / f"{prefix}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
     for path in paths:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"{path} is missing; a set in IDX format needs images and labels of train and t10k")
     images, labels = (read_idx(path) for path in paths)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):

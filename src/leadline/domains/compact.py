@@ -66,7 +66,7 @@ def reserve(shape: Sequence[int], itemsize: int, what: object) -> None:
 def _free() -> int:
     """Bytes of memory that can be had now."""
     table = Path("/proc/meminfo")
-    if table.exists():
+    if os.path.exists(table):
         for line in table.read_text().splitlines():
             if line.startswith("MemAvailable"):
                 return int(line.split()[1]) * 1024

@@ -73,6 +73,10 @@ def taken() -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(f"standard output could not be written: {error.strerror or error}") from error
+    except ValueError as error:
+        if not sys.stdout.closed:
+            raise
+        raise StorageError("standard output could not be written: the model has closed it") from error
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def diverted() -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             sys.stdout.flush()  # what was printed past `redirect_stdout`
         with suppress(OSError, AttributeError, TypeError):
             ctypes.CDLL(None).fflush(None)
@@ -99,7 +103,7 @@ def diverted() -> Iterator[None]:
 
 def complain(message: str) -> None:
     """Print one line to standard error, if anybody takes it."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a model may have closed it
         print(printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
@@ -117,6 +121,8 @@ def finish(code: int) -> int:
         if code == 0:
             complain(f"leadline: standard output could not be written: {error.strerror or errno.errorcode}")
             code = StorageError.exit_code
+    except ValueError:  # a model has closed it
+        code = code or StorageError.exit_code
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         if _is_descriptor(stream, number):

@@ -6,16 +6,15 @@ files are ever replaced: pipes and character devices are written to, links and e
 
 import os
 import re
-import secrets
 import stat
 import sys
 from pathlib import Path
 
 from leadline.errors import StorageError, UsageError
+from leadline.files.temporary import replacing
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/([0-9]{1,6})")
-_LEFTOVER = re.compile(r"\.leadline-[0-9a-f]{16}\.tmp")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -73,50 +72,13 @@ def make_directory(path: Path) -> None:
         raise StorageError(f"{path} could not be made: {_said(error)}") from error
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append one line of text to a regular file, made if it is missing; raises `StorageError` if the disk refuses."""
-    try:
-        # Without waiting for a reader, should it be a pipe.
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | _NO_LINK, 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError("it is not a regular file")
-            _write_all(file, (line + "\n").encode())
-        finally:
-            os.close(file)
-    except (OSError, ValueError) as error:
-        raise _refused(path, error) from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder of ours; nobody else may be writing there.
-
-    Only regular files whose names are those that `write_atomically` draws. Raises `StorageError` if the disk refuses.
-    """
-    try:
-        for entry in os.scandir(folder):
-            if _LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                os.unlink(entry.path)
-    except OSError as error:
-        raise StorageError(f"{folder} could not be tidied: {_said(error)}") from error
-
-
 def _replace(path: Path, data: bytes, mode: int | None) -> None:
     """Write a file beside `path`, and rename it; the new one keeps the permissions `mode` of the old one."""
-    beside = path.parent / f".leadline-{secrets.token_hex(8)}.tmp"
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
-    try:
-        try:
-            if mode is not None:
-                os.chmod(file if os.chmod in os.supports_fd else beside, mode)
-            _write_all(file, data)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as (file, beside):
+        if mode is not None:
+            os.chmod(file if os.chmod in os.supports_fd else beside, mode)
+        _write_all(file, data)
+        os.fsync(file)
     _sync_directory(path.parent)
 
 

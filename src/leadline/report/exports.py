@@ -1,4 +1,4 @@
-"""Samples as files: PNG for pictures, WAV for sound, NPY for the symbols themselves."""
+"""Samples as files: PNG for pictures, WAV or FLAC for sound, NPY for the symbols themselves."""
 
 import io
 from pathlib import Path
@@ -9,11 +9,12 @@ from leadline.audit.trained import Drawn, draw
 from leadline.document import Block, Pictures, Wave
 from leadline.errors import UsageError
 from leadline.files.writing import write_atomically
-from leadline.report.html.media import pictures_png, wave_bytes
+from leadline.report.html.media import flac_bytes, pictures_png, wave_bytes
 from leadline.training import Run
 
 _PAUSE = 0.25
 """Seconds of silence between two clips of one file."""
+_FASTEST_FLAC = 655_350
 
 
 def blocks(drawn: Drawn, caption: str) -> tuple[Block, ...]:
@@ -32,12 +33,27 @@ def samples_of(run: Run, *, seed: int) -> tuple[Block, ...]:
     return blocks(drawn, f"drawn from the trained model{of} by the {drawn.sampler} sampler, seed {seed}")
 
 
+def check_suffix(path: Path, rate: int | None) -> None:
+    """Refuse a file whose suffix does not suit samples of a `rate`, or pictures if that is None, before they are drawn.
+
+    Raises `UsageError`.
+    """
+    fitting = (".png",) if rate is None else (".wav", ".flac")
+    suffix = path.suffix.lower()
+    if suffix not in (*fitting, ".npy"):
+        known = f"{' or '.join(fitting)} or .npy"
+        raise UsageError(f"samples of this model go to {known} files, not {suffix or 'a file without suffix'}")
+    if suffix == ".flac" and rate is not None and rate > _FASTEST_FLAC:
+        raise UsageError(f"FLAC holds up to {_FASTEST_FLAC} samples a second, and these are {rate}: write a .wav")
+
+
 def write_samples(drawn: Drawn, path: Path) -> None:
     """Write all samples to one file; its suffix says how.
 
     Raises `UsageError` if the suffix is unknown, or does not suit the samples; `StorageError` if the disk refuses; a
     file that stood there is intact.
     """
+    check_suffix(path, drawn.rate)
     write_atomically(path, _content(drawn, path.suffix.lower()))
 
 
@@ -46,11 +62,9 @@ def _content(drawn: Drawn, suffix: str) -> bytes:
         buffer = io.BytesIO()
         np.save(buffer, drawn.symbols.numpy())
         return buffer.getvalue()
-    if suffix == ".png" and drawn.rate is None:
+    if drawn.rate is None:
         return pictures_png(Pictures(drawn.pictures(), "samples"))
-    if suffix == ".wav" and drawn.rate is not None:
-        pause = round(_PAUSE * drawn.rate)
-        joined = np.pad(drawn.waves(), ((0, 0), (0, pause))).ravel()
-        return wave_bytes(Wave(joined[: len(joined) - pause], drawn.rate, "samples"))
-    fitting = ".png" if drawn.rate is None else ".wav"
-    raise UsageError(f"samples of this model go to {fitting} or .npy files, not {suffix or 'a file without suffix'}")
+    pause = round(_PAUSE * drawn.rate)
+    joined = np.pad(drawn.waves(), ((0, 0), (0, pause))).ravel()
+    whole = Wave(joined[: len(joined) - pause], drawn.rate, "samples")
+    return wave_bytes(whole) if suffix == ".wav" else flac_bytes(whole)

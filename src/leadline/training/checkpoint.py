@@ -26,6 +26,8 @@ _LONGEST_HEADER = 4 << 20
 _LONGEST_RANDOM, _LONGEST_LOG = 1 << 16, 1 << 26
 _THINNEST, _SMALL = 16, 1 << 20
 """A file that takes less than a sixteenth of its size on the disk, and a megabyte, was not written by training."""
+_ATTEMPTS = 10
+"""Ways to read a checkpoint that is replaced meanwhile, before that is taken for a fault."""
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -46,24 +48,21 @@ def load_checkpoint(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_checkpoint` wrote, for a model of these `weights` where they are given.
 
+    A run that goes on may replace it at any time: what is returned is one checkpoint, the older or the newer.
+
     Raises `CheckpointError` if the file is missing, a pickle (which is refused unread), not a safetensors file, not a
     checkpoint of ours, of another version, of another model, much larger than what it takes on the disk, or damaged.
     """
-    with needing("train", "reading checkpoints"):
-        from safetensors import SafetensorError, safe_open
-    header = _header(path)
-    if weights is not None:
-        _refuse_other_sizes(path, header, weights)
-    try:
-        with safe_open(path, framework="pt") as file:
-            # Clones: what safetensors returns is a view of the file, and changes with it.
-            tensors = {name: file.get_tensor(name).clone() for name in header.tensors}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    text = header.metadata.get("state", "")
-    if header.metadata.get("sha256") != _digest(tensors, text):
-        raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
-    return tensors, parse_record(text, dict[str, Any], str(path), CheckpointError)
+    for _ in range(_ATTEMPTS):
+        header = _header(path)
+        if weights is not None:
+            _refuse_other_sizes(path, header, weights)
+        try:
+            return _content(path, header)
+        except CheckpointError:
+            if header.file == _file_at(path):
+                raise
+    raise CheckpointError(f"{path} is replaced by others faster than it can be read")
 
 
 def stated_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -81,11 +80,12 @@ class _Stated(Struct, frozen=True):
 class _Header:
     metadata: dict[str, str]
     tensors: dict[str, _Stated]
+    file: tuple[int, ...]
 
 
 def _header(path: Path) -> _Header:
     """Read what a checkpoint says of itself, and hold it against the file's size."""
-    if not path.exists() and not path.is_symlink():
+    if not os.path.exists(path) and not os.path.islink(path):
         raise CheckpointError(f"{path} does not exist: the run was stopped before its first checkpoint")
     with open_regular(path, CheckpointError) as file:
         start = file.read(8)
@@ -112,7 +112,35 @@ def _header(path: Path) -> _Header:
         raise CheckpointError(f"{path} is damaged: its size is not the one that its tensors have")
     if status.st_size > _THINNEST * max(512 * getattr(status, "st_blocks", status.st_size), _SMALL):
         raise CheckpointError(f"{path} is damaged: of its {status.st_size} bytes hardly any are on the disk")
-    return _Header(metadata, tensors)
+    return _Header(metadata, tensors, _told_apart(status))
+
+
+def _content(path: Path, header: _Header) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what a header announces, and hold it against the checksum."""
+    with needing("train", "reading checkpoints"):
+        from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Clones: what safetensors returns is a view of the file, and changes with it.
+            tensors = {name: file.get_tensor(name).clone() for name in header.tensors}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    text = header.metadata.get("state", "")
+    if header.metadata.get("sha256") != _digest(tensors, text):
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
+    return tensors, parse_record(text, dict[str, Any], str(path), CheckpointError)
+
+
+def _file_at(path: Path) -> tuple[int, ...]:
+    """Tell the file that is at `path` now from others; nothing if there is none."""
+    try:
+        return _told_apart(path.stat())
+    except OSError:
+        return ()
+
+
+def _told_apart(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _refuse_other_sizes(path: Path, header: _Header, weights: Mapping[str, Tensor]) -> None:

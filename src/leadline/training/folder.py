@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from leadline import data
 from leadline.data import Dataset
 from leadline.errors import CheckpointError, DataError, InUse, StorageError, UsageError
 from leadline.files.reading import as_record, read_record
-from leadline.files.writing import make_directory, remove_leftovers, write_atomically
+from leadline.files.temporary import remove_leftovers
+from leadline.files.writing import make_directory, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
 from leadline.training.config import TrainConfig
 from leadline.training.fitting import refuse_misfit
@@ -46,12 +48,12 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """Whether `run.json` stands, and so whether there is something to resume."""
-        return (self.path / "run.json").exists()
+        return os.path.exists(self.path / "run.json")
 
     def require_empty(self) -> None:
         """Raise `CheckpointError` if the folder holds parts of a run that nothing describes."""
         for name in ("checkpoint.safetensors", "metrics.jsonl", "result.json"):
-            if (self.path / name).exists():
+            if os.path.exists(self.path / name):
                 raise CheckpointError(
                     f"{self.path} holds {name} of a run, but no run.json; remove it, or choose another folder"
                 )
@@ -63,7 +65,7 @@ class RunFolder:
         What killed writes have left is removed. A folder that holds no run in the end is left as it was found. Raises
         `InUse` if someone holds it, `StorageError` if the disk refuses.
         """
-        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        missing = [folder for folder in (self.path, *self.path.parents) if not os.path.exists(folder)]
         try:
             make_directory(self.path)
             with _locked(self.path / LOCK):
@@ -83,7 +85,7 @@ class RunFolder:
             self.describe(record)
             yield
         except Exception:
-            if not self.checkpoint.exists():
+            if not os.path.exists(self.checkpoint):
                 _remove(self.path / "run.json", self.path / "metrics.jsonl")
             raise
 
@@ -115,7 +117,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`; None while the run is unfinished."""
-        if not (self.path / "result.json").exists():
+        if not os.path.exists(self.path / "result.json"):
             return None
         record = self._read("result.json")
         as_record(record, ResultRecord, str(self.path / "result.json"), CheckpointError)
@@ -125,7 +127,7 @@ class RunFolder:
         write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any]:
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):
             raise CheckpointError(f"{self.path} is not a run folder")
         return read_record(self.path / name, dict[str, Any], CheckpointError)
 
@@ -153,8 +155,8 @@ def _locked(path: Path) -> Iterator[None]:
 def _remove(*paths: Path) -> None:
     """Remove files, and folders that are empty, as far as it goes."""
     for path in paths:
-        with suppress(OSError):
-            path.rmdir() if path.is_dir() else path.unlink()
+        with suppress(OSError, ValueError):
+            path.rmdir() if os.path.isdir(path) else path.unlink()
 
 
 @dataclass(frozen=True)
@@ -241,11 +243,11 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
         lag = int(record["lag"])
     except (KeyError, TypeError, OverflowError, UsageError) as error:
         raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
+    result = folder.result()  # before the checkpoint: once it stands, that is the last one
     tensors, _ = load_checkpoint(folder.checkpoint, weights=specimen.model.state_dict())
     weights = part(tensors, "best") or part(tensors, "averaged")
     load_weights(specimen.model, weights)
     specimen.model.eval()
-    result = folder.result()
     return Run(
         path=folder.path,
         name=model["name"],

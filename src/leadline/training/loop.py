@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -108,7 +109,7 @@ def train(
             seed_everything(config.seed)
             state = session.state
             state.run = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-            if folder.checkpoint.exists():
+            if os.path.exists(folder.checkpoint):
                 state.restore(*load_checkpoint(folder.checkpoint))
             now = Environment.current(session.accelerator.device)
             first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
@@ -177,7 +178,7 @@ def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) 
 
 def _kept(folder: RunFolder) -> str:
     """Say what a run that cannot go on leaves behind."""
-    if not folder.checkpoint.exists():
+    if not os.path.exists(folder.checkpoint):
         return "before the first checkpoint"
     _, record = load_checkpoint(folder.checkpoint)
     return f"the last good checkpoint, of step {record['step']}, is {folder.checkpoint}"

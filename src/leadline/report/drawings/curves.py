@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def training_curve(run: Run) -> Curve | None:
 
 def _metrics(path: Path) -> list[dict[str, float | bool | None]]:
     """Return one record for each validation; none where there is no file."""
-    if not path.exists():
+    if not os.path.exists(path):
         return []
     texts = read_bytes(path, CheckpointError).splitlines()
     return [parse_record(text, dict[str, float | bool | None], str(path), CheckpointError) for text in texts]

@@ -13,6 +13,7 @@ from leadline.audit.audited import Audit, Unavailable
 from leadline.document import ContextMaps, GridMap, InputMaps
 from leadline.domains._context import Context, context_of
 from leadline.domains.engine import OnUnknown
+from leadline.graph.proposals import with_likeliest_axes
 from leadline.graph.reading import Reading
 
 LEGEND = (
@@ -87,7 +88,11 @@ def context_maps(reading: Reading, context: Context, *, on_unknown: OnUnknown = 
 def maps_of(reading: Reading, audit: Audit, *, on_unknown: OnUnknown = "raise") -> ContextMaps | None:
     """Return the maps that a page holds of an audit; None where its context is not known."""
     found = audit.context
-    return None if isinstance(found, Unavailable) else context_maps(reading, found, on_unknown=on_unknown)
+    if isinstance(found, Unavailable):
+        return None
+    if audit.assumed:  # nobody said how to read the axes
+        reading, _ = with_likeliest_axes(reading)
+    return context_maps(reading, found, on_unknown=on_unknown)
 
 
 def _spread(at: tuple[int, ...], sizes: tuple[int, ...], operations: int) -> tuple[tuple[int, ...], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def _result(rule: str, text: str, location: dict[str, Any] | None) -> dict[str, 
 def _of(place: Place) -> dict[str, Any] | None:
     """Return where an operation stands; None outside the working directory, where no reader finds the file."""
     file, _, line = (place.source or "").rpartition(":")
-    return _at(Path(file), int(line)) if file and Path(file).is_file() else None
+    return _at(Path(file), int(line)) if file and os.path.isfile(file) else None
 
 
 def _start(path: Path | None) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ def _found_from(word: str, folder: Path) -> tuple[bool, str]:
     """Return an expression of a model's word that holds wherever tests run, after whether the word is a file's."""
     scheme = "hf:" if word.startswith("hf:") else ""
     path, colon, factory = word.removeprefix(scheme).partition(":")
-    if not Path(path).exists():
+    if not os.path.exists(path):
         return False, _quoted(word)
     relative = Path(os.path.relpath(Path(path).resolve(), folder)).as_posix()
     return True, f'f"{scheme}{{Path(__file__).parent / {relative!r}}}{colon}{factory}"'

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.document import Pictures, Wave
-from leadline.errors import UsageError
+from leadline.errors import UsageError, needing
 
 
 def pictures_png(block: Pictures) -> bytes:
@@ -45,8 +45,22 @@ def wave_bytes(block: Wave) -> bytes:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(block.rate)
-        stream.writeframes((block.samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+        stream.writeframes(_sixteen_bits(block).astype("<i2").tobytes())
     return buffer.getvalue()
+
+
+def flac_bytes(block: Wave) -> bytes:
+    """Return the sound as a 16-bit mono FLAC, of the same samples as the WAV."""
+    with needing("train", "writing FLAC"):
+        import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _sixteen_bits(block), block.rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _sixteen_bits(block: Wave) -> NDArray[np.int16]:
+    return (block.samples.clip(-1, 1) * 32767).astype(np.int16)
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -51,6 +51,7 @@ from leadline.sampling.compiled.instructions import (
     WIDTH,
     Op,
 )
+from leadline.sampling.compiled.keeping import kept
 from leadline.sampling.compiled.kernels import COPY, compiled, draw, multiply_row, multiply_rows, once, pass_through
 from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
 from leadline.sampling.compiled.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
@@ -203,7 +204,8 @@ def exchange(frame, memory, words, operand, i, j, count, values):
         j += get(frame, STEP_J)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True, _nrt=False)
+@kept
+@nb.njit(error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True, _nrt=False)
 @no_type_check
 def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p, chosen, given, found):
     """Run the fronts of a frame (its words: see `instructions`).
