@@ -6,9 +6,11 @@ from leadline.jacobian._jacobian import Jacobian, jacobian
 from leadline.jacobian._lyapunov import LyapunovSpectrum, lyapunov
 from leadline.jacobian._reach import Reach, reach
 from leadline.jacobian._spectrum import Spectrum, spectrum
+from leadline.jacobian.distances import DistanceLaw
 from leadline.jacobian.growth import GrowthLaw
 
 __all__ = [
+    "DistanceLaw",
     "GradientDepth",
     "GrowthLaw",
     "Jacobian",

@@ -17,7 +17,7 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Spectrum
+from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Spectrum
 from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
@@ -98,19 +98,19 @@ def _(result: Causality) -> tuple[Figure, ...]:
 @figures.register
 def _(result: Context) -> tuple[Figure, ...]:
     known = "proved" if result.coverage.complete else "bound"
-    reach = (
+    sides = (
         Figure(f"{way} along {axis}", count, "positions", known)
-        for axis, both in reach_of(result).items()
+        for axis, both in sides_of(result).items()
         for way, count in zip(("back", "ahead"), both, strict=True)
     )
     blind = (
         Figure("earlier positions not seen", int(hidden.sum()), "positions", known)
         for hidden in list(result.blind.values())[:1]
     )
-    return Figure("positions seen", result.size, "positions", known), *reach, *blind
+    return Figure("positions seen", result.size, "positions", known), *sides, *blind
 
 
-def reach_of(context: Context) -> dict[str, tuple[int, int]]:
+def sides_of(context: Context) -> dict[str, tuple[int, int]]:
     """Return how far back and ahead of its own place an output sees, along each axis that it shares with the input.
 
     Examples
@@ -118,7 +118,7 @@ def reach_of(context: Context) -> dict[str, tuple[int, int]]:
     >>> import torch
     >>> from leadline import context
     >>> conv = torch.nn.Conv1d(1, 1, 3, dilation=2, padding=2)
-    >>> reach_of(context(conv, torch.zeros(1, 1, 9), position=4, layout="b c t -> b v t"))
+    >>> sides_of(context(conv, torch.zeros(1, 1, 9), position=4, layout="b c t -> b v t"))
     {'t': (2, 2)}
     """
     box = context.box() or {}
@@ -210,6 +210,19 @@ def _(result: Spectrum) -> tuple[Figure, ...]:
         for place, (value, error) in enumerate(pairs, start=1)
     )
     return (*values, Figure("Frobenius norm", result.frobenius, status=known))
+
+
+@figures.register
+def _(result: Reach) -> tuple[Figure, ...]:
+    shares = ((share, result.within(share)) for share in (0.5, 0.9, 0.99))
+    used = () if result.used is None else (Figure("part of the context that holds 99 %", result.used, "", "estimate"),)
+    return (
+        *(Figure(f"{share:.0%} of the squared gradient within", far, "steps", "estimate") for share, far in shares),
+        Figure("law over distance", str(result.law), status="estimate"),
+        *([] if result.half_life is None else [Figure("half-life", result.half_life, "steps", "estimate")]),
+        *used,
+        *(Figure(f"{name} loses it at", far, "steps", "estimate") for name, far in result.lost_at.items() if far),
+    )
 
 
 @figures.register

@@ -18,10 +18,10 @@ from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.errors import as_options
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Spectrum
+from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Spectrum
 from leadline.recurrence import Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
-from leadline.report.figures import QUANTITIES, depths_of, figures, reach_of
+from leadline.report.figures import QUANTITIES, depths_of, figures, sides_of
 from leadline.report.folding import folded
 from leadline.report.numbers import bound, factor, magnitude, places, size, whole
 from leadline.results import Place, Result
@@ -114,13 +114,13 @@ def _spot(place: Place) -> str:
 def _(result: Context, *, rate: float | None = None) -> tuple[Card, ...]:
     least = "at least " if result.borders else ""
     text = f"an output sees {least}{places(result.size, rate)} of {whole(result.map.numel())}"
-    reach = reach_of(result)
-    if len(reach) == 1:
-        ((back, ahead),) = reach.values()
+    sides = sides_of(result)
+    if len(sides) == 1:
+        ((back, ahead),) = sides.values()
         ways = [f"{places(count, rate)} {way}" for count, way in ((back, "back"), (ahead, "ahead")) if count > 0]
         text += f": {' and '.join(ways)}" if ways else ""
-    elif reach:
-        ways = [f"{axis} {back} back, {ahead} ahead" for axis, (back, ahead) in reach.items()]
+    elif sides:
+        ways = [f"{axis} {back} back, {ahead} ahead" for axis, (back, ahead) in sides.items()]
         text += f" ({'; '.join(ways)})"
     known = "proved" if result.coverage.complete else "bound"
     advice = "; ".join(
@@ -255,6 +255,16 @@ def _(result: Spectrum, *, rate: float | None = None) -> tuple[Card, ...]:
     shape = " × ".join(map(str, result.shape))
     text = f"largest singular values of the {shape} Jacobian: {values} (± {float(result.errors.max()):.2g})"
     return (Card("plain", "spectrum", text, str(result.status)),)
+
+
+@cards.register
+def _(result: Reach, *, rate: float | None = None) -> tuple[Card, ...]:
+    near, most = (places(result.within(share), rate) for share in (0.5, 0.99))
+    text = f"half of the squared gradient comes from within {near}, 99 % from within {most}"
+    if result.used is not None and result.seen:
+        text += f": {result.used:.0%} of what the output sees ({places(result.seen, rate)})"
+    law = f"it fades as {result.law}" if result.law.kind != "unknown" else "too few distances for a law"
+    return (Card("plain", "reach", f"{text}; {law}", "estimate"),)
 
 
 @cards.register
