@@ -62,7 +62,7 @@ def lstm_growth(forget_bias: float, effort: Effort) -> Quantity:
     """Measure how gradients of the zoo's LSTM cell grow along the diagonal, from 12 steps on to 24, at zero input."""
     k, found = 8, []
     zeros = torch.zeros(13, 13, k, dtype=torch.float64)
-    for draw in range(effort.pick(6, 40)):
+    for draw in range(effort.pick(3, 40)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((effort.seed + draw) % SEEDS)
             model = GridRNN(GridRNNConfig(inputs=k, hidden=k, cell="lstm")).double()
