@@ -12,6 +12,7 @@ from torch import nn
 from leadline.claims import CLAIMS, Verdict
 from leadline.claims.statements import dilated_stack, grid_count, grid_steps, masked_count, masked_steps
 from leadline.zoo.chain import Chain
+from leadline.zoo.mdrnn import GridRNN
 
 PROVED, CORRECTED, REFUTED, MEASURED = Verdict.PROVED, Verdict.CORRECTED, Verdict.REFUTED, Verdict.MEASURED
 NORTH, NORTH_WEST = (1, 0), (1, 1)
@@ -38,10 +39,19 @@ MUTATED = [
     ("B6", "taps", (NORTH,), REFUTED), ("B6", "height", 3, CORRECTED), ("B6", "width", 2, CORRECTED),
     ("B7", "taps", (NORTH,), REFUTED), ("B7", "radius", 2, CORRECTED),
     ("B8", "taps", (NORTH,), REFUTED), ("B8", "layers", 1, REFUTED),  # one layer keeps none of its vectors
+    ("C1", "diagonal", 0.1, REFUTED), ("C1", "west", 0.4, CORRECTED), ("C1", "west", 0.401, PROVED),
+    ("C1", "north", 1.0, CORRECTED), ("C1", "north", 2.0, CORRECTED), ("C1", "units", 1, PROVED),
+    ("C2", "north", 0.49, CORRECTED), ("C2", "north", 0.51, CORRECTED), ("C2", "west", 1.5, CORRECTED),
+    ("C2", "units", 1, PROVED), ("C2", "units", 9, PROVED),
+    ("C3", "correlation", 1.0, REFUTED), ("C3", "correlation", -0.2, REFUTED), ("C3", "width", 32, MEASURED),
+    ("C3", "north", 0.3, MEASURED), ("C3", "west", 1.4, MEASURED),
 ]  # fmt: skip
 
 
-DEFAULT = {("A1", 5.1), ("A1", 1), ("A2", 0.0), ("A3", 0.501), ("A3", 1), ("A5", 1.5), ("A6", 0.0), ("A6", False)}
+DEFAULT = {
+    ("A1", 5.1), ("A1", 1), ("A2", 0.0), ("A3", 0.501), ("A3", 1), ("A5", 1.5), ("A6", 0.0), ("A6", False),
+    ("C1", 0.4), ("C2", 0.49), ("C3", 1.0),
+}  # fmt: skip
 """Changes that are made in the default run, others in the slow one."""
 
 
@@ -56,8 +66,9 @@ def test_a_changed_constant_has_its_own_verdict(claim: str, name: str, value: An
 
 @pytest.mark.parametrize(
     ("claim", "name", "value"),
-    [("A3", "norm", -0.5), ("A3", "steps", 0), ("A5", "norm", -1.0), ("A6", "epsilon", -1e-5), ("B6", "height", 1)],
-)
+    [("A3", "norm", -0.5), ("A3", "steps", 0), ("A5", "norm", -1.0), ("A6", "epsilon", -1e-5), ("B6", "height", 1),
+     ("C1", "north", 0.0), ("C1", "diagonal", -1.0), ("C2", "west", -0.5), ("C3", "correlation", 1.5)],
+)  # fmt: skip
 def test_a_constant_that_means_nothing_is_refused(claim: str, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match="not"):
         replace(CLAIMS[claim].mathematics, **{name: value})
@@ -95,11 +106,18 @@ BROKEN: Mapping[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "B3": (masked_steps, "build", other(layers=2)),
     "B4": (grid_count, "GridRNN", without_its_last_layer),
     "B5": (grid_steps, "GridRNN", without_its_last_layer),
+    "C1": (GridRNN, "forward", scaled(1.001)),
+    "C2": (GridRNN, "forward", scaled(1.001)),
+    "C3": (GridRNN, "forward", scaled(1.001)),
 }
 
 
 @pytest.mark.parametrize(
-    "claim", [pytest.param(claim, marks=pytest.mark.slow if claim in ("A2", "B1", "B3") else []) for claim in BROKEN]
+    "claim",
+    [
+        pytest.param(claim, marks=pytest.mark.slow if claim in ("A2", "B1", "B3", "C1", "C2", "C3") else [])
+        for claim in BROKEN
+    ],
 )
 def test_a_module_that_differs_refutes(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, change = BROKEN[claim]

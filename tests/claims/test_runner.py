@@ -18,7 +18,7 @@ from leadline.report.writing import to_json
 
 
 def test_every_statement_of_the_theory_is_a_claim() -> None:
-    assert list(CLAIMS) == [f"{part}{n}" for part in "AB" for n in range(1, 9)]
+    assert list(CLAIMS) == [f"{part}{n}" for part, last in (("A", 8), ("B", 8), ("C", 3)) for n in range(1, last + 1)]
     assert all(claim.statement and claim.title for claim in CLAIMS.values())
 
 
@@ -73,6 +73,7 @@ THEORY = {
     "A1": "proved", "A2": "proved", "A3": "proved", "A4": "corrected", "A5": "corrected", "A6": "proved",
     "A7": "corrected", "A8": "measured", "B1": "proved", "B2": "corrected", "B3": "proved", "B4": "proved",
     "B5": "corrected", "B6": "corrected", "B7": "corrected", "B8": "proved",
+    "C1": "proved", "C2": "proved", "C3": "measured",
 }  # fmt: skip
 
 

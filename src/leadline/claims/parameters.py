@@ -31,6 +31,8 @@ class Parameter:
 
 _LAYERS = Parameter("n", "layers", "layers", 1, 40)
 _WEIGHT = Parameter("w", "weight", "weight of every layer", 0.01, 20)
+_NORTH = Parameter("N", "north", "norm of N, the matrix from the north", 0.01, 2)
+_WEST = Parameter("W", "west", "norm of W, the matrix from the west", 0.01, 2)
 _DEPTH = Parameter("d", "layers", "layers, at most", 1, 8)
 
 PARAMETERS: Mapping[str, tuple[Parameter, ...]] = MappingProxyType(
@@ -80,6 +82,19 @@ PARAMETERS: Mapping[str, tuple[Parameter, ...]] = MappingProxyType(
         ),
         "B7": (Parameter("r", "radius", "radius of the PixelCNN", 1, 4),),
         "B8": (Parameter("d", "layers", "layers", 1, 6),),
+        "C1": (
+            _NORTH,
+            _WEST,
+            Parameter("D", "diagonal", "norm of a matrix that reads the cell to the north-west, 0 being none", 0, 2),
+            Parameter("k", "units", "units", 1, 16),
+        ),
+        "C2": (_NORTH, _WEST, Parameter("k", "units", "units", 1, 16)),
+        "C3": (
+            Parameter("N", "north", "σ_N, standard deviation of N's entries times sqrt(k)", 0.01, 2),
+            Parameter("W", "west", "σ_W, the same of W", 0.01, 2),
+            Parameter("c", "correlation", "correlation of entries of N and W in the same place", -1, 1),
+            Parameter("k", "width", "units", 24, 256),
+        ),
     }
 )
 """The parameters of each claim that has some, by its id."""

@@ -10,6 +10,9 @@ from leadline.claims.parameters import varied
 from leadline.claims.statements.dilated_stack import CLAIM as B1
 from leadline.claims.statements.discussion import CLAIM as B8
 from leadline.claims.statements.grid_count import CLAIM as B4
+from leadline.claims.statements.grid_gradients.critical_line import CLAIM as C2
+from leadline.claims.statements.grid_gradients.gaussian import CLAIM as C3
+from leadline.claims.statements.grid_gradients.paths import CLAIM as C1
 from leadline.claims.statements.grid_steps import CLAIM as B5
 from leadline.claims.statements.known_numbers import CLAIM as A8
 from leadline.claims.statements.live_state import CLAIM as B7
@@ -27,9 +30,9 @@ from leadline.errors import UsageError, near_misses
 from leadline.files.writing import make_directory
 
 CLAIMS: Mapping[str, Claim[Any]] = MappingProxyType(
-    {claim.id: claim for claim in (A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, B5, B6, B7, B8)}
+    {claim.id: claim for claim in (A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, B5, B6, B7, B8, C1, C2, C3)}
 )
-"""Every claim by its id, A1 … B8."""
+"""Every claim by its id, A1 … C3."""
 
 
 def run_claims(

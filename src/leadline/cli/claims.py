@@ -22,6 +22,7 @@ Examples:
   leadline claims A1 n=20 w=5
   leadline claims B5 d=1..6 --html b5.html    a page with a slider for d
   leadline claims A4 A7 B3 --html lecture/    one page for each, to print
+  leadline claims C1 N=0.6 W=0.3              gradients over a grid
   leadline claims --list                      what can be varied, and how far
 """
 

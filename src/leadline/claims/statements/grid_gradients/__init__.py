@@ -1,0 +1,1 @@
+"""C1 to C3: gradients over a grid recurrence."""
