@@ -97,6 +97,7 @@ class SavedStorages(TorchDispatchMode):
                 handles.append(module.register_forward_hook(self._leave, always_call=True))
         try:
             with (
+                torch.compiler.set_stance("force_eager"),
                 patch.object(saved_tensors_hooks, "__enter__", lambda hooks: self._push(hooks)),
                 patch.object(graph, "disable_saved_tensors_hooks", _refuse),
                 saved_tensors_hooks(Tensor.detach, lambda tensor: tensor),
@@ -162,7 +163,7 @@ class SavedStorages(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Do without the wrapper that keeps a dispatch from being compiled, which takes as long as all else here."""
+        """Do without the wrapper that keeps a dispatch from being compiled: it takes long, and nothing is compiled here."""
         return False
 
     def _push(self, hooks: saved_tensors_hooks) -> None:
