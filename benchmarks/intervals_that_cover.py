@@ -28,9 +28,9 @@ from leadline import gradient, spectrum
 from leadline.jacobian import Stage
 from leadline.jacobian._lyapunov import averaged
 from leadline.jacobian.density import density
-from leadline.jacobian.growth import fit_law, trimmed
+from leadline.jacobian.laws.growth import fit_law, trimmed
+from leadline.jacobian.laws.series import mean_of_series
 from leadline.jacobian.operators import Dense
-from leadline.jacobian.series import mean_of_series
 from leadline.results import Estimate
 
 PAGE = Path(__file__).parents[1] / "docs" / "coverage.md"

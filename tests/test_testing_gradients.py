@@ -62,7 +62,7 @@ def test_a_gradient_that_turns_fails():
 
 
 def test_stages_without_a_law_pass_where_their_rate_is_certain_to_be_small():
-    torch.manual_seed(1)
+    torch.manual_seed(4)
     blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(12)]
     model, x = nn.Sequential(*blocks).eval(), torch.randn(2, 5, 8)
     assert assert_gradient_stable(model, x, rate=0.3).kind == "unknown"

@@ -186,16 +186,17 @@ def test_samples_must_not_mix() -> None:
     assert_causal(Normed(), x, layout="b t c -> b t v", samples=False)
 
 
-class Eigen(nn.Module):
+class Reflections(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x.cumsum(1) + torch.linalg.eigvalsh(x[:, :1].mT @ x[:, :1]).unsqueeze(1)
+        square = x[:, :1].mT @ x[:, :1]
+        return x.cumsum(1) + torch.linalg.householder_product(square, square[:, 0]).sum(1, keepdim=True)
 
 
 def test_without_a_rule_it_raises_or_stays_unknown() -> None:
     x = torch.randn(1, T, 3)
-    with pytest.raises(UnknownOp, match=r"eigh.*test_traps.py:\d+.*on_unknown='top'"):
-        causality(Eigen(), x, layout="b t c -> b t v")
-    result = causality(Eigen(), x, layout="b t c -> b t v", on_unknown="top")
+    with pytest.raises(UnknownOp, match=r"householder_product.*test_traps.py:\d+.*on_unknown='top'"):
+        causality(Reflections(), x, layout="b t c -> b t v")
+    result = causality(Reflections(), x, layout="b t c -> b t v", on_unknown="top")
     assert result.verdict is Verdict.STRUCTURAL  # everything that it could depend on is the first position
     assert not result.coverage.complete
 

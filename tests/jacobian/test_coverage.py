@@ -12,8 +12,8 @@ from torch import nn
 
 from leadline import gradient, lyapunov
 from leadline.jacobian._lyapunov import averaged
-from leadline.jacobian.growth import fit_law, trimmed
-from leadline.jacobian.series import mean_of_series
+from leadline.jacobian.laws.growth import fit_law, trimmed
+from leadline.jacobian.laws.series import mean_of_series
 
 FEW = 4
 

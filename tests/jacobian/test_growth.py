@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
+from leadline.jacobian.laws.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
 from leadline.results import Estimate
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, signature
@@ -134,6 +134,14 @@ TAKEN: Mapping[str, Taken] = {
     **dict.fromkeys(("strict", "longer", "backward", "wavefront"), _YES_OR_NO),
     **dict.fromkeys(("lag", "probes", "k", "steps", "transient", "block", "batch", "n", "length", "top_k"), _WHOLE),
     **dict.fromkeys(("tolerance", "rate", "temperature"), _NUMBER),
-    **dict.fromkeys(("encode", "loss"), _FUNCTION),
+    **dict.fromkeys(("encode", "loss", "step"), _FUNCTION),
+    "f": Taken(
+        "a function, a module or an operator",
+        lambda value: callable(value) or hasattr(value, "matmat"),
+    ),
+    "state": Taken(
+        "a tensor, or a list of some",
+        lambda value: isinstance(value, Tensor) or (isinstance(value, Sequence) and all(map(_tensor, value))),
+    ),
 }
 """By the name of an argument, which means the same in all functions; what is not listed they look at themselves."""

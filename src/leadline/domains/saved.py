@@ -163,7 +163,7 @@ class SavedStorages(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Do without the wrapper that keeps a dispatch from being compiled: it takes long, and nothing is compiled here."""
+        """Do without the wrapper that keeps dispatches from being compiled: it takes long, and nothing is compiled."""
         return False
 
     def _push(self, hooks: saved_tensors_hooks) -> None:

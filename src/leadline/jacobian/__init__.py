@@ -6,8 +6,8 @@ from leadline.jacobian._jacobian import Jacobian, jacobian
 from leadline.jacobian._lyapunov import LyapunovSpectrum, lyapunov
 from leadline.jacobian._reach import Reach, reach
 from leadline.jacobian._spectrum import Spectrum, spectrum
-from leadline.jacobian.distances import DistanceLaw
-from leadline.jacobian.growth import GrowthLaw
+from leadline.jacobian.laws.distances import DistanceLaw
+from leadline.jacobian.laws.growth import GrowthLaw
 
 __all__ = [
     "DistanceLaw",

@@ -14,13 +14,13 @@ from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
-from leadline.jacobian.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
+from leadline.jacobian.laws.growth import GrowthLaw, fit_law, format_depths, trimmed
+from leadline.jacobian.laws.series import mean_of_series
+from leadline.jacobian.laws.verdicts import GradientKind, Path, in_words, kind_of
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
-from leadline.jacobian.series import mean_of_series
 from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
-from leadline.jacobian.verdicts import GradientKind, Path, in_words, kind_of
 from leadline.results import Estimate, Result
 
 

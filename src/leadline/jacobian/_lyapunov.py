@@ -29,7 +29,7 @@ from leadline.graph.sparse import refuse_all_but_dense
 from leadline.graph.user_code import running
 from leadline.jacobian._jacobian import batched
 from leadline.jacobian.kernels import plain_kernels, run_once, without_torch_warnings
-from leadline.jacobian.series import mean_of_series
+from leadline.jacobian.laws.series import mean_of_series
 from leadline.results import Estimate, Result
 
 

@@ -19,8 +19,8 @@ from leadline.graph.layout import BATCH, Axes, LayoutLike
 from leadline.graph.reading import Reading
 from leadline.graph.user_code import running
 from leadline.jacobian.activations import FirstActivations, at_positions
-from leadline.jacobian.distances import DistanceLaw, by_distance, by_offset, fading
 from leadline.jacobian.kernels import kept, run_once, same_noise
+from leadline.jacobian.laws.distances import DistanceLaw, by_distance, by_offset, fading
 from leadline.jacobian.sources import starting_point
 from leadline.results import Result
 

@@ -12,7 +12,7 @@ from leadline.claims.claim import Claim, Effort, Evidence, Grounds, Outcome, com
 from leadline.claims.counterexample import Counterexample
 from leadline.document import Curve
 from leadline.errors import SEEDS
-from leadline.jacobian.growth import GrowthLaw, fit_law
+from leadline.jacobian.laws.growth import GrowthLaw, fit_law
 from leadline.jacobian.theory.mean_field import batchnorm_growth, residual_growth
 from leadline.results import Estimate
 from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet, Placement

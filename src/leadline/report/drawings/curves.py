@@ -15,7 +15,7 @@ from leadline.document import Block, Curve
 from leadline.errors import CheckpointError, UsageError
 from leadline.files.reading import parse_record, read_bytes
 from leadline.jacobian import GradientDepth
-from leadline.jacobian.growth import FORMATS
+from leadline.jacobian.laws.growth import FORMATS
 from leadline.recurrence import Law
 from leadline.training import Run
 

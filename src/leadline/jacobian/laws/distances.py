@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leadline.jacobian.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
-from leadline.jacobian.series import mean_of_series
+from leadline.jacobian.laws.growth import FORMATS, GrowthLaw, fit_law, format_depths, trimmed
+from leadline.jacobian.laws.series import mean_of_series
 
 DistanceKind = Literal["flat", "exponential", "power", "gaussian", "unknown"]
 _LEAST = 4

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.jacobian.growth import GrowthLaw
+from leadline.jacobian.laws.growth import GrowthLaw
 from leadline.results import Estimate
 
 GradientKind = Literal["vanishing", "exploding", "stable", "turning", "unknown"]
@@ -59,7 +59,7 @@ def kind_of(law: GrowthLaw, rate: Estimate, path: Path) -> GradientKind:
 
     Examples
     --------
-    >>> from leadline.jacobian.growth import fit_law
+    >>> from leadline.jacobian.laws.growth import fit_law
     >>> growth = np.log([1e-10] + 11 * [1.0])
     >>> kind_of(fit_law(growth[1:-1]), Estimate.of(growth[1:-1]), Path([str(i) for i in range(12)], growth))
     'vanishing'

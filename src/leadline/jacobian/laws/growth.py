@@ -28,7 +28,7 @@ import scipy
 import torch
 from numpy.typing import NDArray
 
-from leadline.jacobian.series import mean_of_series
+from leadline.jacobian.laws.series import mean_of_series
 from leadline.results import Estimate
 
 LawKind = Literal["stable", "exponential", "power"]
@@ -158,7 +158,7 @@ def format_depths(
 
     Examples
     --------
-    >>> from leadline.jacobian.growth import fit_law
+    >>> from leadline.jacobian.laws.growth import fit_law
     >>> import numpy as np
     >>> format_depths(fit_law(np.log(np.full(10, 0.25))))
     {'float16': 13, 'bfloat16': 67, 'float32': 75}
