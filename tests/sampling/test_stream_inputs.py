@@ -82,6 +82,7 @@ def test_without_a_reset_the_first_chunk_says_the_batch(backend: Any) -> None:
         ([[3, 4]], "classes from 3 to 4; the model has an embedding for 0 to 3"),
         ([[2**40, 0]], "classes from 0"),
         ([[0.0, 1.0]], "classes, which are integers"),
+        ([[True, False]], "torch.bool; the model reads classes, which are integers"),
         ([[]], "empty"),
     ],
 )
