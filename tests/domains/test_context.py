@@ -342,6 +342,36 @@ def test_what_is_not_known_of_longer_inputs_is_said(model: nn.Module, tried: int
     assert "longer inputs may show its end" in str(context(model, x, layout="b c t -> b v t", longer=False))
 
 
+WINDOWS = {
+    "difference": lambda n, w: (n[:, None] >= n) & (n[:, None] - n < w),
+    "moved": lambda n, w: (n <= n[:, None]) & (n > n[:, None] - w),
+    "triangles": lambda n, w: torch.ones(len(n), len(n)).tril().triu(1 - w).bool(),
+}
+
+
+class Latest(nn.Module):
+    """Layers of attention to the latest places, as many as the mask says that is made in forward."""
+
+    def __init__(self, way: str, width: int, layers: int) -> None:
+        super().__init__()
+        self.way, self.width, self.layers = way, width, layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mT
+        shown = WINDOWS[self.way](torch.arange(x.shape[1]), self.width)
+        for _ in range(self.layers):
+            x = nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=shown)
+        return x.mT
+
+
+@pytest.mark.parametrize(("width", "layers"), [(30, 1), (101, 2), pytest.param(1000, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WINDOWS)
+def test_the_end_of_a_window_that_a_mask_makes_is_shown_by_its_own_number(way: str, width: int, layers: int) -> None:
+    found = context(Latest(way, width, layers), torch.zeros(1, 1, 6), layout="b c t -> b v t")
+    assert found.shown == {"t": 2 * layers * (width - 1)}
+    assert "at least" in str(found)
+
+
 def test_an_output_at_a_border_sees_at_least() -> None:
     """What lies beyond it is cut off, whatever the length."""
     found = context(padded(3, 1, causal=False), torch.zeros(1, 1, 9), position=0, layout="b c t -> b v t")

@@ -58,6 +58,46 @@ ALONG_TIME: dict[str, tuple[Way, int]] = {
 }
 
 
+KNOWN: dict[str, Callable[[Tensor], Tensor]] = {
+    "lower": torch.tril,
+    "upper": torch.triu,
+    "diagonal": lambda a: torch.diag_embed(a.diagonal()),
+    "blocks": lambda a: a * torch.block_diag(torch.ones(2, 2), torch.ones(2, 2)).to(a),
+    "block triangle": lambda a: a * torch.ones(2, 2).tril().kron(torch.ones(2, 2)).to(a),
+    "backwards": lambda a: a.tril().flip(0),
+    "sums": lambda a: a.tril(-1) + torch.eye(T).to(a),
+    "product": lambda a: a.tril() @ a.tril(),
+    "dense": lambda a: a,
+}
+"""Matrices over positions of which some elements are zero, whatever the others are."""
+USES: dict[str, Way] = {
+    "solve": torch.linalg.solve,
+    "solve from the right": lambda a, x: torch.linalg.solve(a, x.mT, left=False).mT,
+    "inverse": lambda a, x: torch.linalg.inv(a) @ x,
+    "exponential": lambda a, x: torch.linalg.matrix_exp(a) @ x,
+    "triangle from the right": lambda a, x: (
+        torch.linalg.solve_triangular(a.triu() + torch.eye(T).to(a), x.mT, upper=True, left=False).mT
+    ),
+    "of inputs": lambda a, x: torch.linalg.solve(a * (1 + (x[..., :1] @ x[..., :1].mT).sigmoid()), x),
+    "inverse of inputs": lambda a, x: torch.linalg.inv(a * (1 + (x @ x.mT).sigmoid())),
+    "upper factor": lambda _, x: torch.linalg.cholesky(_gram(x), upper=True).mT,
+    "factor of a parameter": lambda a, x: torch.linalg.cholesky(a @ a.mT + torch.eye(T).to(a)) @ x,
+}
+MASKS = (torch.tensor([[1], [0], [1], [1]]), torch.ones(T, C).tril(), torch.zeros(T, 1), torch.ones(T, C))
+
+
+class OfKnown(nn.Module):
+    """A matrix over positions, a buffer or a parameter, with known zeros, and what uses it."""
+
+    def __init__(self, zeros: str, use: str, *, buffer: bool) -> None:
+        super().__init__()
+        self.zeros, self.use, value = zeros, use, torch.randn(T, T)
+        self.register_buffer("a", value) if buffer else setattr(self, "a", nn.Parameter(value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return USES[self.use](KNOWN[self.zeros](self.a), x)
+
+
 class Whole(nn.Module):
     def __init__(self, way: Way) -> None:
         super().__init__()
@@ -71,12 +111,48 @@ class Whole(nn.Module):
 def _judge(way: Way, lag: int) -> None:
     torch.manual_seed(0)
     model, x = Whole(way).double().eval(), torch.randn(2, T, C, dtype=torch.float64)
-    reading = leadline.read(model, x, layout=LAYOUT)
-    seen = torch.stack([reading.context(t, longer=False).map for t in range(T)])
-    shown = torch.from_numpy(dependence(model, (x,), LAYOUT))
-    assert torch.equal(seen, shown)
-    found = reading.causality()
+    found = leadline.causality(model, x, layout=LAYOUT)
+    assert torch.equal(_seen(model, x), torch.from_numpy(dependence(model, (x,), LAYOUT)))
     assert (found.verdict.value == "leak", found.lag) == (lag < 0, lag)
+
+
+def _seen(model: nn.Module, x: Tensor) -> Tensor:
+    reading = leadline.read(model, x, layout=LAYOUT)
+    return torch.stack([reading.context(t, longer=False).map for t in range(T)])
+
+
+def _moved(model: nn.Module, x: Tensor) -> Tensor:
+    """Say which places change which, beyond rounding: elimination leaves some of it beside a triangle."""
+    jacobian = torch.autograd.functional.jacobian(model, x)
+    return (jacobian[0, ..., 0, :, :].abs() > 1e-9).any(1).any(-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buffer", [True, False])
+@pytest.mark.parametrize("zeros", KNOWN)
+@pytest.mark.parametrize("use", USES)
+def test_every_pattern_of_zeros(use: str, zeros: str, buffer: bool) -> None:
+    test_zeros_of_a_matrix_are_zeros_of_its_inverse(use, zeros, buffer)
+
+
+@pytest.mark.parametrize(
+    ("use", "zeros", "buffer"),
+    [(use, ("backwards", "block triangle", "lower")[i % 3], i % 2 == 0) for i, use in enumerate(USES)],
+)
+def test_zeros_of_a_matrix_are_zeros_of_its_inverse(use: str, zeros: str, buffer: bool) -> None:
+    torch.manual_seed(1)
+    model, x = OfKnown(zeros, use, buffer=buffer).double().eval(), torch.randn(2, T, C, dtype=torch.float64)
+    assert torch.equal(_seen(model, x), _moved(model, x))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_elements_put_down_under_a_constant_mask_come_in_order(mask: Tensor) -> None:
+    class Put(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (2 * x).masked_scatter(mask.bool(), x.sin())
+
+    x = torch.randn(2, T, C, dtype=torch.float64)
+    assert torch.equal(_seen(Put(), x), _moved(Put(), x))
 
 
 @pytest.mark.parametrize("way", sorted(EACH_PLACE))

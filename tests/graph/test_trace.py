@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import cosine_similarity
 
 import leadline
@@ -145,6 +147,31 @@ def test_a_branch_on_values_is_refused_with_its_module_and_line() -> None:
     model = nn.Sequential(nn.ReLU(), Branch())
     with pytest.raises(TraceError, match=r"branches on the values of its tensors, .*at 1 \(.*test_trace\.py:\d+\): "):
         trace(model, torch.ones(3))
+
+
+class Asking(nn.Module):
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        super().__init__()
+        self.ask = ask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(0) if self.ask() else x.cumsum(0)
+
+
+@pytest.mark.parametrize("ask", [torch.compiler.is_exporting, torch.compiler.is_compiling])
+def test_a_model_that_does_something_else_where_it_is_traced_is_told_so(ask: Callable[[], bool]) -> None:
+    with pytest.raises(TraceError, match=r"does not replay.* asks torch\.compiler\.is_exporting"):
+        trace(Asking(ask), torch.ones(3))
+    assert not ask()
+
+
+def test_an_operation_that_torch_compiles_is_named_as_it_was_written() -> None:
+    class Flexible(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return flex_attention(x, x, x, score_mod=lambda score, *places: score + places[-1])
+
+    with pytest.raises(TraceError, match=r"flex_attention at the model itself .*test_trace\.py:\d+\) is an operation"):
+        trace(Flexible(), torch.ones(1, 1, 128, 16))
 
 
 def test_a_trace_that_does_not_replay_is_refused() -> None:

@@ -82,6 +82,7 @@ def test_without_a_reset_the_first_chunk_says_the_batch(backend: Any) -> None:
         ([[3, 4]], "classes from 3 to 4; the model has an embedding for 0 to 3"),
         ([[2**40, 0]], "classes from 0"),
         ([[0.0, 1.0]], "classes, which are integers"),
+        ([[True, False]], "torch.bool; the model reads classes, which are integers"),
         ([[]], "empty"),
     ],
 )
@@ -160,3 +161,16 @@ def test_a_stream_that_calls_itself_is_refused() -> None:
     made = stream(Tokens(), torch.zeros(1, 6, dtype=torch.int64), layout="b t -> b t v", encode=encode)
     with pytest.raises(UsageError, match="has called it again"):
         made.generate(1, given=torch.zeros(1, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("curve", [torch.expm1, lambda x: x**3, torch.exp], ids=["expm1", "cube", "exp"])
+def test_in_double_precision_nothing_is_left_of_what_looks_wrong_in_large_values(curve: Any) -> None:
+    """In single precision ``expm1(6)`` alone is rounded by 1e-5, and sums before it by more."""
+
+    class Curved(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return curve(x.cumsum(1))
+
+    x = 2 * torch.randn(2, 9, 3, dtype=torch.float64)
+    made = stream(Curved(), x[:1, :6], layout="b t c -> b t v", backend="torch")
+    torch.testing.assert_close(made.logits(x), Curved()(x), rtol=1e-13, atol=0)

@@ -23,10 +23,12 @@ from leadline.domains.values.facts import Facts
 from leadline.errors import LeadlineError
 from leadline.graph import Graph, Kind, Node, Ref
 from leadline.graph.reading import Reading
-from leadline.graph.table import Move, Statistics
+from leadline.graph.table import Form, Move, Statistics
 
 Seen: TypeAlias = 'Bool[Tensor, "..."]'
 
+_MOST_MASKED = 1 << 11
+"""Beyond this masks, which are tables over pairs of places, are not laid out to look for their ends."""
 _MOST_NODES, _MOST_ELEMENTS, _MOST_PLACES, _DOUBLINGS = 300, 1 << 17, 1 << 15, 5
 """Beyond these longer inputs are not tried: what a model that is traced again may cost."""
 
@@ -140,18 +142,24 @@ def _in_longer(reading: Reading, place: Mapping[str, int], axis: str, look: Look
 def _lengths(reading: Reading, axis: str) -> Iterator[int]:
     """Yield lengths to try, multiples of the present one: one that stacked windows cannot fill, and its doubles.
 
-    What is no window is tried at one length alone.
+    What is no window is tried at one length alone, and a mask that compares places at two more: one that the largest
+    number in it cannot fill, and its double.
     """
     size, nodes = reading.sizes[axis], reading.graph.nodes
+    if len(nodes) > _MOST_NODES:
+        return
     elements = sum(math.prod(reading.input_shape(name)) for name in reading.input_axes)
     windows = 2 * sum(_window(node, reading.graph) for node in nodes)
     others = any(node.kind in _SPANNING for node in nodes)
-    times = max(4 if others else 2, 1 + -(-windows // size))
-    for _ in range((1 if others else _DOUBLINGS) if len(nodes) <= _MOST_NODES else 0):
+    first = max(4 if others else 2, 1 + -(-windows // size))
+    each = [first << i for i in range(1 if others else _DOUBLINGS)]
+    compared = max((_compared(node, reading.graph) for node in nodes), default=0)
+    if others and (enough := 1 + -(-(windows + 2 * compared) // size)) > first:
+        each += [times for times in (enough, 2 * enough) if times * size <= _MOST_MASKED]
+    for times in each:
         if times * elements > _MOST_ELEMENTS or times * size > _MOST_PLACES:
             return
         yield times * size
-        times *= 2
 
 
 def _window(node: Node, graph: Graph) -> int:
@@ -160,6 +168,23 @@ def _window(node: Node, graph: Graph) -> int:
         return 0
     conv = convolution_of(node, graph)
     return max((taps - 1) * dilation for taps, dilation in zip(conv.taps, conv.dilation, strict=True))
+
+
+def _compared(node: Node, graph: Graph) -> int:
+    """Return the largest whole number that places are compared with, or moved by: so far a mask may reach."""
+    record = node.operation
+    triangle = node.kind is Kind.VIEW and record.move is Move.TRIANGLE
+    if not triangle:
+        if record.pointwise is None or not node.refs or graph.meta(node.refs[0]).dtype.is_floating_point:
+            return 0
+        if node.meta.dtype is not torch.bool and record.pointwise.form not in (
+            Form.SUM,
+            Form.DIFFERENCE,
+            Form.REVERSED,
+        ):
+            return 0
+    literals = (value for value in node.bound().values() if isinstance(value, int | float))
+    return max((abs(int(value)) for value in literals if value == value // 1), default=0)
 
 
 def _extended(reading: Reading, name: str, axis: str, length: int) -> Tensor:

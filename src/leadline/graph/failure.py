@@ -22,7 +22,20 @@ def explain(call: Call, error: BaseException) -> str:
             f"{first} A graph would hold for this input only; replace the branch by torch.where, or audit the branches "
             "apart."
         )
-    return f"{name} cannot be traced: {type(error).__name__}: {first} ({_called(error)}at {place})"
+    called = _called(error)
+    if called and _compiled(error):
+        return (
+            f"{name} cannot be traced: {called.split()[1]} at {place} is an operation that torch compiles by itself, "
+            "which it does not do within a trace; write it in other operations, as attention by "
+            "scaled_dot_product_attention with attn_mask=…"
+        )
+    return f"{name} cannot be traced: {type(error).__name__}: {first} ({called}at {place})"
+
+
+def _compiled(error: BaseException) -> bool:
+    """Whether it was the compiler itself that failed, which an operation had called."""
+    *_, (last, _) = walk_tb(error.__traceback__)
+    return str(last.f_globals.get("__name__")).startswith("torch._dynamo")
 
 
 def _place(model: nn.Module, error: BaseException) -> Place:

@@ -1,7 +1,8 @@
 """Run a graph, and compare it with the model's own `forward` on fresh inputs."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -72,12 +73,46 @@ def check_replay(graph: Graph, call: Call) -> Graph:
     found = run(graph, inputs)
     for outputs in expected:
         for (name, mine), theirs in zip(found.items(), outputs, strict=True):
-            if mine.shape != theirs.shape or not _close(mine, theirs):
+            if not _alike(mine, theirs):
                 raise TraceError(
                     f"the trace of {name} does not replay: on fresh inputs of the same shapes it differs from forward. "
-                    "The model depends on Python values, on state outside its buffers or on noise of its own."
+                    + _cause(call, inputs, found)
                 )
     return replace(graph, verified=True)
+
+
+def _cause(call: Call, inputs: Sequence[Tensor], found: Mapping[str, Tensor]) -> str:
+    """Say why a trace may differ from a model that was called: some ask whether they are traced."""
+    try:
+        with exporting():
+            expected = _forward(call, inputs)
+    except Exception:  # what is not meant to run outside of a trace
+        expected = []
+    same = (_alike(*both) for outputs in expected for both in zip(found.values(), outputs, strict=True))
+    if expected and all(same):
+        return (
+            "The model asks torch.compiler.is_exporting() or is_compiling(), and does something else where it is "
+            "traced: what was traced is not what runs. Let it do the same, or audit the other branch by itself."
+        )
+    return "The model depends on Python values, on state outside its buffers or on noise of its own."
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Let torch answer models that ask whether they are exported, or compiled, that they are."""
+    flags = [name for name in ("_is_exporting_flag", "_is_compiling_flag") if hasattr(torch.compiler, name)]
+    before = [getattr(torch.compiler, name) for name in flags]
+    try:
+        for name in flags:
+            setattr(torch.compiler, name, True)
+        yield
+    finally:
+        for name, value in zip(flags, before, strict=True):
+            setattr(torch.compiler, name, value)
+
+
+def _alike(mine: Tensor, theirs: Tensor) -> bool:
+    return mine.shape == theirs.shape and _close(mine, theirs)
 
 
 def _forward(call: Call, inputs: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -74,7 +75,8 @@ class Interface:
             if not x.is_floating_point():
                 raise UsageError(f"the input is {x.dtype}; the model reads real numbers, which are floating")
             return x.resolve_neg().to(self.source.reading.tensors[self.source.streamed[0]].dtype)
-        if x.is_floating_point() or x.is_complex():
+        boolean = x.dtype is torch.bool and self.source.reading.tensors[self.source.streamed[0]].dtype is not torch.bool
+        if boolean or x.is_floating_point() or x.is_complex():  # truth values would be masks, or classes 0 and 1
             raise UsageError(f"the input is {x.dtype}; the model reads classes, which are integers")
         if self.classes is not None and (int(x.min()) < 0 or int(x.max()) >= self.classes):
             raise UsageError(

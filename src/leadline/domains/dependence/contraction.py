@@ -9,12 +9,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import described, expanded, reserve
+from leadline.domains.compact import described, expanded, lifted, reserve
 from leadline.domains.dependence.algebra import Mask
 from leadline.domains.dependence.flow import Flow, Links
 from leadline.domains.engine import Lookup
 from leadline.domains.operations.products import product_of
 from leadline.graph.ir import Node, Ref
+from leadline.graph.rewriting.inverses import matrix_of, rests_on, triangle
 
 
 def contraction(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
@@ -106,27 +107,39 @@ def _ordered(x: Tensor, axes: str, order: str) -> Tensor:
 def matrices(flow: Flow, node: Node, links: Lookup[Links]) -> tuple[Links, ...]:
     """Depend on all elements of the matrices of the same place, and of what is solved for on the own column.
 
-    From a triangle only its side is read, and row by row: a row rests on the rows before it.
+    Where zeros of a matrix are known, or only a triangle of it is read, rows of its inverse rest on some rows alone;
+    and so do those of a factor.
     """
-    record, named = node.operation, node.bound()
-    assert record.matrices is not None
-    lower = record.matrices.lower(named)
+    record, named = node.operation.matrices, node.bound()
+    assert record is not None
+    inverse = _inverse(flow, node)
     found = []
     for name, ref in named.items():
         x = links(ref) if isinstance(ref, Ref) else None
-        if not isinstance(ref, Ref) or x is None:
-            continue
-        solved = name == record.matrices.solved
-        part = _as_matrix(x, _missing(flow, node, name))
-        if lower is not None and part.ndim > 1:
-            found.append(_rows_before(flow, node, ref, part, lower=lower, solved=solved))
-            continue
-        axes = (-1,) if named.get("left") is False else (-2,)
-        found.append(flow.algebra.reduce(part, [part.ndim + axis for axis in (axes if solved else (-2, -1))]))
+        if isinstance(ref, Ref) and x is not None:
+            part = x.reshape((*x.shape, *(1,) * _missing(flow, node, name)))
+            carry = _of_solved if name == record.solved else _of_matrix
+            found.append(carry(flow, node, part, inverse))
     total = flow.joined(found)
     assert total is not None
-    sides = torch.ones(node.shape[-2:], dtype=torch.bool).tril() if record.matrices.factor else None
-    return tuple(_shaped(flow, total, meta, sides if i == 0 else None) for i, meta in enumerate(node.outputs))
+    sides = record.triangles(named)
+    return tuple(
+        _shaped(flow, total, meta, sides[i] if i < len(sides) else None, whole=i > 0 and inverse is not None)
+        for i, meta in enumerate(node.outputs)
+    )
+
+
+def _inverse(flow: Flow, node: Node) -> Tensor | None:
+    """Say which rows of the inverse, or of a function, rest on which; None: on all."""
+    ref, record = matrix_of(node), node.operation.matrices
+    assert record is not None
+    nonzero, shape = flow.facts[ref].nonzero(), flow.shape(ref)
+    if not (record.inverts or record.powers) or (nonzero is None and record.side(node.bound()) is None):
+        return None
+    marks = torch.ones((1,) * len(shape), dtype=torch.bool) if nonzero is None else lifted(nonzero, len(shape))
+    laid = expanded(marks, shape, described(node), (-2, -1))
+    key = "inverse", node.op, record.side(node.bound()), id(flow.facts[ref]), shape
+    return flow.once(key, lambda: rests_on(node, laid))
 
 
 def _missing(flow: Flow, node: Node, name: str) -> int:
@@ -136,34 +149,63 @@ def _missing(flow: Flow, node: Node, name: str) -> int:
     shape = flow.shape(named[name])
     if len(shape) < 2:
         return 2 - len(shape)
-    of = next(ref for key, ref in named.items() if isinstance(ref, Ref) and key != record.solved)
-    vectors = name == record.solved and shape == flow.shape(of)[:-1]
+    vectors = name == record.solved and shape == flow.shape(matrix_of(node))[:-1]
     return int(vectors or name == "pivots")
 
 
-def _as_matrix(x: Tensor, missing: int) -> Tensor:
-    return x.reshape((*x.shape, *(1,) * missing))
+def _of_solved(flow: Flow, node: Node, x: Tensor, inverse: Tensor | None) -> Tensor:
+    """Join, of what is solved for, the rows, or the columns, that a row or column of the solution rests on."""
+    left = node.bound().get("left") is not False
+    if inverse is None:
+        return flow.algebra.reduce(x, [x.ndim - 2 if left else x.ndim - 1])
+    return _through(flow, node, x.mT, inverse.mT).mT if left else _through(flow, node, x, inverse)
 
 
-def _rows_before(flow: Flow, node: Node, ref: Ref, x: Tensor, *, lower: bool, solved: bool) -> Tensor:
-    """Join rows so far, from the first one or from the last one; of a triangle all that stands in them."""
-    shape = (*flow.shape(ref), *(1,) * (x.ndim - len(flow.shape(ref))))
-    if not solved:
-        side = torch.ones(shape[-2:], dtype=torch.bool)
-        full = expanded(x, shape, described(node), (x.ndim - 2, x.ndim - 1))
-        x = flow.algebra.reduce(full * (side.tril() if lower else side.triu()), [x.ndim - 1])
-    rows = expanded(x, (*shape[:-2], shape[-2], x.shape[-1]), described(node), (x.ndim - 2,))
-    if lower:
-        return flow.algebra.cumulate(rows, rows.ndim - 2)
-    return flow.algebra.cumulate(rows.flip(-2), rows.ndim - 2).flip(-2)
+def _of_matrix(flow: Flow, node: Node, x: Tensor, inverse: Tensor | None) -> Tensor:
+    """Join the elements of a matrix that its inverse, a solution or a factor rests on.
+
+    An inverse changes with the matrix by ``-A⁻¹ dA A⁻¹``, a solution by ``-A⁻¹ dA`` times itself.
+    """
+    record, named = node.operation.matrices, node.bound()
+    assert record is not None
+    side, rows, columns = record.side(named), x.ndim - 2, x.ndim - 1
+    if side is not None:
+        full = expanded(x, (*x.shape[:-2], *flow.shape(matrix_of(node))[-2:]), described(node), (rows, columns))
+        x = full * triangle(full.shape, lower=side)
+    if inverse is not None:
+        if record.solved is None:
+            return _through(flow, node, _through(flow, node, x.mT, inverse.mT).mT, inverse)
+        left = named.get("left") is not False
+        if left:
+            return _through(flow, node, flow.algebra.reduce(x, [columns]).mT, inverse.mT).mT
+        return _through(flow, node, flow.algebra.reduce(x, [rows]), inverse)
+    if side is None:
+        return flow.algebra.reduce(x, [rows, columns])
+    if side:  # the rows of a lower factor rest on those before them, and so do the columns of an upper one
+        return flow.algebra.cumulate(flow.algebra.reduce(x, [columns]), rows)
+    return flow.algebra.cumulate(flow.algebra.reduce(x, [rows]), columns)
 
 
-def _shaped(flow: Flow, total: Tensor, meta: object, side: Tensor | None) -> Links:
-    """Return the dependences of one result, which may have less axes than matrices."""
-    ndim = len(getattr(meta, "shape", ()))
-    if ndim >= total.ndim:
-        return total if side is None else total * side
-    if ndim == total.ndim - 1 and total.shape[-1] == 1 and meta is not None:
+def _through(flow: Flow, node: Node, x: Tensor, marks: Tensor) -> Tensor:
+    """Join, for each row of `x`, the elements ``[…, k]`` that ``marks[…, k, j]`` names."""
+    size, columns = marks.shape[-2:]
+    batch = torch.broadcast_shapes(x.shape[:-2], marks.shape[:-2])
+    alike = prod(marks.shape[:-2]) == 1
+    reserve((*batch, x.shape[-2], max(size, columns)), 4, described(node))
+    rows = x.expand(*batch, x.shape[-2], size)
+    laid = marks.reshape(1, size, columns) if alike else marks.expand(*batch, size, columns).reshape(-1, size, columns)
+    flat = rows.reshape(1, -1, size) if alike else rows.reshape(-1, x.shape[-2], size)
+    return flow.algebra.contract(flat, Mask(laid)).reshape(*batch, x.shape[-2], columns)
+
+
+def _shaped(flow: Flow, total: Tensor, meta: object, side: bool | None, *, whole: bool) -> Links:
+    """Return the dependences of one result, which may have less axes than matrices, or be a triangle."""
+    shape = getattr(meta, "shape", ())
+    if whole:
+        total = flow.algebra.reduce(total, [total.ndim - 2, total.ndim - 1])
+    if len(shape) >= total.ndim:
+        return total if side is None else total * triangle(shape, lower=side)
+    if len(shape) == total.ndim - 1 and total.shape[-1] == 1 and meta is not None:
         return total.squeeze(-1)
     joined = flow.algebra.reduce(total, [total.ndim - 2, total.ndim - 1])
-    return joined.reshape((*total.shape[:-2], *(1,) * (ndim - total.ndim + 2)))
+    return joined.reshape((*total.shape[:-2], *(1,) * (len(shape) - total.ndim + 2)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from leadline.domains.compact import Pool, described, lifted, reserve
+from leadline.domains.compact import Pool, described, expanded, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer, walk
 from leadline.domains.values import named
 from leadline.domains.values.facts import (
@@ -27,6 +27,7 @@ from leadline.domains.values.sums import Sum, contraction, convolution
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
+from leadline.graph.rewriting.inverses import nonzeros
 from leadline.graph.table import Form, Kind, Noise, Places, Statistics, Tally
 
 _ADDING = frozenset({Tally.SUM, Tally.MEAN, Tally.COUNT})
@@ -37,7 +38,7 @@ _EXTREMES = frozenset({Tally.LARGEST, Tally.LEAST, Tally.LOG_SUM_EXP})
 _TELLING = frozenset({Kind.POINTWISE, Kind.CONVOLUTION})
 """Operations of which something is known though nothing is of what they read: truth values, padding."""
 
-_NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.MATRICES, Kind.ATTENTION, Kind.SCAN)
+_NOTHING = (Kind.CUMULATIVE, Kind.WINDOW, Kind.MIXING, Kind.ATTENTION, Kind.SCAN)
 """Operations whose results are known only if all that they read is."""
 
 _SUMS: Mapping[Kind, Sum] = MappingProxyType({Kind.CONTRACTION: contraction, Kind.CONVOLUTION: convolution})
@@ -166,6 +167,7 @@ class _Rules:
             Kind.MIXING: self.ranked,
         }
         bound = {kind: self.once(self.folded(rule)) for kind, rule in alike.items()}
+        bound[Kind.MATRICES] = self.once(self.matrices)
         bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: self.unruled}
         sums = {kind: tuple(map(self.once, map(self.folded, self.summed(rule)))) for kind, rule in _SUMS.items()}
         return {kind: _both(rule, rule) for kind, rule in bound.items()} | {
@@ -319,6 +321,22 @@ class _Rules:
         if tally in _EXTREMES:
             return extreme(node, facts, ndim, self.floor)
         return nothing(node, facts)
+
+    def matrices(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
+        """Find what inverses, solutions and factors have no element of, whatever rounding leaves there."""
+
+        def nonzero(ref: Ref) -> Tensor:
+            marks = ~lifted(facts(ref).idle(), len(self.shape(ref)))
+            return expanded(marks, self.shape(ref), described(node), (-2, -1))
+
+        known = self.folded(nothing)(node, facts)
+        marks = nonzeros(node, nonzero)
+        return tuple(
+            held if there is None or meta is None
+            else Facts(torch.where(there, held.value, torch.zeros((), dtype=meta.dtype))) if held.value is not None
+            else zero_where(~there, ~there, meta.dtype)
+            for held, there, meta in zip(known, marks, node.outputs, strict=True)
+        )  # fmt: skip
 
     def normalisation(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Weight normalisation keeps zeros; what else is normalised is not known."""

@@ -170,27 +170,32 @@ _MIXING = {
 }
 
 
-def _side(literals: Literals) -> bool | None:
-    """Say whether a triangle is solved from its first row on; None where columns are solved for from the right."""
-    return None if literals.get("left") is False else not literals["upper"]
+def _side(literals: Literals) -> bool:
+    """Say whether the lower triangle of a matrix is read, or is the result."""
+    return not literals["upper"]
 
 
 _MATRICES = {
     **_operations(
         Kind.MATRICES,
         """
-        _linalg_det _linalg_eigh _linalg_slogdet _linalg_svd cholesky_inverse linalg_eig linalg_eigvals linalg_inv_ex
-        linalg_ldl_factor_ex linalg_lu linalg_lu_factor_ex linalg_matrix_exp linalg_pinv linalg_qr
+        _linalg_det _linalg_eigh _linalg_slogdet _linalg_svd cholesky_inverse linalg_eig linalg_eigvals
+        linalg_ldl_factor_ex linalg_lu_factor_ex linalg_pinv
         """,
         matrices=Matrices(),
     ),
-    **_operations(Kind.MATRICES, "_linalg_solve_ex linalg_lu_solve", matrices=Matrices("B")),
+    **_operations(Kind.MATRICES, "inverse linalg_inv linalg_inv_ex", matrices=Matrices(inverts=True)),
+    **_operations(Kind.MATRICES, "linalg_matrix_exp", matrices=Matrices(powers=True)),
+    **_operations(Kind.MATRICES, "linalg_qr", matrices=Matrices(triangles=lambda _: (None, False))),
+    **_operations(Kind.MATRICES, "linalg_lu", matrices=Matrices(triangles=lambda _: (None, True, False))),
+    **_operations(Kind.MATRICES, "_linalg_solve_ex", matrices=Matrices("B", inverts=True)),
+    **_operations(Kind.MATRICES, "linalg_lu_solve", matrices=Matrices("B")),
     **_operations(Kind.MATRICES, "cholesky_solve", matrices=Matrices("self")),
-    **_operations(Kind.MATRICES, "linalg_solve_triangular", matrices=Matrices("B", _side)),
+    **_operations(Kind.MATRICES, "linalg_solve_triangular", matrices=Matrices("B", inverts=True, side=_side)),
     **_operations(
         Kind.MATRICES,
         "linalg_cholesky_ex",
-        matrices=Matrices(None, lambda literals: None if literals["upper"] else True, factor=True),
+        matrices=Matrices(side=_side, triangles=lambda literals: (_side(literals),)),
     ),
 }
 
@@ -243,7 +248,7 @@ _INDEXING = {
     **_operations(Kind.SCATTER, "index_add", places=Places.SLICES, combines=lambda _: True),
     **_operations(Kind.SCATTER, "scatter", places=Places.ELEMENTS, combines=_accumulates),
     **_operations(Kind.SCATTER, "scatter_add scatter_reduce", places=Places.ELEMENTS, combines=lambda _: True),
-    **_operations(Kind.SCATTER, "masked_scatter", places=Places.MASK, combines=lambda _: True),
+    **_operations(Kind.SCATTER, "masked_scatter", places=Places.MASK),
     **_operations(Kind.SCATTER, "one_hot", places=Places.CLASSES, combines=lambda _: True),
     # indices whose number depends on values
     **_operations(Kind.OPAQUE, "where.default"),

@@ -201,14 +201,17 @@ class Product:
 class Matrices:
     """What is done with matrices as a whole.
 
-    `solved` names the argument whose columns are solved for, each by itself. `lower` says from arguments whether rows
-    rest on those before them (True), or after them (False), as with triangles; None: on all. The first result may be
-    such a `factor` itself, with zeros on the other side.
+    `solved` names the argument whose columns are solved for, each by itself. The result is the inverse, or multiplies
+    by it, where the operation `inverts`; it sums up `powers` where it is a function of the matrix. `side` says from
+    arguments of which triangle alone the matrix is read, `triangles` of which the results are, in order: the lower one
+    (True), the upper one (False), or neither (None).
     """
 
     solved: str | None = None
-    lower: Callable[[Literals], bool | None] = lambda _: None
-    factor: bool = False
+    inverts: bool = False
+    powers: bool = False
+    side: Callable[[Literals], bool | None] = lambda _: None
+    triangles: Callable[[Literals], tuple[bool | None, ...]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)
