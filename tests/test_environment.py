@@ -123,7 +123,7 @@ def test_what_a_factory_does_to_the_process_is_put_back(tmp_path: Path) -> None:
     word = factory(tmp_path, "os.chdir('/')\nsys.path.clear()\nos.umask(0o77)")
     code, _, error = ended("check", word, "--json", "own.json", "--html", "own.html", folder=tmp_path)
     assert (code, error) == (0, "written: own.json\nwritten: own.html\n")
-    assert json.loads((tmp_path / "own.json").read_bytes())["span"]["steps"] == 5
+    assert json.loads((tmp_path / "own.json").read_bytes())["memory"]["parameters"] == 432
 
 
 @pytest.mark.parametrize(("closed", "code"), [("sys.stdout", 0), ("sys.__stdout__", 7), ("sys.stderr", 0)])

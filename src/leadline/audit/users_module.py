@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from leadline.errors import LeadlineError, ModelError, UsageError
+from leadline.graph.restoring.flags import default_device, set_default_device
 from leadline.graph.user_code import raised_at, text_of
 
 
@@ -85,13 +86,13 @@ def _put_back() -> Iterator[None]:
 
     Nothing is lost from ``sys.path`` either; what was added stays.
     """
-    device, dtype, path = torch.get_default_device(), torch.get_default_dtype(), list(sys.path)
+    device, dtype, path = default_device(), torch.get_default_dtype(), list(sys.path)
     here = os.getcwd() if os.path.isdir(os.curdir) else None  # which others may have removed
     try:
         yield
     finally:
-        if torch.get_default_device() != device:
-            torch.set_default_device(device if device.type != "cpu" else None)
+        if default_device() != device:
+            set_default_device(device)
         torch.set_default_dtype(dtype)
         if here is not None:
             os.chdir(here)

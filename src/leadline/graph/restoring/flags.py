@@ -36,9 +36,17 @@ def flags_kept() -> Iterator[None]:
             warnings.filters[:] = filters  # type: ignore[index]
 
 
-def _default_device() -> Any:
+def default_device() -> Any:
+    """Return the device that new tensors go to, if one was set."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return None if context is None else context.device
+
+
+def set_default_device(device: Any) -> None:
+    """Let new tensors go to a device; None: to none that is set."""
+    torch.set_default_device(device)
+    if device is None and hasattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context"):
+        del torch._GLOBAL_DEVICE_CONTEXT.device_context  # torch 2.9 cannot be asked for a default that is None
 
 
 def _deterministic() -> tuple[bool, bool]:
@@ -64,7 +72,7 @@ _HOOKS: list[dict[int, Any]] = [
 ]
 _FLAGS: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
     (torch.get_default_dtype, torch.set_default_dtype),
-    (_default_device, torch.set_default_device),
+    (default_device, set_default_device),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (_deterministic, _set_deterministic),
     (torch.get_num_threads, torch.set_num_threads),
