@@ -210,6 +210,15 @@ def test_a_half_life_beyond_the_input_is_told():
     assert found.half_life == pytest.approx(1.0)
 
 
+def test_a_gradient_that_is_lost_within_the_input_does_not_end_there():
+    layer = nn.RNN(1, 1, nonlinearity="relu", bias=False, batch_first=True)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(0.25), layer.weight_ih_l0.fill_(1.0)
+    found = reach(layer, torch.ones(1, 120, 1), layout="b t c -> b t v", output="[0]", positions=[119])
+    assert not found.rms[-1]  # float32 has lost it
+    assert found.lost_at == {"float16": 13, "bfloat16": 67, "float32": 75}  # 4^-13, 4^-67, 4^-75
+
+
 def test_what_cannot_be_measured_is_said():
     x = torch.randn(1, 5, 2)
     with pytest.raises(LayoutError, match="not a position"):

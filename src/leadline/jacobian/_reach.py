@@ -194,10 +194,11 @@ def _measured(reading: Reading, places: Places, probes: int, seed: int) -> Reach
         raise Diverged("the gradient is not finite on its way back: look for a root or logarithm of 0, or an overflow")
     if not bool(rms.any()):
         raise NotDifferentiable(f"no gradient comes from the outputs at {list(places)} back to {name!r}")
-    law, lost_at = fading(offsets, rms, end.dtype)
+    seen, farthest = _seen(reading, places)
+    law, lost_at = fading(offsets, rms, end.dtype, farthest)
     mode: Literal["train", "eval"] = "train" if reading.model.training else "eval"
     along = _along(reading)
-    return Reach(name, along, places, offsets, rms, sem, law, lost_at, _seen(reading, places), mode, end.dtype, seed)
+    return Reach(name, along, places, offsets, rms, sem, law, lost_at, seen, mode, end.dtype, seed)
 
 
 def _along(reading: Reading) -> Axes:
@@ -292,10 +293,17 @@ def _squares(reading: Reading, name: str, gradients: Sequence[Tensor | None]) ->
     return total / max(features, 1)
 
 
-def _seen(reading: Reading, places: Places) -> int | None:
-    """Return how many positions of the input an output sees, at most; None where an operation has no rule."""
-    name = next(iter(reading.input_axes))
+def _seen(reading: Reading, places: Places) -> tuple[int | None, int | None]:
+    """Return how many positions an output sees, at most, and how far; None where an operation has no rule."""
+    name, along = next(iter(reading.input_axes)), _along(reading)
+    counts, farthest = [], []
     try:
-        return max(int(context_of(reading, place, longer=False).seen[name].sum()) for place in places)
+        for place in places:
+            at = dict(zip(along, place, strict=True))
+            found = context_of(reading, tuple(at[a] for a in reading.output_axes if a in at), longer=False)
+            hits = found.seen[name].nonzero()[:, [found.axes[name].index(axis) for axis in along]]
+            counts.append(int(found.seen[name].sum()))
+            farthest.append(int((hits - torch.tensor(place)).abs().sum(1).max()) if len(hits) else 0)
     except UnknownOp:
-        return None
+        return None, None
+    return max(counts), max(farthest)

@@ -96,18 +96,19 @@ def by_distance(offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offse
 
 
 def fading(
-    offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offsets"], dtype: torch.dtype
+    offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offsets"], dtype: torch.dtype, farthest: int | None
 ) -> tuple[DistanceLaw, dict[str, int | None]]:
     """Return the law of a gradient's size over distance, and where number formats lose a gradient of size 1.
 
-    Where the size is exactly 0 at some distance, the gradient ends there: no law goes on beyond it.
+    `farthest` is the distance at which the outputs see their last input, if that is known: no law goes on beyond it. A
+    size of 0 before it is a gradient that was lost.
     """
     size = by_distance(offsets, rms)[1:]
     alive = size > torch.finfo(dtype).smallest_normal
     end = len(size) if bool(alive.all()) else int(alive.int().argmin())
     logs = size[:end].log().numpy()
     law = distance_law(logs, 8 * torch.finfo(dtype).eps)
-    ends = end < len(size) and not bool(size[end:].any())
+    ends = end < len(size) and farthest is not None and farthest <= end
     lost = format_depths(None if ends else law.growth, logs)
     return law, {**(dict.fromkeys(FORMATS) if ends else {}), **lost}
 
