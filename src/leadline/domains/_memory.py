@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from leadline.domains.arguments import public
-from leadline.domains.saved import SavedStorages, storages, uncollected
+from leadline.domains.saved import SavedStorages, storages
 from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
 from leadline.errors import UsageError
 from leadline.graph.call import Call
 from leadline.graph.containers import hollow, tensors_within
 from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
+from leadline.graph.restoring.flags import uncollected
 from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import running
 from leadline.results import Result, Status, owner

@@ -218,18 +218,6 @@ def _refuse(message: str) -> NoReturn:
     )
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Let cycles wait to be collected: the notes on a long graph are gone through again and again otherwise."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 class _Returns(Enum):
     """What an operation returns, as its schema says where torch wrote it: others' may forget that they share memory."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from leadline.errors import NotDifferentiable
+from leadline.graph.containers import tensors_within
 
 
 class FirstActivations(TorchFunctionMode):
@@ -39,14 +39,14 @@ class FirstActivations(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        known = [tensor for tensor in _tensors((args, kwargs)) if id(tensor) in self._derived]
+        known = [tensor for tensor in tensors_within((args, kwargs)) if id(tensor) in self._derived]
         if not known:
             return result
         if isinstance(result, Tensor) and _floats(result) and not any(map(_floats, known)):
             leaf = result.detach().clone().requires_grad_()
             self.found.append(leaf)
             result = leaf.clone()  # which the model may write into
-        for tensor in _tensors(result):
+        for tensor in tensors_within(result):
             if tensor.dtype is not torch.bool:
                 self._derived[id(tensor)] = tensor
         return result
@@ -74,11 +74,3 @@ def at_positions(leaf: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
 
 def _floats(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,18 @@ def flags_kept() -> Iterator[None]:
                 write(value)
         if filters != warnings.filters:
             warnings.filters[:] = filters  # type: ignore[index]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let cycles wait to be collected: what is made in great numbers is gone through again and again otherwise."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def default_device() -> Any:

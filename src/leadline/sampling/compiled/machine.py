@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leadline.errors import Diverged, UsageError
+from leadline.graph.restoring.flags import uncollected
 from leadline.likelihoods import Likelihood, check_drawing
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
@@ -19,8 +18,6 @@ from leadline.sampling.compiled.program import LINE, assemble
 from leadline.sampling.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from leadline.sampling.plan import Points
@@ -128,7 +125,7 @@ class NumbaMachine:
         frame[[word.BEGIN, word.END, word.HEIGHT, word.WIDTH]] = *fronts, *grid
         frame[[word.LAG, word.CLASSES, word.TOP_K]] = lag, classes, top_k
         frame[[word.FED, word.ORIGIN]] = exchange is not None, origin
-        with _no_collection():
+        with uncollected():
             status, where = interpreter.execute(
                 frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
                 np.zeros(classes, np.int64), given, found,
@@ -138,18 +135,6 @@ class NumbaMachine:
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Let the collector rest: a first call compiles, and looking through what that makes takes a tenth of its time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
