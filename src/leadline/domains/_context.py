@@ -237,7 +237,7 @@ def _place(reading: Reading, position: Position | None) -> dict[str, int]:
             if axis in reading.layout.positions]  # fmt: skip
     if position is None:
         return {axis: size // 2 for axis, size in axes}
-    given = (int(position),) if whole(position) else tuple(map(int, position))  # type: ignore[arg-type]
+    given = (int(position),) if whole(position) else tuple(map(int, position))  # type: ignore[arg-type]  # checked above
     if len(given) != len(axes):
         raise LayoutError(f"the output has the position axes {[axis for axis, _ in axes]}, not {len(given)} of them")
     for (axis, size), at in zip(axes, given, strict=True):

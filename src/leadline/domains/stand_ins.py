@@ -100,7 +100,7 @@ def optimizer_state(optimizer: OptimizerLike, parameters: Iterable[Tensor]) -> i
     if optimizer is None:
         return 0
     make = _optimizers()[_known(optimizer)] if isinstance(optimizer, str) else optimizer
-    with FakeTensorMode(), _Answered(), torch.enable_grad():  # type: ignore[no-untyped-call]
+    with FakeTensorMode(), _Answered(), torch.enable_grad():  # type: ignore[no-untyped-call]  # torch's
         stand_ins = [nn.Parameter(torch.empty(p.shape, dtype=p.dtype)) for p in parameters if p.requires_grad]
         if not stand_ins:
             return 0

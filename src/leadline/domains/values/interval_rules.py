@@ -30,7 +30,7 @@ Look: TypeAlias = Lookup[Interval]
 
 
 # rules have one signature, whether they look at operands or not
-def top(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
+def top(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001 - as all rules
     """Return everything that there is of a type: sound for any operation."""
     return tuple(map(_anything, node.outputs))
 
@@ -239,7 +239,7 @@ def _products(x: Interval, dim: int) -> Interval:
 
 
 # bounded whatever it is given
-def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001
+def _softmax(node: Node, look: Look) -> tuple[Interval, ...]:  # noqa: ARG001 - as all rules
     return (within(node.shape, -math.inf, 0.0) if node.operation.logarithm else within(node.shape, 0.0, 1.0),)
 
 
