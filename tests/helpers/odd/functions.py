@@ -10,7 +10,7 @@ from traceback import format_exception
 from typing import Any
 
 from helpers.described import described, differences
-from helpers.odd.models import B, C, NotAnException
+from helpers.odd.forwards import B, C, NotAnException
 from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 

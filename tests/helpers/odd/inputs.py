@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.odd.models import B, C, T
+from helpers.odd.forwards import B, C, T
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
