@@ -18,9 +18,9 @@ from leadline.zoo.settings import settings_of
         ("pixelcn", [], "no model of the zoo is called 'pixelcn'; did you mean 'pixelcnn'"),
         ("pixelcnn", ["layer=3"], "pixelcnn has no setting 'layer'; did you mean 'layers'"),
         ("pixelcnn", ["layers"], "settings of pixelcnn are written key=value, got 'layers'"),
-        ("pixelcnn", ["layers=two"], "pixelcnn: layers must be an integer of at least 0, got 'two'"),
-        ("pixelcnn", ["layers=2.5"], "pixelcnn: layers must be an integer of at least 0, got '2.5'"),
-        ("pixelcnn", ["layers=-1"], "pixelcnn: layers must be an integer of at least 0, got -1"),
+        ("pixelcnn", ["layers=two"], "pixelcnn: layers must be an integer from 0 to 100000, got 'two'"),
+        ("pixelcnn", ["layers=2.5"], "pixelcnn: layers must be an integer from 0 to 100000, got '2.5'"),
+        ("pixelcnn", ["layers=-1"], "pixelcnn: layers must be an integer from 0 to 100000, got -1"),
         ("pixelcnn", ["first_kernel=1"], "pixelcnn: first_kernel must be an integer that is odd and at least 3, got 1"),
         ("gated-pixelcnn", ["kernel=4"], "gated-pixelcnn: kernel must be an integer that is odd and at least 1, got 4"),
         ("pixelcnn", ["dropout=1.5"], "pixelcnn: dropout must be a number from 0 to 1, got 1.5"),
@@ -52,6 +52,13 @@ def test_every_value_kind_is_parsed() -> None:
 def test_build_is_as_strict_as_the_parser(settings: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         zoo.build("pixelcnn", **settings)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(zoo.ZOO) if "layers" in settings_of(zoo.ZOO[name])])
+def test_more_layers_than_are_ever_built_are_refused_at_once(name: str) -> None:
+    """Layers are modules of Python: nothing but this limit would end the building of 10²⁰ of them."""
+    with pytest.raises(UsageError, match="layers must be an integer from [01] to 100000, got 1"):
+        zoo.build(name, layers=10**20)
 
 
 def test_a_whole_number_will_do_for_a_real_one() -> None:

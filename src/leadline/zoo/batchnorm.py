@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.stack import Stack
-from leadline.zoo.settings import Positive, factory
+from leadline.zoo.settings import Depth, Positive, factory
 from leadline.zoo.specimen import Specimen
 
 Placement = Literal["plain", "branch", "before", "after"]
@@ -22,7 +22,7 @@ class BatchNormConfig:
     are drawn after He: normal with variance 2/width; the only biases are those of BN.
     """
 
-    layers: Positive = 16
+    layers: Depth = 16
     width: Positive = 64
     placement: Placement = "branch"
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.stack import ACTIVATIONS, Stack
-from leadline.zoo.settings import Activation, Positive, factory
+from leadline.zoo.settings import Activation, Depth, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -15,7 +15,7 @@ from leadline.zoo.specimen import Specimen
 class ChainConfig:
     """`layers` scalar layers, all with the same `weight`, `bias` and `activation`."""
 
-    layers: Positive = 10
+    layers: Depth = 10
     activation: Activation = "sigmoid"
     weight: float = 1.0
     bias: float = 0.0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.masked_conv import CroppedConv2d
-from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
+from leadline.zoo.settings import Depth, Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 
@@ -34,7 +34,7 @@ class GatedPixelCNNConfig:
     width: Positive = 8
     embedding: Positive = 4
     channels: Positive = 32
-    layers: Positive = 6
+    layers: Depth = 6
     first_kernel: WideKernel = 7
     kernel: Kernel = 3
     head: Positive = 64

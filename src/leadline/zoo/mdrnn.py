@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from leadline.grid import grid_lstm
 from leadline.grid import grid_rnn as grid_tanh
 from leadline.zoo.layers.condition import Condition
-from leadline.zoo.settings import Fraction, Natural, Positive, factory
+from leadline.zoo.settings import Depth, Fraction, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 GridCell = Literal["tanh", "lstm"]
@@ -33,7 +33,7 @@ class GridRNNConfig:
 
     inputs: Positive = 8
     hidden: Positive = 32
-    layers: Positive = 1
+    layers: Depth = 1
     cell: GridCell = "tanh"
     height: Positive = 8
     width: Positive = 8
@@ -84,7 +84,7 @@ class MDRNNConfig:
     width: Positive = 8
     embedding: Positive = 32
     hidden: Positive = 64
-    layers: Positive = 2
+    layers: Depth = 2
     cell: GridCell = "lstm"
     reach: Natural = 0
     head: Positive = 64

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.stack import ACTIVATIONS, Stack
-from leadline.zoo.settings import Activation, Positive, Range, factory
+from leadline.zoo.settings import Activation, Depth, Positive, Range, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -21,7 +21,7 @@ class MLPConfig:
     matrix; biases are normal with variance ``sigma_b²``.
     """
 
-    layers: Positive = 16
+    layers: Depth = 16
     width: Positive = 64
     activation: Activation = "tanh"
     init: Literal["gaussian", "orthogonal"] = "gaussian"

@@ -8,6 +8,7 @@ Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Network
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.masked_conv import MaskedConv2d
-from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, WideKernel, factory
+from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, Range, WideKernel, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 
@@ -34,7 +35,7 @@ class PixelCNNConfig:
     embedding: Positive = 4
     channels: Positive = 64
     inner: Positive = 32
-    layers: Natural = 6
+    layers: Annotated[int, Range(0, 100_000)] = 6
     first_kernel: WideKernel = 7
     kernel: Kernel = 3
     head: Positive = 64

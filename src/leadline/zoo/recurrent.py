@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from leadline.zoo.settings import Positive, factory
+from leadline.zoo.settings import Depth, Positive, factory
 from leadline.zoo.specimen import Specimen
 
 CellName = Literal["rnn", "gru", "lstm"]
@@ -31,7 +31,7 @@ class RecurrentConfig:
 
     inputs: Positive = 8
     hidden: Positive = 32
-    layers: Positive = 1
+    layers: Depth = 1
     length: Positive = 32
     bias: bool = True
     explicit: bool = False

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.zoo.layers.stack import Stack
-from leadline.zoo.settings import Positive, factory
+from leadline.zoo.settings import Depth, Positive, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -21,7 +21,7 @@ class ResidualConfig:
     variance 1/width (``"gaussian"``; 2/width behind a ReLU), or as multiples of orthogonal ones with that mean square.
     """
 
-    layers: Positive = 16
+    layers: Depth = 16
     width: Positive = 64
     branch: Literal["linear", "mlp"] = "linear"
     init: Literal["gaussian", "orthogonal"] = "gaussian"

@@ -1,7 +1,7 @@
 """Settings of zoo models: what a factory accepts, checked and parsed in one place.
 
-A config is a frozen dataclass whose annotations say which values are allowed: `Positive`, `Natural`, `Fraction`,
-`bool`, `float`, or a `Literal` of choices. The decorator `factory` turns ``make(config, batch)`` into
+A config is a frozen dataclass whose annotations say which values are allowed: `Positive`, `Natural`, `Depth`,
+`Fraction`, `bool`, `float`, or a `Literal` of choices. The decorator `factory` turns ``make(config, batch)`` into
 ``name(**settings)``, which takes the config's fields by name, and beside them `batch` and `seed`.
 """
 
@@ -55,6 +55,9 @@ class Odd:
 
 Positive = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
+Depth = Annotated[
+    int, Range(1, 100_000)
+]  # each layer is built one by one: more would take hours before anything is said
 Lag = Annotated[int, Range(0, 1)]
 Seed = Annotated[int, Range(0, SEEDS - 1)]
 Fraction = Annotated[float, Range(0, 1)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from leadline.zoo.layers.causal_conv import CausalConv1d
 from leadline.zoo.layers.masked_conv import MaskedConv2d
 from leadline.zoo.layers.stack import ACTIVATIONS
-from leadline.zoo.settings import Activation, Positive, WideKernel, factory
+from leadline.zoo.settings import Activation, Depth, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen
 
 
@@ -41,7 +41,7 @@ class DilatedStackConfig:
     `length` is only that of the example input.
     """
 
-    layers: Positive = 4
+    layers: Depth = 4
     channels: Positive = 8
     kernel: Positive = 2
     bias: bool = False
@@ -72,7 +72,7 @@ class MaskedStackConfig:
     `height` and `width` are only those of the example input.
     """
 
-    layers: Positive = 4
+    layers: Depth = 4
     channels: Positive = 8
     kernel: WideKernel = 3
     first: Literal["A", "B"] = "A"

@@ -13,7 +13,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import shift
-from leadline.zoo.settings import Fraction, Lag, Positive, factory
+from leadline.zoo.settings import Depth, Fraction, Lag, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 
@@ -28,7 +28,7 @@ class TransformerConfig:
     length: Positive = 64
     heads: Positive = 4
     head_channels: Positive = 16
-    layers: Positive = 2
+    layers: Depth = 2
     norm: Literal["pre", "post"] = "pre"
     dropout: Fraction = 0.0
     lag: Lag = 0

@@ -5,13 +5,14 @@ Generative Model for Raw Audio", 2016.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from leadline.zoo.layers.causal_conv import CausalConv1d, shift
-from leadline.zoo.settings import Lag, Natural, Positive, factory
+from leadline.zoo.settings import Depth, Lag, Natural, Positive, Range, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 
@@ -28,8 +29,8 @@ class WaveNetConfig:
     channels: Positive = 32
     skip: Positive = 64
     head: Positive = 64
-    layers: Positive = 8
-    stacks: Positive = 1
+    layers: Depth = 8
+    stacks: Annotated[int, Range(1, 1_000)] = 1
     kernel: Positive = 2
     lag: Lag = 1
     labels: Natural = 0
