@@ -86,6 +86,7 @@ class SavedStorages(TorchDispatchMode):
         self._running = [""]
         self._beside: set[int] = set()
         self._graph: ref[_Sentinel] | None = None
+        self._first_node = _next_node()
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
@@ -131,6 +132,7 @@ class SavedStorages(TorchDispatchMode):
             elsewhere = storages([*_reached(holders), *(part for leaf, _ in dense for part in _parts_of_nested(leaf))])
             self._beside = {c for c in alive_beside if c not in elsewhere}
             found |= {c: alive_beside[c] for c in self._beside}
+        if self._beside and _next_node() - self._first_node <= _MOST_NODES:
             self._graph = _watched(tensor for tensor in _reached(holders) if tensor.grad_fn is not None)
         return found, len(dense) == len(saved)
 
@@ -184,6 +186,14 @@ class SavedStorages(TorchDispatchMode):
 _MOST_NODES = 1000
 
 
+def _next_node() -> int:
+    """Return the number of the next node that autograd makes in this thread: it counts them."""
+    with torch.enable_grad():
+        node: Any = torch.zeros((), requires_grad=True).clone().grad_fn
+    number: int = node._sequence_nr()
+    return number + 1
+
+
 class _Sentinel:
     """Lives as long as a node of the graph that holds it."""
 
@@ -193,8 +203,8 @@ class _Sentinel:
 def _watched(outputs: Iterable[Tensor]) -> ref[_Sentinel] | None:
     """Let all nodes of the graph behind some tensors hold an object, and return what tells whether it lives.
 
-    None where they are too many: torch lets go of nodes that hold Python's objects one within the other, and a chain of
-    a hundred thousand overruns the stack.
+    None where they are too many. Torch lets go of nodes that Python has looked at one within the other: a chain of some
+    ten thousand overruns the stack, and to look at a sum of as many parts is enough.
     """
     sentinel, stack = _Sentinel(), [tensor.grad_fn for tensor in outputs]
     nodes: dict[Any, None] = {}

@@ -118,6 +118,20 @@ class GradientFlow:
             self._reached[node] = mask
         return self._reached[root]
 
+    def nodes(self) -> list[Node]:
+        """Return the nodes that were asked about, each after those that it was made of."""
+        return list(self._reached)
+
+
+def let_go(nodes: list[Node]) -> None:
+    """Forget nodes of a graph, each before those that it was made of, which it would take along otherwise.
+
+    Torch lets go of nodes that Python has looked at one within the other: a chain of some ten thousand of them overruns
+    the stack, which ends the process.
+    """
+    while nodes:
+        nodes.pop()
+
 
 def origin(node: Node) -> Node:
     """Return what a value is made of alone, by paddings, functions and normalisations: a sum, or what a layer made.

@@ -19,9 +19,10 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from leadline.jacobian.calls import GradientFlow, ModuleCall, is_cut, is_sum, node_of, origin, recorded
+from leadline.jacobian.calls import GradientFlow, ModuleCall, is_cut, is_sum, let_go, node_of, origin, recorded
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Modules that only hold others: transparent, their elements are the candidates."""
@@ -66,7 +67,16 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     recurrent = [call for call in calls if isinstance(call.module, nn.RNNBase) and not call.module.bidirectional]
     if recurrent:
         return Chain(recurrent=recurrent[0].path, shared=True)
-    flow, end = GradientFlow(calls), node_of(output)
+    flow = GradientFlow(calls)
+    found = _chain(calls, flow, node_of(output))
+    nodes = flow.nodes()
+    del output, calls, flow, recurrent
+    let_go(nodes)
+    return found
+
+
+def _chain(calls: Sequence[ModuleCall], flow: GradientFlow, end: Node) -> Chain:
+    """Choose the stages among the calls of modules; `end` is the node of the output."""
     used = [i for i in range(len(calls)) if flow.depends(end, i)]
     blocks = _best_blocks(calls, _blocks(calls, used, flow), flow, end)
     best = blocks or _longest(calls, _layers(calls, used), flow)
