@@ -57,7 +57,7 @@ def test_build_is_as_strict_as_the_parser(settings: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", [name for name in sorted(zoo.ZOO) if "layers" in settings_of(zoo.ZOO[name])])
 def test_more_layers_than_are_ever_built_are_refused_at_once(name: str) -> None:
     """Layers are modules of Python: nothing but this limit would end the building of 10²⁰ of them."""
-    with pytest.raises(UsageError, match="layers must be an integer from [01] to 100000, got 1"):
+    with pytest.raises(UsageError, match=r"layers must be an integer from [01] to 100000, got 1"):
         zoo.build(name, layers=10**20)
 
 
