@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from helpers.examples import examples
 from helpers.perturbation import dependence
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -191,7 +192,7 @@ class Masked(nn.Module):
 
 
 FEW = settings(
-    max_examples=15,
+    max_examples=examples(8, 60),
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # recipes are short, and every model is traced
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from helpers.examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def _streams(model: nn.Module, x: Tensor, longer: Tensor, layout: str = LAYOUT, 
 
 
 @given(plans(), st.integers(3, 6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(4, 40), deadline=None)
 def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
     torch.manual_seed(0)
     model = Loop(plan).double().eval()
@@ -113,7 +114,7 @@ def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
 
 
 @given(plans())
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=examples(1, 8), deadline=None)
 def test_its_laws_are_the_counts_of_the_graph(plan: Plan) -> None:
     def build(T: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
         return Loop(plan).eval(), (torch.randn(1, T, C),)
@@ -251,6 +252,7 @@ def test_other_loops_stream(make: type[nn.Module]) -> None:
     _streams(make().double().eval(), torch.randn(2, 5, C).double(), torch.randn(2, 9, C).double())
 
 
+@pytest.mark.slow
 def test_a_state_space_has_the_counts_of_its_graph() -> None:
     found = leadline.law(lambda T: (StateSpace().eval(), (torch.randn(1, T, C),)), T=range(4, 7), layout=LAYOUT)
     whole = leadline.read(StateSpace(), torch.randn(1, 6, C))

@@ -17,7 +17,6 @@ QUICK = (
     "GPT-2, eager attention",
     "Mistral",
     "Mamba",
-    "RWKV",
     "TCN, weight norm",
     "TCN, batch norm, skips, gates",
 )

@@ -128,7 +128,7 @@ def test_audio_is_trained_on_crops_and_scored_whole(tmp_path: Path) -> None:
 
 
 def test_minutes_become_steps_that_fit(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, steps=None, minutes=0.15, validate_every=None, checkpoint_every=None)
+    config = dataclasses.replace(CONFIG, steps=None, minutes=0.06, validate_every=None, checkpoint_every=None)
     result = run(tmp_path / "r", config)
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     assert record["plan"]["schedule"]["steps"] > 0
