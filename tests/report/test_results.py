@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from leadline.claims import run_claims
 from leadline.errors import UsageError
 from leadline.report.schema import schema
 from leadline.results import Gap, Place, Result
+from leadline.sampling import Exported
 from leadline.training import Score
 from leadline.zoo import build
 
@@ -69,6 +71,13 @@ class Leaky(nn.Module):
         return self.conv(x)
 
 
+def exported() -> Exported:
+    """Return what a stream of one product was exported as."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = leadline.stream(nn.Conv1d(1, 1, 1), torch.zeros(1, 1, 4), layout="b c t -> b v t", backend="torch")
+        return made.export(Path(folder, "one.c"), compare=10)
+
+
 @cache
 def examples() -> tuple[Result, ...]:
     """Return at least one real result of every kind."""
@@ -81,7 +90,7 @@ def examples() -> tuple[Result, ...]:
     return (
         audit, leaky, *parts, audit.memory, audit.gradient, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
-        reading.reach(),
+        reading.reach(), exported(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),
         leadline.lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=20),
         laws, laws.connections, reading.system(), *run_claims(["A1"]),

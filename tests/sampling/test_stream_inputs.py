@@ -94,7 +94,7 @@ def test_what_is_not_a_class_is_refused_and_leaves_no_trace(backend: Any, ids: l
         bad = torch.tensor(ids) if ids[0] else torch.zeros(1, 0, dtype=torch.int64)
         with pytest.raises(UsageError, match=message):
             call(bad)
-    torch.testing.assert_close(made.step(good), made._source.reading.model(good), rtol=0, atol=1e-5)
+    torch.testing.assert_close(made.step(good), made.source.reading.model(good), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -122,9 +122,9 @@ def test_types_that_nobody_promised_are_refused_where_nothing_checks_annotations
     made = stream(nn.Linear(3, 2), x, layout="b t c -> b t v")
     for backend in ("cuda", "", None, 3):
         with pytest.raises(UsageError, match="unknown backend"):
-            unwrap(Stream.__init__)(made, made._source, None, None, backend, True)
+            unwrap(Stream.__init__)(made, made.source, None, None, backend, True)
     with pytest.raises(UsageError, match=r"the input is a ndarray; give a torch\.Tensor"):
-        unwrap(Interface.arranged)(made._interface, x.numpy())
+        unwrap(Interface.arranged)(made.interface, x.numpy())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -274,6 +274,27 @@ def score(run: Path, part: str, data: str | None) -> None:
     _say(str(score_run(load_run(run), part, data)))
 
 
+@cli.command()
+@click.argument("model")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@_read_as
+@click.option("--out", type=click.Path(path_type=Path), required=True, callback=writable, help="A file NAME.c.")
+@click.option(
+    "--length", type=_COUNT, help="Most positions of a sequence, for attention; default: as the model's inputs."
+)
+@click.option("--compare", type=_COUNT, default=10_000, show_default=True, help="Positions compared with the model.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the inputs compared on.")
+def export(model: str, settings: Sequence[str], out: Path, length: int | None, **how: Any) -> None:
+    """Write the stream of a causal MODEL as one C file, its header, and a certificate of what was compared."""
+    from leadline.audit.named_model import find_model
+    from leadline.sampling._stream import stream_of
+
+    axes = {name: how.pop(name) for name in ("layout", "order", "output")}
+    with diverted(), terminal().status("deriving, compiling and comparing"):
+        made = stream_of(find_model(model, settings).reading(**axes), backend="torch").export(out, length=length, **how)
+    _say(str(made))
+
+
 cli.add_command(claims)
 
 

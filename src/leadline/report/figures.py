@@ -22,6 +22,7 @@ from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
+from leadline.sampling import Exported
 from leadline.training.scoring import Score
 
 Value: TypeAlias = "int | float | str | bool | Bound | Estimate | None"
@@ -222,6 +223,19 @@ def _(result: Reach) -> tuple[Figure, ...]:
         *([] if result.half_life is None else [Figure("half-life", result.half_life, "steps", "estimate")]),
         *used,
         *(Figure(f"{name} loses it at", far, "steps", "estimate") for name, far in result.lost_at.items() if far),
+    )
+
+
+@figures.register
+def _(result: Exported) -> tuple[Figure, ...]:
+    compared = () if result.difference is None else (
+        Figure("largest difference, relative", result.difference, "", "estimate"),
+    )  # fmt: skip
+    return (
+        Figure("positions compared", result.positions),
+        *compared,
+        Figure("kept between positions", result.state_bytes, "B", "proved"),
+        Figure("multiply-adds a position", result.multiply_adds, "", "proved"),
     )
 
 

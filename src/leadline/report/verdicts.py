@@ -25,6 +25,7 @@ from leadline.report.figures import QUANTITIES, depths_of, figures, sides_of
 from leadline.report.folding import folded
 from leadline.report.numbers import bound, factor, magnitude, places, size, whole
 from leadline.results import Place, Result
+from leadline.sampling import Exported
 
 _HARMLESS = math.log(10)
 """A gradient that changes less than tenfold through the whole model trains all the same."""
@@ -293,6 +294,21 @@ def _(result: System, *, rate: float | None = None) -> tuple[Card, ...]:
         f"which read one another {len(result.edges)} times"
     )
     return (Card("plain", "system", text, "proved"),)
+
+
+@cards.register
+def _(result: Exported, *, rate: float | None = None) -> tuple[Card, ...]:
+    where, length = result.files[0], "any number of" if result.length is None else f"at most {whole(result.length)}"
+    known = "not compared: this system has no C compiler"
+    if result.difference is not None:
+        known = (
+            f"within {result.difference:.1g} of the model's own forward pass over {whole(result.positions)} positions"
+        )
+    text = (
+        f"{where} takes {length} positions, {whole(result.multiply_adds)} multiply-adds each, and keeps "
+        f"{size(result.state_bytes)}; {known}"
+    )
+    return (Card("good" if result.difference is not None else "notice", "exported", text, str(result.status)),)
 
 
 @cards.register

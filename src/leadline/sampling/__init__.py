@@ -1,6 +1,7 @@
 """Samplers: the naive oracle, and those derived from a system."""
 
+from leadline.sampling._export import Exported
 from leadline.sampling._stream import Stream, stream
 from leadline.sampling.naive import naive_sample, uniforms
 
-__all__ = ["Stream", "naive_sample", "stream", "uniforms"]
+__all__ = ["Exported", "Stream", "naive_sample", "stream", "uniforms"]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
+from leadline.sampling._export import Exported, export_of
 from leadline.sampling.fusion import fused
 from leadline.sampling.interface import Interface
 from leadline.sampling.machine import Machine, TorchMachine
@@ -121,8 +123,8 @@ class Stream:
     ) -> None:
         if backend not in ("numba", "torch"):
             raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), ['numba', 'torch'])}")
-        self._source, self._backend, self._wavefront = source, backend, wavefront
-        self._interface = Interface(source)
+        self.source, self._backend, self._wavefront = source, backend, wavefront
+        self.interface = Interface(source)
         self.lag = source.lag
         self._likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
@@ -135,23 +137,23 @@ class Stream:
 
     def __repr__(self) -> str:
         """Say what is streamed, and how."""
-        model, axes = type(self._source.reading.model).__name__, " ".join(self._source.system.axes)
+        model, axes = type(self.source.reading.model).__name__, " ".join(self.source.system.axes)
         return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
 
     @public("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
-        return Stream(self._source, self._likelihood, self._encode, backend, self._wavefront)
+        return Stream(self.source, self._likelihood, self._encode, backend, self._wavefront)
 
     @property
     def schedule(self) -> Schedule:
         """The order in which points are computed."""
-        return self._plan(self._source.system.sizes[0]).schedule
+        return self.plan(self.source.system.sizes[0]).schedule
 
     @property
     def state_bytes(self) -> int:
         """Bytes that are kept between positions, for one sample."""
-        return self._machine(self._plan(self._source.system.sizes[0]), 1).state_bytes
+        return self._machine(self.plan(self.source.system.sizes[0]), 1).state_bytes
 
     @public("Stream.logits")
     def logits(self, x: Tensor) -> Tensor:
@@ -161,11 +163,11 @@ class Stream:
         """
         with self._alone():
             self._check_weights()
-            values = self._interface.arranged(x)
-            plan = self._plan(len(values))
+            values = self.interface.arranged(x)
+            plan = self.plan(len(values))
             if values.shape[:-2] != plan.schedule.sizes:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-            return self._interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
+            return self.interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
     @public("Stream.step")
     def step(self, chunk: Tensor) -> Tensor:
@@ -175,11 +177,11 @@ class Stream:
         first chunk had. On a grid of several axes there is no next position but in a picture of known size:
         `NotUniform`. After an error from within, the stream must be reset.
         """
-        if len(self._source.system.axes) > 1:
+        if len(self.source.system.axes) > 1:
             raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
         with self._alone():
             self._check_weights(values=False)
-            values = self._interface.arranged(chunk)
+            values = self.interface.arranged(chunk)
             live = self._live or self._started(values.shape[1])
             end = live.at + len(values)
             if values.shape[1] != live.batch:
@@ -195,7 +197,7 @@ class Stream:
             self._live = replace(live, lost=True)  # unless the machine comes through
             found = live.go_on(values)
             self._live = replace(live, at=end)
-            return self._interface.as_output(found)
+            return self.interface.as_output(found)
 
     @public("Stream.reset")
     def reset(self, batch: int = 1, length: int | None = None) -> None:
@@ -227,17 +229,17 @@ class Stream:
         with self._alone():
             self._check_weights()
             likelihood = self._likelihood
-            if likelihood is None or (self._encode is None and not self._interface.integer):
+            if likelihood is None or (self._encode is None and not self.interface.integer):
                 raise UsageError(
                     "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
                 )
-            classes = self._interface.classes
+            classes = self.interface.classes
             if self._encode is None and classes is not None and classes < likelihood.levels:
                 raise UsageError(f"{likelihood.levels} classes are drawn, and the model has embeddings for {classes}")
-            plan = self._plan(self._source.system.sizes[0] if length is None else length)
+            plan = self.plan(self.source.system.sizes[0] if length is None else length)
             shape = plan.schedule.sizes
-            moved = [self._source.reading.layout.positions.index(axis) for axis in plan.system.axes]
-            places = tuple(shape[plan.system.axes.index(axis)] for axis in self._source.reading.layout.positions)
+            moved = [self.source.reading.layout.positions.index(axis) for axis in plan.system.axes]
+            places = tuple(shape[plan.system.axes.index(axis)] for axis in self.source.reading.layout.positions)
             symbols, kept = _start(given, mask, n, places, likelihood.levels)
             order = [0, *(1 + p for p in moved)]
             symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
@@ -245,7 +247,7 @@ class Stream:
             if self.lag == 0 and not kept[:, 0].all():
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
             self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
-            return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self._source.reading.layout.positions)])
+            return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self.source.reading.layout.positions)])
 
     def _draw(
         self,
@@ -281,12 +283,33 @@ class Stream:
                         ) from error
                     symbols[where] = torch.where(kept[where], symbols[where], drawn)
                 values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
-                machine.write(self._interface.name, points, values)
+                machine.write(self.interface.name, points, values)
             machine.run(front)
+
+    @public("Stream.export")
+    def export(self, path: str | Path, *, length: int | None = None, compare: int = 10_000, seed: int = 0) -> Exported:
+        """Write the stream as C: ``NAME.c`` with the weights, ``NAME.h``, and ``NAME.json``, which says what it is.
+
+        The C is C99, allocates nothing and needs the mathematics library alone; its functions are ``NAME_reset`` and
+        ``NAME_step(state, in, out, n)``. Where the system has a C compiler it is compiled, and compared with the
+        model's own forward pass over as many positions as `compare` says. `length` is how far attention and tables
+        must reach (default: as traced).
+
+        Raises
+        ------
+        NotUniform
+            Naming what no C is written for: grids, some functions, half precision.
+        ModelError
+            Where the compiled C differs from the model.
+        StorageError
+            If a file cannot be written; what stood there is intact.
+        """
+        return export_of(self, path, length=length, compare=compare, seed=seed)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
 
-    def _plan(self, length: int) -> Plan:
+    def plan(self, length: int) -> Plan:
+        """Return how sequences of a length are computed."""
         if length < 1:
             raise UsageError(f"a sequence has at least one position, got length={length}")
         if length not in self._plans:
@@ -294,7 +317,7 @@ class Stream:
         return self._plans[length]
 
     def _planned(self, length: int) -> Plan:
-        source, traced = self._source, self._source.system.sizes[0]
+        source, traced = self.source, self.source.system.sizes[0]
         one = len(source.system.axes) == 1
         if (source.bound_to_length and length > traced) or not (source.holds_at(length) if one else length == traced):
             source = source.at(length)
@@ -316,13 +339,13 @@ class Stream:
 
     def _machine(self, plan: Plan, batch: int) -> Machine:
         if self._backend == "torch":
-            return TorchMachine(plan, batch, self._source.dtype)
+            return TorchMachine(plan, batch, self.source.dtype)
         with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
             from leadline.sampling.compiled.machine import NumbaMachine
-        return NumbaMachine(plan, batch, self._source.dtype)
+        return NumbaMachine(plan, batch, self.source.dtype)
 
     def _started(self, batch: int, length: int | None = None) -> _Live:
-        plan = self._plan(self._source.system.sizes[0] if length is None else length)
+        plan = self.plan(self.source.system.sizes[0] if length is None else length)
         return _Live(self._machine(plan, batch), plan, batch)
 
     @contextmanager
@@ -338,8 +361,8 @@ class Stream:
                 self._working = False
 
     def _usual_likelihood(self) -> Likelihood | None:
-        shape = self._source.system.shape
-        if not self._interface.integer or len(shape) > 1:
+        shape = self.source.system.shape
+        if not self.interface.integer or len(shape) > 1:
             return None
         return Categorical(shape[0]) if shape else Bernoulli()
 

@@ -138,7 +138,7 @@ class Source:
         `UsageError` if the model does not take such inputs: a positional table ends.
         """
         axis = self.system.axes[0]
-        other = self.reading.on({name: self._stretched(name, axis, length) for name in self.streamed}).in_evaluation()
+        other = self.reading.on({name: self.stretched(name, axis, length) for name in self.streamed}).in_evaluation()
         try:
             _ = other.graph
         except (LeadlineError, RuntimeError, IndexError) as error:
@@ -147,7 +147,8 @@ class Source:
             ) from error
         return Source(other)
 
-    def _stretched(self, name: str, axis: str, length: int) -> Tensor:
+    def stretched(self, name: str, axis: str, length: int) -> Tensor:
+        """Return an input repeated, or cut, to another length along an axis."""
         axes, tensor = self.reading.input_axes[name], self.reading.tensors[name]
         if axis not in axes:
             return tensor

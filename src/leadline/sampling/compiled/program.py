@@ -192,16 +192,7 @@ class _Builder:
             whole = replace(tap, channels=np.arange(len(tap.channels)))
             self.emit(Op.SELECT, variable, (whole,), 0, 0, len(self.index) - len(tap.channels))
             return
-        opcode, operands = _opcode(equation), list(equation.operands)
-        before = list(equation.before) if isinstance(equation, FusedPointwise) else ["copy"] * len(operands)
-        names = () if equation.facts is None else equation.facts.operands
-        for place, name in enumerate(names if len(names) > 1 else ()):
-            if isinstance(value := equation.literals.get(name), int | float):
-                constant = torch.full((variable.channels,), float(value), dtype=torch.float64)
-                operands.insert(place, ir.Constant(constant))
-                before.insert(place, "copy")
-        if opcode is not None and opcode.before and len(operands) == 1:
-            operands, before = operands * len(opcode.before), list(opcode.before)
+        opcode, operands, before = resolved(equation, variable.channels)
         op = None if opcode is None else Op[opcode.name.upper()]
         if opcode is None or op is None or (op >= Op.COPY and (op >= Op.ADD) is (len(operands) == 1)):
             what = ", ".join(f"{name}={value}" for name, value in equation.literals.items())
@@ -279,6 +270,23 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
         builder.state,
         (int(code[:, word.COUNT].max(initial=1)), plan.width, builder.widest),
     )
+
+
+def resolved(equation: ir.Pointwise, channels: int) -> tuple[Opcode | None, list[ir.Operand], list[str]]:
+    """Return the instruction of a function, if it has one, its operands, and what each passes through first.
+
+    Numbers among the literals become constants, in their places among the operands.
+    """
+    opcode, operands = _opcode(equation), list(equation.operands)
+    before = list(equation.before) if isinstance(equation, FusedPointwise) else ["copy"] * len(operands)
+    names = () if equation.facts is None else equation.facts.operands
+    for place, name in enumerate(names if len(names) > 1 else ()):
+        if isinstance(value := equation.literals.get(name), int | float):
+            operands.insert(place, ir.Constant(torch.full((channels,), float(value), dtype=torch.float64)))
+            before.insert(place, "copy")
+    if opcode is not None and opcode.before and len(operands) == 1:
+        operands, before = operands * len(opcode.before), list(opcode.before)
+    return opcode, operands, before
 
 
 def _opcode(equation: ir.Pointwise) -> Opcode | None:

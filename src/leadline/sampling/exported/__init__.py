@@ -1,0 +1,1 @@
+"""Streams outside of Python: their equations as C."""

@@ -1,0 +1,273 @@
+"""Each equation of a system as the body of a C function, which computes one variable at some columns of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.errors import NotUniform
+from leadline.graph.table import Kind, Statistics, Tally
+from leadline.recurrence import ir
+from leadline.sampling.compiled.program import resolved
+from leadline.sampling.plan import Plan
+
+# Of instructions with several operands, how many they take.
+_SEVERAL = {"add": 2, "sub": 2, "rsub": 2, "mul": 2, "div": 2, "maximum": 2, "minimum": 2, "affine": 3, "blend": 3,
+            "addmul": 3, "muladd": 4}  # fmt: skip
+_ALONE = frozenset({
+    "copy", "relu", "tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "exp", "neg", "square", "leaky", "elu", "sqrt",
+    "rsqrt", "log", "softplus",
+})  # fmt: skip
+
+
+@dataclass
+class Equations:
+    """Writes the functions of a plan's variables, and gathers the arrays that they read.
+
+    Rows of a variable stand in ``s->v3``, the column of a block's first position in ``s->c3``. What was computed in
+    front f stands in the column of f, so that a tap reads ``late`` columns back.
+    """
+
+    plan: Plan
+    dtype: torch.dtype
+    arrays: list[str] = field(default_factory=list)
+    most_outputs: int = 1
+
+    def __post_init__(self) -> None:
+        self.number = {v.name: n for n, v in enumerate(self.plan.system.variables)}
+        self.write: dict[type, Callable[[ir.Variable, Any], Iterator[str]]] = {
+            ir.Contraction: self.contraction,
+            ir.Pointwise: self.pointwise,
+            ir.Embedding: self.embedding,
+            ir.Reduction: self.reduction,
+            ir.Attention: self.attention,
+        }
+
+    def function(self, variable: ir.Variable) -> str:
+        """Return the function that computes a variable at columns ``from`` to ``to``; it returns 0, or an error."""
+        n, equation = self.number[variable.name], variable.equation
+        body = "\n    ".join(self.write[type(equation)](variable, equation))
+        where = str(variable.place).replace("*/", "* /")
+        return f"/* {where} */\nstatic int f{n}(STATE *s, long from, long to) {{\n    {body}\n    return 0;\n}}\n"
+
+    # -- what equations read -----------------------------------------------------------------------------------------
+
+    def array(self, values: Tensor | np.ndarray, kind: str = "real") -> str:
+        """Store numbers, and return the name of the array."""
+        flat = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values).reshape(-1)
+        digits = 9 if self.dtype is torch.float32 else 17
+        texts = [str(int(x)) for x in flat] if kind == "int" else [number_in_c(float(x), digits) for x in flat]
+        lines = [", ".join(texts[i : i + 12]) for i in range(0, len(texts), 12)]
+        name = f"k{len(self.arrays)}"
+        self.arrays.append(f"static const {kind} {name}[] = {{\n" + ",\n".join(lines or ["0"]) + "\n};")
+        return name
+
+    def late(self, reader: ir.Variable, tap: ir.Tap) -> int:
+        """Return how many fronts before its reader's a value was computed."""
+        delay = self.plan.schedule.delay
+        return delay[reader.name] + tap.offset[0] - delay[tap.source]
+
+    def row(self, reader: ir.Variable, tap: ir.Tap, channel: str) -> str:
+        """Return the place of a channel of a tap at the block's first column; `channel` counts those of the tap."""
+        n, late = self.number[tap.source], self.late(reader, tap)
+        first = int(tap.channels[0]) if len(tap.channels) else 0
+        if (np.diff(tap.channels) == 1).all():
+            which = f"{first} + {channel}" if first else channel
+        else:
+            which = f"{self.array(tap.channels, 'int')}[{channel}]"
+        return f"s->v{n}[{which}] + s->c{n}" + (f" - {late}" if late else "")
+
+    def result(self, variable: ir.Variable, channel: str) -> str:
+        """Return the place of a channel of a variable itself at the block's first column."""
+        n = self.number[variable.name]
+        return f"s->v{n}[{channel}] + s->c{n}"
+
+    # -- equations ---------------------------------------------------------------------------------------------------
+
+    def contraction(self, variable: ir.Variable, equation: ir.Contraction) -> Iterator[str]:
+        """Lay weights out as (groups, inputs of all taps, outputs)."""
+        groups, out = equation.groups, variable.channels // equation.groups
+        bias = torch.zeros(variable.channels) if equation.bias is None else equation.bias
+        weights = [w.detach().reshape(groups, out, -1).permute(0, 2, 1) for w in equation.weights]
+        each = sum(w.shape[1] for w in weights)
+        matrix = torch.cat(weights, 1) if weights else torch.zeros(groups, 0, out)
+        self.most_outputs = max(self.most_outputs, out)
+        w, b, n = self.array(matrix), self.array(bias), self.number[variable.name]
+        yield f"const real *x[{max(1, each * groups)}];"
+        yield "int i = 0;"
+        inner = [len(tap.channels) // groups for tap in equation.taps]
+        yield f"for (int g = 0; g < {groups}; g++) {{"
+        for tap, size in zip(equation.taps, inner, strict=True):
+            yield f"    for (int c = 0; c < {size}; c++) x[i++] = {self.row(variable, tap, f'(g * {size} + c)')};"
+        yield "}"
+        yield f"for (int g = 0; g < {groups}; g++)"
+        yield (
+            f"    product({self.result(variable, f'g * {out}')}, WIDTH{n}, x + g * {each}, {w} + g * {each * out}L, "
+            f"{each}, {out}, {b} + g * {out}, from, to, s->scratch);"
+        )
+
+    def pointwise(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
+        """Apply a function number by number, or move channels."""
+        if equation.function in ("select", "concat"):
+            yield from self.moves(variable, equation)
+            return
+        opcode, operands, before = resolved(equation, variable.channels)
+        alone = len(operands) == 1
+        known = opcode is not None and (opcode.name in _ALONE if alone else _SEVERAL.get(opcode.name) == len(operands))
+        if opcode is None or not known or not {*before} <= _ALONE:
+            what = ", ".join(f"{name}={value}" for name, value in equation.literals.items())
+            raise self.missing(variable, equation.function + (f" with {what}" if what else ""))
+        parameter = number_in_c(opcode.parameter, 17)
+        yield f"for (int c = 0; c < {variable.channels}; c++) {{"
+        yield f"    real *y = {self.result(variable, 'c')};"
+        arguments = []
+        for n, (operand, function) in enumerate(zip(operands, before, strict=True)):
+            if isinstance(operand, ir.Tap):
+                yield f"    const real *a{n} = {self.row(variable, operand, 'c')};"
+                value = f"a{n}[t]"
+            elif isinstance(operand, ir.Constant):
+                values = operand.values.detach().expand(variable.channels)
+                yield f"    const real a{n} = {self.array(values)}[c];"
+                value = f"a{n}"
+            else:
+                values = operand.values.detach().expand(-1, variable.channels)
+                yield f"    const real *a{n} = {self.array(values)} + c;"
+                value = f"a{n}[(s->front + t - ({self.plan.schedule.delay[variable.name]})) * {variable.channels}L]"
+            arguments.append(
+                value if function == "copy" else f"f_{function}({value}, {number_in_c(opcode.parameter, 17)})"
+            )
+        called = f"f_{opcode.name}({arguments[0]}, {parameter})"
+        called = called if alone else f"g_{opcode.name}({', '.join(arguments)})"
+        yield f"    for (long t = from; t < to; t++) y[t] = {called};"
+        yield "}"
+
+    def moves(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
+        """Put the channels of taps side by side."""
+        start = 0
+        for tap in equation.taps:
+            size = len(tap.channels)
+            yield f"for (int c = 0; c < {size}; c++)"
+            place = f"{start} + c" if start else "c"
+            yield (
+                f"    memcpy({self.result(variable, place)} + from, {self.row(variable, tap, 'c')} + from, "
+                "(size_t)(to - from) * sizeof(real));"
+            )
+            start += size
+
+    def embedding(self, variable: ir.Variable, equation: ir.Embedding) -> Iterator[str]:
+        """Copy rows; a class that has none is an error."""
+        classes, length = equation.rows.shape
+        rows = self.array(equation.rows)
+        yield f"for (int c = 0; c < {len(equation.tap.channels)}; c++) {{"
+        yield f"    const real *x = {self.row(variable, equation.tap, 'c')};"
+        yield "    for (long t = from; t < to; t++) {"
+        yield "        const long which = (long)x[t];"
+        yield f"        if (which < 0 || which >= {classes}) return 2;"
+        yield f"        for (int m = 0; m < {length}; m++)"
+        yield f"            ({self.result(variable, f'c * {length} + m')})[t] = {rows}[which * {length} + m];"
+        yield "    }"
+        yield "}"
+
+    def reduction(self, variable: ir.Variable, equation: ir.Reduction) -> Iterator[str]:
+        """Read the shape as (outer, length, inner), the middle one being reduced."""
+        shape, along, operation = equation.shape, sorted(equation.along), equation.operation
+        layer = operation.statistics is Statistics.LAYER
+        softmax = operation.kind is Kind.SOFTMAX and not operation.logarithm
+        sums = operation.kind is Kind.REDUCTION and operation.tally in (Tally.SUM, Tally.MEAN)
+        if layer:
+            length = int(np.prod(equation.literals["normalized_shape"]))
+            outer, inner = int(np.prod(shape)) // length, 1
+        elif (softmax or sums) and along == list(range(along[0], along[0] + len(along))):
+            outer, inner = int(np.prod(shape[: along[0]])), int(np.prod(shape[along[-1] + 1 :]))
+            length = int(np.prod([shape[d] for d in along]))
+        else:
+            raise self.missing(variable, equation.function)
+        n, m = self.number[variable.name], self.number[equation.tap.source]
+        if not (np.diff(equation.tap.channels) == 1).all():
+            raise self.missing(variable, f"{equation.function} of scattered channels")
+        yield f"for (int o = 0; o < {outer}; o++) for (int q = 0; q < {inner}; q++) for (long t = from; t < to; t++) {{"
+        yield f"    const real *x = {self.row(variable, equation.tap, f'(o * {length * inner} + q)')} + t;"
+        step = f"c * {inner}L * WIDTH{m}"
+        if sums:
+            factor = 1.0 / length if operation.tally is Tally.MEAN else 1.0
+            yield "    real total = 0;"
+            yield f"    for (int c = 0; c < {length}; c++) total += x[{step}];"
+            yield f"    ({self.result(variable, f'o * {inner} + q')})[t] = total * (real){number_in_c(factor, 17)};"
+        elif softmax:
+            y = self.result(variable, f"(o * {length * inner} + q)")
+            yield f"    softmax({y} + t, {inner}L * WIDTH{n}, x, {inner}L * WIDTH{m}, {length});"
+        else:
+            yield from self.normalised(variable, equation, length, step)
+        yield "}"
+
+    def normalised(self, variable: ir.Variable, equation: ir.Reduction, length: int, step: str) -> Iterator[str]:
+        """Write a layer normalisation of `length` numbers at one column."""
+        scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
+        weight = self.array(torch.ones(length) if scale is None else scale)
+        bias = self.array(torch.zeros(length) if shift is None else shift)
+        n = self.number[variable.name]
+        yield "    real mean = 0, variance = 0;"
+        yield f"    for (int c = 0; c < {length}; c++) mean += x[{step}];"
+        yield f"    mean /= {length};"
+        yield f"    for (int c = 0; c < {length}; c++) variance += (x[{step}] - mean) * (x[{step}] - mean);"
+        eps = number_in_c(equation.literals["eps"], 17)
+        yield f"    const real scale = (real)(1 / sqrt(variance / {length} + {eps}));"
+        yield f"    real *y = {self.result(variable, f'o * {length}')} + t;"
+        yield (
+            f"    for (int c = 0; c < {length}; c++) "
+            f"y[c * (long)WIDTH{n}] = (x[{step}] - mean) * scale * {weight}[c] + {bias}[c];"
+        )
+
+    def attention(self, variable: ir.Variable, equation: ir.Attention) -> Iterator[str]:
+        """Attend from each new position to all before it, or to the last few."""
+        heads, window = equation.heads, equation.window
+        keys, values = len(equation.key.channels) // heads, len(equation.value.channels) // heads
+        delay = self.plan.schedule.delay[variable.name]
+        yield "for (long t = from; t < to; t++) {"
+        yield f"    const long now = s->front + t - ({delay});"
+        yield f"    const long first = {f'now >= {window} ? now - {window - 1} : 0' if window else '0'};"
+        yield f"    for (int h = 0; h < {heads}; h++) {{"
+        yield "        real *score = s->scratch;"
+        yield "        for (long p = first; p <= now; p++) score[p - first] = 0;"
+        yield f"        for (int c = 0; c < {keys}; c++) {{"
+        yield f"            const real q = ({self.row(variable, equation.query, f'(h * {keys} + c)')})[t];"
+        yield f"            const real *k = {self.row(variable, equation.key, f'(h * {keys} + c)')} + t - now;"
+        yield "            for (long p = first; p <= now; p++) score[p - first] += q * k[p];"
+        yield "        }"
+        scale = number_in_c(equation.scale, 17)
+        yield f"        for (long p = first; p <= now; p++) score[p - first] *= (real){scale};"
+        yield "        softmax(score, 1, score, 1, (int)(now - first + 1));"
+        yield f"        for (int c = 0; c < {values}; c++) {{"
+        yield f"            const real *v = {self.row(variable, equation.value, f'(h * {values} + c)')} + t - now;"
+        yield "            real total = 0;"
+        yield "            for (long p = first; p <= now; p++) total += score[p - first] * v[p];"
+        yield f"            ({self.result(variable, f'h * {values} + c')})[t] = total;"
+        yield "        }"
+        yield "    }"
+        yield "}"
+
+    def missing(self, variable: ir.Variable, what: str) -> NotUniform:
+        """Return the error for a function that C is not written for."""
+        return NotUniform(f"no C is written for {what} ({variable.place}) yet: stream it from Python")
+
+
+def number_in_c(value: float, digits: int) -> str:
+    """Write a number as C reads it, with so many digits."""
+    if value != value or value in (np.inf, -np.inf):
+        return "NAN" if value != value else "INFINITY" if value > 0 else "-INFINITY"
+    return f"{value:.{digits}g}" + ("" if any(c in f"{value:.{digits}g}" for c in ".e") else ".0")
+
+
+def fills(system: ir.System) -> dict[str, float]:
+    """Return for each variable what is read before its first point; `NotUniform` where its readers differ in that."""
+    found: dict[str, float] = {}
+    for variable in system.variables:
+        for tap in variable.equation.taps:
+            if tap.offset[0] > 0 and found.setdefault(tap.source, tap.fill) != tap.fill:
+                raise NotUniform(f"what {tap.source} is before its first position is not the same for all its readers")
+    return found
