@@ -22,6 +22,8 @@ from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
+from leadline.sweeps.swept import Swept
+from leadline.training import Moment
 from leadline.training.scoring import Score
 
 Value: TypeAlias = "int | float | str | bool | Bound | Estimate | None"
@@ -222,6 +224,23 @@ def _(result: Reach) -> tuple[Figure, ...]:
         *([] if result.half_life is None else [Figure("half-life", result.half_life, "steps", "estimate")]),
         *used,
         *(Figure(f"{name} loses it at", far, "steps", "estimate") for name, far in result.lost_at.items() if far),
+    )
+
+
+@figures.register
+def _(result: Swept) -> tuple[Figure, ...]:
+    return (
+        Figure("cells", len(result.rows), status="proved"),
+        Figure("cells that failed", result.failed, status="proved"),
+        *(Figure(f"values of {name}", len(values), status="proved") for name, values in result.settings.items()),
+    )
+
+
+@figures.register
+def _(result: Moment) -> tuple[Figure, ...]:
+    return (
+        Figure("updates before", result.step, "steps", "proved"),
+        *(Figure(name, value, "", "estimate") for name, value in result.scalars().items()),
     )
 
 
