@@ -71,11 +71,13 @@ def test_two_kills_change_nothing(tmp_path: Path, factory: str) -> None:
             os.kill(int(process), signal.SIGKILL)
             killed.append(process)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    disturbed = swept(factory, tmp_path / "out", workers=2)
-    over.set()
-    killer.join()
+    try:
+        disturbed = swept(factory, tmp_path / "out", workers=2)
+    finally:
+        over.set()
+        killer.join()
     assert len(killed) == 2
     assert disturbed.failed == 0
     tries: dict[str, list[str]] = {}

@@ -45,7 +45,7 @@ def work_on_dask(
             client.submit(work, cell, word, folder, key=f"leadline-{cell.key}", pure=True): cell for cell in cells
         }
         try:
-            for future in as_completed(list(futures)):
+            for future in as_completed(list(futures), loop=client.loop):
                 _settle(future, futures.pop(future), SweepFolder(folder))
                 done()
         finally:
