@@ -172,6 +172,11 @@ def test_slips_are_refused_before_any_work(settings: Any, measure: str, said: st
     assert not (tmp_path / "out" / "cells").exists()
 
 
+def test_a_model_that_cannot_be_trained_is_refused(tmp_path: Path, factory: str) -> None:
+    with pytest.raises(UsageError, match="trains density models of the zoo"):
+        leadline.sweep(factory, {"width": 3}, "train.steps", tmp_path / "out", train=1, workers=0)
+
+
 def test_a_measure_that_is_not_there_is_the_cell_s_error(tmp_path: Path) -> None:
     found = leadline.sweep("chain", {"layers": 2}, "span.stepps", tmp_path, workers=0)
     assert "did you mean 'steps' or 'op_steps'?" in str(found.rows[0]["error"])

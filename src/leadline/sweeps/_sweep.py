@@ -10,16 +10,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from leadline.errors import DataError
+from leadline.errors import DataError, UsageError
 from leadline.files.reading import read_bytes, read_record
 from leadline.files.writing import write_atomically
 from leadline.graph.user_code import foreseen
 from leadline.sweeps.cells import SweepFolder, SweepRecord, read_back
-from leadline.sweeps.cluster import cores, work_here, work_on_dask
+from leadline.sweeps.cluster import cores, require_packages, work_here, work_on_dask
 from leadline.sweeps.grid import Cell, Value, cells_of, values_of
 from leadline.sweeps.measures import names_of
 from leadline.sweeps.swept import Swept
 from leadline.sweeps.table import as_parquet, from_parquet
+from leadline.zoo import ZOO
 
 Setting = Value | Sequence[Value]
 
@@ -98,7 +99,8 @@ class Sweep:
     ) -> Swept:
         """See the class."""
         with foreseen("sweep"):
-            training = None if train is None else _training(train, data)
+            require_packages(spread=workers != 0 or scheduler is not None)
+            training = None if train is None else _training(model, train, data)
             how: dict[str, Any] = {"layout": layout, "training": training}
             values = values_of(f"{name}={_text(value)}" for name, value in settings.items())
             cells = cells_of(model, values, seeds, names_of(measure), **how)
@@ -136,7 +138,11 @@ def _text(value: Setting) -> str:
     return ",".join(str(each) for each in values)
 
 
-def _training(train: float | Mapping[str, Value], data: str) -> dict[str, Any]:
+def _training(model: str, train: float | Mapping[str, Value], data: str) -> dict[str, Any]:
+    if model not in ZOO:
+        raise UsageError(
+            f"a sweep trains density models of the zoo, not {model!r}: leave train out, and train it yourself"
+        )
     config = dict(train) if isinstance(train, Mapping) else {"minutes": float(train)}
     return {"data": data, "config": config}
 

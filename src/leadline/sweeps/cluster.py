@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ Done = Callable[[], None]
 
 _ALLOWED_FAILURES = 20
 """A cell whose worker died so often is not tried again before the next call."""
+
+
+def require_packages(*, spread: bool) -> None:
+    """Refuse to begin without what writes the table or, for work that is `spread`, hands it out (`UsageError`)."""
+    for name in ("pyarrow", *(("distributed",) if spread else ())):
+        with needing("sweep", "a sweep"):
+            import_module(name)
 
 
 def work_here(cells: Sequence[Cell], word: str, folder: Path, done: Done) -> None:
@@ -35,7 +43,7 @@ def work_on_dask(
 
     A cell whose worker died is given to another one. All workers write into the folder, which they must see.
     """
-    with needing("sweep", "sweeping on several workers"), _quiet():
+    with _quiet():
         import dask
         from distributed import as_completed
 

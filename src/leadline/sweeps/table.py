@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leadline.errors import DataError, needing
+from leadline.files.reading import LARGEST
 from leadline.sweeps.grid import Value
 
 Rows = tuple[Mapping[str, Value], ...]
@@ -31,7 +32,11 @@ def from_parquet(content: bytes, source: str) -> tuple[tuple[str, ...], Rows]:
         from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pa.BufferReader(content))
+        file = parquet.ParquetFile(pa.BufferReader(content))
+        size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
+        if max(size, file.metadata.num_rows * file.metadata.num_columns) > LARGEST:
+            raise DataError(f"{source} is too large: it unpacks to {size} bytes, where at most {LARGEST} are read")
+        table = file.read()
         rows = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{source} is damaged: {str(error).splitlines()[0][:300]}") from error
