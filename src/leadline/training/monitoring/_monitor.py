@@ -20,6 +20,7 @@ from leadline.domains.arguments import public
 from leadline.errors import LeadlineError, UsageError
 from leadline.graph.layout import LayoutLike
 from leadline.graph.reading import Reading
+from leadline.graph.user_code import foreseen
 from leadline.jacobian._reach import Positions, Reach, reach_of
 from leadline.training.monitoring.moments import Moment, moment_of
 from leadline.training.monitoring.taps import Taps
@@ -238,7 +239,8 @@ class Monitor:
 
     def _reach(self) -> Reach:
         assert self._reading is not None
-        return reach_of(self._reading, self._positions, seed=self._seed + self.step)
+        with foreseen("the reach of a monitor"):
+            return reach_of(self._reading, self._positions, seed=self._seed + self.step)
 
 
 def _of(lost: Mapping[str, float], whole: float) -> dict[str, tuple[float, float]]:
