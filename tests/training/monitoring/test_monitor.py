@@ -181,14 +181,15 @@ def test_nothing_is_left_on_the_model(name: str) -> None:
         assert pickle.dumps(model) == before
 
 
+@pytest.mark.parametrize(("length", "stride"), [(6, 1), (40, 4)])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_steps_of_a_fused_recurrence_are_gone_through_again(kind: type[nn.RNNBase]) -> None:
+def test_steps_of_a_fused_recurrence_are_gone_through_again(kind: type[nn.RNNBase], length: int, stride: int) -> None:
     """The oracle runs the cell step by step, with states that require gradients."""
     torch.manual_seed(1)
-    model, x = Recurrent(kind), torch.randn(4, 6, 4)
+    model, x = Recurrent(kind), torch.randn(4, length, 4)
     states, state = [], None
     core, outputs = model.core, []
-    for t in range(6):
+    for t in range(length):
         size = (1, 4, 6)
         parts = tuple(s.clone() for s in state) if state is not None else (torch.zeros(size, requires_grad=True),) * 1
         if state is None and kind is nn.LSTM:
@@ -204,8 +205,11 @@ def test_steps_of_a_fused_recurrence_are_gone_through_again(kind: type[nn.RNNBas
     with leadline.monitor(model) as watch:
         steps(model, x, 1)
     (record,) = watch.records
-    assert record.stages == tuple(f"core[{t}]" for t in range(len(record.stages)))
-    assert record.norms[:6] == pytest.approx(expected, rel=1e-4)
+    assert record.stages == tuple(f"core[{t}]" for t in range(0, length, stride))
+    assert record.norms == pytest.approx(expected[::stride], rel=1e-4)
+    last = (length - 1) // stride * stride
+    assert record.rate is not None
+    assert record.rate.value == pytest.approx(math.log(expected[0] / expected[last]) / last, abs=1e-4)
 
 
 def test_passes_that_add_up_are_samples_of_one_batch() -> None:

@@ -49,8 +49,8 @@ def monitor(
     A context manager around the loop. The gradient is the loss's own, heard in the training's own backward pass where
     stages begin: nothing runs twice, no number of the training changes, and steps in between cost a function call. A
     step is one of the first optimiser that holds parameters of the model; several backward passes before it add up, as
-    samples of one batch. Of a fused recurrence the steps through time are gone through again, on 8 samples of the
-    first pass. A compiled model runs uncompiled in the steps that are heard.
+    samples of one batch. Of a fused recurrence at most 12 steps through time are looked at, by going through
+    them again on 4 samples of the first pass. A compiled model runs uncompiled in the steps that are heard.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class Monitor:
         lost = {name: next(numbers) for name in heard.lost}
         whole = next(numbers, 0.0)
         ends = [squares.get(boundary) for boundary in range(taps.boundaries)]
-        return moment_of(self.step, taps.chain.names(len(ends)), ends, _of(lost, whole), reach)
+        return moment_of(self.step, taps.names, ends, _of(lost, whole), reach, apart=taps.stride)
 
     def _reach(self) -> Reach:
         assert self._reading is not None

@@ -30,7 +30,8 @@ class Moment(Result):
         How many updates the weights had seen.
     stages, norms
         The stages, as `gradient` finds them, in forward order, and the norm of the loss's gradient where each begins;
-        after the last one, where it ends. None where training computes no gradient.
+        after the last one, where it ends. None where training computes no gradient. Of many steps through time some,
+        equally spaced.
     rate
         Slope of the log norm per stage, counted from the output back, without the first and the last tenth of the
         stages: positive explodes. None with fewer than two norms.
@@ -87,16 +88,18 @@ def moment_of(
     squares: Sequence[float | None],
     lost: Mapping[str, tuple[float, float]],
     reach: Reach | None = None,
+    *,
+    apart: int = 1,
 ) -> Moment:
-    """Make a record of the squared norms at the boundaries, and of how many values formats lose, of how many."""
+    """Make a record of the squared norms at boundaries, so many stages apart, and of the values that formats lose."""
     norms = tuple(None if square is None else math.sqrt(square) for square in squares)
     shares = {name: part / whole for name, (part, whole) in lost.items() if whole}
-    return Moment(step, tuple(stages), norms, _rate(squares), shares, reach)
+    return Moment(step, tuple(stages), norms, _rate(squares, apart), shares, reach)
 
 
-def _rate(squares: Sequence[float | None]) -> Estimate | None:
+def _rate(squares: Sequence[float | None], apart: int) -> Estimate | None:
     """Return the growth of the log norm per stage between boundaries that both have a gradient; None without any."""
     logs = np.array([math.log(s) / 2 if s is not None and 0 < s < math.inf else math.nan for s in squares])
-    growth = logs[:-1] - logs[1:]
+    growth = (logs[:-1] - logs[1:]) / apart
     growth = growth[np.isfinite(growth)]
     return mean_of_series(growth[trimmed(len(growth))], resolution=_ROUNDING) if len(growth) else None

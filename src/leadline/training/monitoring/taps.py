@@ -37,11 +37,11 @@ class Heard:
         """Take in a gradient that came back to a boundary, or `scale` times the squares of a part of it."""
         with torch.no_grad():
             size = gradient.detach().abs()
-            square = scale * size.double().square().sum()
+            square = scale * torch.linalg.vector_norm(size, dtype=torch.float64) ** 2
             self.squares[boundary] = self.squares[boundary] + square if boundary in self.squares else square
             alive = size > 0
             for name, least in LOST.items():
-                gone = (alive & (size.double() <= least)).sum() if _holds(size.dtype, least) else alive.sum() * 0
+                gone = (alive & (size <= least)).sum() if _holds(size.dtype, least) else alive.sum() * 0
                 self.lost[name] = self.lost[name] + gone if name in self.lost else gone
             self.values = alive.sum() if self.values is None else self.values + alive.sum()
 
@@ -76,7 +76,7 @@ class Taps:
         self.model = model
         self.chain: Chain | None = None
         self.heard = Heard()
-        self.boundaries = 0
+        self.boundaries, self.stride = 0, 1
         self._times: ThroughTime | None = None
         self._calls: list[ModuleCall] = []
         self._entering: dict[tuple[str, int], Edges] = {}
@@ -108,9 +108,18 @@ class Taps:
         """Whether a gradient has come back since listening began."""
         return bool(self.heard.squares) or (self._times is not None and bool(self._times.back))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stages whose beginnings are boundaries: of steps through time every so many."""
+        assert self.chain is not None
+        if self.chain.recurrent is None:
+            return self.chain.names(self.boundaries)
+        return self.chain.names(self.boundaries * self.stride + 1)[:: self.stride][: self.boundaries]
+
     def finish(self) -> None:
         """Take in what can only be computed after the backward pass: the steps of a fused recurrence."""
         if self._times is not None:
+            self.stride = self._times.stride
             for boundary, gradient, scale in self._times.gradients():
                 self.heard.add(boundary, gradient, scale)
                 self.boundaries = max(self.boundaries, boundary + 1)

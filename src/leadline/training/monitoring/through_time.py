@@ -1,11 +1,12 @@
 """The steps of a fused recurrence: its own backward pass says nothing of them, so that they are gone through again.
 
-After the training's backward pass the layer runs once more, step by step, on a few samples of what it was given, and
-the gradient that came back to its output goes back through the steps.
+After the training's backward pass the layer runs once more, a few steps at a time, on a few samples of what it was
+given, and the gradient that came back to its output goes back through them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +17,14 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from leadline.jacobian.boundaries import unrolled
+from leadline.jacobian.boundaries import initial_state
 from leadline.jacobian.kernels import same_noise
 
-SAMPLES = 8
-"""So many samples of a batch are gone through again: their steps cost what a step of the layer costs, not a batch."""
+SAMPLES = 4
+"""So many samples of a batch are gone through again."""
+
+STOPS = 12
+"""At so many steps, equally spaced, the gradient is looked at: every one of them is a call of the layer."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class ThroughTime:
     layer: nn.RNNBase
     given: list[Any]
     batch: int
+    length: int
     back: dict[int, Tensor] = field(default_factory=dict)
     listening: bool = False
 
@@ -41,7 +46,13 @@ class ThroughTime:
             return None
         x: Tensor = given[0]
         detached = pytree.tree_map_only(Tensor, Tensor.detach, given)
-        return cls(layer, detached, x.shape[0 if layer.batch_first else 1] if x.ndim == 3 else 1)
+        batch = x.shape[0 if layer.batch_first else 1] if x.ndim == 3 else 1
+        return cls(layer, detached, batch, x.shape[1 if layer.batch_first and x.ndim == 3 else 0])
+
+    @property
+    def stride(self) -> int:
+        """How many steps apart the gradient is looked at."""
+        return max(1, math.ceil(self.length / STOPS))
 
     def listen(self, output: Any) -> None:
         """Keep what comes back to each output of the layer."""
@@ -59,18 +70,11 @@ class ThroughTime:
         return hook
 
     def gradients(self) -> Iterator[tuple[int, Tensor, float]]:
-        """Yield the gradient at the state before each step, and by how much its squares stand for the whole batch's."""
+        """Yield the gradient at the state before a step, of every so many, and for how many times its squares stand."""
         if not self.back:
             return
-        crossing: list[list[Tensor]] = []
-
-        def visit(_: int, state: list[Tensor]) -> list[Tensor]:
-            own = [t if t.requires_grad else t.detach().requires_grad_() for t in state]
-            crossing.append([t.clone() for t in own] if len(own) > 1 else own)  # an LSTM's h comes from its c
-            return crossing[-1]
-
-        with torch.enable_grad(), same_noise(0), unrolled(self.layer, visit):
-            outputs = pytree.tree_leaves(self.layer.forward(*self._few(self.given)))
+        with torch.enable_grad(), same_noise(0):
+            outputs, crossing = self._again()
         ends, back = [outputs[place] for place in self.back], [self._part(g, place) for place, g in self.back.items()]
         states = [state for each in crossing for state in each]
         found = iter(torch.autograd.grad(ends, states, back, allow_unused=True))
@@ -79,6 +83,22 @@ class ThroughTime:
             for gradient in [next(found) for _ in each]:
                 if gradient is not None:
                     yield boundary, gradient, scale
+
+    def _again(self) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Run the layer; return its outputs, and the states that it passed on."""
+        x, *given = self._few(self.given)
+        state = [*pytree.tree_leaves(given[0])] if given and given[0] is not None else initial_state(self.layer, x)
+        axis = 1 if self.layer.batch_first and x.ndim == 3 else 0
+        parts, crossing = [], list[list[Tensor]]()
+        for start in range(0, self.length, self.stride):
+            own = [t if t.requires_grad else t.detach().requires_grad_() for t in state]
+            crossing.append([t.clone() for t in own] if len(own) > 1 else own)  # an LSTM's h comes from its c
+            state = crossing[-1]
+            passed = x.narrow(axis, start, min(self.stride, self.length - start))
+            part, after = self.layer.forward(passed, tuple(state) if len(state) > 1 else state[0])
+            state = [*after] if isinstance(after, tuple) else [after]
+            parts.append(part)
+        return [torch.cat(parts, axis), *state], crossing
 
     def _few(self, given: list[Any]) -> list[Any]:
         x, *state = given
