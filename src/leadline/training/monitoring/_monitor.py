@@ -79,7 +79,7 @@ def monitor(
     Raises
     ------
     UsageError
-        If `every` is less than 1, or `start` less than 0.
+        If the model is not a module, `every` is less than 1, or `start` less than 0.
     LeadlineError
         At the first step, if the reach cannot be measured; see `reach`.
 
@@ -100,11 +100,13 @@ def monitor(
     if start < 0:
         raise UsageError(f"start={start}: no training has done fewer steps than none")
     bare = uncompiled(model)
+    if not isinstance(bare, nn.Module):
+        raise UsageError(f"monitor takes a module that is trained, not {type(model).__name__}")
     reading = Reading(bare, inputs, kwargs, layout=layout, output=output) if inputs or kwargs else None
     return Monitor(bare, every, start, log, scaler, reading, positions, reach_every or 10 * every, seed)
 
 
-def uncompiled(model: nn.Module) -> nn.Module:
+def uncompiled(model: Any) -> Any:
     """Return the module that `torch.compile` was given."""
     found = getattr(model, "_orig_mod", model)
     return found if isinstance(found, nn.Module) else model
