@@ -75,7 +75,13 @@ def _settle(future: Any, cell: Cell, where: SweepFolder) -> None:
 
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, WorkerPlugin
+
+    class Steadfast(WorkerPlugin):  # type: ignore[misc,unused-ignore]
+        """Leaves Ctrl-C, which reaches every process of a terminal, to the one that started the workers."""
+
+        def setup(self, worker: Any) -> None:  # noqa: ARG002
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     if scheduler is not None:
         try:
@@ -90,13 +96,8 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         LocalCluster(**how, processes=True, silence_logs=logging.CRITICAL) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.run(_ignore_interrupts)
+        client.register_plugin(Steadfast())
         yield client
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the one that started the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
