@@ -20,4 +20,5 @@ expect 0 "" claims A1
 expect 2 "leadline[report]" check masked-stack layers=1 --html a.html
 expect 2 "leadline[train]" train wavenet --data tones --steps 1
 expect 2 "leadline[train]" train pixelcnn --data digits --steps 1
+expect 2 "leadline[sweep]" sweep chain layers=2 --measure span.steps --out swept
 exit $failed

@@ -17,7 +17,11 @@ from leadline import cli
 from leadline.report.html.vega import scripts
 
 CHAIN = ("check", "chain", "layers=3")
-EXTRAS = {"accelerate", "safetensors", "sklearn", "PIL", "soundfile", "vl_convert", "numba", "llvmlite"}
+EXTRAS = {"accelerate", "safetensors", "sklearn", "PIL", "soundfile", "vl_convert", "numba", "llvmlite"} | {
+    "pyarrow",
+    "distributed",
+    "lightning",
+}
 
 
 @pytest.fixture(autouse=True, scope="module")

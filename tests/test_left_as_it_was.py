@@ -32,6 +32,7 @@ FUNCTIONS: Mapping[str, Ask] = {
     "generation": lambda model, *x, **how: leadline.generation(model, *x, lag=0, **how),
     "memory": lambda model, *x, **_: leadline.memory(model, *x),
     "gradient": lambda model, *x, **_: leadline.gradient(model, *x),
+    "monitor": lambda model, *x, layout, **_: watched(model, *x, layout=layout),
     "reach": lambda model, *x, layout, **_: leadline.reach(model, *x, layout=layout),
     "spectrum": lambda model, *x, **_: leadline.spectrum(model, x, k=2, probes=1),
     "lyapunov": lambda model, *x, **_: leadline.lyapunov(model, x[0], steps=3),
@@ -55,6 +56,12 @@ QUICK = ("causality", "gradient", "memory")
 
 def one_hot(symbols: Tensor) -> Tensor:
     return nn.functional.one_hot(symbols, stateful.C).float()
+
+
+def watched(model: nn.Module, *x: Any, layout: str | None) -> None:
+    """A training that does no step; a call of the model would change it by itself."""
+    with leadline.monitor(model, *x, layout=layout) as watch:
+        watch.stepped()
 
 
 def asked(reading: leadline.DepthReading) -> Iterator[Callable[[], Any]]:

@@ -4,6 +4,7 @@
   several things;
 - `count`, `span`, `generation`, `context`, `causality`, `memory` take one each from the structure of the model;
 - `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians, `reach` those between positions;
+- `monitor` watches gradients while a model is trained, `sweep` measures models over grids of settings;
 - `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
   run it one position, or one front of positions, at a time.
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from leadline.recurrence import law, system
     from leadline.results import Bound, Coverage, Estimate, Status
     from leadline.sampling import stream
+    from leadline.sweeps import sweep
+    from leadline.training.monitoring._monitor import monitor
 
 __all__ = [
     "Audit",
@@ -48,11 +51,13 @@ __all__ = [
     "law",
     "lyapunov",
     "memory",
+    "monitor",
     "reach",
     "read",
     "span",
     "spectrum",
     "stream",
+    "sweep",
     "system",
 ]
 
@@ -75,11 +80,13 @@ _HOMES = {
     "law": "recurrence",
     "lyapunov": "jacobian",
     "memory": "domains",
+    "monitor": "training.monitoring._monitor",
     "reach": "jacobian",
     "read": "audit._read",
     "span": "domains",
     "spectrum": "jacobian",
     "stream": "sampling",
+    "sweep": "sweeps",
     "system": "recurrence",
 }
 """The module that holds each public name; a test compares them with what type checkers read above."""

@@ -221,6 +221,30 @@ def read_metrics(path: Path) -> None:
     training_curve(dataclasses.replace(loaded(), path=path.parent))
 
 
+def read_cell(path: Path) -> None:
+    """Read the file as a cell of a sweep."""
+    from leadline.sweeps.cells import SweepFolder
+
+    os.makedirs(path.parent / "cells", exist_ok=True)
+    os.replace(path, path.parent / "cells" / "key.json")
+    SweepFolder(path.parent).finished("key")
+
+
+def read_table(path: Path) -> None:
+    """Read the file as the table of a sweep."""
+    from leadline.sweeps.table import from_parquet
+
+    from_parquet(path.read_bytes(), str(path))
+
+
+def table() -> bytes:
+    """Return the table of a sweep."""
+    from leadline.sweeps.table import as_parquet
+
+    rows = [{"layers": n, "activation": "tanh", "seed": 0, "gradient.rate": 0.1 * n, "error": None} for n in range(9)]
+    return as_parquet(rows, list(rows[0]))
+
+
 def read_limits(path: Path) -> None:
     """Read the file as a budget."""
     from leadline.audit.budget import read_budget
@@ -240,6 +264,10 @@ def state_json() -> bytes:
     return json.dumps(state().record()).encode()
 
 
+CELL = (
+    b'{"format": "leadline-cell", "version": 1, "cell": {"model": "mlp", "seed": 0}, "measures": {"a.rate": -0.25, '
+    b'"gradient.kind": "stable", "reach.half_life": null, "gradient.rate.sem": "inf"}, "error": null, "tries": 1}'
+)
 BUDGET = b"""[tool.other]
 leaks = true
 [tool.leadline]
@@ -270,6 +298,8 @@ TARGETS: Mapping[str, tuple[Callable[[], bytes], Reader, int]] = {
     "sealed": (checkpoint, read_sealed, 2),
     "counterexample": (counterexample, read_counterexample, 16),
     "metrics": (lambda: trained()[0]["metrics.jsonl"] * 3, read_metrics, 8),
+    "cell": (lambda: CELL, read_cell, 8),
+    "table": (table, read_table, 8),
     "budget": (lambda: BUDGET, read_limits, 8),
     "settings": (lambda: b"layers=3 lr=3e-4 name='a' flag=true pair=(1,2)", read_settings, 16),
     "layout": (lambda: b"b (h w) c, _ -> b h w v", read_layout, 16),

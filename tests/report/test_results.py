@@ -29,7 +29,8 @@ from leadline.errors import UsageError
 from leadline.report.schema import schema
 from leadline.results import Gap, Place, Result
 from leadline.sampling import Exported
-from leadline.training import Score
+from leadline.sweeps import Swept
+from leadline.training import Moment, Score
 from leadline.zoo import build
 
 
@@ -78,6 +79,21 @@ def exported() -> Exported:
         return made.export(Path(folder, "one.c"), compare=10)
 
 
+def moment() -> Moment:
+    model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)])
+    with leadline.monitor(model) as watch:
+        model(torch.ones(2, 3)).sum().backward()
+        watch.stepped()
+    return watch.records[0]
+
+
+def swept() -> Swept:
+    rows = tuple(
+        {"layers": n, "seed": 0, "gradient.rate": math.inf if n > 2 else -0.5 * n, "error": None} for n in (1, 2, 3)
+    )
+    return Swept("mlp", {"layers": (1, 2, 3)}, 1, ("gradient.rate",), rows, "leadline 0")
+
+
 @cache
 def examples() -> tuple[Result, ...]:
     """Return at least one real result of every kind."""
@@ -90,7 +106,7 @@ def examples() -> tuple[Result, ...]:
     return (
         audit, leaky, *parts, audit.memory, audit.gradient, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
-        reading.reach(), exported(),
+        reading.reach(), exported(), moment(), swept(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),
         leadline.lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=20),
         laws, laws.connections, reading.system(), *run_claims(["A1"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,7 @@ def find_factory(word: str) -> Callable[..., NamedModel]:
         raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
     found = factory
 
+    @functools.wraps(found)
     def build(**settings: Any) -> NamedModel:
         _refuse_unknown(found, word, settings)
         with beside(module) if of_file else nullcontext():

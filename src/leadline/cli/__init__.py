@@ -16,6 +16,7 @@ import click
 from leadline.cli.claims import claims
 from leadline.cli.gates import gated, gates_of, passed
 from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
+from leadline.cli.sweeps import sweep
 from leadline.errors import (
     LayoutError,
     LeadlineError,
@@ -31,7 +32,7 @@ from leadline.key_values import literals
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    check --strict found a leak, or a limit of the budget is exceeded
+  1    check --strict found a leak, a limit of the budget is exceeded, or cells of a sweep failed
   2    unusable words: an unknown model, setting or option
   3    the model or its inputs do not work
   4    a data set is missing, empty or malformed
@@ -213,6 +214,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
+@click.option("--track", multiple=True, metavar="NAME", help="A tracker: tensorboard, wandb, trackio, …")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
     """Train a density model of the zoo, in a run folder that can be resumed bit for bit."""
     from leadline.training.jobs import train_by_recipe
@@ -220,7 +222,11 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
     how = {name: options[name] for name in ("resume", "allow_changes")}
-    how |= {"training": {**literals(options["train"]), **given}, "options": literals(options["data_option"])}
+    how |= {
+        "trackers": options["track"],
+        "training": {**literals(options["train"]), **given},
+        "options": literals(options["data_option"]),
+    }
     result = train_by_recipe(model, settings, data, run, recipe=recipe, console=terminal(), **how)
     _say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     _say(f"test: {result.test}")
@@ -296,6 +302,7 @@ def export(model: str, settings: Sequence[str], out: Path, length: int | None, *
 
 
 cli.add_command(claims)
+cli.add_command(sweep)
 
 
 def main(arguments: list[str] | None = None) -> None:

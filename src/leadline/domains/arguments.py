@@ -133,8 +133,9 @@ TAKEN: Mapping[str, Taken] = {
     ),
     **dict.fromkeys(("strict", "longer", "backward", "wavefront"), _YES_OR_NO),
     **dict.fromkeys(("lag", "probes", "k", "steps", "transient", "block", "batch", "n", "length", "top_k"), _WHOLE),
+    **dict.fromkeys(("every", "start", "reach_every"), _WHOLE),
     **dict.fromkeys(("tolerance", "rate", "temperature"), _NUMBER),
-    **dict.fromkeys(("encode", "loss", "step"), _FUNCTION),
+    **dict.fromkeys(("encode", "loss", "step", "log"), _FUNCTION),
     "f": Taken(
         "a function, a module or an operator",
         lambda value: callable(value) or hasattr(value, "matmat"),

@@ -4,7 +4,7 @@ The flow is read from autograd's own graph, which the eager model builds anyway:
 leads from its inputs to the other's outputs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,8 +55,11 @@ class ModuleCall:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[list[ModuleCall]]:
-    """Record every call of `model` and its submodules, in order of entry, while the context is open."""
+def recorded(model: nn.Module, wrap: Callable[[Any], Any] = lambda hook: hook) -> Iterator[list[ModuleCall]]:
+    """Record every call of `model` and its submodules, in order of entry, while the context is open.
+
+    `wrap` makes of each hook what is registered.
+    """
     calls: list[ModuleCall] = []
     running: list[int] = []
     counts: dict[str, int] = {}
@@ -78,8 +81,8 @@ def recorded(model: nn.Module) -> Iterator[list[ModuleCall]]:
         call.bases = {node for t in made.values() for node in _base(t)} - given
 
     for path, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(entering(path), with_kwargs=True))
-        handles.append(module.register_forward_hook(leaving))
+        handles.append(module.register_forward_pre_hook(wrap(entering(path)), with_kwargs=True))
+        handles.append(module.register_forward_hook(wrap(leaving)))
     try:
         yield calls
     finally:

@@ -64,6 +64,11 @@ def find_stages(model: nn.Module, run: Callable[[], Tensor]) -> Chain:
     """
     with recorded(model) as calls:
         output = run()
+    return stages_among(calls, output)
+
+
+def stages_among(calls: Sequence[ModuleCall], output: Tensor) -> Chain:
+    """Find the stages among the calls of one forward pass, which made the output that gradients start from."""
     recurrent = [call for call in calls if isinstance(call.module, nn.RNNBase) and not call.module.bidirectional]
     if recurrent:
         return Chain(recurrent=recurrent[0].path, shared=True)

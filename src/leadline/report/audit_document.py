@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from leadline.audit.audited import Audit, Unavailable
-from leadline.document import Block, ContextMaps, Document, Fold, FrontMap, Section, Table, Text
+from leadline.document import Block, ContextMaps, Document, Fold, FrontMap, Row, Section, Table, Text
 from leadline.domains._causality import Causality
 from leadline.domains._context import Context
 from leadline.domains._count import Count
@@ -16,6 +16,7 @@ from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
 from leadline.report.drawings.curves import gradient_curve, training_curve
 from leadline.report.drawings.maps import context_map
 from leadline.report.drawings.modules import memory_bars, module_table
+from leadline.report.drawings.monitored import monitor_curves
 from leadline.report.folding import folded_chain
 from leadline.report.numbers import bound, places, shape, size, whole
 from leadline.report.reproducing import how_to_repeat
@@ -225,10 +226,11 @@ def _training(run: Run) -> tuple[Block, ...]:
     ]
     if run.result is None:
         return Table(("", "", ""), tuple(rows)), Text("The run is not finished.")
-    result, drawn = run.result, training_curve(run)
+    result = run.result
+    drawn = tuple(filter(None, (training_curve(run), *monitor_curves(run))))
     rows += [
         ("test", f"{result.test.bits_per_dim:.4f} bits/dim", f"{result.test.nats_per_example} nats per example"),
         ("validation", f"{result.validation.bits_per_dim:.4f} bits/dim", "chosen on this part"),
         ("trained", f"{result.steps} steps in {result.seconds:.0f} s", f"seed {run.config.seed}"),
     ]
-    return (Table(("", "", ""), tuple(rows)), *((drawn,) if drawn is not None else ()))
+    return (Table(("", "", ""), tuple(rows)), *((Row(drawn),) if len(drawn) > 1 else drawn))

@@ -23,6 +23,8 @@ from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
 from leadline.sampling import Exported
+from leadline.sweeps.swept import Swept
+from leadline.training import Moment
 from leadline.training.scoring import Score
 
 Value: TypeAlias = "int | float | str | bool | Bound | Estimate | None"
@@ -236,6 +238,23 @@ def _(result: Exported) -> tuple[Figure, ...]:
         *compared,
         Figure("kept between positions", result.state_bytes, "B", "proved"),
         Figure("multiply-adds a position", result.multiply_adds, "", "proved"),
+    )
+
+
+@figures.register
+def _(result: Swept) -> tuple[Figure, ...]:
+    return (
+        Figure("cells", len(result.rows), status="proved"),
+        Figure("cells that failed", result.failed, status="proved"),
+        *(Figure(f"values of {name}", len(values), status="proved") for name, values in result.settings.items()),
+    )
+
+
+@figures.register
+def _(result: Moment) -> tuple[Figure, ...]:
+    return (
+        Figure("updates before", result.step, "steps", "proved"),
+        *(Figure(name, value, "", "estimate") for name, value in result.scalars().items()),
     )
 
 

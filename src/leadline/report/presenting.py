@@ -19,9 +19,11 @@ from leadline.report import html, terminal
 from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
 from leadline.report.records import record
+from leadline.report.swept.document import describe_sweep
 from leadline.report.tables import frame, latex, markdown, table
 from leadline.report.verdicts import cards
 from leadline.results import Result
+from leadline.sweeps.swept import Swept
 
 __all__ = ["fragment", "frame", "json_text", "latex", "markdown", "record", "renderable", "save", "show", "verdict"]
 
@@ -47,6 +49,8 @@ def document(result: Result, *, full: bool = False) -> Document:
             return describe_audit(result, full=full)
         case Comparison():
             return describe_comparison(result, full=full)
+        case Swept():
+            return describe_sweep(result)
     return Document(type(result).__name__, "", (Section("Figures", (table(result),)),), cards(result))
 
 

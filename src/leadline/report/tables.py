@@ -12,6 +12,7 @@ from leadline.document import Table
 from leadline.errors import UsageError
 from leadline.report.figures import Figure, figures
 from leadline.results import Bound, Estimate, Result
+from leadline.sweeps.swept import Swept
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -76,7 +77,10 @@ def latex(result: Result) -> str:
 
 
 def frame(result: Result) -> Any:
-    """Return a DataFrame with the values as numbers: a row for each figure, or of a comparison for each model."""
+    """Return a DataFrame with the values as numbers: a row for each figure, of a comparison for each model.
+
+    Of a sweep, a row for each cell.
+    """
     try:
         import pandas as pd
     except ImportError:
@@ -85,6 +89,8 @@ def frame(result: Result) -> Any:
     if isinstance(result, Comparison):
         rows = {audit.title: {f.name: plain(f)["value"] for f in figures(audit)} for audit in result.audits}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    if isinstance(result, Swept):
+        return pd.DataFrame.from_records(list(result.rows))
     columns = ["quantity", "value", "low", "high", "unit", "status"]
     records = [
         {"depth": f.depth, "quantity": f.name, **plain(f), "unit": f.unit, "status": f.status} for f in figures(result)

@@ -49,6 +49,8 @@ class TrainConfig:
     threads
         CPU threads, at most 1024. None: torch's number or, for a run in minutes, one if that is faster; the run records
         how many, and goes on with as many. Bit-for-bit results hold for one number of threads.
+    monitor
+        Record the gradient by stage at every so many steps, as `leadline.monitor` does, in ``metrics.jsonl``.
     precision, device
         Passed to accelerate: ``no`` or ``bf16``; ``cpu``, or None for the accelerator that it finds.
 
@@ -83,6 +85,7 @@ class TrainConfig:
     burn_in: int = 0
     seed: int = 0
     threads: int | None = None
+    monitor: int | None = None
     precision: str = "no"
     device: str | None = None
 

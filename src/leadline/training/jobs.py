@@ -12,6 +12,7 @@ from leadline.errors import UsageError
 from leadline.training.config import TrainConfig
 from leadline.training.folder import RunResult
 from leadline.training.loop import train
+from leadline.training.monitoring.tracking import Trackers
 from leadline.training.recipes import find_recipe
 from leadline.zoo import ZOO, build, parse_settings
 from leadline.zoo.settings import settings_of
@@ -29,6 +30,7 @@ def train_by_recipe(
     resume: bool = False,
     allow_changes: bool = False,
     console: Console | None = None,
+    trackers: Trackers = (),
 ) -> RunResult:
     """Train in a run folder by a recipe (None: the default one, if there is any) with what is asked for on top of it.
 
@@ -47,7 +49,7 @@ def train_by_recipe(
     chosen = {**_sizes(model, dataset), **found.settings, **asked}
     _refuse_other_kinds(model, chosen, dataset)
     lag, chosen = int(chosen.get("lag", 1)), {"seed": config.seed, **chosen}
-    how: dict[str, Any] = {"resume": resume, "allow_changes": allow_changes, "console": console}
+    how: dict[str, Any] = {"resume": resume, "allow_changes": allow_changes, "console": console, "trackers": trackers}
     return train(model, chosen, dataset, config, path, lag=lag, **how)
 
 

@@ -22,6 +22,8 @@ from leadline.training.checkpoint import load_checkpoint
 from leadline.training.config import TrainConfig
 from leadline.training.environment import Environment
 from leadline.training.folder import Builder, RunFolder, RunResult
+from leadline.training.monitoring._monitor import monitor
+from leadline.training.monitoring.tracking import Trackers, line_of, tracked
 from leadline.training.planning import planned, validated_examples
 from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
@@ -42,6 +44,7 @@ def train(
     lag: int = 1,
     build: Builder = build,
     console: Console | None = None,
+    trackers: Trackers = (),
 ) -> RunResult:
     """Train a density model and score it on the test part, in a run folder that can be resumed bit for bit.
 
@@ -73,6 +76,10 @@ def train(
         Turns name and settings into a specimen; the zoo's unless given.
     console
         Where progress goes; None: nowhere.
+    trackers
+        Names of accelerate's trackers (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or trackers, that get the
+        scores and what the config's `monitor` records. What they write is no part of the run folder: files stand in
+        the one beside it that ends in ``-trackers``.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def train(
             seed_everything(config.seed)
             specimen = build(name, **settings)
             plan = Plan.of(record["plan"]) if record else planned(specimen, dataset, config, lag, began)
-            session = Session.open(specimen, dataset, config, lag, plan.schedule)
+            session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path)
             seed_everything(config.seed)
             state = session.state
             state.run = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -114,7 +121,8 @@ def train(
             now = Environment.current(session.accelerator.device)
             first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
             known = stays(record or first, now, state.step, folder.path, allow_changes)
-            with folder.begun({**request, "plan": dataclasses.asdict(plan), "environments": known}):
+            described = {**request, "plan": dataclasses.asdict(plan), "environments": known}
+            with folder.begun(described), tracked(session.accelerator, folder.path, config):
                 return _train(session, folder, _watch(session, plan, began), reporter)
 
 
@@ -152,10 +160,27 @@ def _train(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter
     reporter.step(state.step, state.schedule.steps)
     folder.log(state.log)
     try:
-        _run(session, folder, watch, reporter)
+        with _monitored(session):
+            _run(session, folder, watch, reporter)
         return _finish(session, folder, watch)
     except Diverged as error:
         raise Diverged(f"{error}; stopped after {state.step} steps, {_kept(folder)}") from error
+
+
+@contextmanager
+def _monitored(session: Session) -> Iterator[None]:
+    """Record the gradient by stage in the log, where the config asks for it."""
+    state, every = session.state, session.config.monitor
+
+    def log(numbers: Mapping[str, float], step: int) -> None:
+        state.log += line_of({"step": step, **numbers})
+        session.accelerator.log(dict(numbers), step=step)
+
+    if every is None:
+        yield
+        return
+    with monitor(state.model, every=every, start=state.step, log=log):
+        yield
 
 
 def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
@@ -200,8 +225,9 @@ def _validate(session: Session, folder: RunFolder, watch: Watch, reporter: Repor
         "lr": session.config.learning_rate(state.step, state.schedule.progress(state.step)),
         "seconds": round(watch.seconds(), 3),
     }
-    state.log += json.dumps(line).encode() + b"\n"
+    state.log += line_of(line)
     folder.log(state.log)
+    session.accelerator.log({key: value for key, value in line.items() if value is not None}, step=state.step)
     reporter.validation(state.step, train, bits.bits_per_dim, best)
 
 

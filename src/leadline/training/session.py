@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
+from leadline.training.monitoring.tracking import Trackers, tracking
 from leadline.training.scoring import Score, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
 from leadline.zoo import Specimen
@@ -40,8 +42,17 @@ class Session:
     conditional: bool
 
     @classmethod
-    def open(cls, specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int, schedule: Schedule) -> Session:
-        """Make optimiser and average for a fresh model and a run of that schedule.
+    def open(
+        cls,
+        specimen: Specimen,
+        dataset: Dataset,
+        config: TrainConfig,
+        lag: int,
+        schedule: Schedule,
+        trackers: Trackers = (),
+        folder: Path | None = None,
+    ) -> Session:
+        """Make optimiser and average for a fresh model and a run of that schedule; trackers write beside its folder.
 
         Raises `UsageError` if the model is not a density model, or model, data and config do not go together.
         """
@@ -53,7 +64,9 @@ class Session:
         if augmentations and dataset.kind != "image":
             raise UsageError("shift, turn and warp move the pixels of images; leave them out for audio")
         try:
-            accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
+            accelerator = Accelerator(
+                mixed_precision=config.precision, cpu=config.device == "cpu", **tracking(trackers, folder)
+            )
         except ValueError as error:  # accelerate's state is one per process
             raise UsageError(
                 f"accelerate runs with another precision or device in this process already ({error}); "

@@ -7,14 +7,15 @@ The explicit form spells out one time step and loops over layers and time; its p
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from leadline.zoo.settings import Depth, Positive, factory
+from leadline.errors import UsageError
+from leadline.zoo.settings import Depth, Positive, Range, factory
 from leadline.zoo.specimen import Specimen
 
 CellName = Literal["rnn", "gru", "lstm"]
@@ -35,6 +36,16 @@ class RecurrentConfig:
     length: Positive = 32
     bias: bool = True
     explicit: bool = False
+
+
+@dataclass(frozen=True)
+class LSTMConfig(RecurrentConfig):
+    """A recurrence of LSTM cells, to whose forget gates' biases `forget_bias` is added.
+
+    Source: Gers, Schmidhuber and Cummins, Learning to forget (2000), for a bias at which a cell begins to remember.
+    """
+
+    forget_bias: Annotated[float, Range(-100, 100)] = 0.0
 
 
 def rnn_step(gates: Float[Tensor, "b k"], recurrent: Float[Tensor, "b k"], _: State) -> State:
@@ -160,6 +171,14 @@ def gru(config: RecurrentConfig, batch: int) -> Specimen:
 
 
 @factory
-def lstm(config: RecurrentConfig, batch: int) -> Specimen:
-    """Build an LSTM; settings are the fields of `RecurrentConfig`, `batch` and `seed`."""
-    return _specimen("lstm", config, batch)
+def lstm(config: LSTMConfig, batch: int) -> Specimen:
+    """Build an LSTM; settings are the fields of `LSTMConfig`, `batch` and `seed`."""
+    specimen = _specimen("lstm", config, batch)
+    if config.forget_bias:
+        if not config.bias:
+            raise UsageError("forget_bias is added to a bias: leave bias=false out")
+        with torch.no_grad():
+            for layer in range(config.layers):
+                gates = specimen.model.get_submodule("cells").get_parameter(f"bias_ih_l{layer}")
+                gates[config.hidden : 2 * config.hidden] += config.forget_bias
+    return specimen

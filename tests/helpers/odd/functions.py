@@ -51,6 +51,11 @@ def _read(model: Any, *x: Any) -> None:
             assert_readable(error)
 
 
+def _watched(model: Any, *x: Any) -> None:
+    with leadline.monitor(model, *x, layout=SEQUENCE) as watch:
+        watch.stepped()
+
+
 FUNCTIONS: Mapping[str, Ask] = {
     "bound": leadline.bound,
     "causality": lambda model, *x: leadline.causality(model, *x, layout=SEQUENCE),
@@ -61,6 +66,7 @@ FUNCTIONS: Mapping[str, Ask] = {
     "count with backward": lambda model, *x: leadline.count(model, *x, backward=True),
     "generation": lambda model, *x: leadline.generation(model, *x, layout=SEQUENCE),
     "gradient": leadline.gradient,
+    "monitor": _watched,
     "reach": lambda model, *x: leadline.reach(model, *x, layout=SEQUENCE),
     "law": lambda model, *x: leadline.law(lambda n: (model, x), layout=SEQUENCE, n=(1, 2, 3)),  # noqa: ARG005
     "lyapunov": lambda model, *x: leadline.lyapunov(model, *x, steps=3),

@@ -68,7 +68,7 @@ def training_curve(run: Run) -> Curve | None:
 
     Raises `CheckpointError` if `metrics.jsonl` is damaged.
     """
-    lines = _metrics(run.path / "metrics.jsonl")
+    lines = [line for line in metrics(run.path / "metrics.jsonl") if "validation" in line]
     if len(lines) < 2:
         return None
     series = {name: tuple(_number(line.get(name)) for line in lines) for name in ("train", "validation")}
@@ -76,8 +76,8 @@ def training_curve(run: Run) -> Curve | None:
     return Curve(steps, tuple(series.items()), "step", "bits/dim", "Scores in the course of the training")
 
 
-def _metrics(path: Path) -> list[dict[str, float | bool | None]]:
-    """Return one record for each validation; none where there is no file."""
+def metrics(path: Path) -> list[dict[str, float | bool | None]]:
+    """Return one record for each validation, and for each step that a monitor saw; none where there is no file."""
     if not os.path.exists(path):
         return []
     texts = read_bytes(path, CheckpointError).splitlines()

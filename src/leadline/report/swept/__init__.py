@@ -1,0 +1,1 @@
+"""Sweeps as documents: curves beside theory, and the table of all cells."""
