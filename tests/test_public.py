@@ -21,6 +21,8 @@ RESERVED = {
     "law",
     "stream",
     "gradient",
+    "reach",
+    "remedies",
     "spectrum",
     "bound",
     "lyapunov",
