@@ -26,8 +26,6 @@ _ENOUGH = 0.002
 _HALVINGS = 9
 _SCALES = (1.5, 2.0, 3.0, 5.0, 9.0, 16.0)
 _BIASES = (1.0, 2.0, 3.0, 5.0, 8.0)
-_PROBES = 2
-"""A search takes few random directions, the same ones each time; what it finds is measured with all."""
 
 Setting = Callable[[float], None]
 """Puts a copy of the model into the state that a number stands for."""
@@ -140,7 +138,8 @@ class _Trial:
                 for matrix, original in zip(held, originals, strict=True):
                     matrix.copy_(scale * original)
 
-        grows = self.before.rate.value > 0
+        at_one = self._gradient(model) if orthogonal else self.before
+        grows = at_one is not None and at_one.rate.value > 0
         scales = [1.0, *(1 / scale if grows else scale for scale in _SCALES)]
         value = self._search(model, put, scales, by_ratio=True) if held else None
         if value is not None:
@@ -186,16 +185,16 @@ class _Trial:
         except Exception as error:
             raise ModelError(f"the model cannot be copied, so nothing can be tried on it: {error}") from error
 
-    def _gradient(self, model: nn.Module, probes: int) -> GradientDepth | None:
+    def _gradient(self, model: nn.Module) -> GradientDepth | None:
         """Measure a copy; None where it has no gradient."""
         reading = Reading(model, self.reading.inputs, self.reading.kwargs, output=self.reading.given_output)
         try:
-            return gradient_of(reading, probes=probes, seed=self.seed, ahead=False)
+            return gradient_of(reading, probes=self.probes, seed=self.seed, ahead=False)
         except (NotDifferentiable, Diverged):
             return None
 
     def _measured(self, name: str, model: nn.Module) -> Iterator[Remedy]:
-        found = self._gradient(model, self.probes)
+        found = self._gradient(model)
         if found is not None:
             yield Remedy(name, found.rate, found.total, found.kind)
 
@@ -205,7 +204,7 @@ class _Trial:
 
         def rate(value: float) -> float:
             put(value)
-            found = self._gradient(model, min(self.probes, _PROBES))
+            found = self._gradient(model)
             tried[value] = math.copysign(math.inf, value) if found is None else found.rate.value
             return tried[value]
 
