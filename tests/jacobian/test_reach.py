@@ -174,7 +174,9 @@ def test_distances_that_a_dilation_leaves_out_belong_to_no_law(rate, shape, apar
 
 
 def test_of_a_gap_in_what_is_seen_a_format_loses_the_gradient_at_a_distance_that_is_seen():
-    found = spaced(torch.tensor([1.0, 1e-3]), 3, 4, 60)  # 1e-3 at 3, 1e-6 at 6, 1e-9 at 9, 1e-12 at 12
+    found = spaced(
+        torch.tensor([1.0, 1e-3], dtype=torch.float64), 3, 4, 60
+    )  # 1e-3 at 3, 1e-6 at 6, 1e-9 at 9, 1e-12 at 12
     assert found.offsets[found.structural].flatten().tolist() == [0, 3, 6, 9, 12]
     assert found.lost_at == {"float16": 9, "bfloat16": None, "float32": None}
 

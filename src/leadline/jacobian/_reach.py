@@ -221,7 +221,7 @@ def _along(reading: Reading) -> Axes:
     name, axes = next(iter(reading.input_axes.items()))
     along = tuple(axis for axis in reading.layout.positions if axis in reading.output_axes)
     if not along:
-        raise LayoutError(f"there is no distance from {name} to the output: they share no axis of positions")
+        raise LayoutError(f"there is no distance from {name} to the output: they share no position axes")
     if not set(along) <= set(axes):
         raise LayoutError(
             f"the output has the position axes {along}, and {name} the axes {axes}: offsets take the same"

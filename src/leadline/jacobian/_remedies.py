@@ -65,6 +65,15 @@ class Remedies(Result):
         first = self.tried[0] if self.tried else None
         return first if first is not None and abs(first.rate.value) < abs(self.before.rate.value) / 2 else None
 
+    @property
+    def advice(self) -> str:
+        """What mends the gradient, of what was tried, with the growth a stage that is left."""
+        helps = [each for each in self.tried if abs(each.rate.value) < abs(self.before.rate.value) / 2][:3]
+        if not helps:
+            return "nothing that was tried halves the rate: --full shows what was"
+        tried = "; ".join(f"{each.name} gives {math.exp(each.rate.value):.3g} × a stage" for each in helps)
+        return f"tried on a copy: {tried}"
+
     def __str__(self) -> str:
         before = f"{self.before.kind} at {math.exp(self.before.rate.value):.3g} × a stage"
         after = [f"{each.name}: {math.exp(each.rate.value):.3g} ×" for each in self.tried]

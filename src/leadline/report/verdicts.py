@@ -265,7 +265,8 @@ def _(result: Reach, *, rate: float | None = None) -> tuple[Card, ...]:
     text = f"half of the squared gradient comes from within {near}, 99 % from within {most}"
     if result.used is not None:
         text += f", {_percent(result.used)} of what the output sees"
-    text += _fading(result, rate)
+    fades = result.law.in_words("positions" if rate is None else "samples")
+    text += f"; {fades}" if fades else ""
     seen, far = result.seen or 0, result.farthest
     lost = [f"{name} at {whole(at)}" for name, at in result.lost_at.items() if at is not None and far and at <= far]
     if lost:
@@ -278,35 +279,6 @@ def _(result: Reach, *, rate: float | None = None) -> tuple[Card, ...]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.995 else "all"
-
-
-def _fading(result: Reach, rate: float | None) -> str:
-    """Say the law of a gradient over distance."""
-    law = result.law
-    if not law.sure:
-        return ""
-    if law.kind == "exponential":
-        if result.half_life is None:
-            return "; it grows with distance"
-        return f"; it halves every {result.half_life:.3g} {'positions' if rate is None else 'samples'}"
-    words = {"flat": "; it does not fade", "power": f"; it changes as distance to the power {law.parameter:.2g}"}
-    return words.get(
-        law.kind, f"; it fades like a bell of spread {law.parameter:.3g}" if law.kind == "gaussian" else ""
-    )
-
-
-@cards.register
-def _(result: Remedies, *, rate: float | None = None) -> tuple[Card, ...]:
-    return (Card("plain", "remedies", str(result), "estimate"),)
-
-
-def _advice(result: Remedies) -> str:
-    """Say what mends a gradient, of what was tried, with the growth a stage that is left."""
-    helps = [each for each in result.tried if abs(each.rate.value) < abs(result.before.rate.value) / 2][:3]
-    if not helps:
-        return "nothing that was tried halves the rate: --full shows what was"
-    tried = "; ".join(f"{each.name} gives {factor(each.rate.value)} a stage" for each in helps)
-    return f"tried on a copy: {tried}"
 
 
 @cards.register
@@ -354,7 +326,7 @@ def _(result: Audit, *, rate: float | None = None) -> tuple[Card, ...]:
         if not isinstance(depth, Unavailable):
             found += () if isinstance(depth, Wavefronts | Remedies) else cards(depth, rate=rate or result.rate)
             if isinstance(depth, GradientDepth) and isinstance(result.remedies, Remedies):
-                found[-1] = replace(found[-1], advice=_advice(result.remedies))
+                found[-1] = replace(found[-1], advice=result.remedies.advice)
         elif depth.reason != shared and name != "wavefronts":
             found += _unavailable(name, depth, result)
     if shared:

@@ -56,6 +56,26 @@ class DistanceLaw:
             return GrowthLaw(self.kind, self.parameter, self.interval, {})
         return GrowthLaw("stable", 0.0, self.interval, {}) if self.kind == "flat" else None
 
+    def in_words(self, unit: str = "positions") -> str:
+        """Say what the gradient does with distance, in so many `unit`; nothing where that is not sure.
+
+        Examples
+        --------
+        >>> DistanceLaw("exponential", -0.25, (-0.3, -0.2)).in_words()
+        'it halves every 2.77 positions'
+        """
+        if not self.sure:
+            return ""
+        match self.kind:
+            case "exponential":
+                every = self.half_life
+                return "it grows with distance" if every is None else f"it halves every {every:.3g} {unit}"
+            case "power":
+                return f"it changes as distance to the power {self.parameter:.2g}"
+            case "gaussian":
+                return f"it fades like a bell of spread {self.parameter:.3g}"
+        return "it does not fade"
+
     def __str__(self) -> str:
         if self.kind in ("flat", "unknown"):
             return self.kind
