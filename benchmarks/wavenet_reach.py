@@ -25,7 +25,7 @@ COLUMNS = (
     "positions seen",
     "99 % of the squared gradient lies in, at first",
     "within",
-    "bits/dim before → after 400 steps",
+    "bits/dim after 400 steps",
     "then in",
     "then within",
 )
@@ -52,7 +52,7 @@ def rows() -> Iterator[Row]:
                     after.seen,
                     f"{mean(map(_used, before)):.1f} positions, {mean(map(_share, before)):.1%}",
                     f"{mean(each.within(0.99) for each in before):.0f} steps",
-                    f"8.00 → {bits:.2f}",
+                    f"{bits:.2f}",
                     f"{_used(after)} positions, {_share(after):.1%}",
                     f"{after.within(0.99)} steps",
                 ),
