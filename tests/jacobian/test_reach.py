@@ -264,6 +264,9 @@ def test_what_cannot_be_measured_is_said():
     with pytest.raises(Diverged):
         reach(nn.Sequential(nn.Linear(2, 2), nn.Softsign()), x / 0, layout="b t c -> b t v")
 
+    with pytest.raises(NotDifferentiable, match="needs numbers"):
+        reach(nn.Linear(2, 2).to("meta"), x.to("meta"), layout="b t c -> b t v")
+
     class Cut(nn.Module):
         def forward(self, x):
             return x.round()

@@ -192,6 +192,8 @@ def reach_of(
 
 def _measured(reading: Reading, places: Places, probes: int, seed: int, few: int) -> Reach:
     name = next(iter(reading.input_axes))
+    if not reading.has_values:
+        raise NotDifferentiable("a gradient needs numbers, and the model or its inputs have none (the meta device)")
     with kept(reading.model, reading.inputs, reading.kwargs), run_once(), same_noise(seed), torch.enable_grad():
         end, leaves = _run(reading, name)
         generator = torch.Generator().manual_seed(seed)

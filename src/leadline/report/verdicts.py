@@ -261,8 +261,11 @@ def _(result: Spectrum, *, rate: float | None = None) -> tuple[Card, ...]:
 
 @cards.register
 def _(result: Reach, *, rate: float | None = None) -> tuple[Card, ...]:
-    near, most = (places(result.within(share), rate) for share in (0.5, 0.99))
-    text = f"half of the squared gradient comes from within {near}, 99 % from within {most}"
+    if not result.within(1.0):
+        return (Card("plain", "reach", "all of the gradient comes from its own position", "estimate"),)
+    shares = (result.within(share) for share in (0.5, 0.99))
+    near, most = (f"within {places(far, rate)}" if far else "its own position" for far in shares)
+    text = f"half of the squared gradient comes from {near}, 99 % from {most}"
     if result.used is not None:
         text += f", {_percent(result.used)} of what the output sees"
     fades = result.law.in_words("positions" if rate is None else "samples")
