@@ -176,6 +176,12 @@ def deep(layers: int) -> Example:
     return Example(nn.Sequential(*stack).eval(), (torch.randn(1, 4, 4),), "b t c -> b t v", 2)
 
 
+def wavenet(layers: int, length: int) -> Example:
+    """Build a WaveNet of two stacks, whose last output sees all of 2,047 samples where each stack has ten layers."""
+    specimen = build("wavenet", layers=layers // 2, stacks=2, length=length, batch=1, lag=0)
+    return Example(specimen.model, specimen.inputs, "b t -> b t v", length - 1)
+
+
 EXAMPLES: Mapping[str, Callable[..., Example]] = {
     "gpt2": gpt2,
     "resnet50": resnet50,
@@ -189,6 +195,7 @@ EXAMPLES: Mapping[str, Callable[..., Example]] = {
     "causal-convolutions": lambda length=10**5: causal_convolutions(int(length)),
     "padded-convolutions": lambda length=10**5: padded_convolutions(int(length)),
     "gru": lambda length=20_000: gru(int(length)),
+    "wavenet": lambda layers=20, length=2047: wavenet(int(layers), int(length)),
     "deep": lambda layers=5000: deep(int(layers)),
 }
 HOLLOW = frozenset({"llama-8b", "llama-70b", "qwen"})

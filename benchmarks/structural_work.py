@@ -67,6 +67,16 @@ def five_depths(meter: Meter, example: Example) -> None:
     meter.facts |= {"causality": f"{verdict.verdict}, lag {verdict.lag}", "context": seen.size, "saved": saved}
 
 
+def reach_alone(meter: Meter, example: Example) -> None:
+    """Measure the reach from the last output, its trace included."""
+    meter.take("torch's imports", first_export)
+    asked = read(example.model, *example.inputs, layout=example.layout)
+    meter.take("trace", lambda: asked.graph)
+    last = example.inputs[0].shape[-1] - 1
+    found = meter.take("reach", lambda: asked.reach(positions=[last]))
+    meter.facts |= {"99 % within": found.within(0.99), "seen": found.seen, "law": found.law.kind}
+
+
 def count_alone(meter: Meter, example: Example) -> None:
     """Count, its trace included."""
     asked = read(example.model, *example.inputs, layout=example.layout)
@@ -152,6 +162,7 @@ def _walks(calls: Counter[str]) -> Iterator[None]:
 
 WORKS: Mapping[str, Callable[[Meter, Example], None]] = {
     "five depths": five_depths,
+    "reach": reach_alone,
     "count": count_alone,
     "count of Qwen": count_of_qwen,
     "trace": trace_alone,

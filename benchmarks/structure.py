@@ -104,6 +104,8 @@ LINES: tuple[Line | Growth, ...] = (
     Line("padded", "4 padded convolutions, T = 100,000: five depths", "padded-convolutions", FIVE, 10, 2),
     Line("gru", "GRU, T = 20,000: five depths", "gru", FIVE, 10, 2),
     Line("deep", "5,000 layers of Linear and ReLU: five depths", "deep", FIVE, 60, beside=("trace",)),
+    Line("reach-gpt2", "GPT-2 small, T = 128: reach", "gpt2", "reach", 15),
+    Line("reach-wavenet", "WaveNet, 20 layers, 2,047 samples: reach", "wavenet", "reach", 10),
     Growth("growth-convolutions", "growth in T, causal convolutions", "causal-convolutions", LENGTHS),
     Growth("growth-gru", "growth in T, GRU", "gru", STEPS),
 )

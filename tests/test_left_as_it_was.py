@@ -33,6 +33,7 @@ FUNCTIONS: Mapping[str, Ask] = {
     "memory": lambda model, *x, **_: leadline.memory(model, *x),
     "gradient": lambda model, *x, **_: leadline.gradient(model, *x),
     "monitor": lambda model, *x, layout, **_: watched(model, *x, layout=layout),
+    "remedies": lambda model, *x, **_: leadline.remedies(model, *x),
     "reach": lambda model, *x, layout, **_: leadline.reach(model, *x, layout=layout),
     "spectrum": lambda model, *x, **_: leadline.spectrum(model, x, k=2, probes=1),
     "lyapunov": lambda model, *x, **_: leadline.lyapunov(model, x[0], steps=3),

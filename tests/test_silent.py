@@ -19,6 +19,7 @@ X = torch.zeros(2, 3)
 MODEL = nn.Linear(3, 3)
 SEEDED: dict[str, Callable[[Any], object]] = {
     "gradient": lambda seed: leadline.gradient(MODEL, X, seed=seed),
+    "remedies": lambda seed: leadline.remedies(MODEL, X, seed=seed),
     "spectrum": lambda seed: leadline.spectrum(MODEL, X, seed=seed),
     "lyapunov": lambda seed: leadline.lyapunov(torch.tanh, torch.zeros(3), steps=3, seed=seed),
     "check": lambda seed: leadline.check(MODEL, X, seed=seed),

@@ -4,6 +4,7 @@
   several things;
 - `count`, `span`, `generation`, `context`, `causality`, `memory` take one each from the structure of the model;
 - `gradient`, `spectrum`, `bound`, `lyapunov` measure and bound its Jacobians, `reach` those between positions;
+  `remedies` tries what mends a gradient that vanishes or explodes;
 - `monitor` watches gradients while a model is trained, `sweep` measures models over grids of settings;
 - `system`, `law`, `stream` describe a causal model as recurrence equations, give its growth laws in closed form, and
   run it one position, or one front of positions, at a time.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from leadline.audit._read import DepthReading, read
     from leadline.audit.audited import Audit
     from leadline.domains import causality, context, count, generation, memory, span
-    from leadline.jacobian import bound, gradient, lyapunov, reach, spectrum
+    from leadline.jacobian import bound, gradient, lyapunov, reach, remedies, spectrum
     from leadline.recurrence import law, system
     from leadline.results import Bound, Coverage, Estimate, Status
     from leadline.sampling import stream
@@ -54,6 +55,7 @@ __all__ = [
     "monitor",
     "reach",
     "read",
+    "remedies",
     "span",
     "spectrum",
     "stream",
@@ -83,6 +85,7 @@ _HOMES = {
     "monitor": "training.monitoring._monitor",
     "reach": "jacobian",
     "read": "audit._read",
+    "remedies": "jacobian",
     "span": "domains",
     "spectrum": "jacobian",
     "stream": "sampling",

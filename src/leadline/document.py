@@ -83,6 +83,34 @@ class FrontMap:
 
 
 @dataclass(frozen=True)
+class ReachMap:
+    """How large a gradient is around an output, by (row, column), and which of these places the output sees at all.
+
+    Of a sequence there is one row. `size` is relative to the largest; `first` is where the cell (0, 0) begins, counted
+    from the output's own place, and each cell stands for `step` places along either axis.
+    """
+
+    size: NDArray[np.float64]
+    seen: NDArray[np.bool_]
+    first: tuple[int, int]
+    step: int
+    caption: str
+
+    def decades(self) -> NDArray[np.int64]:
+        """Return by how many powers of ten each cell lies below the largest; -1 where no gradient arrives.
+
+        Examples
+        --------
+        >>> size = np.array([[0.0, 0.002, 0.1, 1.0]])
+        >>> ReachMap(size, size > 0, (0, -3), 1, "").decades().tolist()
+        [[-1, 2, 1, 0]]
+        """
+        with np.errstate(divide="ignore"):
+            below = -np.log10(self.size)
+        return np.where(self.size > 0, np.floor(np.where(self.size > 0, below, 0.0) + 1e-9), -1).astype(np.int64)
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Greyscale pictures side by side: (n, height, width) in [0, 1], 1 being ink."""
 
@@ -149,7 +177,7 @@ class Fold:
     blocks: "tuple[Block, ...]"
 
 
-Block = Text | Table | Curve | GridMap | FrontMap | Pictures | Wave | Bars | ContextMaps | Row | Fold
+Block = Text | Table | Curve | GridMap | FrontMap | ReachMap | Pictures | Wave | Bars | ContextMaps | Row | Fold
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def test_every_measure_has_the_value_of_its_depth(audit: Audit) -> None:
         "lookahead": 0,
         "lookahead_ms": float("inf"),  # nobody said how many positions a second has
         "context": 7,
+        "reach": audit.reach.within(0.99),
         "connections": 2 * 4 * 3 * (16 + 15 + 14),
         "macs": 2 * 4 * 3 * 3 * 16,
         "parameters": 3 * 14,

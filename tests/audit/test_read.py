@@ -52,7 +52,7 @@ def test_one_check_is_one_trace_one_layout_and_one_walk_for_each_domain(name: st
         audit = reading.check()
     assert audit.verdict == "structural"
     assert (calls["reading.trace_call"], calls["reading.resolve"]) == (1, 1)
-    assert passes == [True, False]  # for the memory, and beside the graph
+    assert passes == [True, False, True]  # for the memory, beside the graph, and for the reach
     assert calls["replay.run"] == 1
     walks = {key: count for key, count in calls.items() if key.endswith((".walk", ".walk_by", ".behind"))}
     passes_of_generation = walks.pop("_generation.walk_by")
@@ -101,6 +101,7 @@ def methods(specimen: Specimen) -> dict[str, tuple[Callable[[DepthReading], Any]
         "generation": (lambda r: r.generation(), lambda: leadline.generation(model, *inputs, lag=1, **axes)),
         "memory": (lambda r: r.memory(), lambda: leadline.memory(model, *inputs)),
         "gradient": (lambda r: r.gradient(seed=3), lambda: leadline.gradient(model, *inputs, seed=3)),
+        "reach": (lambda r: r.reach(seed=3), lambda: leadline.reach(model, *inputs, seed=3, layout=specimen.layout)),
         "system": (
             lambda r: [str(v) for v in r.system().variables],
             lambda: [str(v) for v in leadline.system(model, *inputs, **axes).variables],

@@ -13,6 +13,7 @@ from leadline.document import (
     GridMap,
     InputMaps,
     Pictures,
+    ReachMap,
     Row,
     Section,
     Table,
@@ -64,6 +65,10 @@ def _grid() -> ContextMaps:
 
 
 LINE, GRID = _line(), _grid()
+REACH = ReachMap(
+    10.0 ** -np.array([[99.0, 9, 6, 3, 1, 0, 99]]), np.array([[0, 1, 1, 1, 1, 1, 0]]) > 0, (0, -5), 1, "reach"
+)
+CELLS = ReachMap(np.tril(np.ones((4, 4))), np.tril(np.ones((4, 4)), 1) > 0, (-2, -2), 1, "reach over a grid")
 CARDS = (
     Card("good", "causality", "causal", "proved"),
     Card("bad", "batch", "samples mix", "confirmed", "call model.eval()"),
@@ -88,6 +93,7 @@ def everything() -> Document:
         (
             Section("Context", (facts, LINE, GRID)),
             Section("Gradient", (CURVE, SLIDE, Fold("the longest chain", (Text("a → b"),)))),
+            Section("Reach", (REACH, CELLS)),
             Section("Memory", (BARS, TREE)),
             Section("Generation", (FRONTS,)),
             Section("Samples", (PICTURES, WAVE)),

@@ -10,6 +10,7 @@ from torch import nn
 
 from leadline import lyapunov, reach, read
 from leadline.errors import Diverged, LayoutError, NotDifferentiable, UsageError
+from leadline.jacobian import Reach
 from leadline.zoo import build
 
 
@@ -147,6 +148,39 @@ def test_equal_kernels_spread_like_their_sum(size, layers):
     assert sum(spreads) / len(spreads) == pytest.approx(layers * (size**2 - 1) / 12, rel=0.15)
 
 
+def spaced(weights: torch.Tensor, dilation: int, layers: int, length: int) -> Reach:
+    """Return the reach of equal causal convolutions whose taps lie apart."""
+    parts: list[nn.Module] = []
+    for _ in range(layers):
+        layer = nn.Conv1d(1, 1, len(weights), dilation=dilation, bias=False, dtype=torch.float64)
+        layer.weight = nn.Parameter(weights.flip(0).reshape(1, 1, -1))
+        parts += [nn.ConstantPad1d((dilation * (len(weights) - 1), 0), 0.0), layer]
+    x = torch.randn(1, 1, length, dtype=torch.float64)
+    return reach(nn.Sequential(*parts), x, layout="b c t -> b v t", positions=[length - 1])
+
+
+@given(rate=st.floats(-0.9, -0.1), shape=st.sampled_from(["exponential", "power", "gaussian"]), apart=st.integers(2, 4))
+@settings(max_examples=6)
+def test_distances_that_a_dilation_leaves_out_belong_to_no_law(rate, shape, apart):
+    """The same taps, further apart: the same law over distances that are as many times as long."""
+    d = torch.arange(24, dtype=torch.float64)
+    weights = {"exponential": rate * d, "power": 3 * rate * (d + 1e-9).log().clamp_min(0), "gaussian": rate * d**2 / 40}
+    near = spaced(weights[shape].exp(), 1, 1, 80)
+    far = spaced(weights[shape].exp(), apart, 1, 24 * apart)
+    assert near.law.kind == far.law.kind == shape
+    scale = {"exponential": 1 / apart, "power": 1.0, "gaussian": apart}[shape]
+    assert far.law.parameter == pytest.approx(scale * near.law.parameter, rel=1e-6)
+    assert far.lost_at == {name: at and apart * at for name, at in near.lost_at.items()}
+
+
+def test_of_a_gap_in_what_is_seen_a_format_loses_the_gradient_at_a_distance_that_is_seen():
+    found = spaced(
+        torch.tensor([1.0, 1e-3], dtype=torch.float64), 3, 4, 60
+    )  # 1e-3 at 3, 1e-6 at 6, 1e-9 at 9, 1e-12 at 12
+    assert found.offsets[found.structural].flatten().tolist() == [0, 3, 6, 9, 12]
+    assert found.lost_at == {"float16": 9, "bfloat16": None, "float32": None}
+
+
 def test_shares_lie_where_the_squares_do():
     model, x = nn.Conv1d(1, 1, 5, padding=2, bias=False).double(), torch.randn(1, 1, 21, dtype=torch.float64)
     with torch.no_grad():
@@ -229,6 +263,9 @@ def test_what_cannot_be_measured_is_said():
         reach(nn.Linear(2, 2), x, layout="b t c -> b t v", probes=1)
     with pytest.raises(Diverged):
         reach(nn.Sequential(nn.Linear(2, 2), nn.Softsign()), x / 0, layout="b t c -> b t v")
+
+    with pytest.raises(NotDifferentiable, match="needs numbers"):
+        reach(nn.Linear(2, 2).to("meta"), x.to("meta"), layout="b t c -> b t v")
 
     class Cut(nn.Module):
         def forward(self, x):

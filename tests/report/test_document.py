@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from helpers.documents import BARS, CURVE, FRONTS, LINE, MAP, document
+from helpers.documents import BARS, CELLS, CURVE, FRONTS, LINE, MAP, REACH, document
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -46,6 +46,14 @@ def test_terminal_draws_the_first_of_many_maps_and_what_is_folded() -> None:
     assert "·####···" in text
     assert "2.0 KiB" in text
     assert text.split()[-6:] == ["all", "of", "it", "much", "to", "read"]
+
+
+def test_terminal_draws_a_reach_by_powers_of_ten_within_what_is_seen() -> None:
+    lines = [line.strip() for line in printed(document(REACH, CELLS)).splitlines()]
+    at = lines.index("reach")
+    assert lines[at + 1] == "·▂▅▇█"  # 1e-9 is seen, but next to nothing; 1e-6, 1e-3, 0.1 and 1
+    grid = lines.index("reach over a grid")
+    assert lines[grid + 1 : grid + 5] == ["█·", "██·", "███·", "████"]
 
 
 def test_a_ragged_table_is_refused() -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from leadline.graph.reading import Reading
 from leadline.report.drawings.curves import gradient_curve, law_curves, training_curve
 from leadline.report.drawings.maps import context_maps
 from leadline.report.drawings.modules import memory_bars, module_table
+from leadline.report.drawings.reaches import reach_map
+from leadline.report.html.reaches import reach_map as drawn_on_a_page
 from leadline.report.html.tables import key
 from leadline.training import Run, TrainConfig
 from leadline.zoo import build
@@ -49,6 +52,39 @@ def test_bars_and_modules_add_up_to_the_whole() -> None:
     sums = [sum(key(cell) or 0 for cell in column) for column in list(zip(*table.rows, strict=True))[1:4]]
     count = audit.count
     assert sums == [count.connections, count.macs, count.parameters]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("name", "settings"), [("masked-stack", {"height": 5, "width": 6}), ("dilated-stack", {})])
+def test_the_reach_of_a_check_lies_where_its_context_does(name: str, settings: dict[str, int]) -> None:
+    specimen = build(name, **settings)
+    audit = check(specimen.model, *specimen.inputs, layout=specimen.layout, only=["context", "reach"])
+    found, seen = audit.reach, audit.context.map  # type: ignore[union-attr]
+    drawn = reach_map(found)  # type: ignore[arg-type]
+    assert drawn is not None
+    assert found.positions == (tuple(audit.context.position.values()),)  # type: ignore[union-attr]
+    assert torch.equal(torch.from_numpy(drawn.seen).reshape(seen.shape), seen)
+    assert not (drawn.size > 0)[~drawn.seen].any()
+    alone = leadline.reach(specimen.model, *specimen.inputs, layout=specimen.layout, positions=found.positions)
+    sizes = dict(zip(map(tuple, alone.offsets.tolist()), (alone.rms / alone.rms.max()).tolist(), strict=True))
+    for (row, column), size in np.ndenumerate(drawn.size):
+        place = (drawn.first[0] + row, drawn.first[1] + column)[-seen.ndim :]
+        assert size == pytest.approx(sizes[tuple(-at for at in place)], rel=1.5, abs=0.3)  # four cotangents
+
+
+def test_neighbours_share_a_cell_of_a_long_line() -> None:
+    layer = torch.nn.Conv1d(1, 1, 5, padding=(4,), bias=False)
+    cropped = torch.nn.Sequential(layer, torch.nn.ConstantPad1d((0, -4), 0.0))
+    found = leadline.reach(cropped, torch.randn(1, 1, 1500), layout="b c t -> b v t", positions=[700])
+    drawn = reach_map(found)
+    assert drawn is not None
+    assert drawn.size.shape[1] <= 512
+    assert -drawn.first[1] % drawn.step == 0
+    (cells,) = np.nonzero(drawn.size[0])
+    places = sorted({(drawn.first[1] + drawn.step * int(cell)) // drawn.step for cell in cells})
+    assert places == [-2, -1, 0]  # offsets 0 to 4, three to a cell
+    layers = drawn_on_a_page(drawn)["layer"]
+    (shade,) = layers[0]["data"]["values"]
+    assert (shade["x"], shade["x2"]) == (-6, 3)
 
 
 def test_limits_of_formats_are_where_a_gradient_of_ones_is_rounded_away() -> None:

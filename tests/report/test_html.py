@@ -47,7 +47,7 @@ def test_a_page_asks_nobody_for_anything_and_is_small(page: str) -> None:
     assert "@import" not in page
     assert "url(http" not in page
     assert len(page.encode()) < 3_000_000
-    assert page.count('class="chart"') == 8
+    assert page.count('class="chart"') == 10
     tags = [tag for tag, _ in Elements(page).found]
     assert tags.count("img") == tags.count("audio") == 1
 

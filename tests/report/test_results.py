@@ -106,7 +106,7 @@ def examples() -> tuple[Result, ...]:
     return (
         audit, leaky, *parts, audit.memory, audit.gradient, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
-        reading.reach(), exported(), moment(), swept(),
+        reading.reach(), reading.remedies(probes=2), exported(), moment(), swept(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),
         leadline.lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=20),
         laws, laws.connections, reading.system(), *run_claims(["A1"]),

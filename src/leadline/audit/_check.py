@@ -1,4 +1,4 @@
-"""The four depths of a model, composed."""
+"""The depths of a model, composed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from leadline.audit.audited import DEPTHS, About, Audit, Unavailable
 from leadline.domains._causality import Causality, causality_of
-from leadline.domains._context import context_of
+from leadline.domains._context import context_of, placed
 from leadline.domains._count import count_of
 from leadline.domains._generation import generation_of, lag_of
 from leadline.domains._memory import memory_of
@@ -26,7 +26,9 @@ from leadline.graph.proposals import with_likeliest_axes
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME, undisturbed
 from leadline.graph.user_code import raised_at, running
-from leadline.jacobian._gradient import gradient_of
+from leadline.jacobian._gradient import GradientDepth, gradient_of
+from leadline.jacobian._reach import Reach, reach_of
+from leadline.jacobian._remedies import Remedies, remedies_of
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.schedule import Wavefronts, wavefronts
 
@@ -35,6 +37,8 @@ _RUN_ONLY = frozenset({"memory", "gradient"})
 """Depths that are taken of the model as it runs, which is not traced for them."""
 _NOT_ASKED = Unavailable("not asked for", asked=False)
 _NAMELESS = About()
+_COTANGENTS = 4
+"""A check has few random directions for the reach, which costs so many backward passes."""
 Watch: TypeAlias = Callable[..., None]
 
 
@@ -50,12 +54,13 @@ def check(
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
     backward: bool = False,
+    remedies: bool = False,
     only: Iterable[str] | None = None,
     rate: float | None = None,
     name: str | None = None,
     **kwargs: Any,
 ) -> Audit:
-    """Take the four depths of a model and its memory.
+    """Take the depths of a model, the reach of its gradient, and its memory.
 
     A depth that cannot be taken (an operation without a rule, axes that cannot be told apart, outputs that cannot be
     differentiated) is `Unavailable` with the reason; the others stand. Where several usual layouts fit and none is
@@ -73,8 +78,10 @@ def check(
         Of the gradient's random probes.
     backward
         Count the multiply-accumulates of the backward pass too.
+    remedies
+        Try what mends a gradient that vanishes or explodes, as `leadline.remedies` does.
     only
-        The depths to take, of causality, context, generation, span, count, memory and gradient; default: all.
+        The depths to take, of causality, context, reach, generation, span, count, memory and gradient; default: all.
     rate
         Positions in a second, in hertz, if they are samples of a signal: reports then say times too.
     name
@@ -103,7 +110,7 @@ def check(
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
     how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward, "only": only}
-    return audit_of(reading, **how, on_unknown=on_unknown, about=About(name, rate=rate))
+    return audit_of(reading, **how, remedies=remedies, on_unknown=on_unknown, about=About(name, rate=rate))
 
 
 def audit_of(
@@ -114,6 +121,7 @@ def audit_of(
     seed: int = 0,
     on_unknown: OnUnknown = "raise",
     backward: bool = False,
+    remedies: bool = False,
     longer: bool = False,
     only: Iterable[str] | None = None,
     about: About = _NAMELESS,
@@ -138,17 +146,20 @@ def audit_of(
         verdict = take(
             "causality", lambda: causality_of(reading, strict=strict, **known), always="generation" in wanted
         )
+        gradient = take("gradient", lambda: _gradient(reading, seed))
         return Audit(
             **_described(reading, about, seed, traced),
             assumed=assumed,
             causality=verdict if "causality" in wanted else _NOT_ASKED,
             context=take("context", lambda: context_of(reading, position, longer=longer, **known)),
+            reach=take("reach", lambda: _reach(reading, position, seed)),
             count=take("count", lambda: count_of(reading, backward=backward, **known)),
             span=take("span", lambda: span_of(reading, **known)),
             generation=take("generation", lambda: generation_of(reading, _lag(verdict), **known)),
             wavefronts=take("wavefronts", lambda: _wavefronts(reading, verdict)) if "generation" in wanted else None,
             memory=memory,
-            gradient=take("gradient", lambda: gradient_of(reading, seed=seed)),
+            gradient=gradient,
+            remedies=take("remedies", lambda: _remedies(reading, gradient, seed)) if remedies else None,
             seconds=take.seconds,
         )
 
@@ -228,7 +239,7 @@ class _Taking:
         try:
             return measure()
         except (ModelError, Diverged) as error:
-            if isinstance(error, LayoutError) and self.axes_chosen:
+            if isinstance(error, LayoutError) and self.axes_chosen and what != "reach":  # it asks for more than axes
                 raise
             return Unavailable(str(error), error=type(error).__name__)
         except LeadlineError:
@@ -251,6 +262,24 @@ def _lag(verdict: Causality | Unavailable) -> int:
     if isinstance(verdict, Unavailable):
         raise NotCausal("generation needs an order in which the model is causal, and causality is unknown")
     return lag_of(verdict)
+
+
+def _reach(reading: Reading, position: tuple[int, ...] | None, seed: int) -> Reach:
+    """Return the reach from the position whose context is mapped, by a few cotangents."""
+    place = placed(reading, position)
+    at = tuple(place[axis] for axis in reading.layout.positions if axis in place)
+    return reach_of(reading, [at] if at else None, probes=_COTANGENTS, seed=seed, exact=_COTANGENTS)
+
+
+def _gradient(reading: Reading, seed: int) -> GradientDepth:
+    return reading.once(("gradient", None, 8, seed), lambda: gradient_of(reading, seed=seed))
+
+
+def _remedies(reading: Reading, gradient: GradientDepth | Unavailable, seed: int) -> Remedies | None:
+    """Try what mends a gradient that vanishes or explodes; nothing for others."""
+    if isinstance(gradient, Unavailable) or gradient.kind not in ("vanishing", "exploding"):
+        return None
+    return remedies_of(reading, seed=seed)
 
 
 def _wavefronts(reading: Reading, verdict: Causality | Unavailable) -> Wavefronts | None:

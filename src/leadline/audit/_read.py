@@ -27,6 +27,7 @@ from leadline.graph.user_code import foreseen
 from leadline.jacobian._bound import Box, bound_of
 from leadline.jacobian._gradient import GradientDepth, gradient_of
 from leadline.jacobian._reach import Positions, Reach, reach_of
+from leadline.jacobian._remedies import Remedies, remedies_of
 from leadline.jacobian._spectrum import Spectrum, spectrum
 from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
@@ -159,6 +160,12 @@ class DepthReading(Reading):
         with self._unchanged():
             return reach_of(self, positions, probes=probes, seed=seed)
 
+    @public("remedies")
+    def remedies(self, *, probes: int = 8, seed: int = 0) -> Remedies:
+        """Try what may mend the gradient, on copies of the model; see `leadline.remedies`."""
+        with self._unchanged():
+            return remedies_of(self, probes=probes, seed=seed)
+
     @public("spectrum")
     def spectrum(
         self, k: int = 6, *, tolerance: float | None = None, block: int | None = None, probes: int = 0, seed: int = 0
@@ -203,6 +210,7 @@ class DepthReading(Reading):
         seed: int = 0,
         on_unknown: OnUnknown = "raise",
         backward: bool = False,
+        remedies: bool = False,
         only: Iterable[str] | None = None,
         rate: float | None = None,
         name: str | None = None,
@@ -210,7 +218,7 @@ class DepthReading(Reading):
         """Take all depths, or `only` some; see `leadline.check`."""
         how: dict[str, Any] = {"position": position, "strict": strict, "seed": seed, "backward": backward, "only": only}
         with self._unchanged():
-            return audit_of(self, **how, on_unknown=on_unknown, about=About(name, rate=rate))
+            return audit_of(self, **how, remedies=remedies, on_unknown=on_unknown, about=About(name, rate=rate))
 
 
 class _OnTensors(nn.Module):

@@ -14,10 +14,12 @@ from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.jacobian._gradient import GradientDepth
+from leadline.jacobian._reach import Reach
+from leadline.jacobian._remedies import Remedies
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.results import Result, Status
 
-DEPTHS = ("causality", "context", "generation", "span", "count", "memory", "gradient")
+DEPTHS = ("causality", "context", "reach", "generation", "span", "count", "memory", "gradient")
 """What can be asked for."""
 
 
@@ -60,7 +62,8 @@ class Audit(Result):
     `rate` of its positions in hertz, if they have one; the seed of random probes, the `command`, and the versions of
     leadline and torch, to reproduce it; the depths, each with its status, or `Unavailable`; and the wall time of each.
     `wavefronts` are the points of a grid of several axes that are computed at once; None for sequences, whose order is
-    the only one.
+    the only one. `remedies` are what was tried on a gradient that vanishes or explodes; None for others, and where
+    nobody asked.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("title", "verdict", "leaks")
@@ -83,8 +86,10 @@ class Audit(Result):
     generation: Generation | Unavailable
     wavefronts: Wavefronts | Unavailable | None
     context: Context | Unavailable
+    reach: Reach | Unavailable
     memory: Memory | Unavailable
     gradient: GradientDepth | Unavailable
+    remedies: Remedies | Unavailable | None
     seconds: Mapping[str, float]
 
     @property

@@ -97,7 +97,7 @@ def drifts(gradient: GradientDepth, rate: float) -> bool:
 
 def _growth(gradient: GradientDepth) -> Measured:
     """Return the part of the rate that chance does not explain: nothing where the growth follows another law."""
-    if gradient.kind == "unknown":
+    if not gradient.sure:
         return _unknown(gradient.verdict)
     low, high = gradient.rate.interval()
     certain = max(low, -high, 0.0) if gradient.law.kind == "exponential" else 0.0
@@ -117,6 +117,7 @@ MEASURES: Mapping[str, Callable[[Audit], Measured]] = MappingProxyType(
         "memory": _part("memory", _bytes("peak")),
         "saved": _part("memory", _bytes("saved")),
         "growth": _part("gradient", _growth),
+        "reach": _part("reach", lambda reach: _exactly(reach.within(0.99))),
     }
 )
 """What a budget can limit by number, in the order in which it is reported."""

@@ -101,6 +101,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--on-unknown", type=click.Choice(["raise", "top"]), default="raise", show_default=True)
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
+@click.option("--remedies", is_flag=True, help="Try what mends a gradient that vanishes or explodes.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
 @gated
 @reported

@@ -137,7 +137,7 @@ def context_of(
     reading: Reading, position: Position | None = None, *, longer: bool = True, on_unknown: OnUnknown = "raise"
 ) -> Context:
     """Return what one output position of a reading sees, worked out once; see `context`."""
-    place = _place(reading, position)
+    place = placed(reading, position)
     key = "context", *place.values(), longer, on_unknown
     return reading.once(key, lambda: _seen_from(reading, place, longer, on_unknown))
 
@@ -216,7 +216,7 @@ def passage(
     ranks[tuple(at.get(axis, slice(None)) for axis in axes)] = 1
     search = Search(reading, Flow(signals_of(reading), facts_of(reading), Ranks(), cancelling=True), on_unknown)
     (found,) = search.latest({first: ranks})
-    element = ((found.ranks == 1) & _chosen(reading, _place(reading, position))).nonzero()[0]
+    element = ((found.ranks == 1) & _chosen(reading, placed(reading, position))).nonzero()[0]
     return follow(search, found.links, tuple(int(i) for i in element))[2]
 
 
@@ -232,7 +232,8 @@ def named_position(output: OutputLike, position: Position | None) -> tuple[str |
     return next(iter(output.items()), (None, None))
 
 
-def _place(reading: Reading, position: Position | None) -> dict[str, int]:
+def placed(reading: Reading, position: Position | None) -> dict[str, int]:
+    """Return the place along each position axis of the output; the middle where none is given."""
     axes = [(axis, size) for axis, size in zip(reading.output_axes, reading.output_shape, strict=True)
             if axis in reading.layout.positions]  # fmt: skip
     if position is None:

@@ -5,6 +5,7 @@ from leadline.jacobian._gradient import GradientDepth, Stage, gradient
 from leadline.jacobian._jacobian import Jacobian, jacobian
 from leadline.jacobian._lyapunov import LyapunovSpectrum, lyapunov
 from leadline.jacobian._reach import Reach, reach
+from leadline.jacobian._remedies import Remedies, Remedy, remedies
 from leadline.jacobian._spectrum import Spectrum, spectrum
 from leadline.jacobian.laws.distances import DistanceLaw
 from leadline.jacobian.laws.growth import GrowthLaw
@@ -16,6 +17,8 @@ __all__ = [
     "Jacobian",
     "LyapunovSpectrum",
     "Reach",
+    "Remedies",
+    "Remedy",
     "Spectrum",
     "Stage",
     "bound",
@@ -23,5 +26,6 @@ __all__ = [
     "jacobian",
     "lyapunov",
     "reach",
+    "remedies",
     "spectrum",
 ]

@@ -1,9 +1,10 @@
 """How far a gradient reaches: gains per stage, the law of growth over depth, and the verdict."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,15 +14,19 @@ from torch import Tensor, nn
 from leadline.domains.arguments import public
 from leadline.errors import Diverged, NotDifferentiable, UsageError, require_seed
 from leadline.graph.reading import Reading
+from leadline.graph.restoring.snapshot import Snapshot
 from leadline.graph.user_code import running
 from leadline.jacobian.kernels import kept, plain_kernels, run_once
 from leadline.jacobian.laws.growth import GrowthLaw, fit_law, format_depths, trimmed
 from leadline.jacobian.laws.series import mean_of_series
-from leadline.jacobian.laws.verdicts import GradientKind, Path, in_words, kind_of
+from leadline.jacobian.laws.verdicts import GradientKind, Path, further, goes_on, in_words, kind_of
 from leadline.jacobian.probes import backward_norms, cut_open, forward_norms
 from leadline.jacobian.sources import scalar, starting_point, with_gradient
 from leadline.jacobian.stages import Chain, find_stages
 from leadline.results import Estimate, Result
+
+_LEAST = 8 * torch.finfo(torch.float32).eps
+"""Rates below the rounding of single precision follow no law in any: no depth makes something of them."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,14 @@ class GradientDepth(Result):
     farthest
         The same to where the norm is largest, and to where it is smallest, of all places where stages begin.
     kind, verdict
-        ``"vanishing"`` or ``"exploding"``, by the total where that is much, else by the law; ``"turning"`` if growth
-        and decay undo each other; ``"stable"``; or, where the stages are too few or differ too much to tell,
-        ``"unknown"``. The same in plain words.
+        ``"vanishing"`` or ``"exploding"`` if the norm changes by a factor of a hundred through the stages at hand, or,
+        by the law, through twice as many; ``"turning"`` if growth and decay undo each other; ``"stable"``; or, where
+        the stages differ too much to tell, ``"unknown"``. The same in plain words.
+    twice, tenfold
+        Log of the growth through twice and ten times as many stages: by the law, if it is sure, else as if they went
+        on alike; None where nothing is known.
+    sure
+        Whether the law says what happens beyond the stages at hand.
     underflow_depth
         For each number format the first depth at which a gradient of size 1 is lost, to zero or to infinity: as
         measured, and beyond the stages at hand by the law; None if it never is. Formats of which neither tells are
@@ -75,6 +85,8 @@ class GradientDepth(Result):
     method, mode, dtype, seed
         How forward gains were taken; the mode and number format that the model ran in; the seed of the probes.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("twice", "tenfold", "sure")
 
     stages: tuple[Stage, ...]
     rate: Estimate
@@ -88,6 +100,26 @@ class GradientDepth(Result):
     mode: Literal["train", "eval"]
     dtype: torch.dtype
     seed: int
+
+    @property
+    def twice(self) -> float | None:
+        """Log of the growth through twice as many stages, by the law."""
+        return self._over(2)
+
+    @property
+    def tenfold(self) -> float | None:
+        """Log of the growth through ten times as many stages, by the law."""
+        return self._over(10)
+
+    def _over(self, times: int) -> float | None:
+        stages = len(self.stages)
+        total = self.total.value
+        return None if self.kind == "unknown" else total + further(self.law, stages, total, times)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the law is sure of its direction, or that there is none, beyond the stages at hand."""
+        return goes_on(self.law, len(self.stages))
 
 
 @public("gradient")
@@ -142,12 +174,52 @@ def gradient(
 
 
 def gradient_of(
-    reading: Reading, *, loss: Callable[[Any], Tensor] | None = None, probes: int = 8, seed: int = 0
+    reading: Reading,
+    *,
+    loss: Callable[[Any], Tensor] | None = None,
+    probes: int = 8,
+    seed: int = 0,
+    ahead: bool = True,
 ) -> GradientDepth:
-    """Measure the gradient of a reading's model, which is not traced for it; see `gradient`."""
+    """Measure the gradient of a reading's model, which is not traced for it; see `gradient`.
+
+    Forward gains are measured too, if `ahead`.
+    """
     require_seed(seed)
     if probes < 1:
         raise UsageError(f"the gradient takes at least one probe, got probes={probes}")
+    model = reading.model
+    with _differentiated(reading, loss) as (beginning, call, run):
+        chain = find_stages(model, run)
+        generator = torch.Generator().manual_seed(seed)
+        beginning.restore()
+        try:
+            tape = cut_open(model, chain, run, seed)
+        except RuntimeError:  # kernels of its own that cannot be cut
+            beginning.restore()
+            with plain_kernels():
+                tape = cut_open(model, chain, run, seed)
+        backward, exact = backward_norms(tape, 1 if loss is not None else probes, generator)
+        dtype, entries = tape.dtype, np.array(tape.entries)
+        del tape
+        beginning.restore()
+        forward, method = None, "not asked for"
+        if ahead:
+            forward, method = forward_norms(model, chain, call, probes, generator, seed)
+        mode: Literal["train", "eval"] = "train" if model.training else "eval"
+    squares = _alive(backward.numpy(), chain)
+    measured = squares.shape[1]
+    usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
+    estimated = Sampled(seed, 8 * torch.finfo(dtype).eps, exact, single=bool(entries.max() == 1), alike=chain.alike)
+    stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, estimated)
+    return _judged(stages, squares, usable, estimated, method, mode, dtype)
+
+
+@contextmanager
+def _differentiated(
+    reading: Reading, loss: Callable[[Any], Tensor] | None = None
+) -> Iterator[tuple[Snapshot, Callable[[], Any], Callable[[], Tensor]]]:
+    """Yield the state that a reading's model began in, a call of it, and one that returns what gradients start from."""
     model, output = reading.model, reading.given_output
     with kept(model, reading.inputs, reading.kwargs) as beginning, run_once(), torch.enable_grad():
         leaves = {name: with_gradient(tensor) for name, tensor in reading.tensors.items()}
@@ -160,40 +232,27 @@ def gradient_of(
             return starting_point(call(), output) if loss is None else scalar(loss(call()))
 
         with running(type(model).__name__, (reading.inputs, reading.kwargs)):
-            chain = find_stages(model, run)
-            generator = torch.Generator().manual_seed(seed)
-            beginning.restore()
-            try:
-                tape = cut_open(model, chain, run, seed)
-            except RuntimeError:  # kernels of its own that cannot be cut
-                beginning.restore()
-                with plain_kernels():
-                    tape = cut_open(model, chain, run, seed)
-            backward, exact = backward_norms(tape, 1 if loss is not None else probes, generator)
-            dtype, entries = tape.dtype, np.array(tape.entries)
-            del tape
-            beginning.restore()
-            forward, method = forward_norms(model, chain, call, probes, generator, seed)
-        mode: Literal["train", "eval"] = "train" if model.training else "eval"
-    squares = _alive(backward.numpy(), chain)
-    measured = squares.shape[1]
-    usable = squares.mean(axis=0) / entries[:measured] > torch.finfo(dtype).smallest_normal ** 2
-    estimated = Sampled(seed, 8 * torch.finfo(dtype).eps, exact, single=bool(entries.max() == 1))
-    stages = _stages(chain.names(measured), squares, forward.numpy() if forward is not None else None, estimated)
-    return _judged(stages, squares, usable, estimated, method, mode, dtype)
+            yield beginning, call, run
+
+
+def chain_of(reading: Reading) -> Chain:
+    """Return the stages that `gradient` would find."""
+    with _differentiated(reading) as (_, _, run):
+        return find_stages(reading.model, run)
 
 
 @dataclass(frozen=True)
 class Sampled:
     """How squared norms were sampled: the seed, the relative rounding error, and whether their mean is exact.
 
-    `single`: they are those of one number each.
+    `single`: they are those of one number each. `alike`: the stages that are repeated, if others stand around them.
     """
 
     seed: int
     resolution: float
     exact: bool = False
     single: bool = False
+    alike: tuple[int, int] | None = None
 
     def ratio(self, above: NDArray[np.float64], below: NDArray[np.float64]) -> Estimate:
         """Estimate ``sqrt(E above / E below)`` from paired samples of squares, with the error of its logarithm.
@@ -266,12 +325,13 @@ def _judged(
     start, seed = int(alive.argmax()), sampled.seed
     growth = 0.5 * np.log(squares.mean(axis=0)[:-1][alive] / squares.mean(axis=0)[1:][alive])
     path = Path([stage.name for stage, is_alive in zip(stages, alive, strict=True) if is_alive], growth)
-    window = trimmed(len(growth))
-    law = fit_law(growth[window], first=start + window.start + 1, resolution=sampled.resolution)
+    window = _inner(len(growth), start, sampled.alike)
+    resolution = max(sampled.resolution, _LEAST)
+    law = fit_law(growth[window], first=start + window.start + 1, resolution=resolution)
     rate = mean_of_series(growth[window], seed, resolution=sampled.resolution)
-    kind = kind_of(law, rate, path)
-    depths = format_depths(law if _goes_on(law, kind) else None, path.back, single=sampled.single)
-    verdict = in_words(kind, law, rate, path, depths)
+    kind = kind_of(law, path, growth[window])
+    depths = format_depths(law if _tells(law, kind, path) else None, path.back, single=sampled.single)
+    verdict = in_words(kind, law, rate, path, depths, len(stages))
     if lost:
         verdict += f"; in {dtype} it is already lost in stage {lost[-1]!r}"
     ends = sampled.ratio(squares[:, start], squares[:, start + len(growth)])
@@ -280,8 +340,17 @@ def _judged(
     return GradientDepth(stages, rate, law, total, farthest, kind, verdict, depths, method, mode, dtype, seed)
 
 
-def _goes_on(law: GrowthLaw, kind: GradientKind) -> bool:
-    """Tell whether a law says what happens beyond the stages at hand."""
-    low, high = law.interval
-    decided = law.kind == "stable" or not low <= 0 <= high
-    return kind == "stable" or (kind in ("vanishing", "exploding") and decided)
+def _inner(stages: int, start: int, alike: tuple[int, int] | None) -> slice:
+    """Return which of the measured stages follow a law: those that are repeated, but for a tenth at either end."""
+    first, last = alike or (0, stages)
+    first, last = max(first - start, 0), min(last - start, stages) if last > 0 else stages + last
+    if last - first < 2:
+        return trimmed(stages)
+    inner = trimmed(last - first)
+    return slice(first + inner.start, first + inner.stop)
+
+
+def _tells(law: GrowthLaw, kind: GradientKind, path: Path) -> bool:
+    """Tell whether a law says at which depth a format gives up: one that goes on, and as the verdict does."""
+    against = law.parameter * path.total < 0 and kind in ("vanishing", "exploding")
+    return kind in ("stable", "vanishing", "exploding") and goes_on(law, len(path.growth)) and not against

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.domains._context import context_of
@@ -40,6 +40,8 @@ class Reach(Result):
         The input that is looked at, its position axes, and the output positions that the gradients start from.
     offsets
         Output position minus input position, along each axis: positive is the past.
+    structural
+        At which offsets outputs may depend on inputs at all, as `context` finds; None where it cannot tell.
     rms, sem
         Root mean square of the entries of ∂y_p/∂x_(p - offset), over features, samples and positions p; and its
         standard error, 0 where every output was differentiated by itself.
@@ -60,6 +62,7 @@ class Reach(Result):
     axes: Axes
     positions: tuple[tuple[int, ...], ...]
     offsets: Int[Tensor, "offsets axes"]
+    structural: Bool[Tensor, " offsets"] | None
     rms: Float[Tensor, " offsets"]
     sem: Float[Tensor, " offsets"]
     law: DistanceLaw
@@ -86,6 +89,13 @@ class Reach(Result):
             return None
         shares = (self.rms**2).sort(descending=True).values.cumsum(0)
         return (int((shares < 0.99 * shares[-1]).sum()) + 1) / self.seen
+
+    @property
+    def farthest(self) -> int | None:
+        """The distance of the last input that the outputs see; None where it is not known."""
+        if self.structural is None:
+            return None
+        return max(self.offsets[self.structural].abs().sum(1).tolist(), default=0)
 
     @property
     def spread(self) -> tuple[float, ...]:
@@ -166,46 +176,55 @@ def reach(
     return reach_of(reading, positions, probes=probes, seed=seed)
 
 
-def reach_of(reading: Reading, positions: Positions = None, *, probes: int = 8, seed: int = 0) -> Reach:
-    """Measure the reach of a reading's model, worked out once; see `reach`."""
+def reach_of(
+    reading: Reading, positions: Positions = None, *, probes: int = 8, seed: int = 0, exact: int = _EXACT
+) -> Reach:
+    """Measure the reach of a reading's model, worked out once; see `reach`.
+
+    Outputs of up to `exact` numbers, or as many as there are probes, are differentiated one by one.
+    """
     require_seed(seed)
     if probes < 2:
         raise UsageError(f"the reach takes at least two probes, for an error; got probes={probes}")
-    places = _places(reading, positions)
-    return reading.once(("reach", places, probes, seed), lambda: _measured(reading, places, probes, seed))
+    places, few = _places(reading, positions), max(probes, exact)
+    return reading.once(("reach", places, probes, seed, few), lambda: _measured(reading, places, probes, seed, few))
 
 
-def _measured(reading: Reading, places: Places, probes: int, seed: int) -> Reach:
+def _measured(reading: Reading, places: Places, probes: int, seed: int, few: int) -> Reach:
     name = next(iter(reading.input_axes))
+    if not reading.has_values:
+        raise NotDifferentiable("a gradient needs numbers, and the model or its inputs have none (the meta device)")
     with kept(reading.model, reading.inputs, reading.kwargs), run_once(), same_noise(seed), torch.enable_grad():
         end, leaves = _run(reading, name)
         generator = torch.Generator().manual_seed(seed)
         maps = []
         for place in places:
-            samples = [
-                _squares(reading, name, gradient)
-                for gradient in _gradients(reading, end, leaves, place, probes, generator)
-            ]
-            few = len(samples) > 1 and end[_index(reading, place)].numel() > max(probes, _EXACT)
-            squares = torch.stack(samples)
-            maps.append((squares.mean(0), squares.var(0) / len(samples) if few else torch.zeros_like(squares[0])))
+            singly = end[_index(reading, place)].numel() <= few
+            gradients = _gradients(reading, end, leaves, place, None if singly else probes, generator)
+            squares = torch.stack([_squares(reading, name, gradient) for gradient in gradients])
+            error = torch.zeros_like(squares[0]) if singly else squares.var(0) / len(squares)
+            maps.append((squares.mean(0), error))
     offsets, rms, sem = by_offset(places, maps)
     if not bool(torch.isfinite(rms).all()):
         raise Diverged("the gradient is not finite on its way back: look for a root or logarithm of 0, or an overflow")
     if not bool(rms.any()):
         raise NotDifferentiable(f"no gradient comes from the outputs at {list(places)} back to {name!r}")
-    seen, farthest = _seen(reading, places)
-    law, lost_at = fading(offsets, rms, end.dtype, farthest)
+    maps_seen = _seen(reading, places)
+    seen = None if maps_seen is None else max(int(each.sum()) for each in maps_seen)
+    structural = None if maps_seen is None else _anywhere(places, maps_seen)
+    law, lost_at = fading(offsets, rms, end.dtype, structural)
     mode: Literal["train", "eval"] = "train" if reading.model.training else "eval"
     along = _along(reading)
-    return Reach(name, along, places, offsets, rms, sem, law, lost_at, seen, mode, end.dtype, seed)
+    return Reach(name, along, places, offsets, structural, rms, sem, law, lost_at, seen, mode, end.dtype, seed)
 
 
 def _along(reading: Reading) -> Axes:
     """Return the position axes of the output, which the first input must have too."""
     name, axes = next(iter(reading.input_axes.items()))
     along = tuple(axis for axis in reading.layout.positions if axis in reading.output_axes)
-    if not along or not set(along) <= set(axes):
+    if not along:
+        raise LayoutError(f"there is no distance from {name} to the output: they share no position axes")
+    if not set(along) <= set(axes):
         raise LayoutError(
             f"the output has the position axes {along}, and {name} the axes {axes}: offsets take the same"
         )
@@ -253,18 +272,17 @@ def _gradients(
     end: Tensor,
     leaves: Sequence[Tensor],
     place: tuple[int, ...],
-    probes: int,
+    probes: int | None,
     generator: torch.Generator,
 ) -> Iterator[Sequence[Tensor | None]]:
-    """Yield gradients of what the output holds at a place: of each number, or of random sums of them.
+    """Yield gradients of what the output holds at a place: of each number, or of so many random sums of them.
 
     Their mean square is that of the rows of the Jacobian.
     """
     shape = end[_index(reading, place)].shape
     entries = math.prod(shape)
-    exact = entries <= max(probes, _EXACT)
-    for number in range(entries if exact else probes):
-        if exact:
+    for number in range(entries if probes is None else probes):
+        if probes is None:
             chosen = torch.arange(entries) == number
         else:
             chosen = torch.randn(entries, generator=generator) / math.sqrt(entries)
@@ -293,17 +311,24 @@ def _squares(reading: Reading, name: str, gradients: Sequence[Tensor | None]) ->
     return total / max(features, 1)
 
 
-def _seen(reading: Reading, places: Places) -> tuple[int | None, int | None]:
-    """Return how many positions an output sees, at most, and how far; None where an operation has no rule."""
+def _seen(reading: Reading, places: Places) -> list[Bool[Tensor, "..."]] | None:
+    """Return what the output at each place sees, at most, along its axes; None where an operation has no rule."""
     name, along = next(iter(reading.input_axes)), _along(reading)
-    counts, farthest = [], []
+    maps = []
     try:
         for place in places:
             at = dict(zip(along, place, strict=True))
             found = context_of(reading, tuple(at[a] for a in reading.output_axes if a in at), longer=False)
-            hits = found.seen[name].nonzero()[:, [found.axes[name].index(axis) for axis in along]]
-            counts.append(int(found.seen[name].sum()))
-            farthest.append(int((hits - torch.tensor(place)).abs().sum(1).max()) if len(hits) else 0)
+            others = [place for place, axis in enumerate(found.axes[name]) if axis not in along]
+            seen = found.seen[name].sum(others) > 0 if others else found.seen[name]
+            held = [axis for axis in found.axes[name] if axis in along]
+            maps.append(seen.permute([held.index(axis) for axis in along]))
     except UnknownOp:
-        return None, None
-    return max(counts), max(farthest)
+        return None
+    return maps
+
+
+def _anywhere(places: Places, maps: Sequence[Bool[Tensor, "..."]]) -> Bool[Tensor, " offsets"]:
+    """Return at which offsets from its place some map is true."""
+    marks = [each.double() for each in maps]
+    return by_offset(places, [(each, torch.zeros_like(each)) for each in marks])[1] > 0

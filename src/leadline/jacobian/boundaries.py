@@ -70,6 +70,9 @@ def visited(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[None]:
     with ExitStack() as stack:
         if chain.recurrent is not None:
             stack.enter_context(unrolled(cast("nn.RNNBase", model.get_submodule(chain.recurrent)), visit))
+        elif chain.grid is not None:
+            for handle in _over_fronts(model.get_submodule(chain.grid), visit):
+                stack.callback(handle.remove)
         elif chain.calls:
             counts = dict.fromkeys({path for path, _ in chain.calls}, 0)
             stages = {call: stage for stage, call in enumerate(chain.calls)}
@@ -90,12 +93,42 @@ def _hooks(
     def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
         stage = stages.get((path, counts[path]))
         counts[path] += 1
-        return _replaced((args, kwargs), chain.carried, stage, visit) if stage is not None else None
+        return replaced((args, kwargs), chain.carried, stage, visit) if stage is not None else None
 
     def after(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
         if (path, counts[path] - 1) != chain.calls[-1]:
             return None
-        return _replaced(output, _floating(output)[: len(chain.carried)], len(chain.calls), visit)
+        return replaced(output, _floating(output)[: len(chain.carried)], len(chain.calls), visit)
+
+    yield module.register_forward_pre_hook(before, with_kwargs=True)
+    yield module.register_forward_hook(after)
+
+
+def _over_fronts(module: nn.Module, visit: Visit) -> Iterator[Any]:
+    """Register the hooks of a grid recurrence: what drives the cells of each front, and the last cell's output.
+
+    What comes back to a front's drives is what comes back to its cells, times each one's own gain.
+    """
+    passed: list[int] = []
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        x = args[0]
+        if passed:  # the first call alone
+            return None
+        height, width = x.shape[1:3]
+        fronts = (torch.arange(height)[:, None] + torch.arange(width)).flatten()
+        order = fronts.argsort(stable=True)
+        cells = x.flatten(1, 2)[:, order.to(x.device)]
+        parts = cells.split(fronts.bincount().tolist(), dim=1)
+        crossing = [visit(front, [part])[0] for front, part in enumerate(parts)]
+        passed.append(len(parts))
+        whole = torch.cat(crossing, 1)[:, order.argsort().to(x.device)].reshape(x.shape)
+        return (whole, *args[1:]), kwargs
+
+    def after(_: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+        if len(passed) == 1:
+            visit(passed[0], [output[:, -1, -1]])
+            passed.append(0)
 
     yield module.register_forward_pre_hook(before, with_kwargs=True)
     yield module.register_forward_hook(after)
@@ -106,16 +139,16 @@ def _whole(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[Any]:
     calls = 0
 
     def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        return _replaced((args, kwargs), _floating((args, kwargs)), 0, visit)
+        return replaced((args, kwargs), _floating((args, kwargs)), 0, visit)
 
     def entry(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
         nonlocal calls
         calls += 1
         is_source = chain.source is not None and calls - 1 == chain.source[1]
-        return _replaced(output, _floating(output)[:1], 0, visit) if is_source else None
+        return replaced(output, _floating(output)[:1], 0, visit) if is_source else None
 
     def after(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
-        return _replaced(output, _floating(output)[:1], 1, visit)
+        return replaced(output, _floating(output)[:1], 1, visit)
 
     if chain.source is not None:
         yield model.get_submodule(chain.source[0]).register_forward_hook(entry)
@@ -133,7 +166,7 @@ def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _replaced(tree: Any, positions: tuple[int, ...], stage: int, visit: Visit) -> Any:
+def replaced(tree: Any, positions: tuple[int, ...], stage: int, visit: Visit) -> Any:
     """Return a tree of values with the tensors at some leaf positions replaced by what `visit` makes of them."""
     leaves = pytree.tree_leaves(tree)
     present = [i for i in positions if i < len(leaves) and _is_floating(leaves[i])]

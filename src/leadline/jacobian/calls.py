@@ -37,7 +37,8 @@ class ModuleCall:
 
     `inputs` and `outputs` are the nodes of the differentiable tensors that went in (by leaf position in ``(args,
     kwargs)``) and came out. Where an output is a view of what the call made, `bases` are the nodes of that: a later
-    write in place leads back to it, around the view.
+    write in place leads back to it, around the view. `cells`: the first input and the output are tensors of channels at
+    the cells of one grid, ``(b, h, w, k)``.
     """
 
     path: str
@@ -47,6 +48,7 @@ class ModuleCall:
     inputs: dict[int, Node] = field(default_factory=dict)
     outputs: dict[int, Node] = field(default_factory=dict)
     bases: set[Node] = field(default_factory=set)
+    cells: bool = False
 
     @property
     def name(self) -> str:
@@ -76,6 +78,7 @@ def recorded(model: nn.Module, wrap: Callable[[Any], Any] = lambda hook: hook) -
 
     def leaving(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
         call, made = calls[running.pop()], differentiable(output)
+        call.cells = _same_cells(args, output)
         call.outputs = {i: node_of(t) for i, t in made.items()}
         given = {node for t in differentiable(args).values() for node in (node_of(t), *_base(t))}
         call.bases = {node for t in made.values() for node in _base(t)} - given
@@ -88,6 +91,12 @@ def recorded(model: nn.Module, wrap: Callable[[Any], Any] = lambda hook: hook) -
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _same_cells(args: Any, output: Any) -> bool:
+    if not (args and isinstance(args[0], Tensor) and isinstance(output, Tensor)):
+        return False
+    return args[0].ndim == output.ndim == 4 and args[0].shape[:3] == output.shape[:3]
 
 
 class GradientFlow:
@@ -158,6 +167,26 @@ def origin(node: Node) -> Node:
 def is_sum(node: Node) -> bool:
     """Whether a node adds two values that are both made of others, as a residual connection does."""
     return len(_made(node)) == 2 and node.name().startswith(("AddBackward", "SubBackward"))
+
+
+def adds_to(node: Node, other: Node) -> bool:
+    """Whether a node is another one plus something, by sums alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.ones(1, requires_grad=True) * 2
+    >>> adds_to(node_of(x + x.exp() + 1), node_of(x)), adds_to(node_of(2 * x), node_of(x))
+    (True, False)
+    """
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node is other:
+            return True
+        if node.name().startswith("AddBackward"):
+            stack.extend(parent for parent, _ in node.next_functions if parent is not None)
+    return False
 
 
 def _made(node: Node) -> list[Node]:

@@ -136,6 +136,8 @@ def forward_norms(
     Forward mode first; where an operation has no forward derivative, the double-backward trick; where that fails too,
     None, with the method saying why. What `run` returns does not matter here.
     """
+    if chain.grid is not None:
+        return None, "none, backward only: fronts are taken by what drives them, which carries nothing on"
     if chain.sums:
         return None, "none, backward only: stages begin at sums, which no module takes as they are"
     try:

@@ -11,14 +11,15 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
-from leadline.jacobian import GradientDepth
+from leadline.jacobian import GradientDepth, Reach, Remedies
 from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
 from leadline.report.drawings.curves import gradient_curve, training_curve
 from leadline.report.drawings.maps import context_map
 from leadline.report.drawings.modules import memory_bars, module_table
 from leadline.report.drawings.monitored import monitor_curves
+from leadline.report.drawings.reaches import reach_map
 from leadline.report.folding import folded_chain
-from leadline.report.numbers import bound, places, shape, size, whole
+from leadline.report.numbers import bound, factor, places, shape, size, whole
 from leadline.report.reproducing import how_to_repeat
 from leadline.report.verdicts import cards
 from leadline.training import Run
@@ -63,9 +64,10 @@ def _sections(audit: Audit, seen: ContextMaps | None) -> list[Section]:
     context = _or_why(audit.context, lambda found: _context(found, seen))
     sections = (
         Section("Context depth", (*_or_why(audit.causality, _causality), *context)),
+        Section("Reach of the gradient", _or_why(audit.reach, _reach)),
         Section("Generation", (*_or_why(audit.generation, _generation), *_wavefronts(audit.wavefronts))),
         Section("Sequential depth", (*_or_why(audit.span, _span), *_or_why(audit.count, _count))),
-        Section("Gradient depth", _or_why(audit.gradient, _gradient)),
+        Section("Gradient depth", (*_or_why(audit.gradient, _gradient), *_remedies(audit.remedies))),
         Section("Memory to train", _or_why(audit.memory, _memory)),
         Section("Modules", module_table(audit)),
     )
@@ -196,6 +198,15 @@ def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
         ("verdict", gradient.verdict, "estimate"),
         ("log rate a stage", str(gradient.rate), f"seed {gradient.seed}"),
         ("law", str(gradient.law), "95 % interval"),
+        ("through all stages", factor(gradient.total.value), f"{whole(len(gradient.stages))} stages"),
+        *(
+            (
+                f"through {words} as many",
+                "unknown, as the law is" if log is None else factor(log),
+                "from the law" if gradient.sure else "if they go on so",
+            )
+            for words, log in (("twice", gradient.twice), ("ten times", gradient.tenfold))
+        ),
         *(() if gradient.underflow_depth else (("lost at depth", "unknown, as the law is", ""),)),
         *(
             (f"lost in {name} at depth", "never, at this rate" if depth is None else whole(depth), "from the law")
@@ -203,6 +214,35 @@ def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
         ),
     )
     drawn = gradient_curve(gradient)
+    return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
+
+
+def _remedies(found: Remedies | Unavailable | None) -> tuple[Block, ...]:
+    """Lay out what was tried: what is left of the rate, the one that leaves least first."""
+    if found is None or isinstance(found, Unavailable):
+        return () if found is None else (Text(f"no remedies were tried: {found.reason}"),)
+    rows = tuple((each.name, str(each.rate), factor(each.total.value), each.kind) for each in found.tried)
+    as_it_is = ("as it is", str(found.before.rate), factor(found.before.total.value), found.before.kind)
+    head = ("tried on a copy", "log rate a stage", "through all stages", "verdict")
+    return (Table(head, (as_it_is, *rows), "What mends the gradient"),)
+
+
+def _reach(reach: Reach) -> tuple[Block, ...]:
+    at = ", ".join(f"{axis} = {place}" for axis, place in zip(reach.axes, reach.positions[-1], strict=True))
+    measured = f"seed {reach.seed}" if bool(reach.sem.any()) else "no chance in it"
+    rows: Rows = (
+        *((f"{share:.0%} of the squared gradient within", places(reach.within(share)), measured)
+          for share in (0.5, 0.9, 0.99)),
+        ("from the output at", at, f"input {reach.input}"),
+        *([] if reach.used is None else [("of the positions seen, 99 % lies in", f"{reach.used:.2%}", "estimate")]),
+        ("law over distance", str(reach.law), "95 % interval"),
+        *([] if reach.half_life is None else [("half-life", f"{reach.half_life:.4g} positions", "from the law")]),
+        *(
+            (f"lost in {name} at distance", "never" if far is None else whole(far), "")
+            for name, far in reach.lost_at.items()
+        ),
+    )  # fmt: skip
+    drawn = reach_map(reach)
     return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
 
 

@@ -104,6 +104,11 @@ def _depth_rows(audits: tuple[Audit, ...], brief: bool) -> Cells:
             lambda a: _unless(a.memory, lambda m: f"{size(m.saved)} ({m.status[0]})"),
         ),
         ("gradient through depth", "gradient", lambda a: _unless(a.gradient, _growth)),
+        (
+            "99 % of the squared gradient comes from within",
+            "",
+            lambda a: _unless(a.reach, lambda r: f"{places(r.within(0.99))} (e)"),
+        ),
     )
     return tuple((short if brief else name, *map(tell, audits)) for name, short, tell in rows if short or not brief)
 

@@ -17,7 +17,7 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Spectrum
+from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Remedies, Spectrum
 from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
@@ -199,6 +199,11 @@ def _(result: GradientDepth) -> tuple[Figure, ...]:
         Figure("gradient", result.kind, status="estimate"),
         Figure("log rate a stage", result.rate, status="estimate"),
         Figure("log growth over all stages", result.total, status="estimate"),
+        *(
+            Figure(f"log growth over {words} as many stages", value, status="estimate")
+            for words, value in (("twice", result.twice), ("ten times", result.tenfold))
+            if value is not None
+        ),
         Figure("stages", len(result.stages), "stages", "proved"),
         *limits,
     )
@@ -256,6 +261,12 @@ def _(result: Moment) -> tuple[Figure, ...]:
         Figure("updates before", result.step, "steps", "proved"),
         *(Figure(name, value, "", "estimate") for name, value in result.scalars().items()),
     )
+
+
+@figures.register
+def _(result: Remedies) -> tuple[Figure, ...]:
+    before = Figure("log rate a stage, as it is", result.before.rate, status="estimate")
+    return before, *(Figure(f"log rate with {each.name}", each.rate, status="estimate") for each in result.tried)
 
 
 @figures.register
@@ -331,7 +342,7 @@ def _(result: Audit) -> tuple[Figure, ...]:
 
 def depths_of(audit: Audit) -> Iterable[tuple[str, Result]]:
     """Return the depths of an audit that were asked for, by name."""
-    for name in (*DEPTHS, "wavefronts"):
+    for name in (*DEPTHS, "remedies", "wavefronts"):
         depth = getattr(audit, name)
         if depth is not None and not (isinstance(depth, Unavailable) and not depth.asked):
             yield name, depth

@@ -21,11 +21,13 @@ _DOING = {
     "axes": "reading the axes",
     "causality": "causality: does an output see later inputs?",
     "context": "context: what does an output see?",
+    "reach": "reach: from how far does an output learn?",
     "count": "work: counting connections",
     "span": "steps: the longest chain",
     "generation": "generation: what must be drawn one after another?",
     "wavefronts": "wavefronts: what can be computed at once?",
     "gradient": "gradient: how far does it reach?",
+    "remedies": "remedies: what mends the gradient?",
 }
 
 

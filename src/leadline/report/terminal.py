@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
@@ -24,6 +26,7 @@ from leadline.document import (
     GridMap,
     Mark,
     Pictures,
+    ReachMap,
     Row,
     Table,
     Text,
@@ -33,6 +36,8 @@ from leadline.report.legibility import as_ascii, legible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
+_DARKNESS = "█▓▒░"
+"""Sizes on a grid, from the largest down."""
 _NUMBER = re.compile(r"[\d\s.,-]*(?: (?:[KMGT]i)?B)?(?: \([pbeu]\))?")
 """What stands to the right in its column: numbers, with the units and marks of how they are known."""
 _LONG_WORD = 14
@@ -111,18 +116,14 @@ def _render(block: Block) -> RenderableType:
             return _table(block)
         case Curve():
             return _curve(block)
-        case GridMap():
-            return _grid_map(block)
-        case FrontMap():
-            return _front_map(block)
+        case GridMap() | FrontMap() | ReachMap() | ContextMaps():
+            return _map(block)
         case Pictures():
             return _pictures(block)
         case Wave(samples, rate, caption):
             return RichText(f"{caption} ({len(samples) / rate:.2f} s at {rate} Hz)", style="italic")
         case Bars():
             return _bars(block)
-        case ContextMaps():
-            return _chosen_map(block)
         case Row(blocks):
             return Group(*map(_render, blocks))
         case Fold(summary, blocks):
@@ -188,6 +189,18 @@ def _sparkline(values: list[float]) -> str:
     return "".join(_BARS[round((v - low) * scale)] if math.isfinite(v) else " " for v in values)
 
 
+def _map(block: GridMap | FrontMap | ReachMap | ContextMaps) -> RenderableType:
+    match block:
+        case GridMap():
+            return _grid_map(block)
+        case FrontMap():
+            return _front_map(block)
+        case ReachMap():
+            return _reach_map(block)
+        case ContextMaps():
+            return _chosen_map(block)
+
+
 def _grid_map(block: GridMap) -> RenderableType:
     rows = ["".join(block.legend[value][0] for value in row) for row in block.cells.tolist()]
     key = "  ".join(f"{character} {name}" for character, name in block.legend)
@@ -218,6 +231,25 @@ def _front_map(block: FrontMap) -> RenderableType:
         return RichText(f"{block.caption} (in the HTML report)", style="italic")
     rows = [" ".join(f"{front:{digits}d}" for front in row) for row in block.cells.tolist()]
     return Group(RichText(block.caption, style="italic"), *map(RichText, rows))
+
+
+def _reach_map(block: ReachMap) -> RenderableType:
+    """Print a gradient's size by powers of ten: of a line as bars, of a grid as shades."""
+    decades, seen, line = block.decades(), block.seen, len(block.size) == 1
+    scale = _BARS[::-1] if line else _DARKNESS
+    share = math.ceil(decades.shape[1] / _COLUMNS)  # so many cells stand in one column
+    rows = []
+    for row, sees in zip(decades, seen, strict=True):
+        parts = [(row[i : i + share], sees[i : i + share]) for i in range(0, len(row), share)]
+        rows.append("".join(_shade(part, bool(saw.any()), scale) for part, saw in parts))
+    key = f"{scale[0]} within a tenth of the largest, one step less for each power of ten  · seen, but next to nothing"
+    return Group(RichText(block.caption, style="italic"), *map(RichText, rows), RichText(key, style="dim"))
+
+
+def _shade(decades: NDArray[np.int64], seen: bool, scale: str) -> str:
+    """Return the character of some cells: of the largest of them, or of what is seen without a gradient."""
+    largest = min((int(decade) for decade in decades if decade >= 0), default=len(scale))
+    return scale[largest] if largest < len(scale) else "·" if seen else " "
 
 
 def _pictures(block: Pictures) -> RenderableType:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -18,7 +18,7 @@ from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
 from leadline.errors import as_options
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Spectrum
+from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Remedies, Spectrum
 from leadline.recurrence import Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.figures import QUANTITIES, depths_of, figures, sides_of
@@ -27,8 +27,8 @@ from leadline.report.numbers import bound, factor, magnitude, places, size, whol
 from leadline.results import Place, Result
 from leadline.sampling import Exported
 
-_HARMLESS = math.log(10)
-"""A gradient that changes less than tenfold through the whole model trains all the same."""
+_NEAR, _MANY = 0.1, 20
+"""A gradient that comes from less than a tenth of what is seen, of so many positions or more, is worth a word."""
 
 _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
@@ -224,8 +224,8 @@ def _(result: Memory, *, rate: float | None = None) -> tuple[Card, ...]:
 
 
 _CURES = {
-    "vanishing": "residual connections, a normalisation, or a larger initial scale",
-    "exploding": "a normalisation, a smaller initial scale, or clipped gradients",
+    "vanishing": "a larger initial scale, residual connections, …: leadline.remedies (--remedies) tries them",
+    "exploding": "a smaller initial scale, a normalisation, …: leadline.remedies (--remedies) tries them",
     "turning": "look at the stages where the growth changes its sign: --full draws them",
     "unknown": "the stages differ too much for a law: typical inputs, or a deeper model, may show one",
     "stable": "",
@@ -240,13 +240,15 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
     if stages > 1:
         text += f", {factor(result.rate.value)} a stage"
     limits = [f"{name} at {whole(d)}" for name, d in result.underflow_depth.items() if d is not None]
+    if stages > 1 and result.twice is not None and result.tenfold is not None:
+        deeper = ((2, result.twice), (10, result.tenfold))
+        text += f"; {', '.join(f'{factor(log)} over {whole(n * stages)}' for n, log in deeper)}"
+        text += "" if result.sure else " if they go on so"
     if result.kind in ("vanishing", "exploding") and limits:
         text += f"; lost in {', '.join(limits)} stages"
     mark: Any = {"stable": "good", "unknown": "unknown"}.get(result.kind, "notice")
-    if stages == 1:
+    if stages == 1 and result.kind in ("stable", "unknown"):
         return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
-    if result.kind in ("vanishing", "exploding") and abs(result.total.value) < _HARMLESS:
-        return (Card("plain", "gradient", text, "estimate", f"harmless at this depth; deeper: {_CURES[result.kind]}"),)
     return (Card(mark, "gradient", text, "estimate", _CURES[result.kind]),)
 
 
@@ -260,12 +262,27 @@ def _(result: Spectrum, *, rate: float | None = None) -> tuple[Card, ...]:
 
 @cards.register
 def _(result: Reach, *, rate: float | None = None) -> tuple[Card, ...]:
-    near, most = (places(result.within(share), rate) for share in (0.5, 0.99))
-    text = f"half of the squared gradient comes from within {near}, 99 % from within {most}"
-    if result.used is not None and result.seen:
-        text += f": {result.used:.0%} of what the output sees ({places(result.seen, rate)})"
-    law = f"it fades as {result.law}" if result.law.kind != "unknown" else "too few distances for a law"
-    return (Card("plain", "reach", f"{text}; {law}", "estimate"),)
+    if not result.within(1.0):
+        return (Card("plain", "reach", "all of the gradient comes from its own position", "estimate"),)
+    shares = (result.within(share) for share in (0.5, 0.99))
+    near, most = (f"within {places(far, rate)}" if far else "its own position" for far in shares)
+    text = f"half of the squared gradient comes from {near}, 99 % from {most}"
+    if result.used is not None:
+        text += f", {_percent(result.used)} of what the output sees"
+    fades = result.law.in_words("positions" if rate is None else "samples")
+    text += f"; {fades}" if fades else ""
+    seen, far = result.seen or 0, result.farthest
+    lost = [f"{name} at {whole(at)}" for name, at in result.lost_at.items() if at is not None and far and at <= far]
+    if lost:
+        text += f"; lost in {', '.join(lost)}"
+    if result.used is not None and result.used < _NEAR and seen >= _MANY:
+        advice = "it sees far and learns from near: longer memory (forget gates, skips) lets it learn from the rest"
+        return (Card("notice", "reach", text, "estimate", advice),)
+    return (Card("plain", "reach", text, "estimate"),)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "all"
 
 
 @cards.register
@@ -326,7 +343,9 @@ def _(result: Audit, *, rate: float | None = None) -> tuple[Card, ...]:
         found.append(Card("notice", "axes", result.assumed.removeprefix("axes "), "assumed", advice))
     for name, depth in depths_of(result):
         if not isinstance(depth, Unavailable):
-            found += () if isinstance(depth, Wavefronts) else cards(depth, rate=rate or result.rate)
+            found += () if isinstance(depth, Wavefronts | Remedies) else cards(depth, rate=rate or result.rate)
+            if isinstance(depth, GradientDepth) and isinstance(result.remedies, Remedies):
+                found[-1] = replace(found[-1], advice=result.remedies.advice)
         elif depth.reason != shared and name != "wavefronts":
             found += _unavailable(name, depth, result)
     if shared:
@@ -357,6 +376,8 @@ def _unavailable(name: str, depth: Unavailable, audit: Audit) -> tuple[Card, ...
         return ()  # causality says why
     if name == "generation" and isinstance(causality, Causality) and not causality.causal:
         return (Card("plain", name, "nothing can be generated in this order: the model is not causal"),)
+    if name == "reach" and depth.error == "LayoutError" and audit.layout:
+        return (Card("plain", name, _pasteable(depth.reason, audit)),)
     if name == "causality" and audit.layout:
         return (Card("plain", name, _pasteable(depth.reason, audit)),)  # axes without an order are nothing wrong
     return (Card("unknown", name, _pasteable(depth.reason, audit), "unknown"),)

@@ -67,6 +67,7 @@ FUNCTIONS: Mapping[str, Ask] = {
     "generation": lambda model, *x: leadline.generation(model, *x, layout=SEQUENCE),
     "gradient": leadline.gradient,
     "monitor": _watched,
+    "remedies": leadline.remedies,
     "reach": lambda model, *x: leadline.reach(model, *x, layout=SEQUENCE),
     "law": lambda model, *x: leadline.law(lambda n: (model, x), layout=SEQUENCE, n=(1, 2, 3)),  # noqa: ARG005
     "lyapunov": lambda model, *x: leadline.lyapunov(model, *x, steps=3),

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import scipy
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,11 +42,39 @@ class DistanceLaw:
         return self.parameter * math.sqrt(2 * math.log(2)) if self.kind == "gaussian" else None
 
     @property
+    def sure(self) -> bool:
+        """Whether the gradient surely fades with distance, or surely grows, or does neither."""
+        low, high = self.interval
+        return self.kind == "flat" or (self.kind != "unknown" and (self.kind == "gaussian" or not low <= 0 <= high))
+
+    @property
     def growth(self) -> GrowthLaw | None:
-        """The same as a law of growth over depth, for what lies beyond the distances at hand; None if it is none."""
+        """The same as a law of growth over depth, for what lies beyond the distances at hand; None if none is sure."""
+        if not self.sure:
+            return None
         if self.kind == "exponential" or self.kind == "power":
             return GrowthLaw(self.kind, self.parameter, self.interval, {})
         return GrowthLaw("stable", 0.0, self.interval, {}) if self.kind == "flat" else None
+
+    def in_words(self, unit: str = "positions") -> str:
+        """Say what the gradient does with distance, in so many `unit`; nothing where that is not sure.
+
+        Examples
+        --------
+        >>> DistanceLaw("exponential", -0.25, (-0.3, -0.2)).in_words()
+        'it halves every 2.77 positions'
+        """
+        if not self.sure:
+            return ""
+        match self.kind:
+            case "exponential":
+                every = self.half_life
+                return "it grows with distance" if every is None else f"it halves every {every:.3g} {unit}"
+            case "power":
+                return f"it changes as distance to the power {self.parameter:.2g}"
+            case "gaussian":
+                return f"it fades like a bell of spread {self.parameter:.3g}"
+        return "it does not fade"
 
     def __str__(self) -> str:
         if self.kind in ("flat", "unknown"):
@@ -96,27 +124,34 @@ def by_distance(offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offse
 
 
 def fading(
-    offsets: Int[Tensor, "offsets axes"], rms: Float[Tensor, " offsets"], dtype: torch.dtype, farthest: int | None
+    offsets: Int[Tensor, "offsets axes"],
+    rms: Float[Tensor, " offsets"],
+    dtype: torch.dtype,
+    structural: Bool[Tensor, " offsets"] | None,
 ) -> tuple[DistanceLaw, dict[str, int | None]]:
     """Return the law of a gradient's size over distance, and where number formats lose a gradient of size 1.
 
-    `farthest` is the distance at which the outputs see their last input, if that is known: no law goes on beyond it. A
-    size of 0 before it is a gradient that was lost.
+    `structural` says which offsets the outputs see, if that is known. Distances at which they see nothing, as those
+    that dilations leave out, have no size: the law is that of the others, and none goes on beyond the last of them. A
+    size of 0 at a distance that is seen is a gradient that was lost.
     """
-    size = by_distance(offsets, rms)[1:]
-    alive = size > torch.finfo(dtype).smallest_normal
-    end = len(size) if bool(alive.all()) else int(alive.int().argmin())
-    logs = size[:end].log().numpy()
-    law = distance_law(logs, 8 * torch.finfo(dtype).eps)
-    ends = end < len(size) and farthest is not None and farthest <= end
-    lost = format_depths(None if ends else law.growth, logs)
+    size = by_distance(offsets, rms)
+    seen = size > 0 if structural is None else by_distance(offsets, structural.to(rms)) > 0
+    at = 1 + seen[1:].nonzero().flatten()
+    alive = size[at] > torch.finfo(dtype).smallest_normal
+    end = len(at) if bool(alive.all()) else int(alive.int().argmin())
+    logs, places = size[at[:end]].log().numpy(), at[:end].double().numpy()
+    law = distance_law(logs, 8 * torch.finfo(dtype).eps, places)
+    ends = structural is not None and end == len(at) and (not end or int(at[-1]) < len(size) - 1)
+    lost = format_depths(None if ends else law.growth, logs, at=places)
     return law, {**(dict.fromkeys(FORMATS) if ends else {}), **lost}
 
 
-def distance_law(logs: NDArray[np.float64], resolution: float) -> DistanceLaw:
-    """Choose the law of the log of a gradient's size at the distances 1, 2, …, by the Bayesian information criterion.
+def distance_law(logs: NDArray[np.float64], resolution: float, at: NDArray[np.float64] | None = None) -> DistanceLaw:
+    """Choose the law of the log of a gradient's size at some distances, by the Bayesian information criterion.
 
-    Both ends, a tenth each, are left out: what is near the output has not settled, and what is far is cut by borders.
+    The distances are 1, 2, … where they are not given. Both ends, a tenth each, are left out: what is near the output
+    has not settled, and what is far is cut by borders.
 
     Examples
     --------
@@ -128,12 +163,13 @@ def distance_law(logs: NDArray[np.float64], resolution: float) -> DistanceLaw:
     """
     if len(logs) < _LEAST:
         return DistanceLaw("unknown", math.nan, (-math.inf, math.inf))
-    growth, place = np.diff(logs), np.arange(1.5, len(logs))
-    window = trimmed(len(growth))
-    growth, place = growth[window], place[window]
-    law = fit_law(growth, first=float(place[0]), resolution=resolution)
-    shapes = {"exponential": np.ones_like(place), "power": np.log((place + 0.5) / (place - 0.5)), "stable": 0 * place}
+    ends = np.arange(1.0, len(logs) + 1) if at is None else at
+    window = trimmed(len(logs) - 1)
+    growth, ends = np.diff(logs)[window], ends[window.start : window.stop + 1]
+    law = fit_law(growth, ends=ends, resolution=resolution)
+    shapes = {"exponential": np.diff(ends), "power": np.diff(np.log(ends)), "stable": 0 * growth}
     others = law.parameter * shapes[law.kind]
+    place = np.diff(ends**2) / 2  # what the exponent of a bell grows by, in units of its curvature
     curvature = float(place @ growth) / float(place @ place)
     if curvature < 0 and _squares(growth - curvature * place) + resolution**2 < _squares(growth - others):
         return _gaussian(growth, place, curvature, resolution)
@@ -147,7 +183,7 @@ def _squares(residuals: NDArray[np.float64]) -> float:
 def _gaussian(
     growth: NDArray[np.float64], place: NDArray[np.float64], curvature: float, resolution: float
 ) -> DistanceLaw:
-    """Return the law whose log falls by ``-curvature · (d + ½)`` from d to d + 1."""
+    """Return the law whose log grows by ``curvature · place`` from one distance to the next."""
     told = mean_of_series((growth - curvature * place) * place, resolution=resolution)
     error = told.sem / float(np.mean(place**2)) * float(scipy.special.stdtrit(told.dof, 0.975))
     low, high = (max(-curvature + side * error, 0.0) for side in (-1, 1))

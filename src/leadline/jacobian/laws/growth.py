@@ -54,6 +54,24 @@ class GrowthLaw:
             return self.parameter * math.log(max(depth, 1.0))
         return self.parameter * depth
 
+    def further(self, stages: int, times: float, parameter: float | None = None) -> float:
+        """Return the log of the growth from a depth to so many times that depth, by the law or another `parameter`.
+
+        Examples
+        --------
+        >>> law = fit_law(np.log(np.full(10, 0.5)))
+        >>> round(law.further(10, 2) / math.log(0.5), 6)  # ten stages more
+        10.0
+        """
+        value = self.parameter if parameter is None else parameter
+        return value * math.log(times) if self.kind == "power" else value * (times - 1) * stages
+
+    @property
+    def directed(self) -> bool:
+        """Whether it is sure that the gradient grows, or that it shrinks."""
+        low, high = self.interval
+        return self.kind != "stable" and not low <= 0 <= high
+
     def __str__(self) -> str:
         low, high = self.interval
         if self.kind == "stable":
@@ -68,11 +86,18 @@ def trimmed(stages: int) -> slice:
     return slice(tenth, stages - tenth)
 
 
-def fit_law(increments: NDArray[np.float64], first: float = 1, resolution: float = 1e-12) -> GrowthLaw:
+def fit_law(
+    increments: NDArray[np.float64],
+    first: float = 1,
+    resolution: float = 1e-12,
+    *,
+    ends: NDArray[np.float64] | None = None,
+) -> GrowthLaw:
     """Choose the law of growth by the Bayesian information criterion.
 
     The increments are the growth of the log gradient norm through stages ``first, first + 1, …``, counted from the
-    input (from 1). Residuals below the `resolution`, the rounding error of one increment, tell nothing.
+    input (from 1), or between the depths that are their `ends`, one more than there are increments. Residuals below the
+    `resolution`, the rounding error of one increment, tell nothing.
 
     Examples
     --------
@@ -82,11 +107,11 @@ def fit_law(increments: NDArray[np.float64], first: float = 1, resolution: float
     'power'
     """
     n = len(increments)
-    place = np.arange(first, first + n, dtype=np.float64)
+    ends = np.arange(first - 0.5, first + n) if ends is None else ends
     shapes: dict[LawKind, NDArray[np.float64]] = {
         "stable": np.zeros(n),
-        "exponential": np.ones(n),
-        "power": np.log((place + 0.5) / (place - 0.5)),
+        "exponential": np.diff(ends),
+        "power": np.diff(np.log(ends)),
     }
     fits = {kind: _least_squares(increments, shape) for kind, shape in shapes.items()}
     nearest = min(fits, key=lambda kind: fits[kind][1])
@@ -106,12 +131,12 @@ def fit_law(increments: NDArray[np.float64], first: float = 1, resolution: float
     error = math.sqrt(max(rss, floor) / max(n - 1, 1) / float(shapes[shown] @ shapes[shown])) / shared
     half_width = float(scipy.special.stdtrit(n - 1, 0.975)) if n > 1 else math.inf
     if kind == "stable":
-        ends = [min(value - half_width * error, 0.0), max(value + half_width * error, 0.0)]
+        interval = [min(value - half_width * error, 0.0), max(value + half_width * error, 0.0)]
     elif n == 1:
-        ends = [-math.inf, math.inf]
+        interval = [-math.inf, math.inf]
     else:
-        ends = [math.copysign(error, value) * end for end in _after_choice(abs(value) / error, half_width, n, told)]
-    return GrowthLaw(kind, 0.0 if kind == "stable" else value, (min(ends), max(ends)), criterion)
+        interval = [math.copysign(error, value) * end for end in _after_choice(abs(value) / error, half_width, n, told)]
+    return GrowthLaw(kind, 0.0 if kind == "stable" else value, (min(interval), max(interval)), criterion)
 
 
 def _after_choice(t: float, half_width: float, n: int, told: float) -> tuple[float, float]:
@@ -147,14 +172,19 @@ UNREACHABLE = 10**6
 
 
 def format_depths(
-    law: GrowthLaw | None, back: NDArray[np.float64] | None = None, *, single: bool = False
+    law: GrowthLaw | None,
+    back: NDArray[np.float64] | None = None,
+    *,
+    single: bool = False,
+    at: NDArray[np.float64] | None = None,
 ) -> dict[str, int | None]:
     """Return the first depth at which a gradient with entries of size 1 is lost; None: it never is.
 
     Lost means rounded to zero if the gradient shrinks, and rounded to infinity if it grows. `back` is the log of the
-    growth through the first stages, as measured; beyond them the law goes on, and without one a format that still
-    carries the gradient is left out. A gradient of a `single` number that keeps more than half of itself at each stage
-    is never rounded to zero: it sticks at a subnormal number, and is lost where that is twice its true value.
+    growth through the first stages, as measured (or to the depths `at`); beyond them the law goes on, and without one
+    a format that still carries the gradient is left out. A gradient of a `single` number that keeps more than half of
+    itself at each stage is never rounded to zero: it sticks at a subnormal number, and is lost where that is twice its
+    true value.
 
     Examples
     --------
@@ -166,6 +196,8 @@ def format_depths(
     {'float16': 3}
     """
     back = np.zeros(0) if back is None else back
+    depths = np.arange(1, len(back) + 1) if at is None else at
+    last = int(depths[-1]) if len(depths) else 0
     found: dict[str, int | None] = {}
     for name, dtype in FORMATS.items():
         info = torch.finfo(dtype)
@@ -174,9 +206,9 @@ def format_depths(
         least = math.log(info.smallest_normal * info.eps / 2) + (math.log(_stuck(law)) if single else 0.0)
         gone = np.flatnonzero((back <= least) | (back >= most))
         if len(gone):
-            found[name] = int(gone[0]) + 1
+            found[name] = int(depths[gone[0]])
         elif law is not None:
-            found[name] = _beyond(law, len(back), float(back[-1]) if len(back) else 0.0, least, most)
+            found[name] = _beyond(law, last, float(back[-1]) if len(back) else 0.0, least, most)
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from leadline.jacobian.laws.growth import GrowthLaw
@@ -16,17 +17,11 @@ from leadline.results import Estimate
 
 GradientKind = Literal["vanishing", "exploding", "stable", "turning", "unknown"]
 
-SLOW, LITTLE = 0.01, math.log(2)
-"""A rate below one per cent a stage is called stable while the stages at hand change less than by a factor of two."""
-
-SMALL = 0.1
-"""Powers of depth that change the gradient by less than a tenth over the whole model are called stable too."""
-
-UNDECIDED = 0.1
-"""A rate that may, with 95 % confidence, be as large as ten per cent a stage either way is not called stable."""
-
 MUCH = math.log(100)
-"""A factor of a hundred from end to end is no longer stable, whatever the law."""
+"""A factor of a hundred is no longer stable, whether it comes through the stages at hand or through as many again."""
+
+WILD = math.log(5)
+"""Stages whose growth differs by a factor of five from one to the next tell nothing of as many more."""
 
 
 @dataclass(frozen=True)
@@ -54,54 +49,101 @@ class Path:
         return above if above > -below else below
 
 
-def kind_of(law: GrowthLaw, rate: Estimate, path: Path) -> GradientKind:
-    """Name what the gradient does: by what happens from end to end where that is much, else by the law.
+def kind_of(law: GrowthLaw, path: Path, inner: NDArray[np.float64]) -> GradientKind:
+    """Name what the gradient does, by what follows: a factor of a hundred at this depth, or at twice it.
+
+    Beyond the stages at hand the law decides, if it is sure; else as many stages again do the same. Where the `inner`
+    ones differ wildly, so that as many like them may as well grow as shrink so much, it is not known.
 
     Examples
     --------
     >>> from leadline.jacobian.laws.growth import fit_law
     >>> growth = np.log([1e-10] + 11 * [1.0])
-    >>> kind_of(fit_law(growth[1:-1]), Estimate.of(growth[1:-1]), Path([str(i) for i in range(12)], growth))
+    >>> kind_of(fit_law(growth[1:-1]), Path([str(i) for i in range(12)], growth), growth[1:-1])
     'vanishing'
+    >>> halved = np.full(48, math.log(0.5) / 48)  # 0.5 × over all stages, and 0.25 × over twice as many
+    >>> kind_of(fit_law(halved), Path([str(i) for i in range(48)], halved), halved)
+    'stable'
     """
     stages, total = len(path.growth), path.total
     if abs(total) >= MUCH:
         return "exploding" if total > 0 else "vanishing"
     if abs(path.turn) >= MUCH:
         return "turning"
-    low, high = law.interval
-    if math.isinf(high - low):
+    worst = abs(total) + stages * float(np.abs(path.growth).max())
+    if not goes_on(law, stages) and worst >= MUCH and _either_way(inner, stages, total):
         return "unknown"
-    slow = abs(law.parameter) < SLOW and abs(law.log_gradient(stages)) < LITTLE
-    slow = slow if law.kind == "exponential" else abs(law.log_gradient(stages)) < SMALL
-    if law.kind != "stable" and not slow and not low <= 0 <= high:
-        if law.parameter * total < 0:  # the outer stages give back more than the inner ones take
-            return "turning"
-        return "exploding" if law.parameter > 0 else "vanishing"
-    return "stable" if abs(rate.value) + rate.half_width() < UNDECIDED else "unknown"
+    ahead = total + further(law, stages, total, 2)
+    if abs(ahead) < MUCH:
+        return "stable"
+    if ahead * total < 0:  # the outer stages give back more than the inner ones take
+        return "turning"
+    return "exploding" if ahead > 0 else "vanishing"
 
 
-def in_words(kind: GradientKind, law: GrowthLaw, rate: Estimate, path: Path, depths: dict[str, int | None]) -> str:
-    """Say what happens to the gradient, how fast, where, from end to end, and how deep each format carries it."""
+def _either_way(inner: NDArray[np.float64], stages: int, total: float) -> bool:
+    """Whether so many wild stages more may take the total to a hundredth as well as to a hundred: 95 % hold both."""
+    n = len(inner)
+    if n < 2:
+        return True
+    middle, t = total + stages * float(np.mean(inner)), float(scipy.special.stdtrit(n - 1, 0.975))
+    one = float(np.std(inner, ddof=1))
+    spread = t * one * math.sqrt(stages + stages**2 / n)
+    return one >= WILD and middle - spread <= -MUCH and middle + spread >= MUCH
+
+
+def further(law: GrowthLaw, stages: int, total: float, times: int) -> float:
+    """Return the log of the growth from these stages to so many times as many, by the law, or else by more of the same.
+
+    Examples
+    --------
+    >>> from leadline.jacobian.laws.growth import fit_law
+    >>> further(fit_law(np.array([0.1, 0.9, -0.7])), 3, 0.3, 2)  # no law is sure
+    0.3
+    """
+    return law.further(stages, times) if goes_on(law, stages) else (times - 1) * total
+
+
+def goes_on(law: GrowthLaw, stages: int) -> bool:
+    """Whether a law says what happens beyond the stages at hand: one with a direction, or one that surely has none."""
+    if law.kind != "stable":
+        return law.directed
+    return all(abs(law.further(stages, 2, end)) < MUCH for end in law.interval)
+
+
+def in_words(
+    kind: GradientKind, law: GrowthLaw, rate: Estimate, path: Path, depths: dict[str, int | None], through: int
+) -> str:
+    """Say what happens to the gradient, how fast, where, from end to end and deeper, and what each format carries.
+
+    `through` is the number of all stages; some of them may be lost.
+    """
     names, total = path.names, path.total
-    if kind == "unknown" and len(names) == 1:
-        return f"unknown: one stage, {names[0]!r}, changes the gradient by {math.exp(total):.3g} ×; no law follows"
+    if len(names) == 1:
+        return f"{kind}: one stage, {names[0]!r}, changes the gradient by {math.exp(total):.3g} ×; no law follows"
     per_stage = f"{math.exp(rate.value):.3g} × a stage (log rate {rate})"
     all_stages = f"{_factor(total)} over all {len(names):,} stages"
     if kind == "unknown":
         return f"unknown: the stages differ too much for a law; the gradient changes by {per_stage}, {all_stages}"
-    if kind == "stable":
-        return f"stable: the gradient changes by {per_stage}, {all_stages}"
     limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
     lost = f"; lost at depth: {limits}" if limits else ""
+    deeper = _deeper(law, path) if through == len(names) else ""
+    if kind == "stable":
+        return f"stable: the gradient changes by {per_stage}, {all_stages}{deeper}{lost}"
     turn = path.turn
     between = f"; on the way it comes to {_factor(_farthest(path))}" if abs(turn) >= MUCH or kind == "turning" else ""
     if kind == "turning":
         return f"turning: the growth changes its sign, {all_stages}{between}{lost}"
-    manner = " as a power of depth" if law.kind == "power" else ""
-    return (
-        f"{kind}{manner}: the gradient changes by {per_stage}, {all_stages}, {_where(kind, rate, path)}{between}{lost}"
-    )
+    manner = " as a power of depth" if law.kind == "power" and abs(total) < MUCH else ""
+    where = _where(kind, rate, path)
+    return f"{kind}{manner}: the gradient changes by {per_stage}, {all_stages}, {where}{between}{deeper}{lost}"
+
+
+def _deeper(law: GrowthLaw, path: Path) -> str:
+    """Say what the law makes of twice and ten times as many stages."""
+    stages = len(path.growth)
+    more = [f"{_factor(path.total + further(law, stages, path.total, n))} over {n * stages:,}" for n in (2, 10)]
+    return f"; {'by the law' if goes_on(law, stages) else 'if they go on so'} {' and '.join(more)}"
 
 
 def _where(kind: GradientKind, rate: Estimate, path: Path) -> str:

@@ -27,12 +27,13 @@ from leadline.document import (
     GridMap,
     Mark,
     Pictures,
+    ReachMap,
     Row,
     Table,
     Text,
     Wave,
 )
-from leadline.report.html import charts, glossary, maps, tables
+from leadline.report.html import charts, glossary, maps, reaches, tables
 from leadline.report.html.media import data_uri, pictures_png, wave_bytes
 from leadline.report.html.vega import Spec, in_script, scripts
 
@@ -101,10 +102,8 @@ def view(block: Block) -> dict[str, Any]:
             return _chart(block.caption, charts.bars(block), charts.figures_of(block))
         case FrontMap():
             return _chart(block.caption, charts.front_map(block)) | {"plays": int(block.cells.max())}
-        case GridMap():
-            return _chart(block.caption, maps.grid_map(block))
-        case ContextMaps():
-            return _chart(block.caption, maps.context_maps(block))
+        case GridMap() | ContextMaps() | ReachMap():
+            return _chart(block.caption, _map(block))
         case Pictures():
             return {"kind": "picture", "caption": block.caption, "uri": data_uri("image/png", pictures_png(block))}
         case Wave():
@@ -113,6 +112,16 @@ def view(block: Block) -> dict[str, Any]:
             return {"kind": "row", "views": [view(inner) for inner in blocks]}
         case Fold(summary, blocks):
             return {"kind": "fold", "summary": summary, "views": [view(inner) for inner in blocks]}
+
+
+def _map(block: GridMap | ContextMaps | ReachMap) -> Spec:
+    match block:
+        case GridMap():
+            return maps.grid_map(block)
+        case ContextMaps():
+            return maps.context_maps(block)
+        case ReachMap():
+            return reaches.reach_map(block)
 
 
 def _chart(caption: str, spec: Spec, shown: Table | None = None) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def _is_wide(block: Block) -> bool:
 def _has_charts(block: Block) -> bool:
     if isinstance(block, Row | Fold):
         return any(_has_charts(inner) for inner in block.blocks)
-    return isinstance(block, Curve | Bars | FrontMap | GridMap | ContextMaps)
+    return isinstance(block, Curve | Bars | FrontMap | GridMap | ContextMaps | ReachMap)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -12,6 +12,8 @@ TERMS = {
     "lag": "how far back the latest input lies that an output depends on: 0 is its own position, 1 the one before",
     "leak": "an output that depends on a later input",
     "context": "the input positions that one output may depend on",
+    "squared gradient": "of an output's numbers by an input position's, squared and averaged: how much it can teach",
+    "half-life": "the distance over which a gradient halves",
     "receptive field": "the first and the last position that an output sees, along each axis",
     "blind": "earlier positions that an output does not see",
     "sequential steps": "products that must follow one another, whatever the hardware: the longest chain",

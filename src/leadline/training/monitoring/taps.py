@@ -14,15 +14,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils import _pytree as pytree
 
-from leadline.jacobian.calls import ModuleCall, differentiable, origin, recorded
+from leadline.jacobian.calls import GradientFlow, ModuleCall, differentiable, let_go, origin, recorded
 from leadline.jacobian.stages import Chain, stages_among
 from leadline.training.monitoring.moments import LOST
 from leadline.training.monitoring.through_time import ThroughTime
 
 Edges = dict[int, GradientEdge]
+
+_LONG = 10_000  # nodes, from which on a graph that was looked at must be let go of in order (`let_go`)
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Taps:
         self._leaving: dict[tuple[str, int], Edges] = {}
         self._counts: dict[str, int] = {}
         self._inside = False
+        self._walked: list[Node] = []
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -143,6 +146,7 @@ class Taps:
     def _begun(self, _: nn.Module, args: Any, kwargs: Any) -> Any:
         """Begin a forward pass, on differentiable copies of the floating inputs."""
         self._forget()
+        let_go(self._walked)  # of the step before, whose graph is gone
         self._inside = torch.is_grad_enabled()
         return pytree.tree_map(_differentiable, (args, kwargs)) if self._inside else None
 
@@ -186,7 +190,11 @@ class Taps:
         first: dict[str, int] = {}
         for call in self._calls:  # which count on from passes without a gradient
             call.nth -= first.setdefault(call.path, call.nth)
-        chain = stages_among(self._calls, start)
+        flow = GradientFlow(self._calls)
+        chain = stages_among(self._calls, start, flow, fronts=False)
+        nodes = flow.nodes()
+        if len(nodes) > _LONG:
+            self._walked = nodes
         return Chain() if chain.recurrent is not None and self._times is None else chain  # packed sequences
 
     def _between(self, chain: Chain, output: Any) -> list[Sequence[GradientEdge]]:
