@@ -133,12 +133,14 @@ def _(result: Context, *, rate: float | None = None) -> tuple[Card, ...]:
     if blind and not _one_window(result):
         always = next(iter(result.always_blind.values()))
         hidden = 0 if always is None else int(always.sum())
-        ever = f", {whole(hidden)} of them however many copies are stacked" if hidden else ""
+        some = "" if hidden == blind else f"{whole(hidden)} of them "
+        ever = f", {some}however many copies are stacked" if hidden else ""
+        earlier = f"{whole(blind)} earlier position{'' if blind == 1 else 's'}"
         found.append(
             Card(
                 "notice",
                 "blind",
-                f"{places(blind)} before it are not seen{ever}",
+                f"an output does not see {earlier}{ever}",
                 known,
                 "the map in --full shows them",
             )
@@ -226,7 +228,6 @@ _CURES = {
     "vanishing": "residual connections, a normalisation, or a larger initial scale",
     "exploding": "a normalisation, a smaller initial scale, or clipped gradients",
     "turning": "look at the stages where the growth changes its sign: --full draws them",
-    "unknown": "the stages differ too much for a law: typical inputs, or a deeper model, may show one",
     "stable": "",
 }
 
@@ -244,9 +245,24 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
     mark: Any = {"stable": "good", "unknown": "unknown"}.get(result.kind, "notice")
     if stages == 1:
         return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
+    if result.kind == "unknown":
+        low, high = result.rate.interval()
+        between = "" if math.isinf(high) else f" (95 %: {factor(low)} to {factor(high)})"
+        return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
     if result.kind in ("vanishing", "exploding") and abs(result.total.value) < _HARMLESS:
         return (Card("plain", "gradient", text, "estimate", f"harmless at this depth; deeper: {_CURES[result.kind]}"),)
     return (Card(mark, "gradient", text, "estimate", _CURES[result.kind]),)
+
+
+def _undecided(result: GradientDepth) -> str:
+    """Say why no law was told, whether it matters, and about how many stages would tell."""
+    rate, stages = result.rate, len(result.stages)
+    low, high = rate.interval()
+    why = "growth and decay are both possible" if low <= 0 <= high else "the stages differ too much to be sure of a law"
+    needed = stages * (rate.half_width() / rate.value) ** 2 if rate.value else math.inf
+    some = f"about {whole(math.ceil(needed))} layers" if stages < needed < 20 * stages else "a deeper model"
+    matters = "harmless at this depth; beyond it " if abs(result.total.value) < _HARMLESS else ""
+    return f"{matters}{why}: {some}, or typical inputs, may tell"
 
 
 @cards.register
