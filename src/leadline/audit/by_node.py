@@ -5,10 +5,12 @@ The program is run node by node, each as a module of its own: what an audit says
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from operator import attrgetter
 from typing import Any
@@ -18,6 +20,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from leadline.audit.users_module import ALIAS
 from leadline.domains._causality import Causality, causality_of
 from leadline.domains._count import count_of
 from leadline.domains._memory import memory_of
@@ -30,6 +33,7 @@ from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import restored
 from leadline.graph.user_code import first_line
 
+_SHELL = re.compile(rf"^{ALIAS}\w+\.")
 _PREFIX = "node_"
 """Keeps the names of nodes apart from those that every module has: ``float``, ``to``, ``type``."""
 
@@ -50,12 +54,21 @@ def exported(reading: Reading) -> ExportedProgram:
     with restored(model, (args, kwargs)), warnings.catch_warnings(), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")
         try:
-            return torch.export.export(model, tuple(args), dict(kwargs), strict=False)
+            return _as_written(torch.export.export(model, tuple(args), dict(kwargs), strict=False))
         except Exception as error:
             raise TraceError(
                 f"torch.export takes no {type(model).__name__} ({type(error).__name__}: {first_line(error)}), "
                 "so that there is no graph whose nodes could be named"
             ) from error
+
+
+def _as_written(program: ExportedProgram) -> ExportedProgram:
+    """Name the classes of a user's file as they are named there, without the package that we load it into."""
+    for node in program.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {}
+        for key, (path, kind) in stack.items():
+            stack[key] = (path, _SHELL.sub("", kind) if isinstance(kind, str) else kind)
+    return program
 
 
 def measures(reading: Reading, program: ExportedProgram, *, on_unknown: OnUnknown = "raise") -> tuple[Measure, ...]:
@@ -72,8 +85,8 @@ def measures(reading: Reading, program: ExportedProgram, *, on_unknown: OnUnknow
     args, kwargs = program.example_inputs or ((), {})
     axes = _axes(reading, Reading(stepwise, tuple(args), kwargs))
     nodes = Reading(stepwise, tuple(args), kwargs, **axes)
-    found = [_measured(name, what, lambda take=take: take(nodes, on_unknown)) for name, what, take in _MEASURES]
-    return (*found, _measured("memory", "bytes kept for the backward pass", lambda: _memory(nodes, reading)))
+    found = [_measured(name, what, partial(take, nodes, on_unknown)) for name, what, take in _MEASURES]
+    return (*found, _measured("memory", "bytes kept for the backward pass", partial(_memory, nodes, reading)))
 
 
 class _Step(nn.Module):
@@ -117,7 +130,7 @@ class _Stepwise(nn.Module):
 
 
 def _axes(reading: Reading, program: Reading) -> dict[str, Any]:
-    """Return how the axes of a reading's tensors are read, as in an audit, under the names that a program gives them."""
+    """Return how the axes of a reading's tensors are read, as in an audit, under the names of a program."""
     try:
         reading, _ = with_likeliest_axes(reading)
         layout = reading.layout
