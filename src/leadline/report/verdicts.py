@@ -33,6 +33,9 @@ _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
 
 
+_PASSED = 4
+"""So many places of a leak's way are named."""
+
 _OVERLOAD = re.compile(r"^aten\.|\.(default|Tensor|int|Scalar)$")
 
 
@@ -100,9 +103,14 @@ def _not_causal(result: Causality, rate: float | None) -> Card:
     known = "confirmed" if witness is not None and witness.confirmed else "by structure"
     if witness is None or not witness.path:
         return Card("bad", "causality", text, known, "")
-    where = " … ".join(map(_spot, dict.fromkeys((witness.path[0], witness.path[-1]))))
-    advice = f"look at {where}: a mask, shift or padding is off, unless looking ahead is meant"
+    advice = f"look at {_way(witness.path)}: a mask, shift or padding is off, unless looking ahead is meant"
     return Card("bad", "causality", text, known, advice)
+
+
+def _way(path: tuple[Place, ...]) -> str:
+    """Name the places that a leak passes, from the input to the output; of many, those at both ends."""
+    spots = list(dict.fromkeys(map(_spot, path)))
+    return " → ".join(spots if len(spots) <= _PASSED else [*spots[: _PASSED - 2], "…", spots[-1]])
 
 
 def _spot(place: Place) -> str:
@@ -247,7 +255,9 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
         return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
     if result.kind == "unknown":
         low, high = result.rate.interval()
-        between = "" if math.isinf(high) else f" (95 %: {factor(low)} to {factor(high)})"
+        between = (
+            "" if math.isinf(high) else f" ({factor(low).removesuffix(' ×')} to {factor(high).removesuffix(' ×')})"
+        )
         return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
     if result.kind in ("vanishing", "exploding") and abs(result.total.value) < _HARMLESS:
         return (Card("plain", "gradient", text, "estimate", f"harmless at this depth; deeper: {_CURES[result.kind]}"),)
@@ -255,14 +265,13 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
 
 
 def _undecided(result: GradientDepth) -> str:
-    """Say why no law was told, whether it matters, and about how many stages would tell."""
+    """Say whether it matters that no law was told, and about how many stages would tell."""
     rate, stages = result.rate, len(result.stages)
     low, high = rate.interval()
-    why = "growth and decay are both possible" if low <= 0 <= high else "the stages differ too much to be sure of a law"
     needed = stages * (rate.half_width() / rate.value) ** 2 if rate.value else math.inf
     some = f"about {whole(math.ceil(needed))} layers" if stages < needed < 20 * stages else "a deeper model"
-    matters = "harmless at this depth; beyond it " if abs(result.total.value) < _HARMLESS else ""
-    return f"{matters}{why}: {some}, or typical inputs, may tell"
+    matters = "harmless at this depth; " if abs(result.total.value) < _HARMLESS else ""
+    return f"{matters}{some}, or typical inputs, tell {'growth from decay' if low <= 0 <= high else 'the law'}"
 
 
 @cards.register
