@@ -255,9 +255,8 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
         return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
     if result.kind == "unknown":
         low, high = result.rate.interval()
-        between = (
-            "" if math.isinf(high) else f" ({factor(low).removesuffix(' ×')} to {factor(high).removesuffix(' ×')})"
-        )
+        ends = " to ".join(factor(end).removesuffix(" ×") for end in (low, high))
+        between = "" if math.isinf(high) else f" ({ends})"
         return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
     if result.kind in ("vanishing", "exploding") and abs(result.total.value) < _HARMLESS:
         return (Card("plain", "gradient", text, "estimate", f"harmless at this depth; deeper: {_CURES[result.kind]}"),)
