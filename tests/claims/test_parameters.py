@@ -96,6 +96,7 @@ def test_the_list_names_every_claim_and_parameter() -> None:
         ("2^(d-1)", "2ᵈ⁻¹", "<msup><mn>2</mn><mrow><mi>d</mi><mo>-</mo><mn>1</mn></mrow></msup>"),
         ("σ_min(A)", "σₘᵢₙ(A)", "<msub><mi>σ</mi><mrow><mi>min</mi></mrow></msub>"),
         ("n^(-3/2)", "n^(-3/2)", "<mo>/</mo><mn>2</mn>"),
+        ("σ_k²ⁱ", "σₖ²ⁱ", "<mi>σ</mi><mrow><mi>k</mi></mrow><mrow><mn>2</mn><mi>i</mi></mrow></msubsup></math>"),
         ("c_T", "c_T", "<msub><mi>c</mi><mrow><mi>T</mi></mrow></msub>"),
         ("a < b_i", "a < bᵢ", "a &lt; <math>"),
         ("no formula", "no formula", "no formula"),

@@ -23,11 +23,15 @@ from leadline.recurrence import Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.figures import QUANTITIES, depths_of, figures, sides_of
 from leadline.report.folding import folded
+from leadline.report.mathematics import Sentence
 from leadline.report.numbers import bound, factor, magnitude, places, size, whole
 from leadline.results import Place, Result
 
 _HARMLESS = math.log(10)
 """A gradient that changes less than tenfold through the whole model trains all the same."""
+
+_MUCH = math.log(100)
+"""A wider interval of a rate tells nothing."""
 
 _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
@@ -256,7 +260,7 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
     if result.kind == "unknown":
         low, high = result.rate.interval()
         ends = " to ".join(factor(end).removesuffix(" ×") for end in (low, high))
-        between = "" if math.isinf(high) else f" ({ends})"
+        between = f" ({ends})" if high - low < _MUCH else ""
         return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
     if result.kind in ("vanishing", "exploding") and abs(result.total.value) < _HARMLESS:
         return (Card("plain", "gradient", text, "estimate", f"harmless at this depth; deeper: {_CURES[result.kind]}"),)
@@ -322,7 +326,8 @@ def _(result: System, *, rate: float | None = None) -> tuple[Card, ...]:
 @cards.register
 def _(result: Finding, *, rate: float | None = None) -> tuple[Card, ...]:
     good = str(result.verdict) in ("proved", "measured")
-    return (Card("good" if good else "notice", f"{result.id} {result.title}", result.statement, str(result.verdict)),)
+    said = Sentence(result.statement)
+    return (Card("good" if good else "notice", f"{result.id} {result.title}", said, str(result.verdict)),)
 
 
 @cards.register
