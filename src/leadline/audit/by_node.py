@@ -86,7 +86,11 @@ def measures(reading: Reading, program: ExportedProgram, *, on_unknown: OnUnknow
     axes = _axes(reading, Reading(stepwise, tuple(args), kwargs))
     nodes = Reading(stepwise, tuple(args), kwargs, **axes)
     found = [_measured(name, what, partial(take, nodes, on_unknown)) for name, what, take in _MEASURES]
-    return (*found, _measured("memory", "bytes kept for the backward pass", partial(_memory, nodes, reading)))
+    return (
+        *found,
+        _measured("memory", "bytes kept for the backward pass", partial(_memory, nodes, reading)),
+        _measured("causality", "causality", partial(_causality, nodes, reading, on_unknown)),
+    )
 
 
 class _Step(nn.Module):
@@ -177,8 +181,9 @@ def _memory(of: Reading, model: Reading) -> Mapping[str, int]:
     return {path: size for path, size in kept.by_module.items() if size}
 
 
-def _causality(of: Reading, on_unknown: OnUnknown) -> Mapping[str, str]:
+def _causality(of: Reading, model: Reading, on_unknown: OnUnknown) -> Mapping[str, str]:
     """Say of each node what the verdict is; where there is a leak, through which operations it goes."""
+    with_likeliest_axes(model)  # where nobody can read them, the error speaks of the model's own names
     found: Causality = causality_of(of, on_unknown=on_unknown)
     if found.witness is not None:
         return {place.module: LEAK for place in found.witness.path}
@@ -191,5 +196,4 @@ _MEASURES: tuple[tuple[str, str, Callable[[Reading, OnUnknown], Mapping[str, int
     ("macs", "multiply-accumulates", _macs),
     ("connections", "connections between units that exist", _connections),
     ("depth", "steps from the inputs on that must follow one another", _depth),
-    ("causality", "causality", _causality),
 )

@@ -176,7 +176,7 @@ _LAWS = """\b
 Examples:
   leadline law pixelcnn
   leadline law masked-stack d=1..6 k=1..4 kernel=5
-  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
+  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b c t -> b v t'
 """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leadline.cli.shared import Command, Named
-from leadline.errors import UsageError
+from leadline.errors import UsageError, as_options
 from leadline.files.streams import complain
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ def explored(reading: Reading, word: str, folder: Path | None, on_unknown: OnUnk
     for path in written:
         complain(f"written: {path}")
     for measure in missing:
-        complain(f"no {measure.name}.json: {measure.missing}")
+        complain(f"no {measure.name}.json: {as_options(measure.missing)}")
     program = written.pop(0) if given is None else Path(word)
     complain(f"look at it: model-explorer {program} --node_data_paths={','.join(map(str, written))}")

@@ -69,7 +69,7 @@ def save_for_explorer(
     >>> with TemporaryDirectory() as folder:
     ...     written, missing = save_for_explorer(of, folder)
     >>> [path.name for path in written], missing
-    (['model.pt2', 'macs.json', 'connections.json', 'depth.json', 'causality.json', 'memory.json'], [])
+    (['model.pt2', 'macs.json', 'connections.json', 'depth.json', 'memory.json', 'causality.json'], [])
     """
     path = Path(folder)
     if path.is_file():
