@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def explorable(command: Command) -> Command:
 
 
 def _folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.is_file():
+    if value is not None and os.path.isfile(value):
         raise UsageError(f"{value} is a file; name a folder")
     return value
 
@@ -34,7 +35,7 @@ def explored(reading: Reading, word: str, folder: Path | None, on_unknown: OnUnk
         return
     from leadline.audit.exported_program import load_program
     from leadline.files.streams import diverted
-    from leadline.report.model_explorer import save_for_explorer
+    from leadline.report.gates.model_explorer import save_for_explorer
 
     given = load_program(Path(word)) if word.endswith(".pt2") else None
     with diverted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,7 +71,7 @@ def _as_json(command: Command) -> Command:
 def _page_or_folder(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is None or path.suffix == ".html" or not path.name:
         return writable(context, parameter, path)
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):
         raise UsageError(f"{path} is a file: name a folder for pages, or one page that ends in .html")
     return path
 

@@ -92,10 +92,7 @@ def _explained(call: Call) -> Iterator[None]:
 
 @cache
 def exporter() -> Callable[..., ExportedProgram]:
-    """Load torch's export, which brings its compiler and takes as long as torch itself: the first trace waits for it.
-
-    It is loaded before a model is run within a state that is taken back.
-    """
+    """Load torch's export with its compiler, as slow as torch itself: before a model runs in a state to take back."""
     from torch.export._trace import _export
 
     found: Callable[..., ExportedProgram] = _export  # typed here because torch leaves it untyped

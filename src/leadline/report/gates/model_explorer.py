@@ -7,6 +7,7 @@ https://github.com/google-ai-edge/model-explorer/wiki/2.-User-Guide#custom-node-
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -72,7 +73,7 @@ def save_for_explorer(
     (['model.pt2', 'macs.json', 'connections.json', 'depth.json', 'memory.json', 'causality.json'], [])
     """
     path = Path(folder)
-    if path.is_file():
+    if os.path.isfile(path):
         raise UsageError(f"{path} is a file; name a folder")
     contents: dict[str, bytes] = {}
     if program is None:

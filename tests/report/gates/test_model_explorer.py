@@ -17,7 +17,7 @@ import leadline
 from leadline import cli
 from leadline.audit.by_node import LEAK, exported, measures
 from leadline.errors import TraceError, UsageError
-from leadline.report.model_explorer import save_for_explorer
+from leadline.report.gates.model_explorer import save_for_explorer
 from leadline.testing import reading_of
 
 COLOUR = {"type": "string", "pattern": "^#[0-9a-f]{6}$"}
