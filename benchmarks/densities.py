@@ -13,12 +13,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from helpers.markov import fit_markov
+from tables import machine
 
 from leadline import data
 from leadline.audit.trained import draw
@@ -47,7 +47,6 @@ def measure(name: str, changes: str) -> dict[str, object]:
     result = order.train(folder, console=Console(stderr=True))
     return {
         "levels": order.dataset.levels,
-        "threads": order.config.threads,
         "parameters": result.parameters,
         "steps": result.steps,
         "seconds": result.seconds,
@@ -55,7 +54,8 @@ def measure(name: str, changes: str) -> dict[str, object]:
         "validation_bits": result.validation.bits_per_dim,
         "test_bits": result.test.bits_per_dim,
         "test_nats": result.test.nats_per_example.value,
-        "torch": torch.__version__,
+        **machine(),
+        "threads": order.config.threads,
     }
 
 

@@ -8,7 +8,6 @@ medians, and the ratio of the medians. Run as ``python benchmarks/grid.py``; the
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from helpers import grid_reference as reference
+from tables import machine
 
 from leadline.grid import grid_lstm, grid_rnn
 
@@ -64,9 +64,8 @@ def main() -> None:
         rows.append({"cell": cell, "layers": layers, "wavefront_ms": fast, "per_cell_ms": slow, "ratio": ratio})
         print(f"{cell:6}{layers:7}{medians[0]:10.1f} ms{medians[1]:10.1f} ms{ratio:8.1f}")
     setting = {"height": SIZE, "width": SIZE, "units": WIDTH, "batch": BATCH, "rounds": ROUNDS, "dtype": "float32"}
-    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": platform.processor()}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"setting": setting, "machine": machine, "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"setting": setting, "machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ the ratio is the median over rounds of full time / cropped time, with the quarti
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tables import machine
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
@@ -75,10 +75,9 @@ def main() -> None:
                 f"{kernel:>6} {channels:>8} {row['full_ms']:>8.1f} {row['cropped_ms']:>10.1f}"
                 f"  {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
             )
-    machine = {"processor": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     setting = {"batch": BATCH, "height": SIZE, "width": SIZE, "rounds": ROUNDS, "dtype": "float32"}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "setting": setting, "rows": rows}, indent=2) + "\n")
+    RESULTS.write_text(json.dumps({"machine": machine(), "setting": setting, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ are processes of their own, so that their peak memory is theirs. Run as
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
+from tables import machine
 from torch import nn
 
 from leadline.jacobian import gradient, jacobian, spectrum
@@ -220,8 +220,7 @@ def main(parts: Sequence[str]) -> None:
     if not parts or "rows" in parts:
         n = WIDTH * LENGTH
         setting = {"n": n, "k": K, "tolerance": TOLERANCE, "blocks": BLOCKS, "dtype": "float32", "columns": BLOCK}
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": platform.processor()}
-        record |= {"setting": setting, "machine": machine, "rows": beside_arpack()}
+        record |= {"setting": setting, "machine": machine(), "rows": beside_arpack()}
     record |= {name: in_a_process(name) for name in LARGE if not parts or name in parts}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")

@@ -23,6 +23,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 import torch
+from tables import machine
 from torch import Tensor, nn
 
 from leadline import zoo
@@ -278,15 +279,15 @@ def first_call() -> dict[str, float]:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    results = {
+    rows = {
         "wavenet, 20 layers, R=64, S=256, A=256": wavenet(),
         "pixelcnn, 15 blocks of 32 channels": image("pixelcnn", layers=15, channels=32, inner=16),
         "mdrnn, 2 layers of 64": image("mdrnn", layers=2, hidden=64),
         "first call": first_call(),
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    for name, figures in results.items():
+    RESULTS.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+    for name, figures in rows.items():
         print(name)
         for key, value in figures.items():
             print(f"  {key:32}{value:12,.2f}")

@@ -9,8 +9,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
+
+
+def machine() -> dict[str, Any]:
+    """Say where figures are measured: the processor, by its name where the system tells it, torch and its threads."""
+    return {"processor": _processor(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # another system than Linux
+        lines = []
+    names = (value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == "model name")
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:

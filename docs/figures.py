@@ -80,7 +80,7 @@ def streams() -> str:
     """Write the derived samplers beside a loop of queues, full forward passes and their ceiling."""
     found = results("streams")
     rows: Rows = []
-    for name, row in found.items():
+    for name, row in _streamed().items():
         if "samples_per_second" in row:
             loop, full = f"queues {whole(row['queue_loop'])}", f"full passes {row['naive']:.1f}"
             ratio = f"{row['times_queue_loop']:.0f} × queues, {whole(row['times_naive'])} × full passes"
@@ -94,7 +94,14 @@ def streams() -> str:
         "passes: a forward pass for each symbol. The ceiling is the best sequence of products over the same weights."
     )
     laid = table(("model", "leadline", "beside it", "ratio", "of the ceiling"), rows)
-    return section("Streams", "streams", machine({}, 1), peers, laid)
+    return section("Streams", "streams", machine(found, 1), peers, laid)
+
+
+def _streamed() -> dict[str, Any]:
+    """Return the rows of streams; older results have nothing beside them."""
+    found = results("streams")
+    rows: dict[str, Any] = found.get("rows", found)
+    return rows
 
 
 def likelihoods() -> str:
@@ -157,9 +164,9 @@ def masked() -> str:
 
 def quoted() -> list[str]:
     """Return the three sentences that README says: of audits, streams and likelihoods."""
-    lines, streams_, scores = results("structure")["lines"], results("streams"), results("densities")
+    lines, scores = results("structure")["lines"], results("densities")
     gpt2 = next(line for line in lines if line["name"] == "gpt2")
-    wavenet = next(row for row in streams_.values() if "samples_per_second" in row)
+    wavenet = next(row for row in _streamed().values() if "samples_per_second" in row)
     traced = gpt2["beside"]["torch.export and decompositions"]["seconds"]
     bits = scores["wavenet:speech"]["test_bits"], scores["order-2 Markov:speech"]["test_bits"]
     return [

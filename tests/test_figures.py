@@ -35,3 +35,14 @@ def test_every_script_of_a_section_exists(figures: ModuleType) -> None:
     scripts = [line.split("`")[1].split()[1] for line in figures.page().splitlines() if line.startswith("`python ")]
     assert len(scripts) >= 7
     assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_results_that_name_their_machine_give_the_same_rows(
+    figures: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, rows = figures.streams(), figures._streamed()
+    where = {"processor": "a processor", "torch": "2.13.0", "threads": 1}
+    monkeypatch.setattr(figures, "results", lambda _: {"machine": where, "rows": rows})
+    after = figures.streams()
+    assert "· torch 2.13.0 · a processor · 1 thread" in after
+    assert after.partition("\n\n| ")[2] == before.partition("\n\n| ")[2] != ""

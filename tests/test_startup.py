@@ -53,6 +53,16 @@ def test_leadline_alone_answers_with_three_commands_that_exist() -> None:
     assert max(map(len, printed.splitlines())) <= 80
 
 
+@pytest.mark.slow
+def test_what_traces_no_model_loads_no_compiler() -> None:
+    everything = "import leadline.audit, leadline.report.presenting, leadline.testing, leadline.training\n"
+    listing = "from leadline.cli import main\ntry:\n    main(['claims', '--list'])\nexcept SystemExit:\n    pass"
+    heavy, printed = loaded(everything + listing)
+    assert "torch" in heavy
+    assert "torch._dynamo" not in heavy
+    assert "A1" in printed
+
+
 @pytest.mark.parametrize("name", [None, *cli.commands])
 def test_no_help_shows_its_markup(name: str | None) -> None:
     command: click.Command = cli if name is None else cli.commands[name]

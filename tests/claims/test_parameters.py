@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leadline import cli
 from leadline.claims import CLAIMS, PARAMETERS, Verdict, run_claims
 from leadline.claims.parameters import separated, values_of, varied
 from leadline.claims.sweeps import ranges, sweep
@@ -94,6 +96,7 @@ def test_the_list_names_every_claim_and_parameter() -> None:
         ("2^(d-1)", "2ᵈ⁻¹", "<msup><mn>2</mn><mrow><mi>d</mi><mo>-</mo><mn>1</mn></mrow></msup>"),
         ("σ_min(A)", "σₘᵢₙ(A)", "<msub><mi>σ</mi><mrow><mi>min</mi></mrow></msub>"),
         ("n^(-3/2)", "n^(-3/2)", "<mo>/</mo><mn>2</mn>"),
+        ("σ_k²ⁱ", "σₖ²ⁱ", "<mi>σ</mi><mrow><mi>k</mi></mrow><mrow><mn>2</mn><mi>i</mi></mrow></msubsup></math>"),
         ("c_T", "c_T", "<msub><mi>c</mi><mrow><mi>T</mi></mrow></msub>"),
         ("a < b_i", "a < bᵢ", "a &lt; <math>"),
         ("no formula", "no formula", "no formula"),
@@ -130,3 +133,16 @@ def test_a_sweep_settles_each_value_and_its_page_has_a_slider() -> None:
 def test_a_sweep_that_is_none_is_refused_in_a_sentence(words: str) -> None:
     with pytest.raises(UsageError, match=r"sweep|at most"):
         ranges([words])
+
+
+def test_pages_join_those_of_an_earlier_call_in_their_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for claim in ("B5", "A1"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["claims", claim, "--html", f"{tmp_path}/lecture/"])
+        assert stop.value.code == 0
+    assert sorted(path.name for path in (tmp_path / "lecture").iterdir()) == ["A1.html", "B5.html"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["claims", "B5", "--html", f"{tmp_path}/file"])
+    assert stop.value.code == 2
+    assert "name a folder for pages" in capfd.readouterr().err

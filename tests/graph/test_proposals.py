@@ -52,12 +52,24 @@ def test_what_an_error_proposes_can_be_pasted(shape: tuple[int, ...], output: tu
             assert isinstance(resolve(text, tensors, {"y": out}), Layout)
 
 
+class InFrames(nn.Module):
+    """A series that is cut into frames before its first product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.frames(x.unflatten(1, (-1, 4)))[0].flatten(1)
+
+
 SQUARE = [
     (nn.Conv1d(6, 6, 3, padding=1), torch.zeros(2, 6, 6), "b c t -> b v t"),
     (nn.Sequential(nn.Linear(6, 6), nn.Tanh()), torch.zeros(2, 6, 6), "b t c -> b t v"),
     (nn.Conv2d(5, 5, 3, padding=1), torch.zeros(1, 5, 5, 5), "b c h w -> b v h w"),
     (nn.Embedding(7, 6), torch.zeros(2, 6, dtype=torch.int64), "b t -> b t v"),
     (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)), torch.zeros(2, 6), "b c -> b v"),
+    (InFrames(), torch.zeros(2, 12), "b t -> b t"),
 ]
 
 

@@ -103,6 +103,11 @@ def test_no_text_of_a_user_s_controls_the_terminal(text: str) -> None:
     assert printed(document, encoding="ascii", width=200).isascii()
 
 
+def test_a_command_is_printed_in_one_line_so_that_it_can_be_pasted() -> None:
+    command = "leadline check mine.py:factory --layout 'b c t -> b v t' --only causality,context --rate 16000"
+    assert f"\nreproduce: {command}\n" in printed(Document("mine", "", (), (), (f"reproduce: {command}",)))
+
+
 def test_the_full_page_folds_equal_blocks() -> None:
     text = printed(describe_audit(audited("transformer"), full=True))
     words = " ".join(text.split())

@@ -17,6 +17,9 @@ from leadline.errors import LeadlineError, ModelError, UsageError
 from leadline.graph.restoring.flags import default_device, set_default_device
 from leadline.graph.user_code import raised_at, text_of
 
+ALIAS = "leadline_users_"
+"""Begins the name that a folder of a user's gets, so that it can stand for a package."""
+
 
 def import_file(path: Path) -> ModuleType:
     """Import a Python file, which may import its neighbours, by name or relatively (``from .layers import Block``).
@@ -116,7 +119,7 @@ def _package_of(folder: Path) -> str:
                 sys.path.remove(str(root))
     if parts and str(folder) in map(str, getattr(sys.modules.get(name), "__path__", ())):
         return name
-    alias = f"leadline_users_{abs(hash(str(folder))):x}"
+    alias = f"{ALIAS}{abs(hash(str(folder))):x}"
     if alias not in sys.modules:
         spec = importlib.machinery.ModuleSpec(alias, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from leadline.cli.claims import claims
+from leadline.cli.explorer import explorable, explored
 from leadline.cli.gates import gated, gates_of, passed
 from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
 from leadline.cli.sweeps import sweep
@@ -103,6 +104,7 @@ def _read_as(command: Command) -> Command:
 @click.option("--backward", is_flag=True, help="Count the multiply-accumulates of the backward pass too.")
 @click.option("--remedies", is_flag=True, help="Try what mends a gradient that vanishes or explodes.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if the model leaks.")
+@explorable
 @gated
 @reported
 @click.pass_obj
@@ -120,7 +122,7 @@ def check(
     from leadline.report.writing import publish
 
     gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
-    position, only, full, quiet = (how.pop(name) for name in ("position", "only", "full", "quiet"))
+    position, only, full, quiet, explorer = map(how.pop, ("position", "only", "full", "quiet", "explorer"))
     how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
     with diverted(), watching(terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
         named = find_model(model, settings)
@@ -133,6 +135,7 @@ def check(
         lambda: describe_audit(audit, named.run, drawn, seen),
         audit.to_dict(), json=json, html=html, quiet=quiet, page=lambda: describe_audit(audit, named.run, full=full),
     )  # fmt: skip
+    explored(reading, model, explorer, how["on_unknown"])
     kept = passed(audit, model, settings, axes, **gates, aside=quiet or str(json) == "-")
     if audit.unread and (quiet or str(json) == "-"):
         raise LayoutError(audit.unread)  # which the page says otherwise
@@ -175,7 +178,7 @@ _LAWS = """\b
 Examples:
   leadline law pixelcnn
   leadline law masked-stack d=1..6 k=1..4 kernel=5
-  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b t -> b t v'
+  leadline law my_model.py:factory depth=1..6 width=1..4 --layout 'b c t -> b v t'
 """
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leadline.cli.shared import SEED, Named, reported, terminal
+from leadline.cli.shared import SEED, Named, paged, terminal
 from leadline.files.streams import complain
 from leadline.key_values import literals
 
@@ -33,7 +33,7 @@ Examples:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--counterexamples", type=Named(), help="Folder to write what refutes a claim into.")
 @click.option("--list", "listed", is_flag=True, help="List the claims and their parameters, and settle none.")
-@reported
+@paged
 def claims(
     words: Sequence[str],
     full: bool,

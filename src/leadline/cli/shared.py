@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leadline.errors import SEEDS
+from leadline.errors import SEEDS, UsageError
 from leadline.files.writing import check_writable
 
 if TYPE_CHECKING:
@@ -49,11 +50,30 @@ class Rate(click.FloatRange):
 
 def reported(command: Command) -> Command:
     """Add the options of every command that makes a report."""
-    page = click.Path(path_type=Path)
-    html = click.option("--html", type=page, callback=writable, help="Write one self-contained HTML file.")
+    html = click.option(
+        "--html", type=click.Path(path_type=Path), callback=writable, help="Write one self-contained HTML file."
+    )
+    return html(_as_json(command))
+
+
+def paged(command: Command) -> Command:
+    """Add the same options, where a name that does not end in ``.html`` is a folder for several pages."""
+    text = "Write one self-contained HTML file, or a page for each into a folder."
+    html = click.option("--html", type=click.Path(path_type=Path), callback=_page_or_folder, help=text)
+    return html(_as_json(command))
+
+
+def _as_json(command: Command) -> Command:
     file = click.Path(path_type=Path, allow_dash=True)
-    json = click.option("--json", type=file, callback=writable, help="Write JSON ('-': to stdout).")
-    return html(json(command))
+    return click.option("--json", type=file, callback=writable, help="Write JSON ('-': to stdout).")(command)
+
+
+def _page_or_folder(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is None or path.suffix == ".html" or not path.name:
+        return writable(context, parameter, path)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UsageError(f"{path} is a file: name a folder for pages, or one page that ends in .html")
+    return path
 
 
 def writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:

@@ -286,10 +286,11 @@ def _never(
     here = torch.tensor([place[axis] for axis in reading.layout.positions])
     offsets, size = seen.nonzero() - here, torch.tensor(seen.shape)
     reached, front = seen.clone(), seen.nonzero()
-    while len(front):
+    while len(front) and bool((blind & ~reached).any()):
         step = (front.unsqueeze(1) + offsets).flatten(0, 1)
-        step = step[((step >= 0) & (step < size)).all(1)].unique(dim=0)
-        fresh = step[~reached[tuple(step.T)]]
-        reached[tuple(fresh.T)] = True
-        front = fresh
+        fresh = torch.zeros_like(reached)
+        fresh[tuple(step[((step >= 0) & (step < size)).all(1)].T)] = True
+        fresh &= ~reached
+        reached |= fresh
+        front = fresh.nonzero()
     return blind & ~reached

@@ -108,6 +108,17 @@ def _spanned(reading: Reading, prices: Mapping[Kind, int], on_unknown: OnUnknown
     )
 
 
+def steps_by_module(reading: Reading, *, on_unknown: OnUnknown = "raise") -> dict[str, int]:
+    """Return the longest chain of contractions that ends within each module, by the path of what ran it."""
+    graph, found = reading.graph, dict[str, int]()
+    walked = depths(Depths(graph, pattern_of(reading).counted, Ranks(), costs=COSTS), on_unknown=on_unknown)
+    for node in graph.nodes:
+        deepest = max((_deepest(walked.values.get(Ref(node.index, i))) for i in range(len(node.outputs))), default=0)
+        if deepest and node.kind not in LEAVES:
+            found[node.place.module] = max(found.get(node.place.module, 0), deepest - 1)
+    return found
+
+
 def _prices(costs: Mapping[str, int]) -> dict[Kind, int]:
     kinds = {kind.value for kind in Kind if kind not in LEAVES}
     for name, cost in costs.items():

@@ -253,9 +253,10 @@ def _only(readings: list[Layout], inputs: Mapping[str, Tensor], output: Tensor) 
     example = fitting(inputs, output)
     if example is None:
         raise LayoutError(f"the output {tuple(output.shape)} has no axes to name: return an output for each position")
+    apart = "" if example.positions else ", and none of them is a position: an axis of positions is as long in both"
     raise LayoutError(
         f"{shapes} and the output {tuple(output.shape)} have no usual reading; "
-        f"name the axes, for example layout='{example}' ('_' for conditioning)"
+        f"name the axes, for example layout='{example}' ('_' for conditioning){apart}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from leadline.errors import LayoutError
-from leadline.graph.ir import Graph
+from leadline.graph.ir import Graph, Node
 from leadline.graph.layout import BATCH, Axes, Layout, fitting, usual_readings
 from leadline.graph.reading import Reading
 from leadline.graph.table import MULTIPLYING, Kind
@@ -56,23 +56,22 @@ def _ranked(reading: Reading, name: str) -> list[Layout]:
         found = [] if usual is None or not usual.positions else [usual]
     if isinstance(reading.order, str):
         found = [layout for layout in found if set(reading.order.split()) == set(layout.positions)]
-    first, last = _ends(reading.graph)
-    return sorted(found, key=lambda layout: -_likeness(layout, first, last))  # stable: the usual ones stand first
+    live = reading.graph.live()
+    products = [node for node in reading.graph.nodes if node.kind in MULTIPLYING and node.index in live]
+    first, last = ((products[i].kind is Kind.CONVOLUTION) if products else None for i in (0, -1))
+    vector = bool(products) and not first and _takes(products[0], reading.graph, next(iter(inputs.values())).shape[-1:])
+    # stable: the usual ones stand first
+    return sorted(found, key=lambda layout: -_likeness(layout, first, last) if layout.positions else 1 - 2 * vector)
 
 
-def _ends(graph: Graph) -> tuple[bool | None, bool | None]:
-    """Whether the first and the last product of the model are convolutions; None where there is no product."""
-    kinds = [node.kind for node in graph.nodes if node.kind in MULTIPLYING and node.index in graph.live()]
-    return (kinds[0] is Kind.CONVOLUTION, kinds[-1] is Kind.CONVOLUTION) if kinds else (None, None)
+def _takes(product: Node, graph: Graph, length: tuple[int, ...]) -> bool:
+    """Whether a product takes a vector so long: then its elements are features, else a series that is cut first."""
+    shapes = [graph.meta(ref).shape for ref in product.refs]
+    return any(shape[-1:] == length for shape in shapes if len(shape) > 1)
 
 
 def _likeness(layout: Layout, first: bool | None, last: bool | None) -> int:
-    """Count the sides whose features stand where the product beside them has its channels.
-
-    A linear layer on vectors takes them for features, not for a series.
-    """
-    if not layout.positions:
-        return int(first is False)
+    """Count the sides whose features stand where the product beside them has its channels."""
     sides = [*((axes, first) for axes in layout.inputs.values()), *((axes, last) for axes in layout.outputs.values())]
     return sum(_channels_first(axes, layout.positions) == convolves for axes, convolves in sides if axes is not None)
 

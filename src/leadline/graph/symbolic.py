@@ -21,7 +21,7 @@ from leadline.graph.call import Call
 from leadline.graph.recurrences import meant
 from leadline.graph.restoring.undisturbed import undisturbed
 from leadline.graph.table import Kind, Move, kind_of, operation_of
-from leadline.graph.trace import export
+from leadline.graph.trace import export, exporter
 
 Axes = tuple[str | None, ...]
 """A letter for each axis that has a symbol, None for the others."""
@@ -54,6 +54,7 @@ def sizes_of_trace(call: Call, axes: Mapping[str, Axes]) -> Sizes:
     Sizes(least={'t': 2}, most={'t': 16}, doubt='')
     """
     letters = {letter for given in axes.values() for letter in given if letter}
+    exporter()
     try:
         with undisturbed(call.model, call.given, lazily=True), _without_shape_checks():
             program, _ = export(call, {name: tuple(map(bool, given)) for name, given in axes.items()})

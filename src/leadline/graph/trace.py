@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from functools import cache
 from io import StringIO
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -15,7 +16,6 @@ from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
 from torch._higher_order_ops.effects import with_effects
 from torch.export import Dim, ExportedProgram
-from torch.export._trace import _export as export_to_aten
 from torch.export.graph_signature import InputKind, OutputKind
 
 from leadline.errors import LeadlineError, TraceError, UnknownOp
@@ -68,6 +68,7 @@ def trace(model: nn.Module, *inputs: Any, verify: bool = True, **kwargs: Any) ->
 def trace_call(call: Call, *, verify: bool = True) -> Graph:
     """Trace a call; see `trace`."""
     refuse_sparse(call.tensors)
+    exporter()
     with _explained(call), undisturbed(call.model, call.given, lazily=True):  # an export writes no real tensor
         call.training = call.model.training
         with _explained(call):
@@ -87,6 +88,15 @@ def _explained(call: Call) -> Iterator[None]:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
         raise TraceError(explain(call, error) + hint_of_empty(call.tensors)) from None
+
+
+@cache
+def exporter() -> Callable[..., ExportedProgram]:
+    """Load torch's export with its compiler, as slow as torch itself: before a model runs in a state to take back."""
+    from torch.export._trace import _export
+
+    found: Callable[..., ExportedProgram] = _export  # typed here because torch leaves it untyped
+    return found
 
 
 def export(call: Call, symbols: Symbols = MappingProxyType({})) -> tuple[ExportedProgram, list[fx.Node]]:
@@ -179,7 +189,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
         ):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
-        program = _export_to_aten(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)
+        program = exporter()(call, given, dynamic_shapes=_dynamic(call, symbols), strict=False, pre_dispatch=above)
     _without_failures(program.graph_module.graph)
     _without_detached_creations(program.graph_module.graph)
     _without_examples_of_types(program.graph_module.graph)
@@ -237,7 +247,6 @@ def _overloads(packet: str) -> Iterator[Any]:
 
 
 _TRANSFORMS = "torch._functorch.predispatch"
-_export_to_aten: Callable[..., ExportedProgram] = export_to_aten  # typed here because torch leaves it untyped
 
 
 class _Reader:

@@ -30,7 +30,7 @@ def describe_laws(architecture: Architecture, laws: Laws, command: str = "") -> 
     return Document(
         f"Growth laws of {architecture.name}",
         "all sizes that do not vary as by default" + (f", but {settings}" if settings else ""),
-        (Section("One sample", (table, Text(_grounds(laws.connections)))), *grown),
+        (Section("Formulas, for one sample", (table, Text(_grounds(laws.connections)))), *grown),
         footer=how_to_repeat(command),
     )
 

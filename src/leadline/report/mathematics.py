@@ -16,10 +16,12 @@ _ABOVE = "[\u0300-\u036f]"  # a hat, a bar
 _INSIDE = r"[^()]*(?:\([^()]*\)[^()]*)*"
 _SCRIPT = re.compile(
     rf"(?P<base>(?:[{_LETTERS}]{_ABOVE}*)+|\d+|[)\]|‖⊙])(?P<mark>[\^_])(?:\((?P<group>{_INSIDE})\)|(?P<word>[-+−]?[{_LETTERS}0-9]+))"
+    r"(?P<power>[²³¹⁰⁴-⁹ⁱʲⁿ]*)"
 )
 _RAISED = dict(
     zip("0123456789+-−()=abcdefghijklmnoprstuvwxyzT*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾⁼ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ*", strict=True)
 )
+_PLAIN = {raised: plain for plain, raised in _RAISED.items()}
 _LOWERED = dict(zip("0123456789+-−()=aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₍₎₌ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 
 
@@ -62,14 +64,21 @@ def _as_letters(found: re.Match[str]) -> str:
     script = found["group"] if found["word"] is None else found["word"]
     if not script or not all(character in letters for character in script):
         return found[0]
-    return found["base"] + "".join(letters[character] for character in script)
+    return found["base"] + "".join(letters[character] for character in script) + found["power"]
 
 
 def _as_mathml(found: re.Match[str]) -> Markup:
     element = "msup" if found["mark"] == "^" else "msub"
     script = found["group"] if found["word"] is None else found["word"]
-    row = Markup("").join(map(_token, re.findall(rf"\d+(?:\.\d+)?|[{_LETTERS}]+|\S", script)))
-    return Markup("<math><{0}>{1}<mrow>{2}</mrow></{0}></math>").format(Markup(element), _token(found["base"]), row)
+    row, power = _row(script), found["power"]
+    if power and element == "msub":  # σ_N²: both beside the base
+        element, row, power = "msubsup", row + _row("".join(_PLAIN[letter] for letter in power)), ""
+    return Markup("<math><{0}>{1}{2}</{0}></math>{3}").format(Markup(element), _token(found["base"]), row, power)
+
+
+def _row(script: str) -> Markup:
+    parts = map(_token, re.findall(rf"\d+(?:\.\d+)?|[{_LETTERS}]+|\S", script))
+    return Markup("<mrow>{0}</mrow>").format(Markup("").join(parts))
 
 
 def _token(text: str) -> Markup:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,10 @@ _STYLES = {"good": "green", "notice": "yellow", "bad": "bold red", "unknown": "m
 
 
 def show(document: Document, console: Console) -> None:
-    """Print `document` on `console`."""
-    console.print(Page(document))
+    """Print `document` on `console`; its last lines, commands among them, are not broken: they are pasted."""
+    console.print(Page(replace(document, footer=())))
+    if document.footer:
+        console.print(Page(Document("", "", (), footer=document.footer)), soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from leadline.recurrence import Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.figures import QUANTITIES, depths_of, figures, sides_of
 from leadline.report.folding import folded
+from leadline.report.mathematics import Sentence
 from leadline.report.numbers import bound, factor, magnitude, places, size, whole
 from leadline.results import Place, Result
 from leadline.sampling import Exported
@@ -30,9 +31,18 @@ from leadline.sampling import Exported
 _NEAR, _MANY = 0.1, 20
 """A gradient that comes from less than a tenth of what is seen, of so many positions or more, is worth a word."""
 
+_HARMLESS = math.log(10)
+"""A gradient that changes less than tenfold through the whole model trains all the same."""
+
+_MUCH = math.log(100)
+"""A wider interval of a rate tells nothing."""
+
 _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
 
+
+_PASSED = 4
+"""So many places of a leak's way are named."""
 
 _OVERLOAD = re.compile(r"^aten\.|\.(default|Tensor|int|Scalar)$")
 
@@ -101,9 +111,14 @@ def _not_causal(result: Causality, rate: float | None) -> Card:
     known = "confirmed" if witness is not None and witness.confirmed else "by structure"
     if witness is None or not witness.path:
         return Card("bad", "causality", text, known, "")
-    where = " … ".join(map(_spot, dict.fromkeys((witness.path[0], witness.path[-1]))))
-    advice = f"look at {where}: a mask, shift or padding is off, unless looking ahead is meant"
+    advice = f"look at {_way(witness.path)}: a mask, shift or padding is off, unless looking ahead is meant"
     return Card("bad", "causality", text, known, advice)
+
+
+def _way(path: tuple[Place, ...]) -> str:
+    """Name the places that a leak passes, from the input to the output; of many, those at both ends."""
+    spots = list(dict.fromkeys(map(_spot, path)))
+    return " → ".join(spots if len(spots) <= _PASSED else [*spots[: _PASSED - 2], "…", spots[-1]])
 
 
 def _spot(place: Place) -> str:
@@ -134,12 +149,14 @@ def _(result: Context, *, rate: float | None = None) -> tuple[Card, ...]:
     if blind and not _one_window(result):
         always = next(iter(result.always_blind.values()))
         hidden = 0 if always is None else int(always.sum())
-        ever = f", {whole(hidden)} of them however many copies are stacked" if hidden else ""
+        some = "" if hidden == blind else f"{whole(hidden)} of them "
+        ever = f", {some}however many copies are stacked" if hidden else ""
+        earlier = f"{whole(blind)} earlier position{'' if blind == 1 else 's'}"
         found.append(
             Card(
                 "notice",
                 "blind",
-                f"{places(blind)} before it are not seen{ever}",
+                f"an output does not see {earlier}{ever}",
                 known,
                 "the map in --full shows them",
             )
@@ -227,7 +244,6 @@ _CURES = {
     "vanishing": "a larger initial scale, residual connections, …: leadline.remedies (--remedies) tries them",
     "exploding": "a smaller initial scale, a normalisation, …: leadline.remedies (--remedies) tries them",
     "turning": "look at the stages where the growth changes its sign: --full draws them",
-    "unknown": "the stages differ too much for a law: typical inputs, or a deeper model, may show one",
     "stable": "",
 }
 
@@ -249,7 +265,22 @@ def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
     mark: Any = {"stable": "good", "unknown": "unknown"}.get(result.kind, "notice")
     if stages == 1 and result.kind in ("stable", "unknown"):
         return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
+    if result.kind == "unknown":
+        low, high = result.rate.interval()
+        ends = " to ".join(factor(end).removesuffix(" ×") for end in (low, high))
+        between = f" ({ends})" if high - low < _MUCH else ""
+        return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
     return (Card(mark, "gradient", text, "estimate", _CURES[result.kind]),)
+
+
+def _undecided(result: GradientDepth) -> str:
+    """Say whether it matters that no law was told, and about how many stages would tell."""
+    rate, stages = result.rate, len(result.stages)
+    low, high = rate.interval()
+    needed = stages * (rate.half_width() / rate.value) ** 2 if rate.value else math.inf
+    some = f"about {whole(math.ceil(needed))} layers" if stages < needed < 20 * stages else "a deeper model"
+    matters = "harmless at this depth; " if abs(result.total.value) < _HARMLESS else ""
+    return f"{matters}{some}, or typical inputs, tell {'growth from decay' if low <= 0 <= high else 'the law'}"
 
 
 @cards.register
@@ -331,7 +362,8 @@ def _(result: Exported, *, rate: float | None = None) -> tuple[Card, ...]:
 @cards.register
 def _(result: Finding, *, rate: float | None = None) -> tuple[Card, ...]:
     good = str(result.verdict) in ("proved", "measured")
-    return (Card("good" if good else "notice", f"{result.id} {result.title}", result.statement, str(result.verdict)),)
+    said = Sentence(result.statement)
+    return (Card("good" if good else "notice", f"{result.id} {result.title}", said, str(result.verdict)),)
 
 
 @cards.register

@@ -124,7 +124,8 @@ def in_words(
     per_stage = f"{math.exp(rate.value):.3g} × a stage (log rate {rate})"
     all_stages = f"{_factor(total)} over all {len(names):,} stages"
     if kind == "unknown":
-        return f"unknown: the stages differ too much for a law; the gradient changes by {per_stage}, {all_stages}"
+        differ = "the stages differ too much for a law; more of them, or typical inputs, may show one"
+        return f"unknown: {differ}; the gradient changes by {per_stage}, {all_stages}"
     limits = ", ".join(f"{name} {depth}" for name, depth in depths.items() if depth is not None)
     lost = f"; lost at depth: {limits}" if limits else ""
     deeper = _deeper(law, path) if through == len(names) else ""

@@ -73,7 +73,7 @@ def context_maps(reading: Reading, context: Context, *, on_unknown: OnUnknown = 
     found = [context_of(reading, place, longer=False, on_unknown=on_unknown) for place in positions]
     maps = {name: torch.stack([cells_of(each, name) for each in found]) for name in inputs}
     used = sorted({0, *(int(value) for cells in maps.values() for value in cells.unique())})
-    names = torch.tensor(used)
+    names, mark = torch.tensor(used), "a circle" if len(axes) == 2 else "its lane"
     return ContextMaps(
         axes,
         sizes,
@@ -81,7 +81,7 @@ def context_maps(reading: Reading, context: Context, *, on_unknown: OnUnknown = 
         positions.index(tuple(context.position.values())),
         tuple(InputMaps(name, context.axes[name], torch.searchsorted(names, maps[name]).numpy()) for name in inputs),
         tuple(LEGEND[value] for value in used),
-        "What the chosen output sees: choose another by the mouse, or by the keys on a slider",
+        f"What the chosen output sees: choose another by a click on {mark}, or by the keys on a slider",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from leadline.document import Bars, Curve, FrontMap, Table
 from leadline.report.html.vega import DASHES, SERIES, Spec, chart
+from leadline.report.mathematics import Sentence
 
 _READABLE = 16
 """The most columns whose cells have room for a number."""
@@ -19,12 +21,13 @@ _MOST_CELLS = 4096
 
 def curve(block: Curve) -> Spec:
     """Draw series with their intervals, and the levels to compare them with."""
+    block = _lettered(block)
     names = [name for name, _ in block.series]
     looks = [(block.among or names).index(name) for name in names]
     colour = {
         "field": "series",
         "scale": {"domain": names, "range": [SERIES[i % len(SERIES)] for i in looks]},
-        "legend": {"title": None, "orient": "top", "symbolType": "stroke", "columns": _columns(names)}
+        "legend": {"title": None, "orient": "bottom", "symbolType": "stroke", "columns": _columns(names)}
         if len(names) > 1
         else None,
     }
@@ -53,6 +56,18 @@ def curve(block: Curve) -> Spec:
     layers = [*_bands(block, x, y, colour), lines, *_levels(block, y), *_chosen(block, x, y)]
     params = [*([_LIMITS] if block.levels else []), *([_slider(block)] if block.slide else [])]
     return chart(layers, describe=block.caption, height=230, params=params)
+
+
+def _lettered(block: Curve) -> Curve:
+    """Write powers and indices in letters that are raised and lowered: a chart has no markup."""
+    return replace(
+        block,
+        series=tuple((str(Sentence(name)), values) for name, values in block.series),
+        bands=tuple((str(Sentence(name)), low, high) for name, low, high in block.bands),
+        among=tuple(str(Sentence(name)) for name in block.among),
+        x_label=str(Sentence(block.x_label)),
+        y_label=str(Sentence(block.y_label)),
+    )
 
 
 _LIMITS: Spec = {"name": "limits", "value": True, "bind": {"input": "checkbox", "name": "limits "}}
