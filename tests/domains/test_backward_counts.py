@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
+from helpers.training_counts import assert_as_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
-from torch.utils.flop_counter import FlopCounterMode
 
 from leadline.domains._count import Backward, count
 from leadline.errors import UnknownOp
-
-
-def counted_by_torch(model: nn.Module, *inputs: Any) -> tuple[int, int]:
-    """Run both passes; the counter takes two operations for a multiply-accumulate.
-
-    It knows no fused attention of the CPU, so that this one comes apart; nor the CPU's fused LSTM of batches first.
-    """
-    counter = FlopCounterMode(display=False)
-    # it follows modules by hooks, which fail where views are made without gradients
-    counter.mod_tracker = SimpleNamespace(parents={"Global"}, __enter__=lambda: None, __exit__=lambda *_: None)
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        found = model(*inputs)
-        forward = counter.get_total_flops()
-        asking = [out.sum() for out in tree_leaves(found) if out.requires_grad]
-        if asking:
-            torch.stack(asking).sum().backward()
-    return forward // 2, (counter.get_total_flops() - forward) // 2
-
-
-def assert_as_torch(model: nn.Module, *inputs: Any, more: int = 0) -> None:
-    """Compare; `more` is what torch counts too much backwards."""
-    found = count(model, *inputs, backward=True)
-    assert found.backward is not None
-    assert (found.macs, found.backward.macs + more) == counted_by_torch(model, *inputs)
 
 
 class Attention(nn.Module):
@@ -189,37 +161,6 @@ def test_checkpoints_are_counted_once(reentrant: bool) -> None:
     model = Checkpointed(reentrant).train()
     stops_early = 0 if reentrant else again  # the last product's result is not needed again
     assert_as_torch(model, torch.zeros(5, 3), more=again - stops_early)
-
-
-class Own(torch.autograd.Function):
-    """A product with a backward pass of its own."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return x @ weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None]:
-        (weight,) = ctx.saved_tensors
-        return grads[0] @ weight.T @ weight @ weight.T, None
-
-
-class Custom(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.before, self.weight = nn.Linear(3, 3), nn.Parameter(torch.eye(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return Own.apply(self.before(x), self.weight)
-
-
-def test_a_custom_backward_is_unknown() -> None:
-    model, x = Custom(), torch.zeros(2, 3)
-    assert count(model, x).macs == 36
-    with pytest.raises(UnknownOp, match=r"Own at the model itself \(.*test_backward_counts\.py:\d+\) has a backward"):
-        count(model, x, backward=True)
-    assert count(model.requires_grad_(False), x, backward=True).backward == Backward()
 
 
 def test_fused_attention_computes_its_scores_again() -> None:

@@ -48,6 +48,28 @@ class Passing(StrEnum):
     FIRST = "first"  # the same, but it writes into its first argument, whose own gradients go on
 
 
+class Role(StrEnum):
+    """What an operation is to the call of a custom autograd function that it is part of."""
+
+    WITHIN = "within"  # what its forward pass does, unseen by autograd
+    ARGUMENT = "argument"  # a tensor that it was called with, as it enters
+    RESULT = "result"  # one that it returns, as it leaves
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the call of a custom autograd function, whose backward pass is its own.
+
+    The `call` is its number among the calls of such functions, those within others left out; `place` is that of an
+    argument or result among all of these.
+    """
+
+    function: str
+    call: int
+    role: Role = Role.WITHIN
+    place: int = 0
+
+
 @dataclass(frozen=True)
 class Node:
     """One operation, or one leaf (input, parameter, buffer, constant).
@@ -57,8 +79,7 @@ class Node:
     argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
     and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
     path and source line. `passing` says which arguments gradients pass to, `copied` whether the result is copied into
-    another tensor without gradients, and `function` names the custom autograd function that it is part of, whose
-    backward pass is its own.
+    another tensor without gradients, and `part` what it is of a custom autograd function, if it is one's.
     """
 
     index: int
@@ -72,7 +93,7 @@ class Node:
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     passing: Passing = Passing.ALL
     copied: bool = False
-    function: str = ""
+    part: Part | None = None
 
     @property
     def packet(self) -> str:

@@ -150,6 +150,7 @@ def evaluated_at(node: Node, facts: Lookup[Facts], dtypes: Lookup[torch.dtype]) 
     least = numbers.masked_fill(~may, torch.inf).amin(-1)
     most = numbers.masked_fill(~may, -torch.inf).amax(-1)
     known = partial(least.nan_to_num(posinf=0.0).to(node.meta.dtype), least == most)
+    made = torch.where(may, made, made.new_zeros(()))
     whole = not (node.meta.dtype.is_floating_point or node.meta.dtype is torch.bool)
     if not whole or known.constant or int(made.min()) < 0 or int(made.max()) >= _MOST:
         return known
