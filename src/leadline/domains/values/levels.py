@@ -35,7 +35,7 @@ class Levels:
         if found.named is not None and not self.graph.meta(argument).dtype.is_floating_point:
             return _named(found.named.may)
         if node.operation.located and node.operation.first is not None:
-            return None if argument.output else self._ordered(node)
+            return None if argument.output else found.bounds()
         if argument.output:
             return None
         rule = {
@@ -46,14 +46,6 @@ class Levels:
             Kind.VIEW: self._moved,
         }.get(node.kind)
         return None if rule is None else rule(node)
-
-    def _ordered(self, node: Node) -> Bounds:
-        """Order the ends: the second of a row lies between the second of its low ends and that of its high ones."""
-        dim, bounds = node.bound()["dim"], self.facts(node.refs[0]).bounds()
-        largest = node.operation.first is not None and bool(node.operation.first(node.bound()))
-        count = node.shape[dim]
-        laid = (self._laid(end, node.refs[0], dim) for end in bounds)
-        return Bounds(*(end.sort(dim, descending=largest).values.narrow(dim % end.ndim, 0, count) for end in laid))
 
     def _laid(self, end: Tensor, ref: Ref, dim: int) -> Tensor:
         """Lay one end of a value out along an axis."""

@@ -21,7 +21,7 @@ from leadline.domains.values.facts import (
     zero_where,
 )
 from leadline.domains.values.logits import extreme, softmax
-from leadline.domains.values.moves import moved, writes
+from leadline.domains.values.moves import added, adds_up, moved, writes
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.values.sums import Sum, contraction, convolution
 from leadline.domains.values.thresholds import counted, sinking, thresholds
@@ -287,11 +287,34 @@ class _Rules:
         whole = places is Places.ELEMENTS and not node.operation.combines(node.bound())
         if whole and isinstance(index, Ref) and not facts(index).constant:
             return named.written(node, facts, self.shape)
+        if adds_up(node) and all(facts(ref).constant for ref in node.refs if ref not in added(node)):
+            return (self.added_up(node, facts),)
         return self.moved(node, facts)
 
+    def added_up(self, node: Node, facts: Lookup[Facts]) -> Facts:
+        """Keep zeros to which nothing but zeros is added, at places that are known."""
+        if not any(bool(facts(ref).idle().any()) for ref in added(node)):
+            return UNKNOWN
+
+        def filled(zeros: Callable[[Facts], Tensor]) -> Tensor:
+            value = self.values(facts)
+
+            def at(ref: Ref) -> Tensor:
+                marks = lifted(~zeros(facts(ref)), len(self.shape(ref)))
+                return marks.to(self.dtype(ref)) if ref in added(node) else value(ref)
+
+            (found, *_) = in_full(node, at, self.shape)
+            assert found is not None
+            return found != 0
+
+        return zero_where(~filled(Facts.zeros), ~filled(Facts.idle), node.meta.dtype)
+
     def ranked(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Find what places the indices may name that an order gives."""
-        return named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
+        """Find what places the indices may name that an order gives, and what constants its values carry."""
+        found = named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
+        if not node.operation.located or node.kind is not Kind.MIXING:
+            return found
+        return (named.in_order(node, facts, self.shape), *found[1:])
 
     def orders_weights(self, node: Node) -> bool:
         """Whether it puts the weights of a softmax in order, along the axis along which they add up to one."""

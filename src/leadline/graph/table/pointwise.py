@@ -47,7 +47,7 @@ _CLAMP = Pointwise(
 _ABOVE = (0.0, math.inf)
 _COPIES = "clone contiguous lift_fresh lift_fresh_copy positive resolve_conj resolve_neg"
 _SILENT = """
-    __xor__ arctan2 atan2 addcdiv addcmul bitwise_not bitwise_xor digamma eq erfinv fmax fmin heaviside hypot i0
+    __xor__ arctan2 atan2 bitwise_not bitwise_xor digamma eq erfinv fmax fmin heaviside hypot i0
     isclose isfinite isinf isnan isneginf isposinf item lerp lgamma _local_scalar_dense logaddexp logaddexp2
     logical_not logical_xor mvlgamma ne not_equal polygamma signbit sinc special_erfcx special_i0e special_log_ndtr
     special_ndtr
