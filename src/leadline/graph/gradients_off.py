@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import PythonKeyTracer
 
 from leadline.graph.call import Call
 from leadline.graph.ir import Part, Passing, Role
+from leadline.graph.table import Kind, kind_of
 
 _SWITCHES: dict[Any, Callable[[Any], bool]] = {
     grad_mode.no_grad: lambda _: False,
@@ -58,12 +59,27 @@ def gradients_followed(call: Call) -> Iterator[None]:
         node: fx.Node = create(tracer, *args, **kwargs)
         if node.op == "call_function":
             _mark(node, {**switches.passing(node), **switches.part})
-            if not switches.on and node.target is torch.ops.aten.copy_.default and isinstance(node.args[1], fx.Node):
-                _mark(node.args[1], {_COPIED: True})
+            cut_off = switches.on and _written(node) and _cut_off(node.args[0])
+            if cut_off:
+                _mark(node, {_COPIED: True})
+            if node.target is torch.ops.aten.copy_.default and isinstance(node.args[1], fx.Node):
+                _mark(node.args[1], {_COPIED: True} if cut_off or not switches.on else {})
         return node
 
     with switches.followed(), patch.object(PythonKeyTracer, "create_node", created):
         yield
+
+
+def _written(node: fx.Node) -> bool:
+    """Whether an operation writes into its first argument."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable and bool(node.args)
+
+
+def _cut_off(node: Any) -> bool:
+    """Whether it is a view of something without its gradient: what is written there is written into that too."""
+    while isinstance(node, fx.Node) and node.op == "call_function" and node.target not in _CUTTING:
+        node = node.args[0] if node.args and kind_of(str(node.target)) is Kind.VIEW else None
+    return isinstance(node, fx.Node) and node.target in _CUTTING
 
 
 def _mark(node: fx.Node, marks: dict[str, Any]) -> None:
@@ -82,11 +98,15 @@ class _Switches:
 
     def passing(self, node: fx.Node) -> dict[str, Any]:
         """Return what there is to say of an operation that runs now; later passes may turn `detach` into an alias."""
-        target: Any = node.target
+        self._follow()
         if self.on:
-            return {_PASSING: Passing.NONE.value} if target in _CUTTING else {}
-        written = isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
-        return {_PASSING: (Passing.FIRST if written else Passing.NONE).value}
+            return {_PASSING: Passing.NONE.value} if node.target in _CUTTING else {}
+        return {_PASSING: (Passing.FIRST if _written(node) else Passing.NONE).value}
+
+    def _follow(self) -> None:
+        """Begin anew where torch's trace calls the model, as it may several times, with its own switches off."""
+        if self._run != self._call.runs:
+            self._run, self._applied, self.on = self._call.runs, 0, True
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -108,6 +128,7 @@ class _Switches:
 
     def _entering(self, enter: Callable[..., Any], to: Callable[[Any], bool]) -> Callable[..., Any]:
         def entered(manager: Any, *args: Any, **kwargs: Any) -> Any:
+            self._follow()
             before, passed_over = self.on, self._passed_over
             with torch._C.DisableTorchFunction():  # the trace would cut the graph into pieces there
                 result = enter(manager, *args, **kwargs)
@@ -149,8 +170,7 @@ class _Switches:
 
         One that it returns after having written into it stays as it is: what is read of it later is no copy.
         """
-        if self._run != self._call.runs:  # torch's trace may call the model several times
-            self._run, self._applied = self._call.runs, 0
+        self._follow()
         number, self._applied = self._applied, self._applied + 1
         taken = self._copies(name, number, Role.ARGUMENT, args)
         self.part = {_PART: (name, number, Role.WITHIN.value, 0)}
