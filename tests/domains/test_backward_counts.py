@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.training_counts import assert_as_torch
+from helpers.training_counts import assert_as_torch, counted_by_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -247,4 +247,28 @@ class Mapped(nn.Module):
 def test_layers_that_are_mapped() -> None:
     """Torch switches gradients off by itself where it traces beneath transforms."""
     assert_as_torch(Mapped(), torch.zeros(2, 5, 3))
-    assert_as_torch(Mapped().second, torch.zeros(2, 5, 3))
+
+
+class Inverted(nn.Linear):
+    """A weight that is made of products, an inverse, and a factor that asks for no gradient."""
+
+    def __init__(self, trained: bool) -> None:
+        super().__init__(4, 4, bias=False)
+        self.factor = nn.Parameter(torch.eye(4), requires_grad=False)
+        self.weight.requires_grad_(trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gram = self.weight @ self.weight.mT + 3 * torch.eye(4)
+        return x @ torch.linalg.inv(gram) @ self.factor
+
+
+def test_what_a_computed_weight_is_made_of_is_counted() -> None:
+    """All but the products of the inverse's own gradient, two of the matrix's size, which are said to be missing."""
+    x = torch.zeros(2, 4)
+    assert_as_torch(Inverted(False), x)
+    with pytest.raises(UnknownOp, match=r"no rule for the gradient of linalg_inv.* at the model itself"):
+        count(Inverted(True), x, backward=True)
+    found = count(Inverted(True), x, backward=True, on_unknown="top")
+    assert found.backward is not None
+    assert (found.macs, found.backward.macs + 2 * 4**3) == counted_by_torch(Inverted(True), x)
+    assert (found.status.value, len(found.coverage.gaps)) == ("bound", 1)

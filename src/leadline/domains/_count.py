@@ -169,7 +169,7 @@ def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[owner(graph.nodes[ref.node].place.module)] += tally
-    own, coverage = _own_backwards(graph, gradients, on_unknown), walked.coverage
+    own, coverage = _beside(graph, gradients, on_unknown) if gradients is not None else (), walked.coverage
     for place, tally, gaps in own:
         by_module[owner(place.module)] += tally
         coverage = Coverage(coverage.nodes + len(gaps), (*coverage.gaps, *gaps))
@@ -190,14 +190,23 @@ def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
     )
 
 
-def _own_backwards(
-    graph: Graph, gradients: Differentiated | None, on_unknown: OnUnknown
+def _beside(
+    graph: Graph, gradients: Differentiated, on_unknown: OnUnknown
 ) -> Iterator[tuple[Place, Tally, tuple[Gap, ...]]]:
     """Yield, for each custom function that gradients pass, where it is, what it does backwards, and what is left out.
 
-    What masks leave idle there is not known.
+    What masks leave idle there is not known. And what made leaves of parameters, how often whose gradient multiplies is
+    not known either.
     """
-    for index, done in gradients.own.items() if gradients is not None else ():
+    for index in gradients.computed:
+        node = graph.nodes[index]
+        if on_unknown == "raise":
+            raise UnknownOp(
+                f"no rule for the gradient of {node.name} at {node.place}, which is made of parameters by an operation "
+                "that multiplies nobody knows how often; on_unknown='top' leaves it out"
+            )
+        yield node.place, Tally(), (Gap(node.name, node.place),)
+    for index, done in gradients.own.items():
         place = graph.nodes[index].place
         if done.unknown and on_unknown == "raise":
             raise UnknownOp(

@@ -20,12 +20,14 @@ class Differentiated:
     """Values that `need` a gradient: they rest on something that asks for one; and the nodes that are `passed`.
 
     The backward pass begins at all outputs that need one. Of custom functions that it comes to, `own` has what they do
-    backwards, by a node of each; none of theirs is among those that are passed.
+    backwards, by a node of each; none of theirs is among those that are passed. `computed` are the leaves among these
+    that an operation without a rule made of parameters.
     """
 
     need: frozenset[Ref]
     passed: frozenset[int]
     own: Mapping[int, OwnBackward]
+    computed: tuple[int, ...]
 
 
 def differentiated(reading: Reading) -> Differentiated:
@@ -45,11 +47,12 @@ def differentiated(reading: Reading) -> Differentiated:
         node = graph.nodes[stack.pop().node]
         if node.part is None and node.index not in passed:
             passed.add(node.index)
-            stack.extend(ref for ref in _passed(node) if ref in need)
+            stack.extend(ref for ref in _passed(node, graph) if ref in need)
         elif node.part is not None and functions is not None and functions.come_to(node.part):
             own[node.index] = functions.backward(node)
             stack.extend(ref for ref in functions.handed(node) if ref in need)
-    return Differentiated(need, frozenset(passed), own)
+    computed = tuple(sorted(passed & graph.behind.keys()))
+    return Differentiated(need, frozenset(passed), own, computed)
 
 
 class _Functions:
@@ -103,14 +106,7 @@ def _asking(reading: Reading) -> set[int]:
     graph, own = reading.graph, dict(reading.model.named_parameters(remove_duplicate=False))
     asking = {index for name, index in graph.parameters.items() if name in own and own[name].requires_grad}
     asking |= {index for name, index in graph.inputs.items() if reading.tensors[name].requires_grad}
-    computed = [node for node in graph.nodes if node.kind is Kind.PARAMETER and node.index not in
-                set(graph.parameters.values())]  # fmt: skip
-    if computed and len({parameter.requires_grad for parameter in own.values()}) > 1:
-        raise UnknownOp(
-            f"{computed[0].name} at {computed[0].place} is computed from parameters by an operation without a rule, "
-            "and some parameters ask for gradients and some do not: which of them it rests on is not known"
-        )
-    return asking | {node.index for node in computed if all(parameter.requires_grad for parameter in own.values())}
+    return asking
 
 
 def _need(graph: Graph, asking: Collection[int], functions: _Functions | None) -> frozenset[Ref]:
@@ -120,18 +116,20 @@ def _need(graph: Graph, asking: Collection[int], functions: _Functions | None) -
         if node.part is not None:
             if functions is not None and node.index in live and functions.needing(node.part):
                 need |= {Ref(node.index, i) for i in range(len(node.outputs))}
-        elif node.kind not in LEAVES and any(ref in need for ref in _passed(node)):
+        elif any(ref in need for ref in _passed(node, graph)):
             for i, meta in enumerate(node.outputs):
                 if meta is not None and (meta.dtype.is_floating_point or meta.dtype.is_complex):
                     need.add(Ref(node.index, i))
     return frozenset(need)
 
 
-def _passed(node: Node) -> tuple[Ref, ...]:
-    """Return the arguments that a gradient of the node passes to, if they need one."""
+def _passed(node: Node, graph: Graph) -> tuple[Ref, ...]:
+    """Return the arguments that a gradient of the node passes to, if they need one; or what a leaf was made of."""
     unrelated = node.kind in _CONSTANT or (node.kind is Kind.RANDOM and node.operation.noise is Noise.SHAPE)
     if unrelated or node.passing is Passing.NONE:
         return ()
+    if node.kind in LEAVES:
+        return graph.behind.get(node.index, ())
     return node.refs[:1] if node.passing is Passing.FIRST else node.sources
 
 

@@ -203,7 +203,7 @@ class Graph:
     `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decide, now,
     which way it goes; `left_out` lists operations that multiply and that the trace has dropped, since nothing reads
     them. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
-    without memory for the weights).
+    without memory for the weights). Of leaves that a rewriting put down, `behind` says what they were made of.
     """
 
     nodes: tuple[Node, ...]
@@ -217,6 +217,7 @@ class Graph:
     left_out: tuple[Gap, ...]
     training: bool
     verified: bool
+    behind: Mapping[int, tuple[Ref, ...]] = field(default_factory=dict)
 
     def meta(self, ref: Ref) -> Meta:
         """Shape and dtype of what `ref` points to."""
@@ -237,7 +238,7 @@ class Graph:
             index = stack.pop()
             if index not in seen:
                 seen.add(index)
-                stack.extend(ref.node for ref in self.nodes[index].refs)
+                stack.extend(ref.node for ref in (*self.nodes[index].refs, *self.behind.get(index, ())))
         return frozenset(seen)
 
     def rebuilt(self, nodes: Iterable[Node], to: Callable[[Ref], Ref]) -> Graph:
@@ -254,6 +255,7 @@ class Graph:
             buffers=placed(self.buffers),
             outputs={name: to(ref) for name, ref in self.outputs.items()},
             values={to(Ref(index)).node: value for index, value in self.values.items()},
+            behind={to(Ref(index)).node: tuple(map(to, refs)) for index, refs in self.behind.items()},
         )
 
     def __str__(self) -> str:
