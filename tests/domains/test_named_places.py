@@ -45,10 +45,6 @@ def put_down(values: Tensor, places: Tensor) -> Tensor:
     return torch.zeros(len(values), T, T).to(values).scatter(-1, places, values)
 
 
-def softened(found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return found[0].softmax(-1), found[1]
-
-
 WAYS: dict[str, Way] = {
     "one-hot": weighed(lambda w: F.one_hot(w.argmax(-1), T)),
     "one-hot of weights": weighed(lambda w: F.one_hot(w.softmax(-1).argmax(-1), T)),
@@ -65,8 +61,6 @@ WAYS: dict[str, Way] = {
     "by lists": lambda w, v, _: v[torch.arange(len(v)).unsqueeze(1), w.argmax(-1)],
     "in one list": lambda w, v, _: v.flatten(0, 1)[w.argmax(-1) + T * torch.arange(len(v)).unsqueeze(1)],
     "largest put down": weighed(lambda w: put_down(*w.max(-1, keepdim=True))),
-    "weights of the order": weighed(lambda w: put_down(*softened(w.sort(-1, descending=True)))),
-    "weights of the top": weighed(lambda w: put_down(*softened(w.topk(2, -1)))),
     "thinned to two": thinned(2),
     "thinned to all": thinned(T),
 }

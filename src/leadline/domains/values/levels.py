@@ -10,6 +10,7 @@ from torch import Tensor
 from leadline.domains.compact import described, expanded, lifted, reserve
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import Bounds, Facts
+from leadline.domains.values.named import in_order
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import Form, Kind, Move, Places, Tally
@@ -35,7 +36,8 @@ class Levels:
         if found.named is not None and not self.graph.meta(argument).dtype.is_floating_point:
             return _named(found.named.may)
         if node.operation.located and node.operation.first is not None:
-            return None if argument.output else found.bounds()
+            ordered = in_order(node, self.facts, lambda ref: self.graph.meta(ref).shape)
+            return None if argument.output else ordered.bounds()
         if argument.output:
             return None
         rule = {

@@ -310,11 +310,8 @@ class _Rules:
         return zero_where(~filled(Facts.zeros), ~filled(Facts.idle), node.meta.dtype)
 
     def ranked(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
-        """Find what places the indices may name that an order gives, and what constants its values carry."""
-        found = named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
-        if not node.operation.located or node.kind is not Kind.MIXING:
-            return found
-        return (named.in_order(node, facts, self.shape), *found[1:])
+        """Find what places the indices may name that an order gives."""
+        return named.ranked(node, facts, self.shape, self.floor, weights=self.orders_weights(node))
 
     def orders_weights(self, node: Node) -> bool:
         """Whether it puts the weights of a softmax in order, along the axis along which they add up to one."""
