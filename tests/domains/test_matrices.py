@@ -80,6 +80,12 @@ USES: dict[str, Way] = {
     ),
     "of inputs": lambda a, x: torch.linalg.solve(a * (1 + (x[..., :1] @ x[..., :1].mT).sigmoid()), x),
     "inverse of inputs": lambda a, x: torch.linalg.inv(a * (1 + (x @ x.mT).sigmoid())),
+    "lu": lambda a, x: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), x),
+    "lu, turned": lambda a, x: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), x, adjoint=True),
+    "lu from the right": lambda a, x: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), x.mT, left=False).mT,
+    "lu of inputs": lambda a, x: torch.linalg.lu_solve(*torch.linalg.lu_factor(a * (2 + x[..., :1].sin())), x),
+    "power": lambda a, x: torch.linalg.matrix_power(a, 3) @ x,
+    "power of the inverse": lambda a, x: torch.linalg.matrix_power(a, -2) @ x,
     "upper factor": lambda _, x: torch.linalg.cholesky(_gram(x), upper=True).mT,
     "factor of a parameter": lambda a, x: torch.linalg.cholesky(a @ a.mT + torch.eye(T).to(a)) @ x,
 }
@@ -142,7 +148,65 @@ def test_every_pattern_of_zeros(use: str, zeros: str, buffer: bool) -> None:
 def test_zeros_of_a_matrix_are_zeros_of_its_inverse(use: str, zeros: str, buffer: bool) -> None:
     torch.manual_seed(1)
     model, x = OfKnown(zeros, use, buffer=buffer).double().eval(), torch.randn(2, T, C, dtype=torch.float64)
+    seen, moved = _seen(model, x), _moved(model, x)
+    if use == "power of the inverse" and buffer:  # a constant that torch works out at once, with its rounding
+        assert not bool((moved & ~seen).any())
+    else:
+        assert torch.equal(seen, moved)
+
+
+CONSTANT: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {
+    "lu": lambda a: torch.linalg.lu_factor(a),
+    "pseudoinverse": lambda a: (a,),
+    "cholesky": lambda a: (torch.linalg.cholesky(a @ a.mT + torch.eye(T).to(a)),),
+    "cholesky, upper": lambda a: (torch.linalg.cholesky(a @ a.mT + torch.eye(T).to(a), upper=True),),
+    "inverse of it": lambda a: (torch.linalg.cholesky(a @ a.mT + torch.eye(T).to(a)),),
+}
+"""What is made of a matrix before the model runs."""
+OF_CONSTANT: dict[str, Callable[..., Tensor]] = {
+    "lu": lambda x, factors, pivots: torch.linalg.lu_solve(factors, pivots, x),
+    "pseudoinverse": lambda x, a: torch.linalg.pinv(a) @ x,
+    "cholesky": lambda x, factor: torch.cholesky_solve(x, factor),
+    "cholesky, upper": lambda x, factor: torch.cholesky_solve(x, factor, upper=True),
+    "inverse of it": lambda x, factor: torch.cholesky_inverse(factor) @ x,
+}
+
+
+class OfConstant(nn.Module):
+    def __init__(self, zeros: str, use: str) -> None:
+        super().__init__()
+        self.use = use
+        for i, part in enumerate(CONSTANT[use](KNOWN[zeros](torch.randn(T, T, dtype=torch.float64)))):
+            self.register_buffer(f"part{i}", part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return OF_CONSTANT[self.use](x, *self.buffers())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zeros", KNOWN)
+@pytest.mark.parametrize("use", CONSTANT)
+def test_every_constant(use: str, zeros: str) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, x = OfConstant(zeros, use), torch.randn(2, T, C, dtype=torch.float64)
+        assert torch.equal(_seen(model, x), _moved(model, x))
+
+
+@pytest.mark.parametrize(("use", "zeros"), [("lu", "lower"), ("lu", "backwards"), ("pseudoinverse", "lower")])
+def test_zeros_of_constants_come_through_elimination(use: str, zeros: str) -> None:
+    torch.manual_seed(2)
+    model, x = OfConstant(zeros, use), torch.randn(2, T, C, dtype=torch.float64)
     assert torch.equal(_seen(model, x), _moved(model, x))
+
+
+def test_a_pseudoinverse_of_a_singular_triangle_is_dense() -> None:
+    """Nothing is said of one that has no inverse but that it falls into the blocks of the matrix."""
+    model, x = OfConstant("lower", "pseudoinverse"), torch.randn(2, T, C, dtype=torch.float64)
+    model.part0[1, 1] = model.part0[3, :3] = 0
+    seen = _seen(model, x)
+    assert not bool((_moved(model, x) & ~seen).any())
+    assert seen.int().tolist() == [[1, 1, 1, 0]] * 3 + [[0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("mask", MASKS)

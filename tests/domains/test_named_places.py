@@ -41,6 +41,10 @@ def thinned(k: int) -> Way:
     return way
 
 
+def put_down(values: Tensor, places: Tensor) -> Tensor:
+    return torch.zeros(len(values), T, T).to(values).scatter(-1, places, values)
+
+
 WAYS: dict[str, Way] = {
     "one-hot": weighed(lambda w: F.one_hot(w.argmax(-1), T)),
     "one-hot of weights": weighed(lambda w: F.one_hot(w.softmax(-1).argmax(-1), T)),
@@ -56,6 +60,7 @@ WAYS: dict[str, Way] = {
     "least of the negative": looked_up(lambda w: (-w).argmin(-1, keepdim=True)),
     "by lists": lambda w, v, _: v[torch.arange(len(v)).unsqueeze(1), w.argmax(-1)],
     "in one list": lambda w, v, _: v.flatten(0, 1)[w.argmax(-1) + T * torch.arange(len(v)).unsqueeze(1)],
+    "largest put down": weighed(lambda w: put_down(*w.max(-1, keepdim=True))),
     "thinned to two": thinned(2),
     "thinned to all": thinned(T),
 }

@@ -42,7 +42,18 @@ def test_a_law_is_refused_outside_its_region() -> None:
 @pytest.mark.parametrize("name", ["transformer", "mdrnn", "wavenet"])
 def test_dense_multiply_accumulates_are_those_of_count(name: str) -> None:
     """At sizes that the law has not seen; a causal attention is twice as dense as it is connected."""
-    architecture = find_architecture(name, ["d=1..3", "k=1..4"] if name != "wavenet" else ["k=1..4"])
+    _as_counted(name, ["d=1..3", "k=1..4"] if name != "wavenet" else ["k=1..4"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn"])
+def test_dense_multiply_accumulates_of_masked_windows(name: str) -> None:
+    """They are computed over more rows and columns than there are, and cropped."""
+    _as_counted(name, ["d=1..5", "k=1..4"])
+
+
+def _as_counted(name: str, words: list[str]) -> None:
+    architecture = find_architecture(name, words)
     found = architecture.laws().macs
     assert found is not None
     sizes = {key: values[-1] + 2 for key, values in architecture.sizes.items()}
@@ -50,22 +61,61 @@ def test_dense_multiply_accumulates_are_those_of_count(name: str) -> None:
     assert found.at(**{key: sizes[key] for key in found.fitted}) == count(made.model, *made.inputs).macs
 
 
-def test_there_is_no_law_of_multiply_accumulates_where_borders_are_cropped() -> None:
-    """A product at more places than there are is not the same number at each."""
+class Cropped(nn.Module):
+    """Convolutions over a grid, padded on both sides, whose results are cropped; the last taps may be masked."""
 
-    def build(k: int, T: int) -> tuple[Any, Any]:
-        class Cropped(nn.Module):
+    def __init__(self, pads: list[int], k: int, masked: bool, early: bool) -> None:
+        super().__init__()
+        self.pads, self.early = pads, early
+        kernels = [tuple(pad + 1 for pad in pads), (1, 2 * pads[-1] + 1)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n, k, kernel, padding=tuple(pads) if kernel[0] > 1 else (0, pads[-1]))
+            for n, kernel in zip((1, k), kernels, strict=True)
+        )
+        mask = torch.ones(kernels[0])
+        mask[-1, -1] = not masked
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.convs
+        found = torch.conv2d(x, first.weight * self.mask, first.bias, padding=self.pads)
+        if self.early:
+            found = found[..., : x.shape[2], : x.shape[3]]
+        return second(found.tanh())[..., : x.shape[2], : x.shape[3]]
+
+
+_SLOWLY = [pytest.param(*case, marks=pytest.mark.slow) for case in (([0, 2], False, True), ([1, 1], True, True))]
+
+
+@pytest.mark.parametrize(("pads", "masked", "early"), [([2, 1], True, False), *_SLOWLY])
+def test_products_at_places_that_are_cropped_are_in_the_law(pads: list[int], masked: bool, early: bool) -> None:
+    """At sizes that it has not seen, of a grid with sides of their own; masked taps are multiplied too."""
+
+    def build(k: int, H: int, W: int) -> Any:
+        return Cropped(pads, k, masked, early), (torch.zeros(1, 1, H, W),)
+
+    found = law(build, layout="b c h w -> b v h w", k=range(1, 5), H=(5, 6), W=(7, 9)).macs
+    assert found is not None
+    for sizes in ({"k": 5, "H": 7, "W": 8}, {"k": 2, "H": 11, "W": 9}):
+        model, inputs = build(**sizes)
+        assert found.at(**sizes) == count(model, *inputs).macs
+
+
+def test_there_is_no_law_of_multiply_accumulates_that_places_share() -> None:
+    """A weight that is made of two others is multiplied once for all places."""
+
+    def build(k: int, T: int) -> Any:
+        class Shared(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.conv = nn.Conv1d(1, k, 3, padding=2)
+                self.left, self.right = nn.Parameter(torch.ones(k, 1)), nn.Parameter(torch.ones(1, k))
 
             def forward(self, x: Tensor) -> Tensor:
-                return self.conv(x)[..., : x.shape[2]]
+                return x @ (self.left @ self.right)
 
-        return Cropped(), (torch.zeros(1, 1, T),)
+        return Shared(), (torch.zeros(1, T, k),)
 
-    for sizes in ((7, 9), (6,)):  # at six places the eight of the convolution make four products a place, by chance
-        found = law(build, layout="b c t -> b v t", k=range(1, 4), T=sizes)
-        assert str(found.connections) == "3·k·(T - 1) for T ≥ 2"
-        assert found.macs is None
-        assert "where the output is cropped" in found.macs_unknown
+    found = law(build, layout="b t c -> b t v", k=range(1, 5), T=(6, 7, 9))
+    assert str(found.connections) == "T·k²"
+    assert found.macs is None
+    assert "shared by places" in found.macs_unknown

@@ -47,7 +47,8 @@ class Causality(Result):
         `structural`: no weights and inputs can break it. `finite-mask`: it rests on softmax logits that a finite
         constant (at most -1e3) pushes down, which training can outweigh. `present-weights`: it rests on zeros that
         stand in parameters now, or on a branch that parameters decide now. `leak`: some output may depend on a later
-        input. `unknown`: an operation without a rule is in the way.
+        input. `unknown`: an operation without a rule is in the way; or a finite mask hides later inputs from all
+        perturbations that were tried, where minus infinity would hide them by structure.
     lag
         The largest s such that output t depends only on inputs up to t - s, in ranks of the order; negative when it
         sees later inputs; None when it depends on no ordered input at all.
@@ -144,7 +145,8 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
             break
     else:
         witness = first_witness(search, found, own - least < found.ranks, prober)
-        verdict = Verdict.LEAK if found.coverage.complete or witness.confirmed else Verdict.UNKNOWN
+        settled = witness.confirmed or (found.coverage.complete and not _meant_to_hide(reading, least, own, seen))
+        verdict = Verdict.LEAK if settled else Verdict.UNKNOWN
     return Causality(
         verdict=verdict,
         lag=lag,
@@ -155,6 +157,17 @@ def _judged(reading: Reading, strict: bool, on_unknown: OnUnknown) -> Causality:
         training=reading.graph.training,
         coverage=found.coverage,
     )
+
+
+def _meant_to_hide(reading: Reading, least: int, own: Tensor, seen: Mapping[str, Tensor]) -> bool:
+    """Whether no output would see what it must not, if finite masks were minus infinity."""
+    if not finite_masks(reading):
+        return False
+    facts = facts_of(reading, floor=NEGLIGIBLE, weights=masked_weights(reading), sunk=True)
+    flow = Flow(signals_of(reading), facts, Ranks(), NEGLIGIBLE, cancelling=True)
+    (found,) = Search(reading, flow, "top").latest(seen)
+    lag = _lag(own, found.ranks)
+    return lag is None or lag >= least
 
 
 def _by_position(reading: Reading) -> Indexed:

@@ -23,9 +23,10 @@ from leadline.domains.operations.products import product_edges
 from leadline.domains.operations.scan_counts import scan_edges
 from leadline.domains.values.facts import Facts
 from leadline.domains.values.pattern import NEGLIGIBLE, facts_of, finite_masks, pattern_of
+from leadline.errors import UnknownOp
 from leadline.graph import Graph, Kind, Node, Reading, Ref
 from leadline.graph.table import MULTIPLYING
-from leadline.results import Coverage, Gap, Result, Status, owner
+from leadline.results import Coverage, Gap, Place, Result, Status, owner
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Backward:
     recomputed
         What kernels of fused attention do besides, dense: they keep no scores, and compute them again. Checkpoints do
         their forward pass again, which is not in it.
+
+    Custom autograd functions are counted as their `backward` runs, with what it computes again, in both.
     """
 
     macs: int = 0
@@ -125,8 +128,8 @@ def count(
     """Count the connections and the multiply-accumulates of ``model(*inputs, **kwargs)``, the whole batch.
 
     With `backward` also those of the gradients that training asks for. Arguments and errors are those of `read`;
-    ``on_unknown="top"`` leaves operations without a rule out. A custom autograd function has a backward pass of its
-    own, which no trace shows: `UnknownOp`.
+    ``on_unknown="top"`` leaves operations without a rule out. Models with custom autograd functions are run for that,
+    forwards and backwards, since no trace shows what these do; `UnknownOp` where that fails.
 
     Examples
     --------
@@ -154,11 +157,11 @@ def count_of(reading: Reading, *, backward: bool = False, on_unknown: OnUnknown 
 
 
 def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
-    graph = reading.graph
+    graph, gradients = reading.graph, differentiated(reading) if backward else None
     walked = walk(
         graph,
         leaf=lambda _: Tally(),
-        transfers=_transfers(reading, on_unknown, differentiated(reading) if backward else None),
+        transfers=_transfers(reading, on_unknown, gradients),
         top=_free,
         on_unknown=on_unknown,
         live=graph.live(),
@@ -166,6 +169,10 @@ def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
     by_module: dict[str, Tally] = defaultdict(Tally)
     for ref, tally in walked.values.items():
         by_module[owner(graph.nodes[ref.node].place.module)] += tally
+    own, coverage = _beside(graph, gradients, on_unknown) if gradients is not None else (), walked.coverage
+    for place, tally, gaps in own:
+        by_module[owner(place.module)] += tally
+        coverage = Coverage(coverage.nodes + len(gaps), (*coverage.gaps, *gaps))
     for name, parameter in reading.model.named_parameters():
         by_module[owner(name.rpartition(".")[0])] += Tally(parameters=parameter.numel())
     total = sum(by_module.values(), Tally())
@@ -177,10 +184,36 @@ def _counted(reading: Reading, backward: bool, on_unknown: OnUnknown) -> Count:
         backward=(total.backward or Backward()) if backward else None,
         by_module={path: tally for path, tally in by_module.items() if tally != Tally()},
         unread=(*graph.left_out, *_unread(graph)),
-        coverage=walked.coverage,
-        status=Status.PROVED if walked.coverage.complete else Status.BOUND,
+        coverage=coverage,
+        status=Status.PROVED if coverage.complete else Status.BOUND,
         training=graph.training,
     )
+
+
+def _beside(
+    graph: Graph, gradients: Differentiated, on_unknown: OnUnknown
+) -> Iterator[tuple[Place, Tally, tuple[Gap, ...]]]:
+    """Yield, for each custom function that gradients pass, where it is, what it does backwards, and what is left out.
+
+    What masks leave idle there is not known. And what made leaves of parameters, how often whose gradient multiplies is
+    not known either.
+    """
+    for index in gradients.computed:
+        node = graph.nodes[index]
+        if on_unknown == "raise":
+            raise UnknownOp(
+                f"no rule for the gradient of {node.name} at {node.place}, which is made of parameters by an operation "
+                "that multiplies nobody knows how often; on_unknown='top' leaves it out"
+            )
+        yield node.place, Tally(), (Gap(node.name, node.place),)
+    for index, done in gradients.own.items():
+        place = graph.nodes[index].place
+        if done.unknown and on_unknown == "raise":
+            raise UnknownOp(
+                f"no rule for {done.unknown[0]} in the backward pass of {done.name} at {place}; "
+                "on_unknown='top' leaves it out"
+            )
+        yield place, Tally(backward=Backward(done.macs, done.macs)), tuple(Gap(op, place) for op in done.unknown)
 
 
 def _unread(graph: Graph) -> Iterator[Gap]:

@@ -7,8 +7,8 @@ to save. What autograd saves, and what is alive after the forward pass, tells, o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -18,10 +18,9 @@ from torch.func import functional_call
 
 from leadline.domains.arguments import public
 from leadline.domains.saved import SavedStorages, storages
-from leadline.domains.stand_ins import OptimizerLike, optimizer_state, standing_in
+from leadline.domains.stand_ins import OptimizerLike, optimizer_state, tensors_of
 from leadline.errors import UsageError
-from leadline.graph.call import Call
-from leadline.graph.containers import hollow, tensors_within
+from leadline.graph.containers import tensors_within
 from leadline.graph.hints import branches_at_once
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.flags import uncollected
@@ -104,7 +103,8 @@ def _measured(reading: Reading, device: Device | None, optimizer: OptimizerLike)
     parameters, buffers = list(model.parameters()), list(model.buffers())
     with ExitStack() as stack:
         before = stack.enter_context(restored(model, reading.inputs, reading.kwargs, lazily=True))
-        own, (args, kwargs), fake = stack.enter_context(_tensors(model, reading.call, device))
+        own, inputs, fake = stack.enter_context(tensors_of(model, reading.call, device))
+        args, kwargs = reading.call.replaced(inputs) if fake else reading.call.given
         record = SavedStorages()
         stack.enter_context(branches_at_once())
         stack.enter_context(uncollected())
@@ -144,15 +144,3 @@ def _bytes(tensor: Tensor) -> int:
     """Return the bytes of a tensor's elements; of one that is not dense, those of what it is made of."""
     plain = tensor.layout is torch.strided and not tensor.is_nested
     return tensor.nbytes if plain else sum(storages([tensor]).values())
-
-
-@contextmanager
-def _tensors(model: nn.Module, call: Call, device: Device | None) -> Iterator[tuple[dict[str, Tensor], Any, bool]]:
-    """Yield what stands for the model's own tensors, by name, and for the inputs; and whether these are fake."""
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    there = (*own.values(), *call.tensors.values())
-    if not any(map(hollow, there)) and (device is None or all(t.device.type == device for t in there)):
-        yield {}, call.given, False
-        return
-    with standing_in(own, call.tensors, device) as (stand_ins, inputs):
-        yield stand_ins, call.replaced(inputs), True

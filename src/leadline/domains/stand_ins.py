@@ -17,8 +17,27 @@ from torch.utils._pytree import tree_leaves
 
 from leadline.domains.saved import storages
 from leadline.errors import UnknownOp, UsageError, near_misses
+from leadline.graph.call import Call
+from leadline.graph.containers import hollow
 
 OptimizerLike: TypeAlias = "str | Callable[[Iterable[Tensor]], torch.optim.Optimizer] | None"
+
+
+@contextmanager
+def tensors_of(
+    model: nn.Module, call: Call, device: str | None
+) -> Iterator[tuple[dict[str, Tensor], Mapping[str, Tensor], bool]]:
+    """Yield what stands for a model's own tensors and for its inputs, by name, and whether these are fake.
+
+    Where all have values, on the device that is meant, nothing stands for the model's own.
+    """
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    there = (*own.values(), *call.tensors.values())
+    if not any(map(hollow, there)) and (device is None or all(t.device.type == device for t in there)):
+        yield {}, call.tensors, False
+        return
+    with standing_in(own, call.tensors, device) as (stand_ins, inputs):
+        yield stand_ins, inputs, True
 
 
 @contextmanager

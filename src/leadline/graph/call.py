@@ -42,12 +42,17 @@ class Call(nn.Module):
         self._args, self._kwargs = args, kwargs
         self.tensors = apart(_named(signature.bind_partial(*args), kwargs))
         self._questions: Questions | None = None
-        self._seen = SimpleNamespace(outputs=())  # torch.export undoes assignments to the module itself
+        self._seen = SimpleNamespace(outputs=(), runs=0)  # torch.export undoes assignments to the module itself
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the last call's output tensors."""
         return tuple(self._seen.outputs)
+
+    @property
+    def runs(self) -> int:
+        """How often the call was made so far."""
+        return int(self._seen.runs)
 
     @property
     def real(self) -> bool:
@@ -85,6 +90,7 @@ class Call(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Call the model and list the tensors of its output."""
+        self._seen.runs += 1
         args, kwargs = self.replaced(given := dict(zip(self.tensors, tensors, strict=True)))
         asked = self._questions is not None and self._questions.open
         with self._questions.watching(self.model, given) if self._questions and asked else nullcontext():

@@ -48,6 +48,28 @@ class Passing(StrEnum):
     FIRST = "first"  # the same, but it writes into its first argument, whose own gradients go on
 
 
+class Role(StrEnum):
+    """What an operation is to the call of a custom autograd function that it is part of."""
+
+    WITHIN = "within"  # what its forward pass does, unseen by autograd
+    ARGUMENT = "argument"  # a tensor that it was called with, as it enters
+    RESULT = "result"  # one that it returns, as it leaves
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the call of a custom autograd function, whose backward pass is its own.
+
+    The `call` is its number among the calls of such functions, those within others left out; `place` is that of an
+    argument or result among all of these.
+    """
+
+    function: str
+    call: int
+    role: Role = Role.WITHIN
+    place: int = 0
+
+
 @dataclass(frozen=True)
 class Node:
     """One operation, or one leaf (input, parameter, buffer, constant).
@@ -57,8 +79,7 @@ class Node:
     argument. `op` is the ATen overload, ``"aten.add.Tensor"`` (of a leaf, the kind), `kind` says how domains treat it,
     and `target` computes it (None for leaves). `outputs` has None for those that are not tensors; `place` is the module
     path and source line. `passing` says which arguments gradients pass to, `copied` whether the result is copied into
-    another tensor without gradients, and `function` names the custom autograd function that it is part of, whose
-    backward pass is its own.
+    another tensor without gradients, and `part` what it is of a custom autograd function, if it is one's.
     """
 
     index: int
@@ -72,7 +93,7 @@ class Node:
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     passing: Passing = Passing.ALL
     copied: bool = False
-    function: str = ""
+    part: Part | None = None
 
     @property
     def packet(self) -> str:
@@ -182,7 +203,7 @@ class Graph:
     `mutated` names the buffers that this forward pass changes, `decided` the parameters whose values decide, now,
     which way it goes; `left_out` lists operations that multiply and that the trace has dropped, since nothing reads
     them. `verified` says whether the graph was replayed against `forward` on fresh inputs (impossible
-    without memory for the weights).
+    without memory for the weights). Of leaves that a rewriting put down, `behind` says what they were made of.
     """
 
     nodes: tuple[Node, ...]
@@ -196,6 +217,7 @@ class Graph:
     left_out: tuple[Gap, ...]
     training: bool
     verified: bool
+    behind: Mapping[int, tuple[Ref, ...]] = field(default_factory=dict)
 
     def meta(self, ref: Ref) -> Meta:
         """Shape and dtype of what `ref` points to."""
@@ -216,7 +238,7 @@ class Graph:
             index = stack.pop()
             if index not in seen:
                 seen.add(index)
-                stack.extend(ref.node for ref in self.nodes[index].refs)
+                stack.extend(ref.node for ref in (*self.nodes[index].refs, *self.behind.get(index, ())))
         return frozenset(seen)
 
     def rebuilt(self, nodes: Iterable[Node], to: Callable[[Ref], Ref]) -> Graph:
@@ -233,6 +255,7 @@ class Graph:
             buffers=placed(self.buffers),
             outputs={name: to(ref) for name, ref in self.outputs.items()},
             values={to(Ref(index)).node: value for index, value in self.values.items()},
+            behind={to(Ref(index)).node: tuple(map(to, refs)) for index, refs in self.behind.items()},
         )
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ from leadline.graph.call import Call
 from leadline.graph.containers import hollow
 from leadline.graph.failure import explain
 from leadline.graph.given import module_of
-from leadline.graph.gradients_off import copied, gradients_followed, own_backward, passing
+from leadline.graph.gradients_off import copied, gradients_followed, part_of, passing
 from leadline.graph.hints import branches_at_once, errors_caught, masks_as_given
 from leadline.graph.in_place import make_functional
 from leadline.graph.ir import Argument, Graph, Meta, Node, Ref, frozen
@@ -34,6 +34,7 @@ from leadline.graph.replay import check_replay
 from leadline.graph.restoring.undisturbed import restored, undisturbed
 from leadline.graph.rewriting.computed_weights import with_computed_weights
 from leadline.graph.rewriting.decompositions import DECOMPOSITIONS
+from leadline.graph.rewriting.factors import solved_whole
 from leadline.graph.rewriting.put_back import put_back
 from leadline.graph.rewriting.unsorted import unsorted
 from leadline.graph.sparse import refuse_sparse, sparse_aside
@@ -74,7 +75,7 @@ def trace_call(call: Call, *, verify: bool = True) -> Graph:
         with _explained(call):
             program, left_out = export(call)
             graph = _Reader(program, call, call.model).graph(left_out)
-            graph = put_back(unsorted(with_computed_weights(graph)))
+            graph = put_back(unsorted(with_computed_weights(solved_whole(graph))))
         with _explained(call):  # what forward refuses on real tensors, but not on the trace's
             return check_replay(graph, call) if verify and call.real and graph.has_values else graph
 
@@ -185,7 +186,7 @@ def _exported_once(call: Call, symbols: Symbols, *, above: bool) -> ExportedProg
             errors_caught(),
             call.traced(),
             traced_assignments(),
-            gradients_followed(),
+            gradients_followed(call),
         ):
             stack.enter_context(mode)
         stack.enter_context(redirect_stderr(StringIO()))  # where torch prints a graph that it cannot finish
@@ -347,7 +348,7 @@ class _Reader:
                 target=target,
                 passing=passing(node.meta),
                 copied=copied(node.meta),
-                function=own_backward(node.meta),
+                part=part_of(node.meta),
             )
         )
         refs = [Ref(index, i) for i in range(len(parts))]

@@ -76,18 +76,20 @@ def _fits(layout: Layout, reading: Reading, sizes: Mapping[str, int]) -> bool:
     )
 
 
-def _per_sample(reading: Reading) -> int | None:
-    """Return the dense multiply-accumulates of one sample; None if samples or places do not share them evenly."""
+def _per_sample(reading: Reading) -> tuple[int, bool] | None:
+    """Return the dense multiply-accumulates of one sample, and whether all are those of the grid's places.
+
+    None if samples do not share them evenly.
+    """
     name, axes = next(iter(reading.input_axes.items()))
     batch = dict(zip(axes, reading.input_shape(name), strict=True)).get(BATCH, 1)
     graph, points = reading.graph, batch * prod(reading.sizes.values())
-    if any(_elsewhere(graph.nodes[index], graph, points) for index in graph.live()):
-        return None
+    alike = not any(_elsewhere(graph.nodes[index], graph, points) for index in graph.live())
     try:
         each, rest = divmod(forward_macs(graph), batch)
     except NoRule:
         return None
-    return None if rest else each
+    return None if rest else (each, alike)
 
 
 def _elsewhere(node: Node, graph: Graph, points: int) -> bool:
@@ -109,7 +111,7 @@ class Architecture:
             raise UsageError(f"{next(n for n, v in sizes.items() if not v)} is given no values")
         self.build, self.read_as, self.sizes = build, axes, sizes
         self._systems: dict[tuple[int, ...], System] = {}
-        self._macs: dict[tuple[int, ...], int | None] = {}
+        self._macs: dict[tuple[int, ...], tuple[int, bool] | None] = {}
         self._contexts: dict[Any, Formula] = {}
         if axes["layout"] is None:
             self.read_as = {**axes, "layout": self._layout()}
@@ -220,11 +222,11 @@ class Architecture:
         def formula(s: System) -> Formula:
             key = next(key for key, system in self._systems.items() if system is s)
             counted = self._macs[key]
-            found = None if counted is None else dense_macs(s, counted)
+            found = None if counted is None else dense_macs(s, counted[0], alike=counted[1])
             if found is None:
                 raise NotUniform(
-                    "the dense multiply-accumulates are no whole number for each place: some products are computed "
-                    "where the output is cropped, or are shared by places; `count` has their number at one size"
+                    "the dense multiply-accumulates are not those of the equations: some products are shared by "
+                    "places, or are computed where no place of the grid needs them; `count` has them at one size"
                 )
             return found, Status.PROVED, {}
 

@@ -75,7 +75,8 @@ class Contraction:
     Each tap has a weight of shape (channels out, channels in / groups), and `alive` says which of its numbers are not
     zero by construction (nothing: all); reads whose weights all are so are no taps. The `cost` in sequential steps is 0
     for a product that the model does not compute, which has no connections. Where the model computes every point by
-    itself, in a loop (`apart`), there is no unit where nothing is left to sum.
+    itself, in a loop (`apart`), there is no unit where nothing is left to sum. The model multiplies `dense` numbers at
+    each point, those of reads that are no taps too (nothing: as many as there are in the weights).
     """
 
     taps: tuple[Tap, ...]
@@ -85,6 +86,12 @@ class Contraction:
     alive: tuple[Tensor, ...] = ()
     cost: int = 1
     apart: bool = False
+    dense: int | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates at each point, masked ones too."""
+        return sum(weight.numel() for weight in self.weights) if self.dense is None else self.dense
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +215,11 @@ class Variable:
     def range(self, sizes: Iterable[int]) -> tuple[int, ...]:
         """Return how many points there are along each axis of a grid of these sizes."""
         return tuple(max(0, n + m) for n, m in zip(sizes, self.margin, strict=True))
+
+    @property
+    def computed(self) -> tuple[int, ...]:
+        """The margin that the model computes, whatever the output rests on."""
+        return self.margin if self.uncropped is None else self.uncropped
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,9 @@ def _causal(result: Causality, rate: float | None) -> Card:
 def _not_causal(result: Causality, rate: float | None) -> Card:
     witness, lag = result.witness, result.lag
     if result.verdict is Verdict.UNKNOWN:
+        if result.coverage.complete:
+            text = "not known: a finite mask hides later inputs from all perturbations tried, but not by structure"
+            return Card("unknown", "causality", text, "unknown", "mask by minus infinity")
         gaps = ", ".join(map(str, result.coverage.gaps[:2]))
         return Card("unknown", "causality", f"not known: no rule for {gaps}", "unknown", "write a rule, or replace it")
     if lag is not None and lag < 0:

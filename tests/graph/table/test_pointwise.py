@@ -72,8 +72,6 @@ EXAMPLES: dict[str, Arguments] = {
     **{f"aten.{name}.Tensor_Scalar": {"exponent": EXPONENT} for name in ("pow", "float_power")},
     **{f"aten.{name}.Scalar": {"self": st.floats(0.1, 4)} for name in ("pow", "float_power")},
     "aten.acosh.default": {"self": "above one"},
-    "aten.addcdiv.default": {"value": NUMBER},
-    "aten.addcmul.default": {"value": NUMBER},
     "aten.bitwise_not.default": {"self": "integer"},
     "aten.celu.default": {"alpha": NUMBER.filter(lambda a: abs(a) > 0.1)},
     "aten.clamp_max.default": {"max": NUMBER},

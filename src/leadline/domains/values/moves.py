@@ -18,6 +18,8 @@ from leadline.graph.table import Kind, Move, Places
 _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
 """Views after which an element is another number than before."""
 
+_ZEROS_OF_ZEROS = frozenset({"sum", "add", "mean", "amax"})
+"""Ways to combine numbers that give zero if all are, and are not told by zeros and ones that it is so otherwise."""
 _ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
 
 
@@ -83,6 +85,20 @@ def data_refs(node: Node) -> frozenset[Ref] | None:
         return None
     names = ("weight",) if node.operation.places is Places.ROWS else ("self", "src", "source", "values", "value")
     return frozenset(named[name] for name in names if isinstance(named.get(name), Ref))
+
+
+def adds_up(node: Node) -> bool:
+    """Whether a scatter adds what it writes to what is there, or else makes zeros of zeros alone."""
+    named = node.bound()
+    if node.kind is not Kind.SCATTER or not node.operation.combines(named) or "value" in named:
+        return False
+    return named.get("reduce", "sum") in _ZEROS_OF_ZEROS and isinstance(named.get("alpha", 1), bool | int | float)
+
+
+def added(node: Node) -> frozenset[Ref]:
+    """Return what a scatter adds up: what is there, and what it writes."""
+    named = node.bound()
+    return frozenset(named[name] for name in ("self", "src", "source", "values") if isinstance(named.get(name), Ref))
 
 
 def writes(node: Node) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leadline.domains.compact import Shapes, described, lifted, reserve, reshaped
 from leadline.domains.engine import Lookup
-from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Named, Options, evaluated, one_of, partial
+from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Named, Options, evaluated, one_of, partial, zero_where
 from leadline.domains.values.logits import shown_in, standing
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Node, Ref
@@ -68,6 +68,21 @@ def ranked(
     if not whole:
         return (*nothing[:-1], Facts(named=Named(may.squeeze(-2), surely)))
     return (*nothing[:-1], Facts(named=Named(may.movedim(-2, dim), surely.unsqueeze(dim))))
+
+
+def in_order(node: Node, facts: Lookup[Facts], shape: Shapes) -> Facts:
+    """Order the constants of rows: the second of a row lies between the second low end and the second high one."""
+    found, full, dim = facts(node.refs[0]), shape(node.refs[0]), node.bound().get("dim")
+    first, meta = node.operation.first, node.outputs[0]
+    ends = torch.broadcast_tensors(*found.bounds())
+    if first is None or dim is None or meta is None or not full or ends[0].ndim == 0 or ends[0].shape[dim] == 1:
+        return UNKNOWN
+    ordered = meta.dtype.is_floating_point and node.bound().get("sorted") is not False
+    if not ordered or len(meta.shape) != len(full) or bool(found.doubtful().any()):
+        return UNKNOWN
+    largest, count = first(node.bound()), meta.shape[dim]
+    least, most = (end.sort(dim, descending=largest).values.narrow(dim, 0, count) for end in ends)
+    return one_of(Options([torch.zeros((), dtype=meta.dtype)], _NOWHERE), Bounds(least, most))
 
 
 def _row(found: Facts, dim: int, floor: float, largest: bool) -> _Row | None:
@@ -150,6 +165,7 @@ def evaluated_at(node: Node, facts: Lookup[Facts], dtypes: Lookup[torch.dtype]) 
     least = numbers.masked_fill(~may, torch.inf).amin(-1)
     most = numbers.masked_fill(~may, -torch.inf).amax(-1)
     known = partial(least.nan_to_num(posinf=0.0).to(node.meta.dtype), least == most)
+    made = torch.where(may, made, made.new_zeros(()))
     whole = not (node.meta.dtype.is_floating_point or node.meta.dtype is torch.bool)
     if not whole or known.constant or int(made.min()) < 0 or int(made.max()) >= _MOST:
         return known
@@ -178,10 +194,12 @@ def written(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts, ...
     index, base, dim = named["index"], facts(named["self"]), named["dim"] % max(1, len(node.shape))
     value = _literal(named.get("value", named.get("src")), facts)
     others = all(a == b for axis, (a, b) in enumerate(zip(shape(index), node.shape, strict=True)) if axis != dim)
-    if value is None or not others or not node.shape or 0 in shape(index):
+    if not others or not node.shape or 0 in shape(index):
         return (UNKNOWN,)
     found = facts(index).named
     may = None if found is None else _fitted(found.may, node.shape[dim])
+    if value is None:
+        return (_beside(node, facts, shape, may, dim),)
     hit, sure = ~_NOWHERE, _NOWHERE
     if found is not None and may is not None:
         hit = may.any(dim, keepdim=True).movedim(-1, dim).squeeze(dim + 1)
@@ -191,6 +209,23 @@ def written(node: Node, facts: Lookup[Facts], shape: Shapes) -> tuple[Facts, ...
     kept = [torch.where(sure, value.to(node.meta.dtype), part.to(node.meta.dtype)) for part in options.values]
     put = torch.where(hit, value.to(node.meta.dtype), kept[-1])
     return (one_of(Options([*kept, put], sure | options.there)),)
+
+
+def _beside(node: Node, facts: Lookup[Facts], shape: Shapes, may: Tensor | None, dim: int) -> Facts:
+    """Keep what is zero where nothing is put down but zeros; `may` marks the places that each index may name."""
+    named, base = node.bound(), facts(node.bound()["self"])
+    source = named.get("src")
+    if not isinstance(source, Ref) or shape(source) != shape(named["index"]):
+        return UNKNOWN
+    found, rank = facts(source), len(node.shape)
+    places = torch.ones((1,) * (rank + 1), dtype=torch.bool) if may is None else lifted(may, rank + 1)
+
+    def hit(zeros: Tensor) -> Tensor:
+        put = places & ~lifted(zeros, rank).unsqueeze(-1)
+        along = put.any(dim, keepdim=True).movedim(-1, dim).squeeze(dim + 1)
+        return ~along
+
+    return zero_where(base.zeros() & hit(found.zeros()), base.idle() & hit(found.idle()), node.meta.dtype)
 
 
 def _literal(argument: object, facts: Lookup[Facts]) -> Tensor | None:

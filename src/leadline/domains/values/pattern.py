@@ -21,9 +21,10 @@ from leadline.domains.values.facts import (
     zero_where,
 )
 from leadline.domains.values.logits import extreme, softmax
-from leadline.domains.values.moves import moved, writes
+from leadline.domains.values.moves import added, adds_up, moved, writes
 from leadline.domains.values.pointwise_facts import pointwise
 from leadline.domains.values.sums import Sum, contraction, convolution
+from leadline.domains.values.thresholds import counted, sinking, thresholds
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
@@ -62,11 +63,12 @@ class Pattern:
     counted: Mapping[Ref, Facts]
 
 
-def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -> Pattern:
+def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False, sunk: bool = False) -> Pattern:
     """Find what is known of every element of every value in a graph.
 
     With `weights`, zeros in parameters are known too. Softmax logits that carry a constant at most `floor` below their
-    row's largest have weight zero. The default accepts only -inf, which no training can defeat.
+    row's largest have weight zero. The default accepts only -inf, which no training can defeat. With `sunk` a constant
+    as far below others counts as -inf itself, which it is not: what then follows is what its mask is meant to do.
 
     Examples
     --------
@@ -90,19 +92,22 @@ def pattern(graph: Graph, *, floor: float = -torch.inf, weights: bool = False) -
             return settled(partial(torch.zeros((), dtype=value.dtype), (value == 0).cpu()), value.ndim, rules.pool)
         return UNKNOWN
 
-    rules = _Rules(graph, floor)
+    rules = _Rules(graph, floor, sunk=sunk)
     known = walk(graph, leaf=leaf, transfers=rules.transfers(), top=_both(nothing, nothing), on_unknown="top").values
     return Pattern({ref: both.facts for ref, both in known.items()}, {ref: both.counted for ref, both in known.items()})
 
 
-def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Pattern:
+def pattern_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False, sunk: bool = False) -> Pattern:
     """Return the `pattern` of a reading's graph, worked out once for each floor."""
-    return reading.once(("pattern", floor, weights), lambda: pattern(reading.graph, floor=floor, weights=weights))
+    key, graph = ("pattern", floor, weights, sunk), reading.graph
+    return reading.once(key, lambda: pattern(graph, floor=floor, weights=weights, sunk=sunk))
 
 
-def facts_of(reading: Reading, *, floor: float = -torch.inf, weights: bool = False) -> Mapping[Ref, Facts]:
+def facts_of(
+    reading: Reading, *, floor: float = -torch.inf, weights: bool = False, sunk: bool = False
+) -> Mapping[Ref, Facts]:
     """Return the facts of a reading's values on which verdicts rest."""
-    return pattern_of(reading, floor=floor, weights=weights).facts
+    return pattern_of(reading, floor=floor, weights=weights, sunk=sunk).facts
 
 
 def finite_masks(reading: Reading) -> bool:
@@ -150,8 +155,8 @@ def _both(rule: Transfer[Facts], counting: Transfer[Facts]) -> Transfer[Known]:
 class _Rules:
     """The transfers, for one graph and one floor."""
 
-    def __init__(self, graph: Graph, floor: float) -> None:
-        self.graph, self.floor, self.pool = graph, floor, Pool()
+    def __init__(self, graph: Graph, floor: float, *, sunk: bool = False) -> None:
+        self.graph, self.floor, self.pool, self.sunk = graph, floor, Pool(), sunk
 
     def transfers(self) -> dict[Kind, Transfer[Known]]:
         """Return the rules for both kinds of facts, which differ in sums of products alone."""
@@ -167,6 +172,8 @@ class _Rules:
             Kind.MIXING: self.ranked,
         }
         bound = {kind: self.once(self.folded(rule)) for kind, rule in alike.items()}
+        beside = sinking if self.sunk else thresholds
+        bound[Kind.POINTWISE] = beside(bound[Kind.POINTWISE], self.graph, self.floor, self.pool)
         bound[Kind.MATRICES] = self.once(self.matrices)
         bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: self.unruled}
         sums = {kind: tuple(map(self.once, map(self.folded, self.summed(rule)))) for kind, rule in _SUMS.items()}
@@ -280,7 +287,27 @@ class _Rules:
         whole = places is Places.ELEMENTS and not node.operation.combines(node.bound())
         if whole and isinstance(index, Ref) and not facts(index).constant:
             return named.written(node, facts, self.shape)
+        if adds_up(node) and all(facts(ref).constant for ref in node.refs if ref not in added(node)):
+            return (self.added_up(node, facts),)
         return self.moved(node, facts)
+
+    def added_up(self, node: Node, facts: Lookup[Facts]) -> Facts:
+        """Keep zeros to which nothing but zeros is added, at places that are known."""
+        if not any(bool(facts(ref).idle().any()) for ref in added(node)):
+            return UNKNOWN
+
+        def filled(zeros: Callable[[Facts], Tensor]) -> Tensor:
+            value = self.values(facts)
+
+            def at(ref: Ref) -> Tensor:
+                marks = lifted(~zeros(facts(ref)), len(self.shape(ref)))
+                return marks.to(self.dtype(ref)) if ref in added(node) else value(ref)
+
+            (found, *_) = in_full(node, at, self.shape)
+            assert found is not None
+            return found != 0
+
+        return zero_where(~filled(Facts.zeros), ~filled(Facts.idle), node.meta.dtype)
 
     def ranked(self, node: Node, facts: Lookup[Facts]) -> tuple[Facts, ...]:
         """Find what places the indices may name that an order gives."""
@@ -317,7 +344,9 @@ class _Rules:
             def some(mask: Tensor) -> Tensor:
                 return evaluated(node, lambda _: lifted(mask, ndim).to(torch.float32), literals) != 0
 
-            return (zero_where(~some(~found.zeros()), ~some(~found.idle()), node.meta.dtype), *rest)
+            zeros = zero_where(~some(~found.zeros()), ~some(~found.idle()), node.meta.dtype)
+            truths = tally is Tally.SUM and self.dtype(node.refs[0]) is torch.bool
+            return (named.with_named(zeros, counted(node, facts, self.shape) if truths else None), *rest)
         if tally in _EXTREMES:
             return extreme(node, facts, ndim, self.floor)
         return nothing(node, facts)

@@ -52,6 +52,8 @@ def _in_part(node: Node, move: Move | None, value: Values, shape: Shapes, replac
     if acts is None or any(meta is not None and 0 in meta.shape for meta in node.outputs):
         return None
     small = {ref: lifted(value(ref), len(shape(ref))) for ref in refs}
+    if node.kind is Kind.GATHER and any(small[ref].dtype is torch.bool for ref in refs[1:]):
+        return None  # a mask looks along all of its axes
     if node.kind is Kind.VIEW:
         if any(len(shape(ref)) != len(first) for ref in refs):
             return None

@@ -46,6 +46,7 @@ class _Rewriting:
         self.graph = graph
         self.nodes: list[Node] = []
         self.values: dict[int, Tensor] = {}
+        self.behind: dict[int, tuple[Ref, ...]] = {}
         self.known: dict[Ref, Any] = {Ref(index): value for index, value in graph.values.items()}
         self.zeros = StructuralZeros(graph, self._value)
 
@@ -54,12 +55,15 @@ class _Rewriting:
         moved: dict[Ref, Ref] = {}
         for node in self.graph.nodes:
             if node.index in found:
+                first = len(self.nodes)
                 moved |= {Ref(node.index, i): ref for i, ref in enumerate(self._leaves(node))}
+                sources = tuple(map(moved.__getitem__, node.sources))
+                self.behind |= {made.index: sources for made in self.nodes[first:] if made.kind in LEAVES}
             else:
                 moved |= {Ref(node.index, i): Ref(len(self.nodes), i) for i in range(len(node.outputs))}
                 self.nodes.append(node.moved(len(self.nodes), moved.__getitem__))
         left = self.graph.rebuilt(self.nodes, moved.__getitem__)
-        return replace(left, values={**left.values, **self.values})
+        return replace(left, values={**left.values, **self.values}, behind=self.behind)
 
     def _leaves(self, node: Node) -> Iterator[Ref]:
         """Put down a leaf for each result: constants as they are, what parameters make beside a mask of its zeros."""
@@ -86,7 +90,8 @@ class _Rewriting:
 
     def _add(self, name: str, target: Any, kind: Kind, args: tuple[Ref, ...], meta: Any, like: Node) -> Ref:
         op = kind.value if target is None else str(target)
-        self.nodes.append(Node(len(self.nodes), name, op, kind, args, {}, (meta,), like.place, target))
+        own = Node(len(self.nodes), name, op, kind, args, {}, (meta,), like.place, target)
+        self.nodes.append(replace(own, passing=like.passing, part=like.part))
         return Ref(len(self.nodes) - 1)
 
     def _value(self, ref: Ref) -> Tensor | None:

@@ -103,6 +103,14 @@ def cdist(left: Tensor, right: Tensor, p: float, compute_mode: int | None) -> Te
     return found
 
 
+def cholesky_solve(given: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
+    """Solve for one triangle after the other."""
+    lower = factor.mH if upper else factor
+    between = torch.linalg.solve_triangular(lower, given, upper=False)
+    found: Tensor = torch.linalg.solve_triangular(lower.mH, between, upper=True)
+    return found
+
+
 def as_strided(x: Tensor, size: list[int], stride: list[int], storage_offset: int | None = None) -> Any:
     """Take elements by their places in memory, where the memory is that of the tensor alone and in its order."""
     if not (x.is_contiguous() and x.storage_offset() == 0 and x.untyped_storage().nbytes() == x.nbytes):
@@ -119,6 +127,7 @@ DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     _aten.as_strided.default: as_strided,
     _aten.bilinear.default: bilinear,
     _aten._cdist_forward.default: cdist,
+    _aten.cholesky_solve.default: cholesky_solve,
     _aten.convolution_backward.default: convolution_backward,
     _aten.searchsorted.Tensor: searchsorted,
     _aten.searchsorted.Scalar: searchsorted,

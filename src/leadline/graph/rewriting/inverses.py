@@ -64,6 +64,21 @@ def _exchanged(nonzero: Bool[Tensor, "n n"]) -> Bool[Tensor, "n n"]:
     return result
 
 
+def pseudoinverted(nonzero: Bool[Tensor, "*b m n"]) -> Bool[Tensor, "*b n m"]:
+    """Say where the pseudoinverse of a matrix may differ from zero: within the blocks that the matrix falls into.
+
+    It is ``(A* A)⁺ A*``, and the first factor a polynomial in ``A* A``.
+
+    Examples
+    --------
+    >>> pseudoinverted(torch.tensor([[1, 1, 0], [0, 0, 1]]) != 0).int().tolist()
+    [[1, 0], [1, 0], [0, 1]]
+    """
+    turned = nonzero.mT.float()
+    alike = reached((turned @ nonzero.float()) > 0)
+    return (alike.float() @ turned) > 0
+
+
 def rests_on(node: Node, matrix: Tensor) -> Tensor | None:
     """Say which rows the rows of an inverse, or of a function, of the matrix rest on; None: it is another operation."""
     record = node.operation.matrices
@@ -104,6 +119,8 @@ def nonzeros(node: Node, nonzero: Callable[[Ref], Tensor]) -> tuple[Tensor | Non
     if record.side(named) is not None and not record.inverts:  # a factor, where elimination fills in what is connected
         given = nonzero(matrix_of(node))
         found[0] = reached(given | given.mT) & triangle(node.shape, lower=bool(record.side(named)))
+    if record.pseudo:
+        found[0] = pseudoinverted(nonzero(matrix_of(node)))
     if record.inverts or record.powers:
         inverse = rests_on(node, nonzero(matrix_of(node)))
         found[0] = inverse if record.solved is None or inverse is None else _solved(node, inverse, nonzero)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leadline.graph.ir import Graph, Node, Ref
-from leadline.graph.rewriting.inverses import nonzeros
+from leadline.graph.rewriting.inverses import inverted, matrix_of, nonzeros
 from leadline.graph.run_node import run_node
 from leadline.graph.table import LEAVES, Form, Kind, Operation
 
@@ -36,9 +36,21 @@ class StructuralZeros:
 
     def results(self, node: Node) -> tuple[Tensor | None, ...]:
         """Say it of each result of an operation on whole matrices; None: everywhere."""
-        if node.operation.matrices is None:
+        record = node.operation.matrices
+        if record is None:
             return (None,) * len(node.outputs)
+        if record.pseudo and self._regular(matrix_of(node)):
+            return (inverted(self.of(matrix_of(node))),)
         return nonzeros(node, self.of)
+
+    def _regular(self, ref: Ref) -> bool:
+        """Whether a matrix is constant, and has an inverse, which rounding leaves something of."""
+        value = self.value(ref) if self.constant(self.graph.nodes[ref.node]) else None
+        if value is None or value.shape[-1] != value.shape[-2] or not value.numel() or not bool(value.isfinite().all()):
+            return False
+        values = torch.linalg.svdvals(value.detach().double() if not value.is_complex() else value.detach())
+        least = value.shape[-1] * torch.finfo(value.dtype).eps * values[..., 0]
+        return bool((values[..., -1] > 4 * least).all())
 
     def of(self, ref: Ref) -> Tensor:
         """Say it of one value."""

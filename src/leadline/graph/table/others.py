@@ -180,7 +180,7 @@ _MATRICES = {
         Kind.MATRICES,
         """
         _linalg_det _linalg_eigh _linalg_slogdet _linalg_svd cholesky_inverse linalg_eig linalg_eigvals
-        linalg_ldl_factor_ex linalg_lu_factor_ex linalg_pinv
+        linalg_ldl_factor_ex
         """,
         matrices=Matrices(),
     ),
@@ -189,8 +189,9 @@ _MATRICES = {
     **_operations(Kind.MATRICES, "linalg_qr", matrices=Matrices(triangles=lambda _: (None, False))),
     **_operations(Kind.MATRICES, "linalg_lu", matrices=Matrices(triangles=lambda _: (None, True, False))),
     **_operations(Kind.MATRICES, "_linalg_solve_ex", matrices=Matrices("B", inverts=True)),
-    **_operations(Kind.MATRICES, "linalg_lu_solve", matrices=Matrices("B")),
-    **_operations(Kind.MATRICES, "cholesky_solve", matrices=Matrices("self")),
+    **_operations(Kind.MATRICES, "linalg_lu_factor_ex", matrices=Matrices(factors=True)),
+    **_operations(Kind.MATRICES, "linalg_lu_solve", matrices=Matrices("B", by_factors=True)),
+    **_operations(Kind.MATRICES, "linalg_pinv", matrices=Matrices(pseudo=True)),
     **_operations(Kind.MATRICES, "linalg_solve_triangular", matrices=Matrices("B", inverts=True, side=_side)),
     **_operations(
         Kind.MATRICES,

@@ -38,15 +38,19 @@ _SIGMOID = Pointwise(
 )
 _LOG_SIGMOID = Pointwise(curve=_fixed(Curve(rising=True, slope=lambda x: torch.sigmoid(-x))))
 _CLAMP = Pointwise(
-    Form.CLAMP, ("self", "min", "max"), zeros=curves.clamped_zero("min", "max"), curve=curves.clamp("min", "max")
+    Form.CLAMP,
+    ("self", "min", "max"),
+    zeros=curves.clamped_zero("min", "max"),
+    curve=curves.clamp("min", "max"),
+    floored=lambda literals: curves.number(literals, "min"),
 )
 _ABOVE = (0.0, math.inf)
 _COPIES = "clone contiguous lift_fresh lift_fresh_copy positive resolve_conj resolve_neg"
 _SILENT = """
-    __xor__ arctan2 atan2 addcdiv addcmul bitwise_not bitwise_xor digamma eq erfinv fmax fmin ge greater
-    greater_equal gt heaviside hypot i0 isclose isfinite isinf isnan isneginf isposinf item le lerp less less_equal
-    lgamma _local_scalar_dense logaddexp logaddexp2 logical_not logical_xor lt mvlgamma ne not_equal polygamma signbit
-    sinc special_erfcx special_i0e special_log_ndtr special_ndtr
+    __xor__ arctan2 atan2 bitwise_not bitwise_xor digamma eq erfinv fmax fmin heaviside hypot i0
+    isclose isfinite isinf isnan isneginf isposinf item lerp lgamma _local_scalar_dense logaddexp logaddexp2
+    logical_not logical_xor mvlgamma ne not_equal polygamma signbit sinc special_erfcx special_i0e special_log_ndtr
+    special_ndtr
 """
 # quotients rounded in some way, shifts of integers, and what else has no curve here
 _ZEROS_KEPT = """
@@ -61,6 +65,8 @@ def _all(names: str, facts: Pointwise) -> dict[str, Pointwise]:
 
 _FACTS: dict[str, Pointwise] = {
     **_all(_SILENT, Pointwise()),
+    **_all("ge greater greater_equal gt", Pointwise(operands=_OTHER, above=True)),
+    **_all("le less less_equal lt", Pointwise(operands=_OTHER, above=False)),
     **_all(_COPIES, Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF, opcode=code("copy"))),
     **_all("to _to_copy", Pointwise(Form.COPY, identity=_always("self"), zeros=_SELF)),
     # traces show `detach` as `alias`
@@ -102,6 +108,7 @@ _FACTS: dict[str, Pointwise] = {
         zeros=_SELF,
         curve=_fixed(Curve(rising=True, bends=(0.0,), slope=lambda x: (x > 0).to(x), level=True)),
         opcode=code("relu"),
+        floored=lambda _: 0.0,
     ),
     "relu6": Pointwise(zeros=_SELF, curve=_fixed(Curve(rising=True, bends=(0.0, 6.0)))),
     "leaky_relu": Pointwise(

@@ -204,7 +204,8 @@ class Matrices:
     `solved` names the argument whose columns are solved for, each by itself. The result is the inverse, or multiplies
     by it, where the operation `inverts`; it sums up `powers` where it is a function of the matrix. `side` says from
     arguments of which triangle alone the matrix is read, `triangles` of which the results are, in order: the lower one
-    (True), the upper one (False), or neither (None).
+    (True), the upper one (False), or neither (None). It gives the LU `factors` of the matrix, with the rows that were
+    exchanged, or is given it `by_factors`; `pseudo` says that there need be no inverse.
     """
 
     solved: str | None = None
@@ -212,6 +213,9 @@ class Matrices:
     powers: bool = False
     side: Callable[[Literals], bool | None] = lambda _: None
     triangles: Callable[[Literals], tuple[bool | None, ...]] = lambda _: ()
+    factors: bool = False
+    by_factors: bool = False
+    pseudo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +273,10 @@ class Pointwise:
         How the compiled sampler computes it; None: not at all.
     vanishes
         Whether it takes minus infinity to zero, and what is far below to next to nothing.
+    floored
+        The number that all that is below it becomes, if there is one: of a rectifier, zero.
+    above
+        True: it says whether the first operand is above the second; False: below it; None: something else.
     detaches
         Whether it may stop gradients.
     exponential
@@ -284,6 +292,8 @@ class Pointwise:
     curve: Callable[[Literals], Curve | None] = unknown
     opcode: Callable[[Literals], Opcode | None] = unknown
     vanishes: bool = False
+    floored: Callable[[Literals], float | None] = unknown
+    above: bool | None = None
     detaches: bool = False
     exponential: bool = False
     planar: Planar | None = None

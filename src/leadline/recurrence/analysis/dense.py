@@ -1,16 +1,16 @@
-"""Dense multiply-accumulates of one sample: every product at every place, masked pairs and padding too."""
+"""Dense multiply-accumulates of one sample: every product at every place, masked pairs, padding and crops too."""
 
 import sympy
 
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.ir import Attention, Contraction, System
+from leadline.recurrence.ir import Attention, Contraction, System, Variable
 
 
-def dense_macs(system: System, counted: int) -> sympy.Expr | None:
+def dense_macs(system: System, counted: int, *, alike: bool = True) -> sympy.Expr | None:
     """Return the multiply-accumulates in the grid's sizes, of which there are `counted` at the size that was traced.
 
-    Taps whose weights are all masked are not in the equations: what is counted besides has to be the same number at
-    every place. None if it is not.
+    Each product is computed at all places of its own, those that are cropped later too. What is counted besides has to
+    be the same number at every place, if the places are all `alike`; else nothing may be left. None if it is not so.
 
     Examples
     --------
@@ -21,13 +21,18 @@ def dense_macs(system: System, counted: int) -> sympy.Expr | None:
     (9*H*W, None)
     """
     points = sympy.Mul(*map(symbol, system.axes))
-    total = sympy.Integer(0)
-    for variable in system.variables:
-        equation = variable.equation
-        if isinstance(equation, Contraction) and equation.cost:
-            total += points * sum(weight.numel() for weight in equation.weights)
-        elif isinstance(equation, Attention):
-            total += points**2 * (len(equation.query.channels) + variable.channels)
+    total = sum((_macs(system, variable) for variable in system.variables), sympy.Integer(0))
     here = dict(zip(map(symbol, system.axes), system.sizes, strict=True))
-    each, rest = divmod(counted - int(total.subs(here)), int(points.subs(here)))
-    return sympy.expand(total + points * each) if rest == 0 and each >= 0 else None
+    left = counted - int(total.subs(here))
+    each, rest = divmod(left, int(points.subs(here)))
+    fits = (rest == 0 and each >= 0) if alike else left == 0
+    return sympy.expand(total + points * each) if fits else None
+
+
+def _macs(system: System, variable: Variable) -> sympy.Expr:
+    equation, axes = variable.equation, list(map(symbol, system.axes))
+    if isinstance(equation, Contraction) and equation.cost:
+        return equation.macs * sympy.Mul(*(n + margin for n, margin in zip(axes, variable.computed, strict=True)))
+    if isinstance(equation, Attention):
+        return sympy.Mul(*axes) ** 2 * (len(equation.query.channels) + variable.channels)
+    return sympy.Integer(0)

@@ -58,7 +58,8 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             taps.append(tap)
             weights.append(weight.tensor[index].contiguous())
             alive.append(nonzero)
-    equation = Contraction(tuple(taps), tuple(weights), _bias(args.get("bias")), conv.groups, tuple(alive))
+    bias, dense = _bias(args.get("bias")), weight.tensor.numel()
+    equation = Contraction(tuple(taps), tuple(weights), bias, conv.groups, tuple(alive), dense=dense)
     dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
@@ -170,7 +171,7 @@ def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias
     if bool(alive.any()):
         equation = Contraction((tap,), (weights[0],), full, groups, (alive,))
     else:
-        equation = Contraction((), (), full, groups)
+        equation = Contraction((), (), full, groups, dense=weights[0].numel())
     dims = (*read.dims[:-1], (Factor(FEATURE, weight.shape[-2]),))
     return canonical(low.emit(equation, dims, read.sizes, "linear"))
 
