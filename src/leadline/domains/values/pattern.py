@@ -21,10 +21,11 @@ from leadline.domains.values.facts import (
     zero_where,
 )
 from leadline.domains.values.logits import extreme, softmax
+from leadline.domains.values.magnitudes import wary
 from leadline.domains.values.moves import added, adds_up, moved, writes
 from leadline.domains.values.pointwise_facts import pointwise
+from leadline.domains.values.sorted_rows.thresholds import counted, sinking, thresholds
 from leadline.domains.values.sums import Sum, contraction, convolution
-from leadline.domains.values.thresholds import counted, sinking, thresholds
 from leadline.domains.values.views import carried, in_full
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.reading import Reading
@@ -171,15 +172,26 @@ class _Rules:
             **dict.fromkeys(_NOTHING, nothing),
             Kind.MIXING: self.ranked,
         }
-        bound = {kind: self.once(self.folded(rule)) for kind, rule in alike.items()}
+        bound = {kind: self.once(self.wary(self.folded(rule))) for kind, rule in alike.items()}
         beside = sinking if self.sunk else thresholds
         bound[Kind.POINTWISE] = beside(bound[Kind.POINTWISE], self.graph, self.floor, self.pool)
-        bound[Kind.MATRICES] = self.once(self.matrices)
-        bound |= {Kind.CREATION: self.creation, Kind.RANDOM: self.noise, Kind.OPAQUE: self.unruled}
-        sums = {kind: tuple(map(self.once, map(self.folded, self.summed(rule)))) for kind, rule in _SUMS.items()}
+        bound[Kind.MATRICES] = self.once(self.wary(self.matrices))
+        bound |= {
+            Kind.CREATION: self.creation,
+            Kind.RANDOM: self.wary(self.noise),
+            Kind.OPAQUE: self.wary(self.unruled),
+        }
+        sums = {
+            kind: tuple(self.once(self.wary(self.folded(one))) for one in self.summed(rule))
+            for kind, rule in _SUMS.items()
+        }
         return {kind: _both(rule, rule) for kind, rule in bound.items()} | {
             kind: _both(*rules) for kind, rules in sums.items()
         }
+
+    def wary(self, rule: Transfer[Facts]) -> Transfer[Facts]:
+        """Let what is made of large constants be large where a rule does not follow them."""
+        return wary(rule, self.shape, self.floor)
 
     def summed(self, rule: Sum) -> tuple[Transfer[Facts], Transfer[Facts]]:
         """Return the rule by which a sum of nothing is zero, and the one by which it is as unknown as any."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leadline.domains.engine import Lookup
 from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, evaluated, filled, one_of
+from leadline.domains.values.magnitudes import LARGE, anywhere, largest
 from leadline.domains.values.named import evaluated_at
 from leadline.graph.ir import Node, Ref
 from leadline.graph.table import Form, Pointwise
@@ -162,9 +163,9 @@ class _Pointwise:
         return Bounds(*map(extreme, *known))
 
     def _scaled(self, known: list[Bounds], *, quotient: bool) -> Bounds | None:
-        """Scale the constants within sums by a factor or divisor that is known; under any other they are lost."""
+        """Scale the constants within sums by a factor or divisor that is known; by another they may be anything."""
         sides = [self.known(name) for name in self.record.operands]
-        found = Bounds(*(torch.zeros((), dtype=torch.float64),) * 2)
+        found, sure = Bounds(*(torch.zeros((), dtype=torch.float64),) * 2), _NOWHERE
         for mine, factor in ((0, 1),) if quotient else ((0, 1), (1, 0)):
             held = sides[factor].value
             if held is None or held.is_complex():
@@ -173,7 +174,12 @@ class _Pointwise:
             there = sides[factor].where_known() & (scale != 0) & scale.isfinite()
             scaled = _times(known[mine], torch.where(there, scale, 1.0))
             found = Bounds(*(torch.where(there, new, old) for new, old in zip(scaled, found, strict=True)))
-        return found
+            sure = sure | there
+        size = max(map(largest, sides))
+        if self.floor == -torch.inf or size < LARGE:
+            return found
+        wide = anywhere(size * LARGE)
+        return Bounds(*(torch.where(sure, old, new) for new, old in zip(wide, found, strict=True)))
 
 
 def _times(x: Bounds, scale: Tensor) -> Bounds:

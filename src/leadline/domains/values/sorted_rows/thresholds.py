@@ -19,8 +19,8 @@ from torch import Tensor
 from leadline.domains.compact import Pool, Shapes, described, expanded, lifted, reserve
 from leadline.domains.engine import Lookup, Transfer
 from leadline.domains.values.facts import UNKNOWN, Facts, Named, Options, filled, one_of, partial, settled
-from leadline.domains.values.levels import Levels
 from leadline.domains.values.logits import shown_in
+from leadline.domains.values.sorted_rows.levels import Levels
 from leadline.graph.ir import Graph, Node, Ref
 from leadline.graph.table import Form, Kind, Tally
 

@@ -1,0 +1,1 @@
+"""What is known of values that are made of rows in order: thresholds and supports."""
