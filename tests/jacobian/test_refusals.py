@@ -156,7 +156,7 @@ def test_integers_without_an_embedding_leave_no_stage():
 
 def test_a_constant_has_the_bound_zero_and_a_model_without_parameters_has_numbers():
     assert bound(Applied(torch.ones_like), ONES).hi == 0
-    assert gradient(nn.Tanh(), ONES).kind == "unknown"
+    assert gradient(nn.Tanh(), ONES).kind == "stable"
     assert spectrum(nn.Tanh(), ONES, k=1).values[0] == pytest.approx(1 - math.tanh(1) ** 2)
     assert bound(nn.Tanh(), ONES).hi == pytest.approx(1)
 

@@ -13,12 +13,12 @@ from leadline.domains.values import named
 from leadline.domains.values.facts import UNKNOWN, Bounds, Facts, Options, one_of
 from leadline.domains.values.views import carried
 from leadline.graph.ir import Node, Ref
-from leadline.graph.table import Kind, Move, Places
+from leadline.graph.table import Kind, Move, Places, Tally, operation_of
 
 _BYTES = frozenset({Move.PAIRS_TO_COMPLEX, Move.COMPLEX_TO_PAIRS, Move.RETYPE})
 """Views after which an element is another number than before."""
 
-_ZEROS_OF_ZEROS = frozenset({"sum", "add", "mean", "amax"})
+_ZEROS_OF_ZEROS = frozenset({Tally.SUM, Tally.MEAN, Tally.LARGEST})
 """Ways to combine numbers that give zero if all are, and are not told by zeros and ones that it is so otherwise."""
 _ZEROS_BESIDE = frozenset({Move.TRIANGLE, Move.SPREAD})
 
@@ -92,7 +92,10 @@ def adds_up(node: Node) -> bool:
     named = node.bound()
     if node.kind is not Kind.SCATTER or not node.operation.combines(named) or "value" in named:
         return False
-    return named.get("reduce", "sum") in _ZEROS_OF_ZEROS and isinstance(named.get("alpha", 1), bool | int | float)
+    way = str(named.get("reduce", "sum")).replace("add", "sum")  # as `scatter` calls it
+    return operation_of(f"aten.{way}.default").tally in _ZEROS_OF_ZEROS and isinstance(
+        named.get("alpha", 1), bool | int | float
+    )
 
 
 def added(node: Node) -> frozenset[Ref]:

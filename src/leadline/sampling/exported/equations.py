@@ -13,16 +13,13 @@ from torch import Tensor
 from leadline.errors import NotUniform
 from leadline.graph.table import Kind, Statistics, Tally
 from leadline.recurrence import ir
+from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.compiled.program import resolved
 from leadline.sampling.plan import Plan
 
-# Of instructions with several operands, how many they take.
-_SEVERAL = {"add": 2, "sub": 2, "rsub": 2, "mul": 2, "div": 2, "maximum": 2, "minimum": 2, "affine": 3, "blend": 3,
-            "addmul": 3, "muladd": 4}  # fmt: skip
-_ALONE = frozenset({
-    "copy", "relu", "tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "exp", "neg", "square", "leaky", "elu", "sqrt",
-    "rsqrt", "log", "softplus",
-})  # fmt: skip
+_ALONE = frozenset(op.name.lower() for op in Op if Op.COPY <= op < Op.ADD)
+_SEVERAL = {op.name.lower(): 2 + (op >= Op.AFFINE) + (op is Op.MULADD) for op in Op if op >= Op.ADD}
+"""Instructions of one operand, and how many others take."""
 
 
 @dataclass
@@ -113,7 +110,7 @@ class Equations:
 
     def pointwise(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
         """Apply a function number by number, or move channels."""
-        if equation.function in ("select", "concat"):
+        if Op.__members__.get(equation.function.upper()) in (Op.SELECT, Op.CONCAT):
             yield from self.moves(variable, equation)
             return
         opcode, operands, before = resolved(equation, variable.channels)

@@ -18,7 +18,7 @@ def parts(system: System) -> Iterator[tuple[tuple[Variable, ...], bool]]:
     Examples
     --------
     >>> from leadline.recurrence.examples import dilated
-    >>> {turns for _, turns in parts(dilated(layers=2, sizes=(8,)))}
+    >>> {turns for _, turns in parts(dilated(layers=2, size=8))}
     {False}
     """
     variables = system.variables
