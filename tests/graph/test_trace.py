@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import cosine_similarity
 
 import leadline
-from leadline.errors import TraceError
+from leadline.errors import LeadlineError, TraceError
 from leadline.graph import Kind, run, trace
 from leadline.graph.table import OPERATIONS, kind_of
 from leadline.graph.user_code import shortened, users_line
@@ -170,7 +170,8 @@ def test_an_operation_that_torch_compiles_is_named_as_it_was_written() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return flex_attention(x, x, x, score_mod=lambda score, *places: score + places[-1])
 
-    with pytest.raises(TraceError, match=r"flex_attention at the model itself .*test_trace\.py:\d+\) is an operation"):
+    # torch 2.9 exports it, and then there is no rule
+    with pytest.raises(LeadlineError, match=r"flex_attention at the model itself .*test_trace\.py:\d+\)(,| is an op)"):
         trace(Flexible(), torch.ones(1, 1, 128, 16))
 
 
