@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from helpers.odd.models import odd_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from leadline import lyapunov, reach, read
-from leadline.errors import Diverged, LayoutError, NotDifferentiable, UsageError
+from leadline.errors import Diverged, LayoutError, ModelError, NotDifferentiable, UsageError
 from leadline.jacobian import Reach
 from leadline.zoo import build
 
@@ -273,3 +274,17 @@ def test_what_cannot_be_measured_is_said():
 
     with pytest.raises(NotDifferentiable, match="no gradient"):
         reach(Cut(), x, layout="b t c -> b t v")
+
+
+@pytest.mark.parametrize(
+    "name", ["raises in backward", "raises in a hook of its gradient", "has a hook of its backward pass that raises"]
+)
+def test_what_a_backward_pass_raises_is_the_model_s(name: str) -> None:
+    model, inputs = odd_model(name)
+    with pytest.raises(ModelError, match=r"the backward pass of (Model|Linear) raised"):
+        reach(model, *inputs, layout="b t c -> b t v")
+
+
+def test_a_default_device_that_a_model_leaves_behind_is_put_back_before_the_backward_pass() -> None:
+    model, inputs = odd_model("changes the default device")
+    assert reach(model, *inputs, layout="b t c -> b t v").within(1) == 0

@@ -39,7 +39,9 @@ def test_a_law_is_refused_outside_its_region() -> None:
         found.context.at(T=20)
 
 
-@pytest.mark.parametrize("name", ["transformer", "mdrnn", "wavenet"])
+@pytest.mark.parametrize(
+    "name", ["wavenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "mdrnn"))]
+)
 def test_dense_multiply_accumulates_are_those_of_count(name: str) -> None:
     """At sizes that the law has not seen; a causal attention is twice as dense as it is connected."""
     _as_counted(name, ["d=1..3", "k=1..4"] if name != "wavenet" else ["k=1..4"])

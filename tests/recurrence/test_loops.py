@@ -113,8 +113,9 @@ def test_a_loop_streams_what_it_computes(plan: Plan, length: int) -> None:
     torch.testing.assert_close(torch.cat(parts, 1), model(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @given(plans())
-@settings(max_examples=examples(1, 8), deadline=None)
+@settings(max_examples=examples(4, 8), deadline=None)
 def test_its_laws_are_the_counts_of_the_graph(plan: Plan) -> None:
     def build(T: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
         return Loop(plan).eval(), (torch.randn(1, T, C),)

@@ -16,7 +16,6 @@ QUICK = (
     "GPT-Neo",
     "GPT-2, eager attention",
     "Mistral",
-    "Mamba",
     "TCN, weight norm",
     "TCN, batch norm, skips, gates",
 )

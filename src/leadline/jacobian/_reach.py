@@ -17,6 +17,7 @@ from leadline.domains.arguments import public
 from leadline.errors import Diverged, LayoutError, NotDifferentiable, UnknownOp, UsageError, require_seed
 from leadline.graph.layout import BATCH, Axes, LayoutLike
 from leadline.graph.reading import Reading
+from leadline.graph.restoring.flags import flags_kept
 from leadline.graph.user_code import running
 from leadline.jacobian.activations import FirstActivations, at_positions
 from leadline.jacobian.kernels import kept, run_once, same_noise
@@ -195,7 +196,8 @@ def _measured(reading: Reading, places: Places, probes: int, seed: int, few: int
     if not reading.has_values:
         raise NotDifferentiable("a gradient needs numbers, and the model or its inputs have none (the meta device)")
     with kept(reading.model, reading.inputs, reading.kwargs), run_once(), same_noise(seed), torch.enable_grad():
-        end, leaves = _run(reading, name)
+        with flags_kept():  # which a model may change while it runs
+            end, leaves = _run(reading, name)
         generator = torch.Generator().manual_seed(seed)
         maps = []
         for place in places:
@@ -288,7 +290,9 @@ def _gradients(
             chosen = torch.randn(entries, generator=generator) / math.sqrt(entries)
         cotangent = torch.zeros_like(end)
         cotangent[_index(reading, place)] = chosen.reshape(shape).to(end)
-        yield torch.autograd.grad(end, leaves, cotangent, retain_graph=True, allow_unused=True)
+        with running(f"the backward pass of {type(reading.model).__name__}", (end,)):
+            found = torch.autograd.grad(end, leaves, cotangent, retain_graph=True, allow_unused=True)
+        yield found
 
 
 def _squares(reading: Reading, name: str, gradients: Sequence[Tensor | None]) -> Float[Tensor, "..."]:
