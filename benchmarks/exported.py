@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tables import RESULTS, machine
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812 - as everyone writes it
 
 import leadline
 from leadline.sampling.exported.library import compiler, loaded

@@ -76,7 +76,7 @@ def measured(seed: int) -> tuple[tuple[Stage, ...], list[float], list[float]]:
     factors, up_to = list[Tensor](), list[float]()
     for block in model:
         # torch leaves it untyped
-        dense: Tensor = torch.autograd.functional.jacobian(block, x).reshape(x.numel(), x.numel())  # type: ignore[no-untyped-call]
+        dense: Tensor = torch.autograd.functional.jacobian(block, x).reshape(x.numel(), x.numel())  # type: ignore[no-untyped-call]  # torch leaves it untyped
         factors.append(dense)
         ahead = dense @ ahead
         up_to.append(float(torch.linalg.matrix_norm(ahead)))

@@ -70,7 +70,7 @@ def placed(placement: str, width: int, batch: int, depth: int, seeds: int) -> tu
     for seed in range(seeds):
         torch.manual_seed(seed)
         # placements come from the table as words, which the configuration checks
-        model = BatchNormNet(BatchNormConfig(depth, width, placement))  # type: ignore[arg-type]
+        model = BatchNormNet(BatchNormConfig(depth, width, placement))  # type: ignore[arg-type]  # one of its words
 
         def states(x: Tensor, model: BatchNormNet = model) -> list[Tensor]:
             found = [x]
@@ -131,7 +131,7 @@ def tanh_squares(n: int, depth: int, draws: int, point: tuple[float, float], *, 
     (variance, q), init = point, "orthogonal" if orthogonal else "gaussian"
     bias = q - variance * normal_mean(lambda u: torch.tanh(u) ** 2, q)
     # mypy widens the chosen literal to a string
-    config = MLPConfig(layers=depth, width=n, sigma_w=math.sqrt(variance), sigma_b=math.sqrt(bias), init=init)  # type: ignore[arg-type]
+    config = MLPConfig(layers=depth, width=n, sigma_w=math.sqrt(variance), sigma_b=math.sqrt(bias), init=init)  # type: ignore[arg-type]  # a word
     found = []
     for seed in range(draws):
         torch.manual_seed(seed)

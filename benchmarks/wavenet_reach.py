@@ -12,10 +12,10 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 
 from tables import Row, record
-from torch import Tensor
+from torch import Tensor, nn
 
 from leadline import reach
-from leadline.audit.named_model import find_model
+from leadline.audit.named_model import NamedModel, find_model
 from leadline.cli import main
 from leadline.jacobian import Reach
 from leadline.zoo import build
@@ -61,7 +61,7 @@ def rows() -> Iterator[Row]:
         )
 
 
-def _trained(words: list[str], folder: str):  # type: ignore[no-untyped-def]  # what names find has no public name
+def _trained(words: list[str], folder: str) -> NamedModel:
     """Train a model as the command line does."""
     try:
         main(["train", "wavenet", *words, *TRAINING, "--run", folder])
@@ -71,12 +71,14 @@ def _trained(words: list[str], folder: str):  # type: ignore[no-untyped-def]  # 
     return find_model(folder, [])
 
 
-def _from_the_end(model, x: Tensor) -> Reach:  # type: ignore[no-untyped-def]
+def _from_the_end(model: nn.Module, x: Tensor) -> Reach:
     return reach(model, x, layout="b t -> b t v", positions=[x.shape[1] - 1], probes=32)
 
 
 def _share(found: Reach) -> float:
-    return found.used or 0.0
+    if found.used is None:
+        raise SystemExit("the context is not known, so neither is the part of it that is used")
+    return found.used
 
 
 def _used(found: Reach) -> int:

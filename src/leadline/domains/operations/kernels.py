@@ -115,9 +115,9 @@ def _of_convolution_backward(
     x: Tensor,
     weight: Tensor,
     bias_sizes: Any,  # noqa: ARG001 - torch's signature
-    stride: Any,  # noqa: ARG001
-    padding: Any,  # noqa: ARG001
-    dilation: Any,  # noqa: ARG001
+    stride: Any,  # noqa: ARG001 - torch's signature
+    padding: Any,  # noqa: ARG001 - torch's signature
+    dilation: Any,  # noqa: ARG001 - torch's signature
     transposed: bool,
     output_padding: Any,  # noqa: ARG001
     groups: int,  # noqa: ARG001
