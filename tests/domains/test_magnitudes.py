@@ -118,3 +118,19 @@ def test_no_program_over_masked_scores_is_certified_wrongly(
     model, x = Attention(made, low), torch.randn(1, T, 3)
     found = leadline.causality(model, x, layout=LAYOUT)
     assert not (found.causal and _leaks(model, x)), found
+
+
+def test_what_is_the_same_everywhere_is_added_up_without_being_laid_out() -> None:
+    with torch.device("meta"):
+        model, x = nn.Linear(8, 1 << 14), torch.zeros(64, 4096, 8)
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.layer(x) - 5.0
+            return y - y.mean() - y.sum((1, 2), keepdim=True)
+
+    assert leadline.causality(Mean(), x, layout="b t c -> b t v").lag == -4095

@@ -115,9 +115,13 @@ def _added(node: Node, facts: Lookup[Facts], shape: Shapes) -> Bounds | None:
         return None
 
     def whole(end: Tensor) -> Tensor:
-        laid = expanded(lifted(end, len(full)), full, described(node), axes)
-        literals = {"dtype": None} if "dtype" in node.bound() else {}
-        return evaluated(node, lambda _: laid, literals)
+        laid = lifted(end, len(full))
+        if node.kind is Kind.CUMULATIVE:
+            return expanded(laid, full, described(node), axes).cumsum(axes[0])
+        alike = prod(full[axis] for axis in axes if laid.shape[axis] == 1)
+        count = prod(full[axis] for axis in axes) if node.operation.tally is Tally.MEAN else 1
+        total = laid.sum(axes, keepdim=True) * (alike / max(1, count))
+        return total if len(node.shape) == len(full) else total.squeeze(axes)
 
     return Bounds(*map(whole, bounds))
 
