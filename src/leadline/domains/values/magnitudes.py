@@ -120,7 +120,7 @@ def _added(node: Node, facts: Lookup[Facts], shape: Shapes) -> Bounds | None:
             return expanded(laid, full, described(node), axes).cumsum(axes[0])
         alike = prod(full[axis] for axis in axes if laid.shape[axis] == 1)
         count = prod(full[axis] for axis in axes) if node.operation.tally is Tally.MEAN else 1
-        total = laid.sum(axes, keepdim=True) * (alike / max(1, count))
+        total: Tensor = laid.sum(axes, keepdim=True) * (alike / max(1, count))
         return total if len(node.shape) == len(full) else total.squeeze(axes)
 
     return Bounds(*map(whole, bounds))
