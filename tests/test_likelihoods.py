@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from helpers.examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from leadline.errors import Diverged, UsageError
-from leadline.likelihoods import Bernoulli, Categorical, likelihood
+from leadline.likelihoods import Bernoulli, Categorical, Logistics, likelihood
 
 LEVELS = st.integers(2, 9)
 SEEDS = st.integers(0, 2**31)
@@ -122,3 +123,42 @@ def test_misuse_is_refused() -> None:
     with pytest.raises(UsageError, match="binarise"):
         likelihood("bernoulli", 17)
     assert likelihood("bernoulli", 2) == Bernoulli()
+
+
+@settings(max_examples=examples(25, 200))
+@given(LEVELS, SEEDS, st.integers(1, 4), st.floats(0.1, 8.0))
+def test_logistics_are_differences_of_their_distribution_function(
+    levels: int, seed: int, components: int, scale: float
+) -> None:
+    logits = logits_of(3 * components, seed, scale=scale).clamp(-2.5)  # scales above the least one
+    weights, means, scales = logits.numpy().reshape(5, 3, components).swapaxes(0, 1)
+    step = 2 / (levels - 1)
+    edges = np.concatenate([[-np.inf], np.arange(levels - 1) * step - 1 + step / 2, [np.inf]])
+    cumulative = expit((edges[:, None, None] - means) / np.exp(scales))
+    expected = (np.exp(log_softmax(weights, axis=-1)) * np.diff(cumulative, axis=0)).sum(-1).T
+    mixture = Logistics(levels)
+    np.testing.assert_allclose(mixture.probabilities(logits).numpy(), expected, rtol=1e-7, atol=1e-13)
+    x = torch.from_numpy(np.random.default_rng(seed).integers(0, levels, 5))
+    np.testing.assert_allclose(
+        mixture.log_prob(logits, x).exp().numpy(), expected[np.arange(5), x.numpy()], rtol=1e-7, atol=1e-13
+    )
+    u = torch.from_numpy(np.random.default_rng(seed + 1).random(5))
+    assert torch.equal(mixture.draw(logits, u), Categorical(levels).draw(mixture.probabilities(logits).log(), u))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_far_from_every_component_a_class_is_unlikely_not_impossible(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[0.0, 3.0, -50.0]], dtype=dtype).requires_grad_()
+    log_prob = Logistics(256).log_prob(logits, torch.tensor([0]))
+    log_prob.sum().backward()
+    assert torch.isfinite(log_prob).all()
+    assert log_prob.item() < -1000
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_a_mixture_says_what_it_reads() -> None:
+    assert [Logistics(4).fits(axes) for axes in [(3,), (30,), (4,), (), (3, 3), (0,)]] == [True, True, *[False] * 4]
+    with pytest.raises(UsageError, match="three numbers a component, not 4"):
+        Logistics(4).draw(torch.zeros(1, 4), torch.zeros(1))
+    with pytest.raises(UsageError, match="at least 2 levels"):
+        Logistics(1)

@@ -57,7 +57,7 @@ def test_the_layout_fits_inputs_and_output(name: str) -> None:
 
 def test_densities_say_so() -> None:
     densities = {name for name in zoo.ZOO if zoo.build(name).likelihood is not None}
-    assert densities == {"gated-pixelcnn", "mdrnn", "pixelcnn", "wavenet"}
+    assert densities == {"gated-pixelcnn", "mdrnn", "pixelcnn", "pixelcnn-plus", "pixelsnail", "wavenet"}
     assert zoo.build("transformer", lag=1).likelihood == "categorical"
     assert zoo.build("transformer", lag=0).likelihood is None
 

@@ -99,11 +99,11 @@ def symbol_nats(
     inputs = (batch.x, batch.labels) if conditional else (batch.x,)
     logits = model(*inputs)
     x, mask = batch.x, batch.mask
-    expected = (*x.shape, likelihood.levels)[: x.ndim + likelihood.logit_axes]
-    if logits.shape != expected:
+    if logits.shape[: x.ndim] != x.shape or not likelihood.fits(tuple(logits.shape[x.ndim :])):
+        returns = {"categorical": f", {likelihood.levels}", "logistics": ", 3 · components"}.get(likelihood.name, "")
         raise ModelError(
             f"the model returned {tuple(logits.shape)} for symbols {tuple(x.shape)} of {likelihood.levels} levels; "
-            f"a {likelihood.name} density model returns {tuple(expected)}"
+            f"a {likelihood.name} density model returns ({', '.join(map(str, x.shape))}{returns})"
         )
     if lag == 0:
         logits, x = logits.flatten(1, x.ndim - 1)[:, :-1], x.flatten(1)[:, 1:]

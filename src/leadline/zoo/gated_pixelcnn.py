@@ -15,23 +15,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from leadline.errors import UsageError
+from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
-from leadline.zoo.layers.masked_conv import CroppedConv2d
+from leadline.zoo.layers.masked_conv import CroppedConv2d, MaskedRow, pointwise
 from leadline.zoo.settings import Depth, Fraction, Kernel, Natural, Positive, WideKernel, factory
-from leadline.zoo.specimen import Specimen, density_specimen
+from leadline.zoo.specimen import Specimen, image_specimen
 
 
 @dataclass(frozen=True)
 class GatedPixelCNNConfig:
     """A first layer of width `first_kernel` and `layers` - 1 more of width `kernel`, then a head of 1 × 1 convolutions.
 
-    Classes are levels, embedded in `embedding` channels. `labels` classes condition every layer (0: none); `positions`
-    adds a learned vector per pixel in the first layer, which ties the model to `height` × `width`.
+    Classes are levels, embedded in `embedding` channels. Pixels of several `colors` have a symbol for each, one after
+    the other; `channels` is a multiple of them. `labels` classes condition every layer (0: none); `positions` adds a
+    learned vector per pixel in the first layer, which ties the model to `height` × `width`.
     """
 
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
+    colors: Positive = 1
     embedding: Positive = 4
     channels: Positive = 32
     layers: Depth = 6
@@ -59,13 +63,16 @@ class Layer(nn.Module):
         seen = radius if first else radius + 1
         size = (config.height, config.width) if config.positions and first else None
         self.first = first
-        inputs = config.embedding if first else k
+        inputs = config.embedding * config.colors if first else k
         self.above = CroppedConv2d(inputs, 2 * k, (seen, kernel), padding=radius)
-        self.left = CroppedConv2d(inputs, 2 * k, (1, seen), padding=(0, radius))
+        if config.colors == 1:
+            self.left: nn.Module = CroppedConv2d(inputs, 2 * k, (1, seen), padding=(0, radius))
+        else:
+            self.left = MaskedRow(inputs, 2 * k, radius, config.colors, "A" if first else "B")
         self.link = nn.Conv2d(2 * k, 2 * k, 1)
         self.condition = Condition(2 * k, config.labels, size)
         self.dropout = nn.Dropout(config.dropout)
-        self.out = nn.Conv2d(k, k, 1)
+        self.out = pointwise(k, k, config.colors)
 
     def forward(
         self, v: Float[Tensor, "b e h w"], h: Float[Tensor, "b e h w"], label: Int[Tensor, " b"] | None
@@ -81,7 +88,8 @@ class GatedPixelCNN(nn.Module):
     """Logits of every pixel's class, from the pixels before it in raster order.
 
     With R and r the radii of `first_kernel` and `kernel`, a pixel sees ``D = R + (layers - 1)·r`` pixels to its left
-    and, of each of the D rows above, D columns to either side: every earlier pixel of that box.
+    and, of each of the D rows above, D columns to either side: every earlier pixel of that box. Of its own pixel a
+    colour sees those before it.
 
     Examples
     --------
@@ -92,25 +100,27 @@ class GatedPixelCNN(nn.Module):
 
     def __init__(self, config: GatedPixelCNNConfig) -> None:
         super().__init__()
+        if config.channels % config.colors:
+            raise UsageError(f"channels={config.channels} is not a multiple of colors={config.colors}")
         self.config = config
         self.embed = LevelEmbedding(config.classes, config.embedding)
         self.layers = nn.ModuleList(Layer(config, first=index == 0) for index in range(config.layers))
-        self.hidden = nn.Conv2d(config.channels, config.head, 1)
+        self.hidden = pointwise(config.channels, config.head, config.colors)
         self.dropout = nn.Dropout(config.dropout)
-        self.logits = nn.Conv2d(config.head, config.classes, 1)
+        self.logits = pointwise(config.head, config.classes * config.colors, config.colors)
 
-    def forward(self, x: Int[Tensor, "b h w"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h w v"]:
-        """Return the logits of all pixels of images `x`; `label` is needed if the model is conditional."""
-        v = h = self.embed(x).movedim(-1, 1)
+    def forward(
+        self, x: Int[Tensor, "b h w *c"], label: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b h w *c v"]:
+        """Return the logits of all symbols of images `x`; `label` is needed if the model is conditional."""
+        v = h = as_channels(self.embed(x))
         for layer in self.layers:
             v, h = layer(v, h, label)
         z = torch.relu(self.hidden(torch.relu(h)))
-        logits: Tensor = self.logits(self.dropout(z))
-        return logits.movedim(1, -1)
+        return as_symbols(self.logits(self.dropout(z)), self.config.colors)
 
 
 @factory
 def gated_pixelcnn(config: GatedPixelCNNConfig, batch: int) -> Specimen:
     """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`."""
-    size = (config.height, config.width)
-    return density_specimen(GatedPixelCNN(config), config.classes, config.labels, (batch, *size), "h w")
+    return image_specimen(GatedPixelCNN(config), config, batch)

@@ -17,9 +17,10 @@ from torch.nn.functional import pad
 
 from leadline.grid import grid_lstm
 from leadline.grid import grid_rnn as grid_tanh
+from leadline.zoo.layers.colors import ColoredLinear, as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition
 from leadline.zoo.settings import Depth, Fraction, Natural, Positive, factory
-from leadline.zoo.specimen import Specimen, density_specimen
+from leadline.zoo.specimen import Specimen, image_specimen
 
 GridCell = Literal["tanh", "lstm"]
 
@@ -76,12 +77,14 @@ class MDRNNConfig:
     """`layers` grid recurrences of `hidden` units over embeddings of earlier pixels, then a head of `head` units.
 
     The core at (i,j) reads the pixel to the left and those above, (i-1,j) to (i-1,j+reach). `labels` classes condition
-    the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`.
+    the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height` × `width`. Pixels
+    of several `colors` have a symbol for each, one after the other.
     """
 
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
+    colors: Positive = 1
     embedding: Positive = 32
     hidden: Positive = 64
     layers: Depth = 2
@@ -98,7 +101,7 @@ class MDRNN(nn.Module):
 
     Pixel (i,j) sees those to its left in its row, and of every row above the columns up to ``j + reach``; the others
     above it stay blind at any depth: ``i · (w - 1 - j)`` of them with the default reach of 0, which leaves the
-    rectangle ``i' ≤ i, j' ≤ j`` without (i,j) itself.
+    rectangle ``i' ≤ i, j' ≤ j`` without (i,j) itself. Of its own pixel a colour sees those before it.
 
     Examples
     --------
@@ -110,22 +113,33 @@ class MDRNN(nn.Module):
     def __init__(self, config: MDRNNConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = (2 + config.reach) * config.embedding
+        pixel = config.embedding * config.colors
+        inputs = (2 + config.reach) * pixel
         self.embed = nn.Embedding(config.classes, config.embedding)
         self.condition = Condition(inputs, config.labels, (config.height, config.width) if config.positions else None)
         self.core = GridRNN(GridRNNConfig(inputs, config.hidden, config.layers, config.cell))
         self.dropout = nn.Dropout(config.dropout)
         # The head reads the core's input as well, so that the core need not carry the nearest pixels through its state.
         self.hidden = nn.Linear(config.hidden + inputs, config.head)
-        self.logits = nn.Linear(config.head, config.classes)
+        self.own: nn.Module | None = None
+        if config.colors == 1:
+            self.logits: nn.Module = nn.Linear(config.head, config.classes)
+        else:
+            self.own = ColoredLinear(pixel, config.head, config.colors, "A", bias=False)
+            self.logits = ColoredLinear(config.head, config.classes * config.colors, config.colors, "B")
 
-    def forward(self, x: Int[Tensor, "b h w"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h w v"]:
-        """Return the logits of all pixels of images `x`; `label` is needed if the model is conditional."""
-        earlier = _earlier(self.embed(x), self.config.reach).movedim(-1, 1)
+    def forward(
+        self, x: Int[Tensor, "b h w *c"], label: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b h w *c v"]:
+        """Return the logits of all symbols of images `x`; `label` is needed if the model is conditional."""
+        pixels = as_channels(self.embed(x)).movedim(1, -1)
+        earlier = _earlier(pixels, self.config.reach).movedim(-1, 1)
         z = self.condition(earlier, label).movedim(1, -1)
-        z = torch.cat([self.core(z), z], -1)
-        logits: Tensor = self.logits(self.dropout(torch.relu(self.hidden(self.dropout(z)))))
-        return logits
+        z = self.hidden(self.dropout(torch.cat([self.core(z), z], -1)))
+        if self.own is not None:
+            z = z + self.own(pixels)
+        logits = self.logits(self.dropout(torch.relu(z)))
+        return as_symbols(logits.movedim(-1, 1), self.config.colors)
 
 
 def _earlier(z: Float[Tensor, "b h w e"], reach: int) -> Float[Tensor, "b h w n"]:
@@ -151,4 +165,4 @@ def grid_rnn(config: GridRNNConfig, batch: int) -> Specimen:
 @factory
 def mdrnn(config: MDRNNConfig, batch: int) -> Specimen:
     """Build an MDRNN; settings are the fields of `MDRNNConfig`, `batch` and `seed`."""
-    return density_specimen(MDRNN(config), config.classes, config.labels, (batch, config.height, config.width), "h w")
+    return image_specimen(MDRNN(config), config, batch)

@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
-from leadline.zoo.layers.masked_conv import MaskedConv2d
+from leadline.zoo.layers.masked_conv import MaskedConv2d, pointwise
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, Range, WideKernel, factory
-from leadline.zoo.specimen import Specimen, density_specimen
+from leadline.zoo.specimen import Specimen, image_specimen
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class PixelCNNConfig:
     """A first convolution of width `first_kernel`, then `layers` residual blocks, then a head of 1 × 1 convolutions.
 
     Classes are levels, embedded in `embedding` channels. Blocks narrow `channels` to `inner` around their masked
-    convolution of width `kernel`. `labels` classes condition the model (0: none); `positions` adds a learned vector per
-    pixel, which ties the model to `height` × `width`.
+    convolution of width `kernel`. Pixels of several `colors` have a symbol for each, one after the other. `labels`
+    classes condition the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height`
+    × `width`.
     """
 
     classes: Positive = 17
     height: Positive = 8
     width: Positive = 8
+    colors: Positive = 1
     embedding: Positive = 4
     channels: Positive = 64
     inner: Positive = 32
@@ -49,10 +52,10 @@ class Block(nn.Module):
 
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__()
-        self.down = nn.Conv2d(config.channels, config.inner, 1)
-        self.conv = MaskedConv2d(config.inner, config.inner, config.kernel, "B")
+        self.down = pointwise(config.channels, config.inner, config.colors)
+        self.conv = MaskedConv2d(config.inner, config.inner, config.kernel, "B", colors=config.colors)
         self.dropout = nn.Dropout(config.dropout)
-        self.up = nn.Conv2d(config.inner, config.channels, 1)
+        self.up = pointwise(config.inner, config.channels, config.colors)
 
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
         """Add the block's output to its input."""
@@ -67,7 +70,8 @@ class PixelCNN(nn.Module):
 
     With R and r the radii of `first_kernel` and `kernel` and n = `layers`, a pixel sees ``R + n·r`` pixels to its left;
     of the row a above it, ``1 ≤ a ≤ R + n·r``, the columns from ``R + n·r`` to the left to ``R + r·min(n, a - 1)`` to
-    the right (for R ≥ r - 1: a narrower first kernel adds a column that only the later ones reach).
+    the right (for R ≥ r - 1: a narrower first kernel adds a column that only the later ones reach). Of its own pixel a
+    colour sees those before it.
 
     Examples
     --------
@@ -80,27 +84,28 @@ class PixelCNN(nn.Module):
         super().__init__()
         self.config = config
         self.embed = LevelEmbedding(config.classes, config.embedding)
-        self.first = MaskedConv2d(config.embedding, config.channels, config.first_kernel, "A")
+        inputs = config.embedding * config.colors
+        self.first = MaskedConv2d(inputs, config.channels, config.first_kernel, "A", colors=config.colors)
         size = (config.height, config.width) if config.positions else None
         self.condition = Condition(config.channels, config.labels, size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.hidden = nn.Conv2d(config.channels, config.head, 1)
+        self.hidden = pointwise(config.channels, config.head, config.colors)
         self.dropout = nn.Dropout(config.dropout)
-        self.logits = nn.Conv2d(config.head, config.classes, 1)
+        self.logits = pointwise(config.head, config.classes * config.colors, config.colors)
 
-    def forward(self, x: Int[Tensor, "b h w"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h w v"]:
-        """Return the logits of all pixels of images `x`; `label` is needed if the model is conditional."""
-        z = self.embed(x).movedim(-1, 1)
+    def forward(
+        self, x: Int[Tensor, "b h w *c"], label: Int[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b h w *c v"]:
+        """Return the logits of all symbols of images `x`; `label` is needed if the model is conditional."""
+        z = as_channels(self.embed(x))
         z = self.condition(self.first(z), label)
         for block in self.blocks:
             z = block(z)
         z = torch.relu(self.hidden(torch.relu(z)))
-        logits: Tensor = self.logits(self.dropout(z))
-        return logits.movedim(1, -1)
+        return as_symbols(self.logits(self.dropout(z)), self.config.colors)
 
 
 @factory
 def pixelcnn(config: PixelCNNConfig, batch: int) -> Specimen:
     """Build a PixelCNN; settings are the fields of `PixelCNNConfig`, `batch` and `seed`."""
-    size = (config.height, config.width)
-    return density_specimen(PixelCNN(config), config.classes, config.labels, (batch, *size), "h w")
+    return image_specimen(PixelCNN(config), config, batch)

@@ -23,8 +23,8 @@ class Specimen:
     order
         The generation order over named position axes, ``"h w"``; None: as they stand in the layout.
     likelihood
-        ``"categorical"`` (the last output axis holds logits over classes) or ``"bernoulli"`` (one logit per position)
-        for density models; None for everything else.
+        ``"categorical"`` (the last output axis holds logits over classes), ``"logistics"`` (it holds the parameters of
+        a mixture) or ``"bernoulli"`` (one logit per position) for density models; None for everything else.
     """
 
     model: nn.Module
@@ -54,3 +54,11 @@ def density_specimen(
         return Specimen(model, (x,), f"b {axes} -> b {axes} v", likelihood=likelihood)
     label = torch.randint(labels, shape[:1])
     return Specimen(model, (x, label), f"b {axes}, _ -> b {axes} v", likelihood=likelihood)
+
+
+def image_specimen(model: nn.Module, config: Any, batch: int) -> Specimen:
+    """Wrap a density over images of the config's `height`, `width` and `colors`: `density_specimen` at those axes."""
+    shape, axes = (batch, config.height, config.width), "h w"
+    if config.colors > 1:
+        shape, axes = (*shape, config.colors), "h w c"
+    return density_specimen(model, config.classes, config.labels, shape, axes)

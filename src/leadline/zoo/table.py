@@ -12,6 +12,8 @@ from leadline.zoo.gated_pixelcnn import gated_pixelcnn
 from leadline.zoo.mdrnn import grid_rnn, mdrnn
 from leadline.zoo.mlp import mlp
 from leadline.zoo.pixelcnn import pixelcnn
+from leadline.zoo.pixelcnn_plus import pixelcnn_plus
+from leadline.zoo.pixelsnail import pixelsnail
 from leadline.zoo.recurrent import gru, lstm, rnn
 from leadline.zoo.residual import residual
 from leadline.zoo.settings import Factory
@@ -33,6 +35,8 @@ ZOO: Mapping[str, Factory] = MappingProxyType(
         "mdrnn": mdrnn,
         "mlp": mlp,
         "pixelcnn": pixelcnn,
+        "pixelcnn-plus": pixelcnn_plus,
+        "pixelsnail": pixelsnail,
         "residual": residual,
         "rnn": rnn,
         "transformer": transformer,

@@ -5,15 +5,19 @@ a masked k × k kernel are all zero, so they are not there: the kernel keeps its
 them is masked. The convolution pads all sides (which is faster than padding a copy of the input) and drops the rows and
 columns that hang over.
 
+Where pixels have several colours, these follow one another (`leadline.zoo.layers.colors`): at the pixel itself mask A
+shows a colour those before it, mask B itself too.
+
 Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
 """
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from leadline.zoo.layers.colors import Mask, seen_colors
 
 
 class CroppedConv2d(nn.Conv2d):
@@ -36,10 +40,34 @@ class CroppedConv2d(nn.Conv2d):
         return super().forward(x)[..., : x.shape[-2], : x.shape[-1]]
 
 
+class MaskedRow(CroppedConv2d):
+    """A convolution over what stands to the left in the own row, `radius` pixels far, and over the pixel's own colours.
+
+    Examples
+    --------
+    >>> MaskedRow(6, 3, radius=2, colors=3, mask="A")(torch.zeros(1, 6, 4, 5)).shape
+    torch.Size([1, 3, 4, 5])
+    """
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, outputs: int, radius: int, colors: int, mask: Mask) -> None:
+        super().__init__(inputs, outputs, (1, radius + 1), padding=(0, radius))
+        seen = torch.ones(outputs, inputs, 1, radius + 1)
+        seen[..., 0, radius] = seen_colors(inputs, outputs, colors, mask)
+        self.register_buffer("mask", seen, persistent=False)
+
+    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
+        """Convolve over what is seen."""
+        row = torch.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+        return row[..., : x.shape[-1]]
+
+
 class MaskedConv2d(nn.Module):
     """A k × k convolution that sees the rows above and the pixels to the left; mask B sees the pixel itself, too.
 
-    The width k of the square kernel is odd, and for mask A at least 3; else a `ValueError` is raised.
+    Of pixels of several `colors` a colour sees those before it as well. The width k of the square kernel is odd, and
+    for mask A of one colour at least 3; else a `ValueError` is raised.
 
     Examples
     --------
@@ -50,18 +78,22 @@ class MaskedConv2d(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, mask: Literal["A", "B"], bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, mask: Mask, bias: bool = True, colors: int = 1) -> None:
         super().__init__()
-        if kernel % 2 == 0 or (mask == "A" and kernel == 1):
-            raise ValueError(f"mask {mask} needs an odd kernel of at least {3 if mask == 'A' else 1}, got {kernel}")
+        blind = mask == "A" and colors == 1
+        if kernel % 2 == 0 or (blind and kernel == 1):
+            raise ValueError(f"mask {mask} needs an odd kernel of at least {3 if blind else 1}, got {kernel}")
         self.radius = kernel // 2
         seen = torch.ones(self.radius + 1, kernel)
         seen[-1, self.radius + (mask == "B") :] = 0
+        if colors > 1:
+            seen = seen.repeat(outputs, inputs, 1, 1)
+            seen[:, :, -1, self.radius] = seen_colors(inputs, outputs, colors, mask)
         self.register_buffer("mask", seen, persistent=False)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, self.radius + 1, kernel))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
-        taps = self.radius * (kernel + 1) + (mask == "B")
-        bound = 1 / math.sqrt(inputs * taps)  # as `nn.Conv2d` draws, with the taps that exist as fan-in
+        self.taps = self.radius * (kernel + 1) + (mask == "B" or colors > 1)
+        bound = 1 / math.sqrt(inputs * self.taps)  # as `nn.Conv2d` draws, with the taps that exist as fan-in
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
@@ -73,4 +105,9 @@ class MaskedConv2d(nn.Module):
     def extra_repr(self) -> str:
         """Show channels, kernel width and the number of taps."""
         outputs, inputs, _, kernel = self.weight.shape
-        return f"{inputs}, {outputs}, kernel={kernel}, taps={int(self.mask.sum())}"
+        return f"{inputs}, {outputs}, kernel={kernel}, taps={self.taps}"
+
+
+def pointwise(inputs: int, outputs: int, colors: int = 1) -> nn.Module:
+    """Return a 1 × 1 convolution in which a colour sees itself and those before it."""
+    return nn.Conv2d(inputs, outputs, 1) if colors == 1 else MaskedConv2d(inputs, outputs, 1, "B", colors=colors)
