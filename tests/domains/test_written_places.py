@@ -92,3 +92,21 @@ def test_masks_of_several_axes_take_elements_in_order(chosen: list[bool], rows: 
     torch.manual_seed(0)
     x = torch.randn(2, T, C, dtype=torch.float64)
     assert torch.equal(seen(Taken(), x), moved(Taken(), x))
+
+
+@given(st.lists(st.booleans(), min_size=T * T, max_size=T * T), st.integers(0, 2), st.booleans())
+@settings(max_examples=6, deadline=None)
+def test_what_is_the_same_everywhere_is_written_over_as_a_whole(chosen: list[bool], rows: int, full: bool) -> None:
+    """Constants are kept small where they are all alike; a copy writes as much as was there."""
+    plane = torch.tensor(chosen).reshape(T, T)[rows * (not full) :]
+
+    class Written(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mask = torch.full((T, T), 7.0, dtype=x.dtype)
+            mask[rows * (not full) :] = plane.to(x.dtype)
+            mask[: rows * (not full)].copy_(torch.zeros(1, T, dtype=x.dtype))
+            return ((x @ x.mT).sigmoid() * mask) @ x
+
+    torch.manual_seed(0)
+    x = torch.randn(2, T, C, dtype=torch.float64)
+    assert torch.equal(seen(Written(), x), moved(Written(), x))

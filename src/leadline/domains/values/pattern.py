@@ -238,8 +238,16 @@ class _Rules:
             return carried(node, value, self.shape)
         record = node.operation.pointwise
         if node.kind is Kind.POINTWISE and (record is None or record.form is not Form.SLOPED):
-            return evaluate(node, value)
+            return evaluate(node, value, self.written_over(node, value))
         return in_full(node, value, self.shape)
+
+    def written_over(self, node: Node, value: Callable[[Ref], Tensor]) -> dict[str, Tensor]:
+        """Return what an operation writes all over, as large as what is written: it may be kept smaller."""
+        record, own = node.operation.pointwise, node.bound().get("self")
+        if record is None or "self" in record.operands or not isinstance(own, Ref):
+            return {}
+        sizes = torch.broadcast_shapes(*(value(ref).shape for ref in node.refs))
+        return {"self": value(own).expand(sizes)}
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """Shape of a value."""
