@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from leadline.errors import SEEDS, UsageError, near_misses
@@ -13,6 +14,25 @@ from leadline.key_values import require
 
 MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
 _MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
+
+
+def _falling(progress: float) -> float:
+    """Return a half cosine, from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _one_cycle(progress: float) -> float:
+    """Climb from a 25th in three tenths of the way, then fall."""
+    if progress < _CLIMB:
+        return 1 / 25 + (1 - 1 / 25) * _falling(1 - progress / _CLIMB)
+    return _falling((progress - _CLIMB) / (1 - _CLIMB))
+
+
+_CLIMB = 0.3
+_SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {"cosine": _falling, "linear": lambda progress: 1 - progress, "constant": lambda _: 1.0, "one-cycle": _one_cycle}
+)
+"""Name -> the part of the peak learning rate, by the progress of what follows the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +46,17 @@ class TrainConfig:
         calibration turns it into a number of steps, which is planned anew while the run goes on, so that the learning
         rate comes down in time on a machine that has become slower. Its figures depend on how fast the machine is;
         those of a run of `steps` do not. With both, the run ends where the first of them does.
-    batch, lr, warmup, weight_decay, clip
-        Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a
-        cosine to zero; decay of weights with two axes or more; the gradient norm's ceiling.
+    batch, accumulate
+        Examples per step, and in how many parts they go through the model, one after the other: what the gradient is
+        does not depend on it, the memory does.
+    lr, schedule, warmup
+        AdamW's peak learning rate, reached linearly in `warmup` steps; then it is lowered to zero along a ``cosine`` or
+        in a straight line (``linear``), or it stays (``constant``); ``one-cycle`` climbs to it from a 25th in three
+        tenths of what follows the warm-up, and falls to zero, both along a cosine (Smith & Topin, 2018).
+    weight_decay, clip
+        Decay of weights with two axes or more; the gradient norm's ceiling.
+    patience
+        End the run when so many steps have brought no better validation; None: it goes on to its last step.
     ema
         Decay of the averaged weights, which are what is validated, kept and scored: ``min(ema, (1 + n) / (10 + n))``
         after n updates.
@@ -68,10 +96,13 @@ class TrainConfig:
     steps: int | None = None
     minutes: float | None = None
     batch: int = 32
+    accumulate: int = 1
     lr: float = 1e-3
+    schedule: str = "cosine"
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    patience: int | None = None
     ema: float = 0.999
     validate_every: int | None = None
     checkpoint_every: int | None = None
@@ -92,7 +123,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
-        positive = ("steps", "batch", "validate_every", "checkpoint_every", "validation_examples", "crop", "threads")
+        every = ("validate_every", "checkpoint_every", "validation_examples")
+        positive = ("steps", "batch", "accumulate", "patience", *every, "crop", "threads")
         natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
@@ -109,7 +141,13 @@ class TrainConfig:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
-        words: dict[str, tuple[str | None, ...]] = {"precision": ("no", "bf16"), "device": (None, "cpu")}
+        if self.accumulate > self.batch:
+            raise UsageError(f"a batch of {self.batch} examples cannot be taken in accumulate={self.accumulate} parts")
+        words: dict[str, tuple[str | None, ...]] = {
+            "precision": ("no", "bf16"),
+            "device": (None, "cpu"),
+            "schedule": tuple(_SCHEDULES),
+        }
         for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
@@ -118,7 +156,7 @@ class TrainConfig:
         """Return the learning rate of step `step` (from 0), where `progress` of what follows the warm-up is done."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.lr * _SCHEDULES[self.schedule](progress)
 
     def strength(self, progress: float) -> float:
         """Return the strength of the augmentations, from 1 to 0, where `progress` of the run is done."""

@@ -186,7 +186,7 @@ def _monitored(session: Session) -> Iterator[None]:
 def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    while state.step < state.schedule.steps and watch.left() > 0:
+    while state.step < state.schedule.steps and watch.left() > 0 and not _stalled(session):
         start = time.perf_counter()
         session.step()
         state.schedule = watch.stepped(time.perf_counter() - start, state.schedule, state.step)
@@ -199,6 +199,12 @@ def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) 
             folder.save(state)
     if state.validated != state.step or not state.best:
         _validate(session, folder, watch, reporter)
+
+
+def _stalled(session: Session) -> bool:
+    """Say whether the run's patience is at its end: since so many steps no validation has been the best one."""
+    patience, state = session.config.patience, session.state
+    return patience is not None and bool(state.best) and state.validated - state.best_step >= patience
 
 
 def _kept(folder: RunFolder) -> str:

@@ -109,13 +109,16 @@ class Session:
             group["lr"] = config.learning_rate(state.step, progress)
         batch = self.batches.at(state.step, config.strength(progress)).to(self.accelerator.device)
         state.model.train()
-        with self.accelerator.autocast():
-            nats = symbol_nats(state.model, batch, self.likelihood, lag=self.lag, conditional=self.conditional)
-        loss = nats.sum() / batch.symbols
-        if not torch.isfinite(loss):
-            raise self._diverged("loss", loss, batch)
         state.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        loss = torch.zeros((), device=self.accelerator.device)
+        for part in batch.parts(config.accumulate):
+            with self.accelerator.autocast():
+                nats = symbol_nats(state.model, part, self.likelihood, lag=self.lag, conditional=self.conditional)
+            share = nats.sum() / batch.symbols
+            loss += share.detach()
+            if not torch.isfinite(share):
+                raise self._diverged("loss", share, part)
+            self.accelerator.backward(share)
         norm = self.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
         if norm is not None and not torch.isfinite(norm):
             raise self._diverged("gradient's norm", norm, batch)

@@ -49,6 +49,9 @@ class PixelCNNPlusConfig:
     positions: bool = False
 
 
+Streams = tuple[Tensor, Tensor]
+
+
 class Pair(nn.Module):
     """A block of each stream: the second hears the first; on the way up both hear a pair of the way down."""
 
@@ -58,7 +61,7 @@ class Pair(nn.Module):
         self.above = Block(Above, k, k if up else 0, config.dropout)
         self.left = Block(Left, k, 2 * k if up else k, config.dropout)
 
-    def forward(self, above: Tensor, left: Tensor, skip: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, above: Tensor, left: Tensor, skip: Streams | None = None) -> Streams:
         """Return both streams."""
         above = self.above(above, skip[0] if skip else None)
         return above, self.left(left, torch.cat([above, skip[1]], 1) if skip else above)
@@ -71,7 +74,7 @@ class Halved(nn.Module):
         super().__init__()
         self.above, self.left = Above(channels, channels, stride=2), Left(channels, channels, stride=2)
 
-    def forward(self, above: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, above: Tensor, left: Tensor) -> Streams:
         """Let every coarse pixel stand for the first of its pixels."""
         return self.above(above), self.left(left)
 
@@ -84,9 +87,43 @@ class Doubled(nn.Module):
         self.above = nn.ConvTranspose2d(channels, channels, (2, 3), stride=2, padding=(0, 1), output_padding=(0, 1))
         self.left = nn.ConvTranspose2d(channels, channels, 2, stride=2)
 
-    def forward(self, above: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, above: Tensor, left: Tensor) -> Streams:
         """Let every pixel hear the coarse one that stands for it."""
         return self.above(above), self.left(left)
+
+
+class Down(nn.Module):
+    """Pairs at one resolution, which halves the one before it unless it is the `first`."""
+
+    def __init__(self, config: PixelCNNPlusConfig, first: bool) -> None:
+        super().__init__()
+        self.halved = None if first else Halved(config.channels)
+        self.pairs = nn.ModuleList(Pair(config, up=False) for _ in range(config.layers))
+
+    def forward(self, streams: Streams) -> list[Streams]:
+        """Return the streams after every step."""
+        kept = [] if self.halved is None else [self.halved(*streams)]
+        for pair in self.pairs:
+            kept.append(pair(*(kept[-1] if kept else streams)))
+        return kept
+
+
+class Up(nn.Module):
+    """Pairs at one resolution, which doubles the one before it unless it is the `first`; each hears the way down."""
+
+    def __init__(self, config: PixelCNNPlusConfig, first: bool) -> None:
+        super().__init__()
+        self.doubled = None if first else Doubled(config.channels)
+        heard = config.layers if first else config.layers + 1  # a finer one also hears what it was halved from
+        self.pairs = nn.ModuleList(Pair(config, up=True) for _ in range(heard))
+
+    def forward(self, streams: Streams, skips: list[Streams]) -> Streams:
+        """Return the streams; what they hear is taken off the end of `skips`."""
+        if self.doubled is not None:
+            streams = self.doubled(*streams)
+        for pair in self.pairs:
+            streams = pair(*streams, skips.pop())
+        return streams
 
 
 class PixelCNNPlus(nn.Module):
@@ -107,12 +144,8 @@ class PixelCNNPlus(nn.Module):
         self.embed = LevelEmbedding(config.classes, config.embedding)
         self.above, self.left = Above(inputs, k), Before(inputs, k)
         self.condition = Condition(k, config.labels, (config.height, config.width) if config.positions else None)
-        counts = [config.layers] * config.scales
-        self.down = nn.ModuleList(nn.ModuleList(Pair(config, up=False) for _ in range(n)) for n in counts)
-        self.halved = nn.ModuleList(Halved(k) for _ in counts[1:])
-        counts[1:] = [n + 1 for n in counts[1:]]  # finer ones hear what they were halved from, too
-        self.up = nn.ModuleList(nn.ModuleList(Pair(config, up=True) for _ in range(n)) for n in counts)
-        self.doubled = nn.ModuleList(Doubled(k) for _ in counts[1:])
+        self.down = nn.ModuleList(Down(config, first=not scale) for scale in range(config.scales))
+        self.up = nn.ModuleList(Up(config, first=not scale) for scale in range(config.scales))
         self.out = MixtureHead(k, config.classes, config.colors, config.components)
 
     def forward(
@@ -120,22 +153,14 @@ class PixelCNNPlus(nn.Module):
     ) -> Float[Tensor, "b h w *c v"]:
         """Return the parameters for all symbols of images `x`; `label` is needed if the model is conditional."""
         z = as_channels(self.embed(x))
-        streams = self.condition(self.above(moved_down(z)), label), self.condition(self.left(z), label)
-        skips = [streams]
-        for scale, pairs in enumerate(self.down):
-            if scale:
-                streams = self.halved[scale - 1](*streams)
-                skips.append(streams)
-            for pair in pairs:
-                streams = pair(*streams)
-                skips.append(streams)
+        skips = [(self.condition(self.above(moved_down(z)), label), self.condition(self.left(z), label))]
+        for resolution in self.down:
+            skips += resolution(skips[-1])
         streams = skips.pop()
-        for scale, pairs in enumerate(self.up):
-            if scale:
-                streams = self.doubled[scale - 1](*streams)
-            for pair in pairs:
-                streams = pair(*streams, skips.pop())
-        return self.out(elu(streams[1]), x)
+        for resolution in self.up:
+            streams = resolution(streams, skips)
+        logits: Tensor = self.out(elu(streams[1]), x)
+        return logits
 
 
 def _check(config: PixelCNNPlusConfig) -> None:

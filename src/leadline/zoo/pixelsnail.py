@@ -72,7 +72,8 @@ class Attention(nn.Module):
         projected = self.project(torch.cat([z, before, rows, columns], 1)).flatten(2).mT
         query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = scaled_dot_product_attention(query, key, value, is_causal=True)
-        return attended.transpose(1, 2).flatten(2).mT.unflatten(2, (h, w))
+        found: Tensor = attended.transpose(1, 2).flatten(2).mT.unflatten(2, (h, w))
+        return found
 
 
 class Round(nn.Module):

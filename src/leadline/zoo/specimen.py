@@ -58,7 +58,7 @@ def density_specimen(
 
 def image_specimen(model: nn.Module, config: Any, batch: int) -> Specimen:
     """Wrap a density over images of the config's `height`, `width` and `colors`: `density_specimen` at those axes."""
-    shape, axes = (batch, config.height, config.width), "h w"
-    if config.colors > 1:
-        shape, axes = (*shape, config.colors), "h w c"
-    return density_specimen(model, config.classes, config.labels, shape, axes)
+    size = (batch, config.height, config.width)
+    if config.colors == 1:
+        return density_specimen(model, config.classes, config.labels, size, "h w")
+    return density_specimen(model, config.classes, config.labels, (*size, config.colors), "h w c")

@@ -57,7 +57,7 @@ def as_channels(z: Float[Tensor, "b h w *c e"]) -> Float[Tensor, "b k h w"]:
     >>> as_channels(torch.zeros(2, 5, 6, 3, 4)).shape, as_channels(torch.zeros(2, 5, 6, 4)).shape
     (torch.Size([2, 12, 5, 6]), torch.Size([2, 4, 5, 6]))
     """
-    return z.movedim(-1, 1).movedim((2, 3), (-2, -1)).flatten(1, -3)
+    return torch.flatten(z.movedim(-1, 1).movedim((2, 3), (-2, -1)), 1, -3)
 
 
 def as_symbols(z: Float[Tensor, "b k h w"], colors: int) -> Float[Tensor, "b h w *c v"]:
@@ -71,4 +71,5 @@ def as_symbols(z: Float[Tensor, "b k h w"], colors: int) -> Float[Tensor, "b h w
     """
     if colors == 1:
         return z.movedim(1, -1)
-    return z.unflatten(1, (-1, colors)).permute(0, 3, 4, 2, 1)
+    symbols: Tensor = z.unflatten(1, (-1, colors))
+    return symbols.permute(0, 3, 4, 2, 1)

@@ -34,4 +34,5 @@ class Block(nn.Module):
         if self.heard is not None and heard is not None:
             y = y + self.heard(both_signs(heard))
         value, gate = self.second(self.dropout(both_signs(y))).chunk(2, dim=1)
-        return x + value * torch.sigmoid(gate)
+        out: Tensor = x + value * torch.sigmoid(gate)
+        return out
