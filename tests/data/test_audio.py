@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.data import load
-from leadline.data.audio import SPEECH_DIRECTORY, inverse_mu_law, mu_law, read_sound
-from leadline.errors import DataError
+from leadline.data.audio import SPEECH_DIRECTORY, inverse_linear, inverse_mu_law, linear, mu_law, read_sound
+from leadline.errors import DataError, UsageError
 
 
 def wav(path: Path, samples: np.ndarray, rate: int = 8000, width: int = 2, channels: int = 1) -> Path:
@@ -109,3 +109,35 @@ def test_tones_are_seeded() -> None:
     one, same, other = load("tones"), load("tones"), load("tones", seed=1)
     assert all(torch.equal(a, b) for a, b in zip(one.train.examples, same.train.examples, strict=True))
     assert not torch.equal(one.train.examples[0], other.train.examples[0])
+
+
+@pytest.mark.parametrize(("width", "levels"), [(1, 256), (2, 65536)])
+def test_linear_classes_are_the_samples_themselves(tmp_path: Path, width: int, levels: int) -> None:
+    raw = np.random.default_rng(0).integers(0, levels, (4, 60))
+    for i, row in enumerate(raw):
+        with wave.open(str(tmp_path / f"{i}.wav"), "wb") as file:
+            file.setparams((1, width, 8000, 0, "NONE", ""))
+            samples = row.astype("<u1") if width == 1 else (row - 32768).astype("<i2")
+            file.writeframes(samples.tobytes())
+    data = load(str(tmp_path), encoding="linear", levels=levels)
+    assert (data.levels, data.read_as) == (levels, f"{levels} linear classes")
+    assert sorted(clip.tolist() for part in data.parts for clip in part.examples) == sorted(raw.tolist())
+    with pytest.raises(UsageError, match="did you mean 'linear'"):
+        load(str(tmp_path), encoding="linar")
+
+
+@given(st.integers(2, 65536))
+def test_linear_is_the_identity_on_its_own_values(levels: int) -> None:
+    classes = torch.arange(0, levels, max(1, levels // 500))
+    assert torch.equal(linear(inverse_linear(classes, levels), levels), classes)
+    assert linear(np.array([-1.0, 1.0]), levels).tolist() == [0, levels - 1]
+
+
+def test_averaged_channels_and_pieces_are_said(tmp_path: Path) -> None:
+    for i in range(4):
+        wav(tmp_path / f"{i}.wav", np.repeat(sine(50), 2), channels=2)
+    assert load(str(tmp_path)).read_as == "2 channels averaged, 256 mu-law classes"
+    data = load(str(tmp_path), piece=20)
+    assert data.read_as == "2 channels averaged, 256 mu-law classes, scored in pieces of 20"
+    assert [len(clip) for clip in data.test.examples] == [20, 20, 10]
+    assert [len(clip) for clip in data.train.examples] == [50, 50]

@@ -17,7 +17,7 @@ from leadline.errors import StorageError, UsageError
 from leadline.report.exports import write_samples
 
 PICTURES = Drawn(torch.arange(2 * 4 * 4).reshape(2, 4, 4) % 17, 0.1, "naive", 0, levels=17)
-SOUND = Drawn(torch.arange(2 * 40).reshape(2, 40), 0.1, "naive", 0, levels=256, rate=8000)
+SOUND = Drawn(torch.arange(2 * 40).reshape(2, 40), 0.1, "naive", 0, levels=256, rate=8000, kind="audio")
 
 
 def test_pictures_as_png(tmp_path: Path) -> None:

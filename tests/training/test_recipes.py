@@ -16,6 +16,7 @@ from leadline.zoo import Specimen, build
 # A set of the same kind where the real one may not be installed.
 STANDINS = {
     "digits": load("digits"),
+    "pydoc": load("pydoc"),
     "speech": load("tones", clips=5, length=6000),
     "fashion-mnist": Dataset(
         "noise",

@@ -140,8 +140,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
 def _trial(run: Run | None, samples: int, seed: int) -> Trial | None:
     if run is None or run.result is None:
         return None
-    draw(run, samples, seed=seed)  # the first time, the sampler is compiled
-    drawn, naive = draw(run, samples, seed=seed), draw(run, samples, seed=seed, naive=True)
+    label = 0 if len(run.specimen.inputs) > 1 else None
+    draw(run, samples, seed=seed, label=label)  # the first time, the sampler is compiled
+    drawn, naive = (draw(run, samples, seed=seed, label=label, naive=naive) for naive in (False, True))
     result = run.result
     return Trial(
         test_bits=result.test.bits_per_dim,

@@ -55,14 +55,15 @@ class NamedModel:
         return Reading(self.model, self.inputs, self.keywords, layout=axes, order=ranks, output=output)
 
 
-def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
+def find_model(word: str, settings: Sequence[str] = (), *, trust: bool = False) -> NamedModel:
     """Find the model that `word` names: a zoo name, a run folder, ``file.py:factory`` or ``package.module:factory``.
 
     ``hf-tiny:NAME`` is an architecture of `transformers`, small, and ``hf:FOLDER`` one of the sizes that a folder's
     ``config.json`` says; ``FILE.pt2`` is what `torch.export.save` wrote. A factory returns the model and its example
     inputs (a tensor, a tuple, or a dict of keyword inputs), or a `zoo.Specimen`; if it raises, or returns something
     else, that is a `ModelError`. `settings` are ``key=value`` for the config or the factory's keyword arguments.
-    `UsageError` if nothing is called so, or a setting is unknown.
+    `UsageError` if nothing is called so, a setting is unknown, or the model of a run folder is built by code of a
+    user's, which is run only with `trust`.
 
     Examples
     --------
@@ -80,13 +81,13 @@ def find_model(word: str, settings: Sequence[str] = ()) -> NamedModel:
         given = zoo.parse_settings(word, settings)
         return replace(from_specimen(word, zoo.build(word, **given)), settings=given)
     if os.path.isdir(word):
-        from leadline.training import load_run
+        from leadline.audit.users_runs import open_run
 
         if settings:
             raise UsageError(
                 f"{path} is a run folder: its settings are those it was trained with, so {settings[0]!r} cannot hold"
             )
-        run = load_run(path)
+        run = open_run(path, trust=trust)
         return from_specimen(path.name, run.specimen, run)
     raise UsageError(
         f"no model is called {word!r}; {near_misses(word, zoo.ZOO)} "
@@ -127,22 +128,34 @@ def find_factory(word: str) -> Callable[..., NamedModel]:
     `UsageError` if there is no such file, module or function; `ModelError` if importing it raises or, when called, if
     the factory raises or returns something else than `find_model` says.
     """
-    where, _, name = word.rpartition(":")
-    of_file = where.endswith(".py")
-    module = import_file(Path(where)) if of_file else import_module(where)
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
-    found = factory
+    found, make = users_function(word)
 
     @functools.wraps(found)
     def build(**settings: Any) -> NamedModel:
-        _refuse_unknown(found, word, settings)
-        with beside(module) if of_file else nullcontext():
-            return _read_product(word, guarded(lambda: found(**settings), f"calling {word}"))
+        return _read_product(word, make(**settings))
 
     return build
+
+
+def users_function(word: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return a function of the user's, and a way to call it: settings that it does not take are refused by name.
+
+    Raises as `find_factory` does.
+    """
+    where, _, name = word.rpartition(":")
+    of_file = where.endswith(".py")
+    module = import_file(Path(where)) if of_file else import_module(where)
+    found = getattr(module, name, None)
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UsageError(f"{where} has no function {name!r}; {near_misses(name, known)}")
+
+    def call(*words: Any, **settings: Any) -> Any:
+        _refuse_unknown(found, word, settings)
+        with beside(module) if of_file else nullcontext():
+            return guarded(lambda: found(*words, **settings), f"calling {word}")
+
+    return found, call
 
 
 def _read_product(word: str, product: Any) -> NamedModel:

@@ -1,8 +1,12 @@
-"""Drawing from a trained run: completion, conditioning and timing, whichever sampler does the work."""
+"""Drawing from a trained run, whichever sampler does the work, and scoring data under it."""
 
 import importlib.util
+import math
+import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline import data
-from leadline.data import Dataset
-from leadline.data.audio import inverse_mu_law
-from leadline.errors import NotUniform, UsageError
+from leadline.data import Dataset, Split
+from leadline.data.audio import signal_of
+from leadline.data.dataset import UNDIVIDED
+from leadline.data.labels import renumbered
+from leadline.data.text import decoded
+from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
-from leadline.sampling import naive_sample
+from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import Backend, Stream, stream
 from leadline.training import Run, Score, score
+from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen
 
 
@@ -26,7 +34,9 @@ from leadline.zoo import Specimen
 class Drawn:
     """Samples of a run: integer classes, ``(n, *positions)``, of `levels`, drawn by a `sampler` in some `seconds`.
 
-    Sample i depends on the seed and on i only. The `rate` is samples per second where the symbols are sound.
+    Sample i depends on the seed and on i only. The `kind` is that of the data: ``"image"``, ``"audio"`` or ``"text"``.
+    The `rate` is samples per second where the symbols are sound, whose classes have an `encoding`; the `alphabet` holds
+    the characters of text, None if its symbols are bytes.
     """
 
     symbols: Int[Tensor, "n ..."]
@@ -35,6 +45,9 @@ class Drawn:
     seed: int
     levels: int
     rate: int | None = None
+    kind: str = "image"
+    encoding: str | None = None
+    alphabet: str | None = None
 
     def pictures(self) -> NDArray[np.float64]:
         """Return images in [0, 1], ``(n, height, width)``."""
@@ -42,7 +55,11 @@ class Drawn:
 
     def waves(self) -> NDArray[np.float64]:
         """Return sounds in [-1, 1], ``(n, length)``."""
-        return inverse_mu_law(self.symbols, self.levels)
+        return signal_of(self.symbols, self.levels, self.encoding)
+
+    def texts(self) -> tuple[str, ...]:
+        """Return what is written."""
+        return tuple(decoded(row, self.alphabet) for row in self.symbols)
 
 
 def draw(
@@ -54,46 +71,107 @@ def draw(
     top_k: int | None = None,
     length: int | None = None,
     given: Int[Tensor, "g ..."] | None = None,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     naive: bool = False,
 ) -> Drawn:
     """Draw `n` samples from a trained run, as `leadline.training.load_run` returns it.
 
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
-    draws; where no system of recurrence equations describes the model, or `naive` asks for it, the naive one draws, by
-    a full forward pass for each symbol. `label` is the class to draw: conditional models get one, others do not
-    (`UsageError`). The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
+    draws; where the model has no such sampler, or `naive` asks for it, the naive one draws, by a full forward pass for
+    each symbol. `label` is the class to draw, one for all samples or one for each: conditional models get it, others do
+    not (`UsageError`). The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
     """
-    specimen, levels = run.specimen, int(run.data["levels"])
-    inputs = list(specimen.inputs)
-    if (len(inputs) > 1) != (label is not None):
+    specimen, about = run.specimen, run.data
+    labels = _labels(specimen, n, label)
+    described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
+    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
+    derived = None if naive else _derived(specimen, labels, described)
+    start = time.perf_counter()
+    if derived is not None:
+        symbols, sampler = _by_label(derived, n, seed, labels, given, how), "derived"
+    else:
+        how |= {"n": n, "seed": seed, "given": given, "likelihood": described}
+        how |= {"layout": specimen.layout, "order": specimen.order, "lag": run.lag}
+        symbols, sampler = naive_sample(specimen.model, *_inputs(specimen, labels), **how), "naive"
+    return Drawn(
+        symbols,
+        time.perf_counter() - start,
+        sampler,
+        seed,
+        int(about["levels"]),
+        rate=about.get("rate"),
+        kind=about["kind"],
+        encoding=about["options"].get("encoding"),
+        alphabet=about.get("alphabet"),
+    )
+
+
+def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return one class for all samples, or one for each, or none; refuse those that the model does not have."""
+    if (len(specimen.inputs) > 1) != (label is not None):
         raise UsageError(
             "this model is conditional: say which class to draw" if label is None else "this model has no classes"
         )
-    if label is not None:
-        inputs[1] = torch.tensor([label])
-    how: dict[str, Any] = {
-        "n": n, "seed": seed, "temperature": temperature, "top_k": top_k, "length": length, "given": given,
-    }  # fmt: skip
-    described = likelihood(specimen.likelihood or "categorical", levels)
-    derived = None if naive else _derived(specimen, inputs, described)
-    start = time.perf_counter()
-    if derived is not None:
-        symbols, sampler = derived.generate(**how), "derived"
-    else:
-        axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order, "lag": run.lag}
-        symbols, sampler = naive_sample(specimen.model, *inputs, likelihood=described, **axes, **how), "naive"
-    return Drawn(symbols, time.perf_counter() - start, sampler, seed, levels, run.data.get("rate"))
+    if label is None:
+        return ()
+    labels = (label,) if isinstance(label, int) else tuple(label)
+    if len(labels) not in (1, n):
+        raise UsageError(f"{len(labels)} classes are given for {n} samples; give one for each, or one for all")
+    known = specimen.labels
+    strange = next((c for c in labels if c < 0 or (known is not None and c >= known)), None)
+    if strange is not None:
+        had = "from 0 on" if known is None else f"0 to {known - 1}"
+        raise UsageError(f"there is no class {strange}: this model has the classes {had}")
+    return labels
 
 
-def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood) -> Stream | None:
-    """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
+def _inputs(specimen: Specimen, labels: tuple[int, ...]) -> tuple[Tensor, ...]:
+    first, *rest = specimen.inputs
+    return (first, torch.tensor(labels)) if labels else (first, *rest)
+
+
+_Streams = Mapping[int | None, Stream]
+
+
+def _derived(specimen: Specimen, labels: tuple[int, ...], described: Likelihood) -> _Streams | None:
+    """Derive a sampler for each class, compiled where numba is installed; None where the model has none.
+
+    Raises `NotCausal` if the model sees what comes later.
+    """
     backend: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
+    found: dict[int | None, Stream] = {}
     try:
-        return stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
-    except NotUniform:
+        for label in dict.fromkeys(labels) or (None,):
+            inputs = _inputs(specimen, () if label is None else (label,) * len(specimen.inputs[0]))
+            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
+    except (NotCausal, LayoutError):
+        raise
+    except ModelError:
         return None
+    return found
+
+
+def _by_label(
+    streams: _Streams,
+    n: int,
+    seed: int,
+    labels: tuple[int, ...],
+    given: Tensor | None,
+    how: Mapping[str, Any],
+) -> Int[Tensor, "n ..."]:
+    """Draw the samples of each class together, every one from the uniforms of its own number."""
+    if len(streams) == 1:
+        (only,) = streams.values()
+        return only.generate(n=n, seed=seed, given=given, **how)
+    sizes = list(next(iter(streams.values())).source.system.sizes)
+    positions = math.prod(sizes if how["length"] is None else [how["length"], *sizes[1:]])
+    u, parts = uniforms(seed, n, positions), dict[int, Tensor]()
+    for label, derived in streams.items():
+        rows = [row for row, its in enumerate(labels) if its == label]
+        begun = given[rows] if given is not None and len(given) == n else given
+        parts |= zip(rows, derived.generate(n=len(rows), uniforms=u[rows], given=begun, **how), strict=True)
+    return torch.stack([parts[row] for row in range(n)])
 
 
 def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."]:
@@ -110,22 +188,82 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
     return torch.stack([example[:keep] for example in examples])
 
 
-def score_run(run: Run, part: str = "test", data_name: str | None = None) -> Score:
-    """Score a part of the run's own data set, or of another one with the same levels and pictures."""
-    dataset, own = run.dataset() if data_name is None else data.load(data_name), run.data
+_AS_READ = ("size", "color", "levels", "binarise", "encoding", "symbols", "piece")
+"""Options that say what is made of files: other data is read as the run's own was."""
+
+
+def score_run(
+    run: Run, part: str | None = None, data_name: str | None = None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Score:
+    """Score a part of the run's own data set, or of another one of the same kind, levels, sizes and rate.
+
+    `part` is ``"test"``, ``"validation"``, ``"train"`` or ``"all"``; None is the test part or, of other files that come
+    without a division, all of them. Other data is read as the run's own was, `options` apart; the score says what was
+    scored. Raises `UsageError` if the data does not fit the model.
+    """
+    dataset, part = _data_to_score(run, part, data_name, options)
+    own_data = dataset.digest == run.data["digest"]
+    own, specimen = run.data, run.specimen
     shape = None if own["shape"] is None else tuple(own["shape"])
-    if (dataset.kind, dataset.levels, dataset.shape) != (own["kind"], own["levels"], shape):
-        raise UsageError(
-            f"{dataset.name} ({dataset.kind}, {dataset.levels} levels, shape {dataset.shape}) does not fit a model of "
-            f"{own['name']} ({own['kind']}, {own['levels']} levels, shape {shape})"
-        )
-    specimen = run.specimen
+    for what, theirs, ours in (
+        ("kind", dataset.kind, own["kind"]),
+        ("levels", dataset.levels, own["levels"]),
+        ("shape", dataset.shape, shape),
+        ("samples a second", dataset.rate, own["rate"]),
+    ):
+        if theirs != ours:
+            raise UsageError(
+                f"{dataset.name} does not fit a model of {own['name']}: {what} {theirs}, not {ours}; "
+                "options of the data (-d) say how it is read"
+            )
+    chosen = dataset.part(part)
+    conditional = len(specimen.inputs) > 1
+    if conditional:
+        chosen = Split(chosen.examples, _known_labels(run, dataset, chosen.labels))
+    said = ", ".join(filter(None, (dataset.division, dataset.read_as)))
     return score(
         specimen.model,
         likelihood(specimen.likelihood or "categorical", dataset.levels),
-        getattr(dataset, part),
-        name=part,
+        chosen,
+        name=part if own_data and part != "all" else f"{part} of {dataset.name}: {said}",
         binarisation=dataset.binarisation,
         lag=run.lag,
-        conditional=len(specimen.inputs) > 1,
+        conditional=conditional,
+        classes_axis=classes_axis(specimen),
     )
+
+
+def _data_to_score(
+    run: Run, part: str | None, data_name: str | None, options: Mapping[str, Any]
+) -> tuple[Dataset, str]:
+    """Load what is to be scored, and say which part of it."""
+    own = run.data
+    if data_name is None:
+        if options:
+            raise UsageError("options of the data (-d) go with other data (--data): the run's own is read as it was")
+        return run.dataset(), part or "test"
+    known = data.options_of(data_name)
+    inherited = {name: own["options"][name] for name in _AS_READ if name in own["options"]}
+    if own["kind"] != "text" and own["binarisation"] is None:
+        inherited |= {"levels": own["levels"]}
+    if own.get("alphabet"):
+        inherited |= {"alphabet": own["alphabet"]}
+    asked = {**{name: value for name, value in inherited.items() if name in known}, **options}
+    same_place = data_name == own["name"] or os.path.realpath(data_name) == os.path.realpath(own["name"])
+    if same_place and not options:
+        return run.dataset(), part or "test"
+    if part in (None, "all"):
+        dataset = data.load_whole(data_name, **asked)
+        return dataset, part or ("all" if dataset.division == UNDIVIDED else "test")
+    return data.load(data_name, **asked), part
+
+
+def _known_labels(run: Run, dataset: Dataset, labels: Tensor | None) -> Tensor | None:
+    """Return labels by the numbers that the model knows them by."""
+    names, known = dataset.names, run.data.get("names")
+    if labels is not None and names is not None and known is not None:
+        labels = renumbered(labels, names, known)
+    most, highest = run.specimen.labels, -1 if labels is None else int(labels.max())
+    if most is not None and highest >= most:
+        raise UsageError(f"{dataset.name} has the class {highest}: this model has the classes 0 to {most - 1}")
+    return labels

@@ -16,7 +16,22 @@ import click
 from leadline.cli.claims import claims
 from leadline.cli.explorer import explorable, explored
 from leadline.cli.gates import gated, gates_of, passed
-from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
+from leadline.cli.scores import score
+from leadline.cli.shared import (
+    DATA_OPTION,
+    SEED,
+    TRUST,
+    Command,
+    Named,
+    Rate,
+    as_folder,
+    classes,
+    of_users_own,
+    reported,
+    say,
+    terminal,
+    writable,
+)
 from leadline.cli.sweeps import sweep
 from leadline.errors import (
     LayoutError,
@@ -27,7 +42,7 @@ from leadline.errors import (
     UsageError,
     as_options,
 )
-from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
+from leadline.files.streams import complain, diverted, finish, prepare
 from leadline.key_values import literals
 
 _EXIT_CODES = """\b
@@ -94,6 +109,7 @@ def _read_as(command: Command) -> Command:
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @_read_as
+@TRUST
 @click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
 @click.option("--rate", type=Rate(), help="Samples a second: times in ms too.")
 @click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
@@ -123,9 +139,10 @@ def check(
 
     gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
     position, only, full, quiet, explorer = map(how.pop, ("position", "only", "full", "quiet", "explorer"))
+    trust = how.pop("trust")
     how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
     with diverted(), watching(terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
-        named = find_model(model, settings)
+        named = find_model(model, settings, trust=trust)
         reading = named.reading(**axes)
         about = About(named.name, named.settings, command, how.pop("rate"))
         audit = audit_of(reading, about=about, longer=True, watch=watch, **how)
@@ -149,10 +166,11 @@ def check(
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--full", is_flag=True, help="Print every figure, map and sample, not the verdicts alone.")
+@TRUST
 @reported
 @click.pass_obj
 def compare(
-    command: str, /, models: Sequence[str], samples: int, seed: int, full: bool, json: Path | None, html: Path | None
+    command: str, /, models: Sequence[str], samples: int, seed: int, full: bool, trust: bool, **files: Path | None
 ) -> None:
     """Put the depths of two or more models side by side, on one screen; or --full.
 
@@ -166,11 +184,11 @@ def compare(
     if not all(map(str.split, models)):
         raise UsageError("the name of a model is empty")
     with diverted():
-        found = [find_model(name, settings) for name, *settings in map(str.split, models)]
+        found = [find_model(name, settings, trust=trust) for name, *settings in map(str.split, models)]
         comparison = compare_named(*found, samples=samples, seed=seed, command=command)
     publish(
         lambda: describe_comparison(comparison), comparison.to_dict(),
-        json=json, html=html, page=lambda: describe_comparison(comparison, full=full),
+        json=files["json"], html=files["html"], page=lambda: describe_comparison(comparison, full=full),
     )  # fmt: skip
 
 
@@ -208,80 +226,76 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @cli.command()
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", required=True, help="digits, fashion-mnist, speech, tones, or a folder of sounds or pictures.")
+@click.option("--data", required=True, help="digits, pydoc, …, or a folder of pictures, sounds or texts.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
 @click.option("--run", type=Named(), help="Run folder; default: runs/MODEL-DATA.")
-@click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
-@click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
+@click.option("--resume", is_flag=True, help="Go on where the run folder stands; with more --steps, further.")
+@click.option("--allow-changes", is_flag=True, help="Resume under another torch, processor or code: noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
 @click.option("--steps", type=_COUNT, help="Training steps.")
 @click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
-@click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
+@DATA_OPTION
+@of_users_own
 @click.option("--track", multiple=True, metavar="NAME", help="A tracker: tensorboard, wandb, trackio, …")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
-    """Train a density model of the zoo, in a run folder that can be resumed bit for bit."""
-    from leadline.training.jobs import train_by_recipe
+    """Train a density model, of the zoo or file.py:factory, in a run folder that can be resumed bit for bit."""
+    from leadline.audit.users_runs import train_named
 
-    run = options["run"] or Path("runs") / f"{model}-{Path(data).name}"
+    run = options["run"] or Path("runs") / f"{as_folder(model)}-{as_folder(Path(data).name)}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
-    how = {name: options[name] for name in ("resume", "allow_changes")}
+    how = {name: options[name] for name in ("resume", "allow_changes", "likelihood", "layout")}
     how |= {
         "trackers": options["track"],
         "training": {**literals(options["train"]), **given},
         "options": literals(options["data_option"]),
     }
-    result = train_by_recipe(model, settings, data, run, recipe=recipe, console=terminal(), **how)
-    _say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
-    _say(f"test: {result.test}")
+    result = train_named(model, settings, data, run, recipe=recipe, console=terminal(), **how)
+    say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
+    say(f"test: {result.test}")
 
 
 @cli.command()
 @click.argument("run", type=Named())
-@click.option("-n", type=_COUNT, default=16, show_default=True, help="Number of samples.")
+@click.option("-n", type=_COUNT, help="Number of samples; default: 16, or one for each --label.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     callback=writable,
-    help="A .png, .wav, .flac or .npy file; default: into the run folder.",
+    help="A .png, .wav, .flac, .txt or .npy file; default: a new one in the run folder.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
 @click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
 @click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
-@click.option("--length", type=_COUNT, help="Samples of sound, or rows of pixels.")
+@click.option("--length", type=_COUNT, help="Samples of sound, symbols of text, or rows of pixels.")
 @click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
-@click.option("--label", type=click.IntRange(0), help="The class to draw, for conditional models.")
+@click.option(
+    "--label",
+    metavar="CLASS[,CLASS]...",
+    callback=classes,
+    help="The class to draw, or one for each sample: 3 or 0,1,2.",
+)
 @click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
-def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
-    """Draw from a trained model; its run may go on meanwhile."""
+@TRUST
+def sample(run: Path, n: int | None, out: Path | None, keep: float | None, trust: bool, **how: Any) -> None:
+    """Draw from a trained model; its run may go on meanwhile. Samples that stand in the run folder stay."""
     from leadline.audit.trained import beginnings, draw
+    from leadline.audit.users_runs import open_run
     from leadline.files.temporary import remove_leftovers
-    from leadline.report.exports import check_suffix, write_samples
-    from leadline.training import load_run
+    from leadline.report.exports import check_suffix, suffixes_of, write_beside, write_samples
 
-    trained = load_run(run)
-    rate = trained.data.get("rate")
-    path = out or run / f"samples-{how['seed']}{'.png' if rate is None else '.wav'}"
-    check_suffix(path, rate)
+    trained = open_run(run, trust=trust)
+    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else 16)
+    kind, rate = trained.data["kind"], trained.data.get("rate")
+    path = out or run / f"samples-{how['seed']}{suffixes_of(kind, rate)[0]}"
+    check_suffix(path, kind, rate)
     if out is None:
         remove_leftovers(run)
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
     drawn = draw(trained, n, given=given, **how)
-    write_samples(drawn, path)
+    path = write_beside(drawn, path) if out is None else write_samples(drawn, path)
     many = "1 sample" if n == 1 else f"{n} samples"
-    _say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
-
-
-@cli.command()
-@click.argument("run", type=Named())
-@click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
-@click.option("--data", help="Another data set or folder of the same kind and levels.")
-def score(run: Path, part: str, data: str | None) -> None:
-    """Print the likelihood of a part of the data under a trained model, summed over all its symbols."""
-    from leadline.audit.trained import score_run
-    from leadline.training import load_run
-
-    _say(str(score_run(load_run(run), part, data)))
+    say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
 
 
 @cli.command()
@@ -302,11 +316,11 @@ def export(model: str, settings: Sequence[str], out: Path, length: int | None, *
     axes = {name: how.pop(name) for name in ("layout", "order", "output")}
     with diverted(), terminal().status("deriving, compiling and comparing"):
         made = stream_of(find_model(model, settings).reading(**axes), backend="torch").export(out, length=length, **how)
-    _say(str(made))
+    say(str(made))
 
 
-cli.add_command(claims)
-cli.add_command(sweep)
+for other in (claims, sweep, score):
+    cli.add_command(other)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -371,11 +385,6 @@ def _unforeseen(error: BaseException) -> tuple[int, str]:
     except OSError:
         where = "with the whole command"
     return 70, f"this is a bug of leadline's: {said}; please report it {where}"
-
-
-def _say(text: str) -> None:
-    with taken():
-        print(printable(text))
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from leadline.errors import SEEDS, UsageError
+from leadline.files.streams import printable, taken
 from leadline.files.writing import check_writable
 
 if TYPE_CHECKING:
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, SEEDS - 1)
+TRUST = click.option("--trust", is_flag=True, help="Run the user's code that a run folder's model is built by.")
+DATA_OPTION = click.option(
+    "--data-option",
+    "-d",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the data: binarise=fixed.",
+)
 
 
 class Named(click.Path):
@@ -46,6 +56,16 @@ class Rate(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is not a finite number", parameter, context)
         return found
+
+
+def classes(_: click.Context, __: click.Parameter, words: str | None) -> tuple[int, ...] | None:
+    """Read one class, or several: ``3`` or ``0,1,2``."""
+    if words is None:
+        return None
+    parts = [part.strip() for part in words.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise UsageError(f"{words!r} names no classes; write one, or one for each sample: 3 or 0,1,2")
+    return tuple(map(int, parts))
 
 
 def reported(command: Command) -> Command:
@@ -83,8 +103,27 @@ def writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
     return path
 
 
+def of_users_own(command: Command) -> Command:
+    """Add the options that say what the product of a user's factory does not."""
+    name = click.option("--likelihood", help="Of your own model: categorical or bernoulli; default: as outputs are.")
+    layout = click.option("--layout", help="Of your own model, where shapes do not tell: 'b t -> b v t'.")
+    return name(layout(command))
+
+
 def terminal() -> Console:
     """Return where progress is shown, which is not where results go."""
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Print a line on standard output."""
+    with taken():
+        print(printable(text))
+
+
+def as_folder(word: str) -> str:
+    """Return a word as part of a folder's name: ``models/own.py:build`` becomes ``own-build``."""
+    where, colon, name = word.rpartition(":")
+    return re.sub(r"[^\w.-]", "-", f"{Path(where).stem}-{name}" if colon else word)

@@ -1,7 +1,17 @@
-"""Data sets of integer symbols: digits, Fashion-MNIST, speech, tones, and a user's folder of wavs or pictures."""
+"""Data sets of integer symbols: digits, Fashion-MNIST, speech, text, tones, and a user's pictures, sounds or texts."""
 
 from leadline.data.batches import Batch, TrainingBatches, evaluation_batches
-from leadline.data.catalogue import NAMED, load
+from leadline.data.catalogue import NAMED, load, load_whole, options_of
 from leadline.data.dataset import Dataset, Split
 
-__all__ = ["NAMED", "Batch", "Dataset", "Split", "TrainingBatches", "evaluation_batches", "load"]
+__all__ = [
+    "NAMED",
+    "Batch",
+    "Dataset",
+    "Split",
+    "TrainingBatches",
+    "evaluation_batches",
+    "load",
+    "load_whole",
+    "options_of",
+]

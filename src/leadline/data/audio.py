@@ -1,9 +1,9 @@
-"""Audio: folders of wav and FLAC files, and seeded synthetic tones, as mu-law classes."""
+"""Audio: folders of wav and FLAC files, and seeded synthetic tones, as mu-law or linear classes."""
 
 import os
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from leadline.data.dataset import Dataset, Split, divide
-from leadline.errors import DataError, UsageError, needing
+from leadline.data.dataset import Dataset
+from leadline.data.division import Divide, Division, cut, divide, splits, words_of
+from leadline.data.labels import Labels, labels_of
+from leadline.errors import DataError, UsageError, near_misses, needing
 from leadline.files.reading import LARGEST, open_regular
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
@@ -53,12 +55,45 @@ def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[
     return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
 
 
+def linear(signal: Float[np.ndarray, "..."], levels: int = 65536) -> Integer[Tensor, "..."]:
+    """Cut [-1, 1] into as many equal pieces; samples of 8 and 16 bits keep their values at 256 and 65536 levels.
+
+    Examples
+    --------
+    >>> linear(np.array([-1.0, 0.0, 32767 / 32768]))
+    tensor([    0, 32768, 65535])
+    """
+    places = np.floor((signal + 1) / 2 * levels + 1e-6)  # a millionth of a class more than rounding takes away
+    return torch.from_numpy(places.clip(0, levels - 1).astype(np.int64))
+
+
+def inverse_linear(classes: Integer[Tensor, "..."], levels: int = 65536) -> Float[np.ndarray, "..."]:
+    """Return the lower end of each class's piece of [-1, 1], which is the value of a sample of as many bits.
+
+    Examples
+    --------
+    >>> inverse_linear(torch.tensor([0, 32768])).tolist()
+    [-1.0, 0.0]
+    """
+    return np.asarray(2 * classes.double().numpy() / levels - 1)
+
+
+def signal_of(classes: Integer[Tensor, "..."], levels: int, encoding: str | None = None) -> Float[np.ndarray, "..."]:
+    """Return the signal in [-1, 1] that classes of an `encoding`, by default mu-law, stand for."""
+    return inverse_linear(classes, levels) if encoding == "linear" else inverse_mu_law(classes, levels)
+
+
 def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
     """Read one wav (whole numbers of 8 to 32 bits, or floats) or FLAC: channels averaged, in [-1, 1], and its rate.
 
     Raises `DataError` if the file is neither, holds numbers that are not finite, or is empty, cut short, silent or too
     long for one clip; the message names it. `UsageError` if soundfile, which reads it, is not installed.
     """
+    return _read(path)[:2]
+
+
+def _read(path: Path) -> tuple[Float[np.ndarray, "t"], int, int]:
+    """Return the signal, its rate, and how many channels were averaged."""
     with needing("train", "reading sound"):
         import soundfile
     with open_regular(path, DataError) as file:
@@ -78,7 +113,7 @@ def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
         raise DataError(f"{path} holds numbers that are not finite")
     if np.all(signal == signal[0]):
         raise DataError(f"{path} is silent: all its samples are equal; leave it out")
-    return signal.clip(-1, 1), rate
+    return signal.clip(-1, 1), rate, channels
 
 
 def _refuse_cut_short(path: Path, file: IO[bytes], size: int) -> None:
@@ -107,37 +142,64 @@ def _check_header(path: Path, kind: str, frames: int, rate: int, size: int) -> N
         raise DataError(f"{path} claims {frames} samples, where at most {most} are read; cut it into pieces")
 
 
-def wav_folder(directory: Path, *, levels: int | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+def wav_folder(
+    directory: Path,
+    divide: Divide = divide,
+    *,
+    levels: int | None = None,
+    encoding: str | None = None,
+    labels: str | None = None,
+    piece: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Dataset:
     """Read a folder of wavs and FLACs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
-    There are 256 mu-law classes unless `levels` says otherwise. At most `limit` files are read, the first in sorted
-    order.
+    There are 256 mu-law classes unless `encoding` (``"mu-law"``, ``"linear"``) or `levels` says otherwise; 65536 linear
+    ones are the samples of 16 bits as they are. `labels` are as in `data.labels.labels_of`. What is validated and
+    scored is cut into pieces of `piece` samples, if given. At most `limit` files are read, the first in sorted order.
     """
-    return _wavs(directory, str(directory), "the user's own", {"levels": levels, "seed": seed, "limit": limit})
+    options = {
+        "levels": levels, "encoding": encoding, "labels": labels, "piece": piece, "seed": seed, "limit": limit,
+    }  # fmt: skip
+    return _wavs(directory, str(directory), "the user's own", options, divide=divide)
 
 
 def _wavs(
-    directory: Path, name: str, licence: str, options: Mapping[str, Any], leave_out: frozenset[str] = frozenset()
+    directory: Path,
+    name: str,
+    licence: str,
+    options: Mapping[str, Any],
+    leave_out: frozenset[str] = frozenset(),
+    divide: Divide = divide,
 ) -> Dataset:
     """Read a folder of sounds, without subfolders whose names are in `leave_out`."""
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
     paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][: options["limit"]]
+    named = labels_of(directory, paths, options.get("labels", "none"))
     parts = divide(len(paths), options["seed"], directory)
     clips: list[Integer[Tensor, "_"]] = []
-    rate = 0
+    rate, most = 0, 1
     for path in paths:
-        signal, its_rate = read_sound(path)
-        rate = rate or its_rate
+        signal, its_rate, channels = _read(path)
+        rate, most = rate or its_rate, max(most, channels)
         if its_rate != rate:
             raise DataError(f"{path} has {its_rate} samples a second where {paths[0]} has {rate}; resample one of them")
-        clips.append(_companded(signal, options))
-        if sum(map(len, clips)) > LARGEST:
-            raise DataError(f"{directory} holds more than {LARGEST} samples; set limit=, the number of files")
-    return _dataset(name, clips, parts, "file", licence, rate, options)
+        clips.append(_classes(signal, options))
+        if sum(clip.nbytes for clip in clips) > LARGEST:
+            raise DataError(f"{directory} holds more than {LARGEST} bytes; set limit=, the number of files")
+    division = words_of(divide, "file", options["seed"])
+    return _dataset(name, clips, parts, division, licence, rate, options, labels=named, channels=most)
 
 
 def speech(
-    *, data_dir: str | None = None, levels: int | None = None, seed: int = 0, limit: int | None = None
+    *,
+    data_dir: str | None = None,
+    levels: int | None = None,
+    encoding: str | None = None,
+    piece: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
 ) -> Dataset:
     """English speech of one speaker, 8 kHz, as mu-law classes: about 550 telephone prompts, 24 minutes.
 
@@ -149,7 +211,8 @@ def speech(
             f"the English speech set is not in {directory}; "
             "run: apt-get install -y --no-install-recommends asterisk-core-sounds-en-wav, or give data_dir="
         )
-    options = {"data_dir": data_dir, "levels": levels, "seed": seed, "limit": limit}
+    options = {"data_dir": data_dir, "levels": levels, "encoding": encoding, "piece": piece, "seed": seed}
+    options |= {"limit": limit}
     return _wavs(directory, "speech", "CC-BY-SA-3.0 (Asterisk core sounds)", options, frozenset({"silence"}))
 
 
@@ -172,32 +235,49 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
         t = np.arange(int(rng.integers(length // 2, length + 1)))
         pitch, loudness, phase = rng.uniform(100, 1000), rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
         signal = loudness * np.sin(2 * np.pi * pitch / 8000 * t + phase) + rng.normal(0, 0.01, len(t))
-        made.append(_companded(signal.clip(-1, 1), given))
-    return _dataset("tones", made, parts, "clip", "synthetic", 8000, given)
+        made.append(_classes(signal.clip(-1, 1), given))
+    return _dataset("tones", made, parts, words_of(divide, "clip", seed), "synthetic", 8000, given)
 
 
-def _companded(signal: Float[np.ndarray, "t"], options: Mapping[str, Any]) -> Integer[Tensor, "t"]:
-    return mu_law(signal, _levels(options)).to(torch.uint8)
+_ENCODINGS = ("mu-law", "linear")
+
+
+def _classes(signal: Float[np.ndarray, "t"], options: Mapping[str, Any]) -> Integer[Tensor, "t"]:
+    levels = _levels(options)
+    found = linear(signal, levels) if options.get("encoding") == "linear" else mu_law(signal, levels)
+    return found.to(torch.uint8 if levels <= 256 else torch.int32)
 
 
 def _levels(options: Mapping[str, Any]) -> int:
+    encoding = options.get("encoding")
+    if encoding not in (None, *_ENCODINGS):
+        raise UsageError(f"unknown encoding {encoding!r}; {near_misses(encoding, _ENCODINGS)}")
     levels = 256 if options["levels"] is None else int(options["levels"])
-    if not 2 <= levels <= 256:
-        raise UsageError(f"audio has 2 to 256 mu-law levels, got {levels}")
+    if not 2 <= levels <= 65536:
+        raise UsageError(f"audio has 2 to 65536 levels, got {levels}")
     return levels
 
 
 def _dataset(
     name: str,
     clips: Sequence[Integer[Tensor, "_"]],
-    parts: Iterable[Sequence[int]],
-    unit: str,
+    parts: Division,
+    division: str,
     licence: str,
     rate: int,
     options: Mapping[str, Any],
+    *,
+    labels: Labels | None = None,
+    channels: int = 1,
 ) -> Dataset:
     """Divide clips of classes into train, validation and test."""
-    train, validation, test = (Split(tuple(clips[i] for i in part)) for part in parts)
+    classes, names = (None, None) if labels is None else labels
+    train, validation, test = splits(clips, classes, parts, alike=False)
+    piece = options.get("piece")
+    if piece is not None:
+        validation, test = cut(validation, piece), cut(test, piece)
+    averaged = f"{channels} channels averaged, " if channels > 1 else ""
+    in_pieces = "" if piece is None else f", scored in pieces of {piece}"
     return Dataset(
         name=name,
         kind="audio",
@@ -206,7 +286,10 @@ def _dataset(
         test=test,
         levels=_levels(options),
         licence=licence,
-        division=f"8 : 1 : 1 by {unit}, shuffled with seed {options['seed']}",
+        division=division,
         rate=rate,
         options={key: value for key, value in options.items() if value is not None},
+        read_as=f"{averaged}{_levels(options)} {options.get('encoding') or 'mu-law'} classes{in_pieces}",
+        names=names,
+        piece=piece,
     )

@@ -59,8 +59,8 @@ class Batch:
 class TrainingBatches:
     """The training batches of a data set: batch number `step` depends on (seed, step, strength) alone.
 
-    Images come in a new permutation every epoch (an incomplete last batch is left out). Audio comes as random crops of
-    `crop` samples from clips drawn by their length; shorter clips are padded and masked.
+    Images come in a new permutation every epoch (an incomplete last batch is left out). Audio and text come as random
+    crops of `crop` symbols from clips drawn by their length; shorter clips are padded and masked.
     The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not silence,
     so they do not count. `augmentations` change training images, as strongly as `at` is told.
 
@@ -82,14 +82,14 @@ class TrainingBatches:
     @property
     def per_epoch(self) -> int:
         """The number of batches in one pass over the training part."""
-        if self.data.kind == "audio":
+        if self.data.kind != "image":
             return max(1, self.data.train.symbols // (self.size * self.crop))
         return max(1, len(self.data.train) // self.size)
 
     def at(self, step: int, strength: float = 1.0) -> Batch:
         """Return the batch of training step `step`, counted from 0, augmented with a strength from 0 to 1."""
         generator = torch.Generator().manual_seed(_seed(self.seed, step + 1, 0))
-        batch = self._crops(generator) if self.data.kind == "audio" else self._images(step)
+        batch = self._images(step) if self.data.kind == "image" else self._crops(generator)
         x = batch.x
         for augmentation in self.augmentations:
             x = augmentation(x, generator, strength)

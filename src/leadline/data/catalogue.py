@@ -8,33 +8,48 @@ from typing import Any, get_type_hints
 
 from leadline.data.audio import SOUND_SUFFIXES, speech, tones, wav_folder
 from leadline.data.dataset import Dataset
+from leadline.data.division import undivided
 from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
 from leadline.data.pictures import IMAGE_SUFFIXES
+from leadline.data.text import TEXT_SUFFIXES, pydoc, text_files
 from leadline.errors import DataError, UsageError, near_misses, require_seed
 from leadline.files.reading import LARGEST
 from leadline.key_values import require
 
-NAMED: Mapping[str, Callable[..., Dataset]] = {
+Loader = Callable[..., Dataset]
+
+NAMED: Mapping[str, Loader] = {
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    "pydoc": pydoc,
     "speech": speech,
     "tones": tones,
 }
 
-_RANGES = {"levels": (2, 256), "limit": (1, LARGEST), "size": (1, 8192), "clips": (3, LARGEST), "length": (2, LARGEST)}
+_DIVIDED: tuple[Loader, ...] = (wav_folder, image_folder, text_files)
+"""Loaders of files that come without a division of their own."""
+
+_RANGES = {
+    "levels": (2, 65536),
+    "limit": (1, LARGEST),
+    "size": (1, 8192),
+    "clips": (3, LARGEST),
+    "length": (2, LARGEST),
+    "piece": (2, LARGEST),
+}
 """The numbers that an option may be, the same for all sets that have it."""
 
 
 def load(name_or_path: str, **options: Any) -> Dataset:
-    """Load a data set by name, or a user's folder of sounds, pictures or IDX.gz files.
+    """Load a data set by name, or a user's folder of sounds, pictures, texts or IDX.gz files, or one text file.
 
     Parameters
     ----------
     name_or_path
-        ``digits``, ``fashion-mnist``, ``speech``, ``tones``, or a folder.
+        ``digits``, ``fashion-mnist``, ``pydoc``, ``speech``, ``tones``, a folder, or a text file.
     **options
         Settings of that set, such as ``levels``, ``binarise`` (``fixed``, ``threshold``, ``dynamic``), ``size``,
-        ``seed``, ``data_dir``.
+        ``color``, ``encoding``, ``symbols``, ``labels``, ``seed``, ``data_dir``.
 
     Raises
     ------
@@ -48,23 +63,61 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     >>> load("digits", binarise="fixed").levels
     2
     """
+    return _call(_loader(name_or_path), name_or_path, options)
+
+
+def load_whole(name_or_path: str, **options: Any) -> Dataset:
+    """Load a data set as `load` does; files that come without a division of their own are not divided.
+
+    Examples
+    --------
+    >>> load_whole("digits").division
+    'first 1000, next 350, last 447, in dataset order'
+    """
+    loader = _loader(name_or_path)
+    return _call(loader, name_or_path, options, *((undivided,) if loader in _DIVIDED else ()))
+
+
+def options_of(name_or_path: str) -> frozenset[str]:
+    """Return the options that `load` takes for a data set.
+
+    Examples
+    --------
+    >>> sorted(options_of("digits"))
+    ['binarise', 'levels', 'seed']
+    """
+    return frozenset(_known(_loader(name_or_path)))
+
+
+def _loader(name_or_path: str) -> Loader:
+    """Find what loads a set called so, or a folder of what is in it."""
     if name_or_path in NAMED:
-        return _call(NAMED[name_or_path], name_or_path, options)
+        return NAMED[name_or_path]
     directory = Path(name_or_path)
     if not os.path.isdir(directory):  # which takes words that cannot be names too
-        raise UsageError(f"{name_or_path!r} is neither a data set nor a folder; {near_misses(name_or_path, NAMED)}")
+        if directory.suffix.lower() in TEXT_SUFFIXES and os.path.isfile(directory):
+            return text_files
+        known = near_misses(name_or_path, NAMED)
+        raise UsageError(f"{name_or_path!r} is neither a data set nor a folder, nor a file of text; {known}")
     suffixes = {path.suffix.lower() for path in directory.rglob("*") if not os.path.isdir(path)}
     sounds, pictures = bool(suffixes & SOUND_SUFFIXES), bool(suffixes & IMAGE_SUFFIXES)
     if sounds and pictures:
         raise DataError(f"{directory} holds sounds and pictures; name a folder of one kind")
-    if not sounds and not pictures and not any(directory.glob("*-idx3-ubyte.gz")):
-        raise DataError(f"{directory} holds no wavs, no FLACs, no pictures and no IDX.gz files")
-    return _call(wav_folder if sounds else image_folder if pictures else idx_directory, name_or_path, options)
+    if sounds or pictures:
+        return wav_folder if sounds else image_folder
+    if any(directory.glob("*-idx3-ubyte.gz")):
+        return idx_directory
+    if suffixes & TEXT_SUFFIXES:
+        return text_files
+    raise DataError(f"{directory} holds no wavs, no FLACs, no pictures, no texts and no IDX.gz files")
 
 
-def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any]) -> Dataset:
-    known = [name for name, p in inspect.signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
-    hints = get_type_hints(loader)
+def _known(loader: Loader) -> list[str]:
+    return [name for name, p in inspect.signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
+
+
+def _call(loader: Loader, name: str, options: Mapping[str, Any], *how: Any) -> Dataset:
+    known, hints = _known(loader), get_type_hints(loader)
     for key, value in options.items():
         if key not in known:
             raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")
@@ -73,4 +126,4 @@ def _call(loader: Callable[..., Dataset], name: str, options: Mapping[str, Any])
         if least is not None and value is not None and not least <= value <= most:
             raise UsageError(f"{key} of data set {name!r} must lie between {least} and {most}, got {value}")
     require_seed(options.get("seed", 0))
-    return loader(**options) if loader in NAMED.values() else loader(Path(name), **options)
+    return loader(**options) if loader in NAMED.values() else loader(Path(name), *how, **options)

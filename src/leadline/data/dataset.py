@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,10 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from leadline.data.transforms import Transform
-from leadline.errors import DataError
+from leadline.errors import DataError, UsageError
+
+UNDIVIDED = "not divided"
+"""The division of a set whose three parts are all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class Split:
         return sum(example.numel() for example in self.examples)
 
 
+def joined(parts: Sequence[Split]) -> Split:
+    """Return the examples of several parts as one."""
+    tensors = [part.examples for part in parts if isinstance(part.examples, Tensor)]
+    labels = [part.labels for part in parts if part.labels is not None]
+    examples = torch.cat(tensors) if len(tensors) == len(parts) else tuple(e for part in parts for e in part.examples)
+    return Split(examples, torch.cat(labels) if len(labels) == len(parts) else None)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Integer symbols 0 to levels - 1 in three parts, with their provenance.
@@ -49,7 +59,7 @@ class Dataset:
     name, options
         What `load` was called with: it gives the same data set again.
     kind
-        ``"image"`` (every example has `shape`) or ``"audio"`` (clips of any length, `shape` is None).
+        ``"image"`` (every example has `shape`), ``"audio"`` or ``"text"`` (sequences of any length, `shape` is None).
     levels
         The number of values that a symbol takes, after binarisation or reduction.
     licence, division
@@ -60,10 +70,18 @@ class Dataset:
         Applied to every training batch, e.g. dynamic binarisation; validation and test never change.
     rate
         Samples per second of audio.
+    read_as
+        What was made of the numbers in the files, such as 16 bits merged into 256 levels; None: they are as they were.
+    names
+        What the labels stand for, by number: names of sub-folders, or of a CSV. None: they have no names.
+    alphabet
+        The characters that symbols of text stand for, by number; None: symbols are bytes, or no text.
+    piece
+        The most symbols of an example that is validated or scored: longer texts are cut. None: examples are whole.
     """
 
     name: str
-    kind: Literal["image", "audio"]
+    kind: Literal["image", "audio", "text"]
     train: Split
     validation: Split
     test: Split
@@ -75,20 +93,47 @@ class Dataset:
     transforms: tuple[Transform, ...] = ()
     rate: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    read_as: str | None = None
+    names: tuple[str, ...] | None = None
+    alphabet: str | None = None
+    piece: int | None = None
 
     @property
     def classes(self) -> int | None:
         """The number of classes that the labels name, or None without labels."""
-        labels = [part.labels for part in (self.train, self.validation, self.test)]
+        if self.names is not None:
+            return len(self.names)
+        labels = [part.labels for part in self.parts]
         if any(label is None for label in labels):
             return None
         return 1 + max(int(label.max()) for label in labels if label is not None)
+
+    @property
+    def parts(self) -> tuple[Split, Split, Split]:
+        """The three parts: train, validation, test."""
+        return self.train, self.validation, self.test
+
+    def part(self, name: str) -> Split:
+        """Return the part called ``"train"``, ``"validation"`` or ``"test"``, or ``"all"`` that there is.
+
+        Raises `UsageError` for training examples that are drawn anew each time.
+        """
+        if name == "all" and self.division == UNDIVIDED:
+            return self.test
+        if self.transforms and name in ("train", "all"):
+            raise UsageError(
+                f"the training part of {self.name} is drawn anew each time ({self.binarisation}): it has no score"
+            )
+        if name == "all":
+            return joined(self.parts)
+        found: Split = getattr(self, name)
+        return found
 
     @cached_property
     def digest(self) -> str:
         """A digest of all symbols and labels, SHA-256: other content under the same name has another one."""
         digest = hashlib.sha256()
-        for part in (self.train, self.validation, self.test):
+        for part in self.parts:
             examples = (part.examples,) if isinstance(part.examples, Tensor) else part.examples
             for word, tensors in (("examples", examples), ("labels", () if part.labels is None else (part.labels,))):
                 digest.update(f"{word} {len(tensors)}".encode())
@@ -99,25 +144,9 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the symbols, of which it gives the digest, as JSON can hold it."""
-        names = ("name", "options", "kind", "levels", "shape", "licence", "division", "binarisation", "rate")
+        names = ("name", "kind", "levels", "licence", "division", "binarisation", "rate", "read_as", "alphabet")
         plain = {name: getattr(self, name) for name in names}
         sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
-        shape = list(self.shape) if self.shape else None
-        return plain | {"options": dict(self.options), "shape": shape, "examples": sizes, "digest": self.digest}
-
-
-def divide(n: int, seed: int, source: Path) -> tuple[list[int], list[int], list[int]]:
-    """Shuffle 0 to n - 1 with `seed` and divide them 8 : 1 : 1, at least one each.
-
-    Raises `DataError` if there are fewer than three files in `source`.
-
-    Examples
-    --------
-    >>> [len(part) for part in divide(20, seed=0, source=Path("."))]
-    [16, 2, 2]
-    """
-    if n < 3:
-        raise DataError(f"{source} holds {n} usable files; train, validation and test need at least one each")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-    tenth = max(1, n // 10)
-    return order[2 * tenth :], order[tenth : 2 * tenth], order[:tenth]
+        named = {"shape": self.shape, "names": self.names}
+        lists = {name: None if value is None else list(value) for name, value in named.items()}
+        return plain | lists | {"options": dict(self.options), "examples": sizes, "digest": self.digest}

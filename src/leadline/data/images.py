@@ -1,7 +1,7 @@
 """Images: scikit-learn's digits, directories of IDX.gz files, folders of pictures."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from leadline.data.dataset import Dataset, Split, divide
+from leadline.data.dataset import Dataset, Split
+from leadline.data.division import Divide, divide, splits, words_of
 from leadline.data.idx import read_idx
+from leadline.data.labels import labels_of
 from leadline.data.pictures import IMAGE_SUFFIXES, read_pictures
 from leadline.data.transforms import Binarise, reduce_levels
 from leadline.errors import DataError, UsageError, near_misses, needing
@@ -89,22 +91,43 @@ def _idx(directory: Path, name: str, licence: str, options: Mapping[str, Any]) -
 
 def image_folder(
     directory: Path,
+    divide: Divide = divide,
     *,
     size: int | None = None,
+    color: str | None = None,
+    labels: str | None = None,
     levels: int | None = None,
     binarise: str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
 
-    Raises `DataError`, with the file's name, if it is not a picture, or if sizes differ while `size` is not given.
+    Of pictures with 16 bits the grey levels are merged into 256, or `levels`. ``color="grey"`` turns colour into grey;
+    without it, colour is refused. `labels` are as in `data.labels.labels_of`. Raises `DataError`, with the file's name,
+    if it is not a picture, or if sizes differ while `size` is not given.
     """
+    if color not in (None, "grey"):
+        raise UsageError(f"color must be grey: models of pictures read grey levels, got {color!r}")
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    pictures = read_pictures(paths, size)
-    parts = [Split(torch.stack([pictures[i] for i in part])) for part in divide(len(paths), seed, directory)]
-    given = {"size": size, "levels": levels, "binarise": binarise, "seed": seed}
-    division = f"8 : 1 : 1 by file, shuffled with seed {seed}"
-    return _images(str(directory), parts, depth=256, licence="the user's own", division=division, options=given)
+    named = labels_of(directory, paths, labels)
+    read = read_pictures(paths, size, color)
+    classes, names = (None, None) if named is None else named
+    parts = splits(read.grey, classes, divide(len(paths), seed, directory), alike=True)
+    given = {"size": size, "color": color, "labels": labels, "levels": levels, "binarise": binarise, "seed": seed}
+    how = [
+        *(["colour turned into grey"] if read.coloured else []),
+        *([f"resized to {size} × {size}"] if size is not None else []),
+    ]
+    return _images(
+        str(directory),
+        parts,
+        depth=read.depth,
+        licence="the user's own",
+        division=words_of(divide, "file", seed),
+        options=given,
+        how=how,
+        names=names,
+    )
 
 
 def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], Integer[Tensor, "n"]]:
@@ -121,15 +144,28 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], I
 
 
 def _images(
-    name: str, parts: list[Split], *, depth: int, licence: str, division: str, options: Mapping[str, Any]
+    name: str,
+    parts: list[Split],
+    *,
+    depth: int,
+    division: str,
+    options: Mapping[str, Any],
+    how: Sequence[str] = (),
+    **about: Any,
 ) -> Dataset:
-    """Reduce or binarise three parts of grey levels 0 to depth - 1."""
+    """Reduce or binarise three parts of grey levels 0 to depth - 1; at most 256 of them are kept."""
     levels, binarise, seed = options["levels"], options["binarise"], options["seed"]
     if binarise is not None and binarise not in _BINARISATIONS:
         raise UsageError(f"unknown binarisation {binarise!r}; {near_misses(binarise, _BINARISATIONS)}")
     if binarise is not None and levels not in (None, 2):
         raise UsageError(f"binarised data has 2 levels; leave out levels={levels}")
+    levels = 2 if binarise else levels or min(depth, 256)
+    if levels < depth:
+        how = [*how, f"{depth} grey values {'made bits' if binarise else f'merged into {levels}'}"]
     train, validation, test = parts
+    if depth > 256 and binarise in ("fixed", "dynamic"):  # bits are drawn of bytes
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, 256)) for part in parts)
+        depth = 256
     binarised = Binarise(depth)
     if binarise in ("fixed", "dynamic"):
         generator = torch.Generator().manual_seed(seed)
@@ -137,21 +173,21 @@ def _images(
         if binarise == "fixed":
             train = _mapped(train, lambda x: binarised(x, generator))
     else:
-        new = 2 if binarise == "threshold" else levels or depth
-        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, new)) for part in parts)
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, levels)) for part in parts)
     return Dataset(
         name=name,
         kind="image",
         train=train,
         validation=validation,
         test=test,
-        levels=2 if binarise else levels or depth,
-        licence=licence,
+        levels=levels,
         division=division,
         shape=tuple(train.examples[0].shape),
         binarisation=_BINARISATIONS[binarise].format(seed=seed) if binarise else None,
         transforms=(binarised,) if binarise == "dynamic" else (),
         options={key: value for key, value in options.items() if value is not None},
+        read_as=", ".join(how) or None,
+        **about,
     )
 
 

@@ -1,13 +1,16 @@
-"""Samples as files: PNG for pictures, WAV or FLAC for sound, NPY for the symbols themselves."""
+"""Samples as files: PNG for pictures, WAV or FLAC for sound, TXT for text, NPY for the symbols themselves."""
 
 import io
+import itertools
+import os
 from pathlib import Path
 
 import numpy as np
 
 from leadline.audit.trained import Drawn, draw
-from leadline.document import Block, Pictures, Wave
-from leadline.errors import UsageError
+from leadline.document import Block, Pictures, Text, Wave
+from leadline.errors import StorageError, UsageError
+from leadline.files.reading import read_bytes
 from leadline.files.writing import write_atomically
 from leadline.report.html.media import flac_bytes, pictures_png, wave_bytes
 from leadline.training import Run
@@ -18,43 +21,72 @@ _FASTEST_FLAC = 655_350
 
 
 def blocks(drawn: Drawn, caption: str) -> tuple[Block, ...]:
-    """Return the samples as blocks of a document: one sheet of pictures, or a sound for each clip."""
-    if drawn.rate is None:
+    """Return the samples as blocks of a document: one sheet of pictures, a sound for each clip, or what is written."""
+    if drawn.kind == "image":
         return (Pictures(drawn.pictures(), caption),)
+    if drawn.kind == "text":
+        return tuple(Text(f"{caption}, {index}: {text}") for index, text in enumerate(drawn.texts()))
+    if drawn.rate is None:
+        return ()
     return tuple(Wave(wave, drawn.rate, f"{caption}, clip {index}") for index, wave in enumerate(drawn.waves()))
 
 
 def samples_of(run: Run, *, seed: int) -> tuple[Block, ...]:
-    """Draw a few samples of a run for its page: sixteen pictures, or one second of sound."""
-    sound = run.data.get("rate")
+    """Draw a few samples of a run for its page: sixteen pictures, one second of sound, or a text."""
+    images = run.data["kind"] == "image"
     label = 0 if len(run.specimen.inputs) > 1 else None
-    drawn = draw(run, 1 if sound else 16, seed=seed, length=sound, label=label)
+    drawn = draw(run, 16 if images else 1, seed=seed, length=run.data.get("rate"), label=label)
     of = "" if label is None else f" of class {label}"
     return blocks(drawn, f"drawn from the trained model{of} by the {drawn.sampler} sampler, seed {seed}")
 
 
-def check_suffix(path: Path, rate: int | None) -> None:
-    """Refuse a file whose suffix does not suit samples of a `rate`, or pictures if that is None, before they are drawn.
+_SUFFIXES = {"image": (".png",), "audio": (".wav", ".flac"), "text": (".txt",)}
+
+
+def suffixes_of(kind: str, rate: int | None) -> tuple[str, ...]:
+    """Return the suffixes of files that samples of a kind may go to, the usual one first."""
+    return (".npy",) if kind == "audio" and rate is None else (*_SUFFIXES[kind], ".npy")
+
+
+def check_suffix(path: Path, kind: str, rate: int | None) -> None:
+    """Refuse a file whose suffix does not suit samples of a `kind` and a `rate`, before they are drawn.
 
     Raises `UsageError`.
     """
-    fitting = (".png",) if rate is None else (".wav", ".flac")
+    *first, last = suffixes_of(kind, rate)
     suffix = path.suffix.lower()
-    if suffix not in (*fitting, ".npy"):
-        known = f"{' or '.join(fitting)} or .npy"
+    if suffix not in (*first, last):
+        known = " or ".join((*first, last))
         raise UsageError(f"samples of this model go to {known} files, not {suffix or 'a file without suffix'}")
     if suffix == ".flac" and rate is not None and rate > _FASTEST_FLAC:
         raise UsageError(f"FLAC holds up to {_FASTEST_FLAC} samples a second, and these are {rate}: write a .wav")
 
 
-def write_samples(drawn: Drawn, path: Path) -> None:
-    """Write all samples to one file; its suffix says how.
+def write_samples(drawn: Drawn, path: Path) -> Path:
+    """Write all samples to one file, which is returned; its suffix says how.
 
     Raises `UsageError` if the suffix is unknown, or does not suit the samples; `StorageError` if the disk refuses; a
     file that stood there is intact.
     """
-    check_suffix(path, drawn.rate)
+    check_suffix(path, drawn.kind, drawn.rate)
     write_atomically(path, _content(drawn, path.suffix.lower()))
+    return path
+
+
+def write_beside(drawn: Drawn, path: Path) -> Path:
+    """Write all samples as `write_samples` does, but never over other ones: to `path`, or to one with a number.
+
+    Returns where they stand: where exactly these samples stood already, nothing is written.
+    """
+    content = _content(drawn, path.suffix.lower())
+    for number in itertools.count(1):
+        free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        if not os.path.lexists(free):
+            write_atomically(free, content)
+            return free
+        if os.path.isfile(free) and read_bytes(free, StorageError) == content:
+            return free
+    raise AssertionError
 
 
 def _content(drawn: Drawn, suffix: str) -> bytes:
@@ -62,6 +94,8 @@ def _content(drawn: Drawn, suffix: str) -> bytes:
         buffer = io.BytesIO()
         np.save(buffer, drawn.symbols.numpy())
         return buffer.getvalue()
+    if suffix == ".txt":
+        return "\n\n".join(drawn.texts()).encode()
     if drawn.rate is None:
         return pictures_png(Pictures(drawn.pictures(), "samples"))
     pause = round(_PAUSE * drawn.rate)

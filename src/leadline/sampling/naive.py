@@ -6,7 +6,7 @@ Samples are drawn from uniforms; each sample has its own stream of them, whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from leadline.graph.restoring.undisturbed import evaluating, restored
 from leadline.graph.sparse import refuse_all_but_dense
 from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
+from leadline.sampling.ahead import Logits, refuse_seen_ahead
 
 
 def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor, "n p"]:
@@ -98,6 +99,8 @@ def naive_sample(
         If `given`, `mask` or `uniforms` have the wrong shape, a given symbol does not exist, or n is less than 1.
     ModelError
         If the output does not fit the layout.
+    NotCausal
+        If an output changes with a symbol that comes later in the order, as perturbations find: nothing is drawn.
     Diverged
         If a logit is not finite; the message names the position.
 
@@ -124,8 +127,10 @@ def naive_sample(
     u = _checked_uniforms(uniforms, seed, n, len(ranks))
     symbols, kept = _start(given, mask, n, shape, likelihood.levels)
     flat, kept = symbols.view(n, -1), kept.view(n, -1)
+    into = encode or likelihood.encode
     before: int | None = None
     with running(type(model).__name__, inputs), restored(model, inputs), evaluating(model):
+        refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
             before = place
@@ -133,7 +138,7 @@ def naive_sample(
                 continue
             if read is None:
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-            logits = axes.logits(model, (encode or likelihood.encode)(symbols), n)[:, read]
+            logits = axes.logits(model, into(symbols), n)[:, read]
             try:
                 drawn = likelihood.draw(logits, u[:, rank], temperature, top_k)
             except Diverged as error:
@@ -174,6 +179,14 @@ class _Axes:
         sizes = dict(zip(self.layout.inputs[name] or (), self.inputs[self.drawn].shape, strict=True))
         shape = tuple(int(sizes[axis]) for axis in self.layout.positions)
         return shape if length is None else (length, *shape[1:])
+
+    def one(self) -> _Axes:
+        """Return the same with conditioning for one sample."""
+        return replace(self, inputs=tuple(t if i == self.drawn else t[:1] for i, t in enumerate(self.inputs)))
+
+    def reading(self, model: nn.Module, encode: Callable[[Tensor], Tensor]) -> Logits:
+        """Return the function from symbols to the model's output."""
+        return lambda symbols: self.logits(model, encode(symbols), len(symbols))
 
     def logits(self, model: nn.Module, encoded: Tensor, n: int) -> Tensor:
         """Run the model on ``(n, *positions, *features)`` and return ``(n, positions, *channels)``."""

@@ -17,6 +17,7 @@ from leadline.files.reading import as_record, read_record
 from leadline.files.temporary import remove_leftovers
 from leadline.files.writing import make_directory, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
+from leadline.training.code import Code, refuse_untrusted
 from leadline.training.config import TrainConfig
 from leadline.training.fitting import refuse_misfit
 from leadline.training.records import ResultRecord, RunRecord
@@ -80,11 +81,11 @@ class RunFolder:
 
     @contextmanager
     def begun(self, record: Mapping[str, Any]) -> Iterator[None]:
-        """Write `run.json`; an error before the first checkpoint takes it back, so that it blocks no other run."""
+        """Write `run.json`; an error, or Ctrl-C, before the first checkpoint takes it back: it blocks no other run."""
         try:
             self.describe(record)
             yield
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             if not os.path.exists(self.checkpoint):
                 _remove(self.path / "run.json", self.path / "metrics.jsonl")
             raise
@@ -110,6 +111,17 @@ class RunFolder:
     def log(self, lines: bytes) -> None:
         """Write `metrics.jsonl`, one record per validation: as a whole, like every file, so that no line is torn."""
         write_atomically(self.path / "metrics.jsonl", lines)
+
+    def reopen(self) -> None:
+        """Take back `result.json`, since the run goes on; raises `StorageError` if the disk refuses."""
+        try:
+            os.unlink(self.path / "result.json")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(
+                f"{self.path / 'result.json'} could not be removed: {error.strerror or error}"
+            ) from error
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`."""
@@ -230,12 +242,14 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
     """Read the folder that `train` wrote: rebuild the model, by `build`, and load the best averaged weights.
 
     Raises `CheckpointError` if the folder or its checkpoint is missing, damaged, foreign, a pickle, or of another
-    model.
+    model; `UsageError` if the model was built by code of the user's, which is run only where `build` is given.
     """
     folder = RunFolder(Path(path))
     record = folder.description()
+    model, described = record["model"], record["data"]
+    if build is zoo_build and model.get("code") is not None:
+        refuse_untrusted(folder.path, Code.of(model["code"]))
     try:
-        model, described = record["model"], record["data"]
         if build is zoo_build:  # of a user's models nothing is known before they are built
             refuse_misfit(model["name"], model["settings"], stated_shapes(folder.checkpoint))
         specimen = build(model["name"], **model["settings"])

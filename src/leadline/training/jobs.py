@@ -1,6 +1,7 @@
 """From the words of a command to a training run: the model, the data, the loop's settings, starting from a recipe."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,36 @@ from leadline.training.config import TrainConfig
 from leadline.training.folder import RunResult
 from leadline.training.loop import train
 from leadline.training.monitoring.tracking import Trackers
-from leadline.training.recipes import find_recipe
-from leadline.zoo import ZOO, build, parse_settings
+from leadline.training.recipes import Recipe, find_recipe
+from leadline.zoo import ZOO, Specimen, build, parse_settings
 from leadline.zoo.settings import settings_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on, how, and by which recipe."""
+
+    dataset: Dataset
+    config: TrainConfig
+    recipe: Recipe
+
+
+def prepared(
+    model: str, data_name: str, recipe: str | None, training: Mapping[str, Any], options: Mapping[str, Any]
+) -> Job:
+    """Load the data and make the loop's settings, by a recipe (None: the default one, if any) and what is asked for.
+
+    Crops of texts are as long as the pieces that are scored, unless something says otherwise. Raises `UsageError` if a
+    name or setting is unknown, or nothing says how long to train.
+    """
+    found = find_recipe(model, data_name, recipe)
+    dataset = data.load(data_name, **{**found.options, **options})
+    lengths = {"steps", "minutes"}
+    base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & training.keys())}
+    if not lengths & {*base, *training}:
+        raise UsageError(f"there is no recipe for {model} on {data_name}: say how long to train, --minutes or --steps")
+    crop = {} if dataset.piece is None else {"crop": dataset.piece}
+    return Job(dataset, TrainConfig.from_dict({**crop, **base, **training}), found)
 
 
 def train_by_recipe(
@@ -35,39 +63,47 @@ def train_by_recipe(
     """Train in a run folder by a recipe (None: the default one, if there is any) with what is asked for on top of it.
 
     `settings` are the model's as ``key=value`` words, `training` those of `TrainConfig` (a length given here replaces
-    the recipe's), `options` those of `leadline.data.load`. Raises `UsageError` if a name or setting is unknown, or
-    nothing says how long to train.
+    the recipe's), `options` those of `leadline.data.load`. Models with a choice are trained as densities, with a lag of
+    1. Raises `UsageError` if a name or setting is unknown, or nothing says how long to train.
     """
     asked = parse_settings(model, settings)
-    found = find_recipe(model, data_name, recipe)
-    dataset = data.load(data_name, **{**found.options, **options})
-    lengths = {"steps", "minutes"}
-    base = {key: value for key, value in found.training.items() if not (key in lengths and lengths & training.keys())}
-    if not lengths & {*base, *training}:
-        raise UsageError(f"there is no recipe for {model} on {data_name}: say how long to train, --minutes or --steps")
-    config = TrainConfig.from_dict({**base, **training})
-    chosen = {**_sizes(model, dataset), **found.settings, **asked}
-    _refuse_other_kinds(model, chosen, dataset)
-    lag, chosen = int(chosen.get("lag", 1)), {"seed": config.seed, **chosen}
+    job = prepared(model, data_name, recipe, training, options)
+    known = settings_of(ZOO[model])
+    sizes = {name: value for name, value in sizes_of(job.dataset).items() if name in known}
+    chosen = {**sizes, **job.recipe.settings, **asked}
+    specimen = build(model, **chosen)
+    if specimen.likelihood is None and "lag" in known and "lag" not in chosen:
+        chosen["lag"] = 1
+        specimen = build(model, **chosen)
+    refuse_misfit_data(model, specimen, job.dataset)
+    lag, chosen = int(chosen.get("lag", 1)), {"seed": job.config.seed, **chosen}
     how: dict[str, Any] = {"resume": resume, "allow_changes": allow_changes, "console": console, "trackers": trackers}
-    return train(model, chosen, dataset, config, path, lag=lag, **how)
+    return train(model, chosen, job.dataset, job.config, path, lag=lag, **how)
 
 
-def _refuse_other_kinds(model: str, settings: Mapping[str, Any], dataset: Dataset) -> None:
-    """Pictures have two axes and sound has one; a model reads one or the other."""
-    specimen = build(model, **settings)
+def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:
+    """Refuse data with other axes than a density model reads, or other labels; raises `UsageError`."""
     read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
+    conditional = len(specimen.inputs) > 1
     if specimen.likelihood is not None and read != given:
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "
             f"{dataset.name} is {dataset.kind}, which has {given}"
         )
+    if not conditional or specimen.likelihood is None:
+        return
+    if dataset.classes is None:
+        raise UsageError(f"{model} is conditioned on a class, and {dataset.name} has no labels (-d labels=…)")
+    if specimen.labels is not None and dataset.classes > specimen.labels:
+        raise UsageError(
+            f"{model} is conditioned on {specimen.labels} classes, and {dataset.name} has {dataset.classes}: "
+            f"labels={dataset.classes}"
+        )
 
 
-def _sizes(model: str, dataset: Dataset) -> dict[str, Any]:
-    """Return the settings that the data decides: the number of classes, the size of its pictures."""
-    known = settings_of(ZOO[model])
+def sizes_of(dataset: Dataset) -> dict[str, Any]:
+    """Return the settings that the data decides: classes, the size of pictures, the length of pieces."""
     sizes: dict[str, Any] = {"classes": dataset.levels}
     if dataset.shape is not None and len(dataset.shape) == 2:
         sizes |= {"height": dataset.shape[0], "width": dataset.shape[1]}
-    return {name: value for name, value in sizes.items() if name in known}
+    return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

@@ -19,6 +19,7 @@ from leadline.data import Dataset
 from leadline.errors import Diverged, UsageError
 from leadline.training.budget import Plan, Watch
 from leadline.training.checkpoint import load_checkpoint
+from leadline.training.code import Code
 from leadline.training.config import TrainConfig
 from leadline.training.environment import Environment
 from leadline.training.folder import Builder, RunFolder, RunResult
@@ -27,9 +28,10 @@ from leadline.training.monitoring.tracking import Trackers, line_of, tracked
 from leadline.training.planning import planned, validated_examples
 from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
-from leadline.training.resumption import earlier, stays
+from leadline.training.resumption import earlier, extends, extensions, identity, stays
 from leadline.training.session import Session
 from leadline.zoo import build
+from leadline.zoo import build as zoo_build
 
 
 def train(
@@ -66,7 +68,8 @@ def train(
     resume
         Go on where the folder's checkpoint stands, under the same settings; start anew if it holds no run, return the
         result if it is finished. The folder of a run of given steps then equals that of one that was never stopped,
-        bit for bit and file for file, the seconds apart.
+        bit for bit and file for file, the seconds apart. With more steps than it was to take, a run of given steps goes
+        on by the schedule of those; `run.json` notes from which step.
     allow_changes
         Resume under another version of torch or leadline, or on another processor, too. The numbers are then not those
         of one run, bit for bit; `run.json` notes from which step on.
@@ -99,29 +102,38 @@ def train(
     """
     began = time.perf_counter()
     folder = RunFolder(Path(path))
-    model = {"name": name, "settings": dict(settings)}
+    model: dict[str, Any] = {"name": name, "settings": dict(settings)}
+    if build is not zoo_build:
+        model |= {"code": Code.behind(build).as_dict()}
     request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
     request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
     with _alone(), folder.held():
-        record = earlier(folder, request, resume)
+        record = earlier(folder, request, resume, allow_changes)
+        longer = extends(record, request)
         finished = folder.result() if record else None
-        if finished is not None:
+        if finished is not None and not longer:
             return RunResult.from_dict(folder.path, finished)
         threads = record["environments"][0]["environment"]["threads"] if record else config.threads
         with isolated(threads), Reporter(console) as reporter:
             seed_everything(config.seed)
             specimen = build(name, **settings)
-            plan = Plan.of(record["plan"]) if record else planned(specimen, dataset, config, lag, began)
+            known = None if record is None or longer else record["plan"]
+            plan = Plan.of(known) if known else planned(specimen, dataset, config, lag, began)
             session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path)
             seed_everything(config.seed)
             state = session.state
-            state.run = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+            state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
             if os.path.exists(folder.checkpoint):
                 state.restore(*load_checkpoint(folder.checkpoint))
+            if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
+                state.schedule = plan.schedule
             now = Environment.current(session.accelerator.device)
             first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
-            known = stays(record or first, now, state.step, folder.path, allow_changes)
-            described = {**request, "plan": dataclasses.asdict(plan), "environments": known}
+            places = stays(record or first, now, state.step, folder.path, allow_changes)
+            described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
+            described |= extensions(record, state.step, config.steps if longer else None)
+            if longer:
+                folder.reopen()  # first: without a result it is an unfinished run, of whichever length
             with folder.begun(described), tracked(session.accelerator, folder.path, config):
                 return _train(session, folder, _watch(session, plan, began), reporter)
 

@@ -18,11 +18,22 @@ Amount = Annotated[float, Meta(ge=0)]
 Word = Annotated[int, Meta(ge=0, lt=2**32)]
 
 
+class CodeRecord(Struct, frozen=True):
+    """The user's function that a model is built by, see `training.code.Code`."""
+
+    word: str
+    digest: str
+    calls: Literal["builder", "factory"]
+    likelihood: str | None
+    layout: str | None
+
+
 class ModelRecord(Struct, frozen=True):
-    """A model, as it is built again: its name and settings."""
+    """A model, as it is built again: its name and settings; and by which code, where it is not one of the zoo."""
 
     name: str
     settings: dict[str, Any]
+    code: CodeRecord | None = None
 
 
 class DataRecord(Struct, frozen=True):
@@ -30,7 +41,7 @@ class DataRecord(Struct, frozen=True):
 
     name: str
     options: dict[str, int | float | str | bool | None]
-    kind: Literal["image", "audio"]
+    kind: Literal["image", "audio", "text"]
     levels: Annotated[int, Meta(ge=2, le=65536)]
     shape: list[Positive] | None
     licence: str
@@ -39,6 +50,9 @@ class DataRecord(Struct, frozen=True):
     rate: Annotated[int, Meta(ge=1, le=768_000)] | None
     examples: dict[str, Natural]
     digest: str
+    read_as: str | None = None
+    names: list[str] | None = None
+    alphabet: str | None = None
 
 
 class ScheduleRecord(Struct, frozen=True):
@@ -74,6 +88,13 @@ class StayRecord(Struct, frozen=True):
     environment: EnvironmentRecord
 
 
+class ExtensionRecord(Struct, frozen=True):
+    """At which step a run was told to take more steps, and how many in all."""
+
+    step: Natural
+    steps: Positive
+
+
 class RunRecord(Struct, frozen=True):
     """``run.json``: what was asked for."""
 
@@ -85,6 +106,7 @@ class RunRecord(Struct, frozen=True):
     lag: Literal[0, 1]
     plan: PlanRecord
     environments: Annotated[list[StayRecord], Meta(min_length=1)]
+    extensions: list[ExtensionRecord] = []
 
 
 class ScoreRecord(Struct, frozen=True):

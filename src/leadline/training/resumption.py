@@ -5,28 +5,78 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import UsageError
+from leadline.training.code import Code
 from leadline.training.environment import Environment
 from leadline.training.folder import RunFolder, require_same
 
 
-def earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Return the record of the run that the folder holds, if it is the one to resume."""
+def earlier(
+    folder: RunFolder, request: Mapping[str, Any], resume: bool, allow_changes: bool = False
+) -> dict[str, Any] | None:
+    """Return the record of the run that the folder holds, if it is the one to resume, or to extend.
+
+    The user's code that its model was built by must not have changed, unless that is allowed.
+    """
     if not folder.started:
         folder.require_empty()
         return None
     if not resume:
         raise UsageError(f"{folder.path} already holds a run; resume it, or choose another folder")
     record = folder.description()
+    steps = {"steps": request["train"]["steps"]} if _longer(record, request) else {}
+    held = {key: _named(value) for key, value in {**record, "train": {**record["train"], **steps}}.items()}
     for key, value in request.items():
-        if _named(record.get(key)) != _named(value):
-            raise UsageError(f"{folder.path} holds another run: {_difference(key, record.get(key), value)}")
+        if held.get(key) != _named(value):
+            raise UsageError(f"{folder.path} holds another run: {_difference(key, held.get(key), _named(value))}")
     require_same(request["data"]["name"], request["data"]["digest"], record["data"]["digest"], folder.path)
+    before, now = (one["model"].get("code") or {} for one in (record, request))
+    if before.get("digest") != now.get("digest") and not allow_changes:
+        raise UsageError(
+            f"the code that the model of {folder.path} was built by has changed: {Code.of(now).file}; put back what it "
+            "was, or allow changes (--allow-changes), or begin another run"
+        )
     return record
 
 
+def extends(record: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
+    """Whether a request asks for more steps than the run of a record was to take."""
+    return record is not None and _longer(record, request)
+
+
+def extensions(record: Mapping[str, Any] | None, step: int, steps: int | None) -> dict[str, Any]:
+    """Return what a record says of a run that was told to take more steps; `steps` is how many now, None: as before."""
+    known = [] if record is None else list(record.get("extensions", []))
+    if steps is not None:
+        known.append({"step": step, "steps": steps})
+    return {"extensions": known} if known else {}
+
+
+def identity(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run stays the same by, however long it goes on."""
+    train = {name: value for name, value in request["train"].items() if name != "steps"}
+    kept = {key: _named(value) for key, value in request.items()}
+    return kept | {"train": train, "digest": request["data"]["digest"]}
+
+
+def _longer(record: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether a run of a number of steps is asked to take more: a run in minutes is as long as it is."""
+    before, now = record["train"], request["train"]
+    if before.get("minutes") is not None or now["minutes"] is not None:
+        return False
+    return bool((before.get("steps") or 0) < (now["steps"] or 0))
+
+
+_FOLLOWS = ("name", "options")
+
+
 def _named(value: Any) -> Any:
-    """Leave the digest of the data out: that it differs is said in other words."""
-    return {key: held for key, held in value.items() if key != "digest"} if isinstance(value, dict) else value
+    """Leave out what follows from the rest, or is said in other words where it differs: of data, all but its name."""
+    if not isinstance(value, dict):
+        return value
+    if "digest" in value:
+        return {key: value[key] for key in _FOLLOWS}
+    code = {} if value.get("code") is None else {key: v for key, v in value["code"].items() if key != "digest"}
+    return {key: held for key, held in value.items() if key != "code"} | code
 
 
 def _difference(name: str, held: Any, asked: Any) -> str:

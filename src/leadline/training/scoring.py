@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from leadline.data import Batch, Split, evaluation_batches
 from leadline.errors import Diverged, ModelError, UsageError
+from leadline.graph.layout import Layout
 from leadline.graph.restoring.undisturbed import evaluating
 from leadline.likelihoods import Likelihood
 from leadline.results import Estimate, Result
+from leadline.zoo import Specimen
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,34 @@ class Score(Result):
         )
 
 
+def classes_axis(specimen: Specimen) -> int:
+    """Return where the logits of a density model have their classes: the last axis, unless its layout says otherwise.
+
+    Examples
+    --------
+    >>> [classes_axis(Specimen(nn.Identity(), (), layout)) for layout in ("b t -> b v t", "b t -> b t")]
+    [1, -1]
+    """
+    layout = Layout.parse(specimen.layout)
+    (axes,) = layout.outputs.values()
+    channels = [axis for axis in axes if axis != "b" and axis not in layout.positions]
+    return axes.index(channels[0]) if len(channels) == 1 and axes[-1] != channels[0] else -1
+
+
 def symbol_nats(
-    model: nn.Module, batch: Batch, likelihood: Likelihood, *, lag: int = 1, conditional: bool = False
+    model: nn.Module,
+    batch: Batch,
+    likelihood: Likelihood,
+    *,
+    lag: int = 1,
+    conditional: bool = False,
+    classes_axis: int = -1,
 ) -> Float[Tensor, "b ..."]:
     """Return the negative log-likelihood of every symbol, 0 where it does not count.
 
     With a `lag` of 1 output p is the distribution of symbol p; with 0 of symbol p + 1, in the order of the axes as they
     stand; the first symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``. `conditional` models
-    take the labels as the second input.
+    take the labels as the second input. The classes of the logits stand along `classes_axis`.
 
     Raises
     ------
@@ -98,11 +120,15 @@ def symbol_nats(
         raise UsageError("the model is conditioned on a class and the data has no labels")
     inputs = (batch.x, batch.labels) if conditional else (batch.x,)
     logits = model(*inputs)
+    if classes_axis != -1 and isinstance(logits, Tensor) and logits.ndim > batch.x.ndim:
+        logits = logits.movedim(classes_axis, -1)
     x, mask = batch.x, batch.mask
-    if logits.shape[: x.ndim] != x.shape or not likelihood.fits(tuple(logits.shape[x.ndim :])):
+    whole = isinstance(logits, Tensor) and logits.shape[: x.ndim] == x.shape
+    if not whole or not likelihood.fits(tuple(logits.shape[x.ndim :])):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         returns = {"categorical": f", {likelihood.levels}", "logistics": ", 3 · components"}.get(likelihood.name, "")
         raise ModelError(
-            f"the model returned {tuple(logits.shape)} for symbols {tuple(x.shape)} of {likelihood.levels} levels; "
+            f"the model returned {got} for symbols {tuple(x.shape)} of {likelihood.levels} levels; "
             f"a {likelihood.name} density model returns ({', '.join(map(str, x.shape))}{returns})"
         )
     if lag == 0:
@@ -125,10 +151,12 @@ def score(
     examples: int | None = None,
     batch: int = 128,
     max_symbols: int = 1 << 17,
+    classes_axis: int = -1,
 ) -> Score:
     """Score every symbol of a part of a data set, in evaluation mode; sums are kept in float64.
 
-    `name` and `binarisation` are what the result says about the part; `lag` and `conditional` are as in `symbol_nats`.
+    `name` and `binarisation` are what the result says about the part; `lag`, `conditional` and
+    `classes_axis` are as in `symbol_nats`.
     Only the first `examples` are scored, if given; at most `batch` examples, and `max_symbols` symbols, go through the
     model at a time. Raises `Diverged`, naming the example, if a likelihood is not finite.
     """
@@ -137,7 +165,8 @@ def score(
     if examples is not None and examples < len(part):
         part = Split(part.examples[:examples], None if part.labels is None else part.labels[:examples])
     batches = evaluation_batches(part, batch, max_symbols)
-    sums = _example_sums(model, batches, likelihood, device, lag=lag, conditional=conditional)
+    read = {"lag": lag, "conditional": conditional, "classes_axis": classes_axis}
+    sums = _example_sums(model, batches, likelihood, device, read)
     unscored = len(part) if lag == 0 else 0
     return Score(
         nats=float(sums.sum()),
@@ -155,14 +184,12 @@ def _example_sums(
     batches: Iterable[Batch],
     likelihood: Likelihood,
     device: torch.device,
-    *,
-    lag: int,
-    conditional: bool,
+    read: Mapping[str, Any],
 ) -> Float[Tensor, "n"]:
     sums = []
     with evaluating(model):
         for batch in batches:
-            nats = symbol_nats(model, batch.to(device), likelihood, lag=lag, conditional=conditional)
+            nats = symbol_nats(model, batch.to(device), likelihood, **read)
             rows = nats.double().flatten(1).sum(dim=1).cpu()
             if not torch.isfinite(rows).all():
                 bad = batch.index[int((~torch.isfinite(rows)).nonzero()[0])]

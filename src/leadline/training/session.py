@@ -17,7 +17,7 @@ from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
 from leadline.training.monitoring.tracking import Trackers, tracking
-from leadline.training.scoring import Score, score, symbol_nats
+from leadline.training.scoring import Score, classes_axis, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
 from leadline.zoo import Specimen
 
@@ -40,6 +40,7 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
+    classes_axis: int = -1
 
     @classmethod
     def open(
@@ -62,7 +63,7 @@ class Session:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)
         if augmentations and dataset.kind != "image":
-            raise UsageError("shift, turn and warp move the pixels of images; leave them out for audio")
+            raise UsageError(f"shift, turn and warp move the pixels of images; leave them out for {dataset.kind}")
         try:
             accelerator = Accelerator(
                 mixed_precision=config.precision, cpu=config.device == "cpu", **tracking(trackers, folder)
@@ -87,6 +88,7 @@ class Session:
             config=config,
             lag=lag,
             conditional=len(specimen.inputs) > 1,
+            classes_axis=classes_axis(specimen),
         )
 
     @property
@@ -113,7 +115,7 @@ class Session:
         loss = torch.zeros((), device=self.accelerator.device)
         for part in batch.parts(config.accumulate):
             with self.accelerator.autocast():
-                nats = symbol_nats(state.model, part, self.likelihood, lag=self.lag, conditional=self.conditional)
+                nats = symbol_nats(state.model, part, self.likelihood, **self._read)
             share = nats.sum() / batch.symbols
             loss += share.detach()
             if not torch.isfinite(share):
@@ -135,10 +137,14 @@ class Session:
             part,
             name=name,
             binarisation=self.dataset.binarisation,
-            lag=self.lag,
-            conditional=self.conditional,
             examples=examples,
+            **self._read,
         )
+
+    @property
+    def _read(self) -> dict[str, Any]:
+        """How the model's output is read."""
+        return {"lag": self.lag, "conditional": self.conditional, "classes_axis": self.classes_axis}
 
     def best(self) -> nn.Module:
         """Return a copy of the model with the best averaged weights."""

@@ -25,6 +25,8 @@ class Specimen:
     likelihood
         ``"categorical"`` (the last output axis holds logits over classes), ``"logistics"`` (it holds the parameters of
         a mixture) or ``"bernoulli"`` (one logit per position) for density models; None for everything else.
+    labels
+        The number of classes that conditioning names; None if there are none, or nobody knows.
     """
 
     model: nn.Module
@@ -32,6 +34,7 @@ class Specimen:
     layout: str
     order: str | None = None
     likelihood: str | None = None
+    labels: int | None = None
 
     @property
     def config(self) -> Any:
@@ -53,7 +56,7 @@ def density_specimen(
     if not labels:
         return Specimen(model, (x,), f"b {axes} -> b {axes} v", likelihood=likelihood)
     label = torch.randint(labels, shape[:1])
-    return Specimen(model, (x, label), f"b {axes}, _ -> b {axes} v", likelihood=likelihood)
+    return Specimen(model, (x, label), f"b {axes}, _ -> b {axes} v", likelihood=likelihood, labels=labels)
 
 
 def image_specimen(model: nn.Module, config: Any, batch: int) -> Specimen:

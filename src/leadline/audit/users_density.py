@@ -1,0 +1,178 @@
+"""A density model out of what a factory of the user's returns: its axes, its likelihood, and what outputs may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leadline.audit.named_model import users_function
+from leadline.domains._causality import Verdict, causality_of
+from leadline.errors import LayoutError, ModelError, NotCausal
+from leadline.graph.layout import Layout
+from leadline.graph.reading import Reading
+from leadline.graph.restoring.undisturbed import evaluating, undisturbed
+from leadline.graph.user_code import running
+from leadline.likelihoods import likelihood as likelihood_called
+from leadline.sampling.ahead import refuse_seen_ahead
+from leadline.training.code import Code, digest_of
+from leadline.zoo import Specimen
+
+_LENGTH = 64
+"""Symbols of an example sequence, where neither factory nor data says how many."""
+_AXES = {1: "t", 2: "h w"}
+
+
+@dataclass(frozen=True)
+class UsersDensity:
+    """Builds a specimen by a user's factory, for data that `Dataset.describe` describes.
+
+    The factory may return a specimen, a model with its example inputs, or a model alone, which reads integers
+    ``(b, *positions)`` and returns logits with the classes on the last axis, or on the one after the batch.
+    `likelihood` and `layout` say what the factory's product does not.
+    """
+
+    word: str
+    data: Mapping[str, Any]
+    likelihood: str | None = None
+    layout: str | None = None
+
+    @classmethod
+    def at(cls, word: str, data: Mapping[str, Any], **how: Any) -> UsersDensity:
+        """Return the builder of a factory whose file any process can find."""
+        where, _, name = word.rpartition(":")
+        return cls(f"{Path(where).resolve()}:{name}" if where.endswith(".py") else word, data, **how)
+
+    @property
+    def code(self) -> Code:
+        """Where the factory stands."""
+        where = self.word.rpartition(":")[0]
+        digest = digest_of(Path(where)) if where.endswith(".py") else ""
+        return Code(self.word, digest, "factory", self.likelihood, self.layout)
+
+    def __call__(self, name: str, **settings: Any) -> Specimen:  # noqa: ARG002 - the word is the name
+        """Call the factory, and read what it returns."""
+        _, make = users_function(self.word)
+        return self.read(make(**settings))
+
+    def read(self, product: Any) -> Specimen:
+        """Turn a factory's product into a specimen; raises `ModelError` if it is no density model of the data."""
+        match product:
+            case Specimen():
+                inputs, model, layout = product.inputs, product.model, self.layout or product.layout
+                given = Specimen(model, inputs, layout, product.order, product.likelihood, product.labels)
+            case nn.Module():
+                given = Specimen(product, (), self.layout or "")
+            case (nn.Module() as model, Tensor() as tensor):
+                given = Specimen(model, (tensor,), self.layout or "")
+            case (nn.Module() as model, tuple() | list() as several) if all(isinstance(x, Tensor) for x in several):
+                given = Specimen(model, tuple(several), self.layout or "")
+            case _:
+                raise ModelError(
+                    f"{self.word} returned {type(product).__name__}; a density model is a module that reads integers, "
+                    "with its example inputs if need be: `return model` or `return model, (x,)`"
+                )
+        given = replace(given, inputs=self._inputs(given.inputs))
+        return self._read_output(replace(given, likelihood=self.likelihood or given.likelihood))
+
+    def _inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return symbols like the data's, and the conditioning of the example."""
+        if len(inputs) > 2 or (inputs and inputs[0].is_floating_point()):
+            shapes = [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in inputs]
+            raise ModelError(
+                f"{self.word} reads {', '.join(shapes)}; what is trained reads the symbols, as integers, and perhaps a "
+                "class for each example"
+            )
+        if self.data["shape"] is not None:
+            shape = tuple(self.data["shape"])
+        else:
+            shape = (inputs[0].shape[-1] if inputs else self.data.get("piece") or _LENGTH,)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randint(int(self.data["levels"]), (2, *shape), generator=generator)
+        return (x, *(tensor[:1].expand(2, *tensor.shape[1:]) for tensor in inputs[1:]))
+
+    def _read_output(self, given: Specimen) -> Specimen:
+        model, (x, *_) = given.model, given.inputs
+        levels, conditioned = int(self.data["levels"]), ", _" if len(given.inputs) > 1 else ""
+        if given.likelihood is not None:
+            likelihood_called(given.likelihood, levels)  # refuses an unknown name, and levels that it does not have
+        with running(self.word, given.inputs), undisturbed(model, given.inputs), evaluating(model):
+            y = model(*given.inputs)
+        if not isinstance(y, Tensor):
+            raise ModelError(f"{self.word} returned {type(y).__name__} from forward; a density model returns logits")
+        found = given.likelihood or ("bernoulli" if y.shape == x.shape and levels == 2 else "categorical")
+        layout = given.layout or _read_by_shape(self.word, x, y, levels, found, conditioned)
+        channels = Layout.parse(layout).channels("0")
+        sizes = dict(zip(Layout.parse(layout).outputs["0"], y.shape, strict=False))
+        if found == "categorical" and [sizes.get(name) for name in channels] != [levels]:
+            raise ModelError(f"{self.word} returned {tuple(y.shape)} as '{layout}', where the data has {levels} levels")
+        return replace(given, likelihood=found, layout=layout)
+
+
+def _read_by_shape(word: str, x: Tensor, y: Tensor, levels: int, likelihood: str, conditioned: str) -> str:
+    """Return the layout that shapes alone tell; raises `ModelError` if they tell none, or more than one."""
+    axes = _AXES[x.ndim - 1]
+    if likelihood == "bernoulli":
+        fitting = {f"b {axes}{conditioned} -> b {axes}": tuple(x.shape)}
+    else:
+        fitting = {
+            f"b {axes}{conditioned} -> b {axes} v": (*x.shape, levels),
+            f"b {axes}{conditioned} -> b v {axes}": (len(x), levels, *x.shape[1:]),
+        }
+    found = [layout for layout, shape in fitting.items() if tuple(y.shape) == shape]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LayoutError(f"{word} returned {tuple(y.shape)}, which may be read as {' or as '.join(map(repr, found))}: "
+                          "say which, with layout=")  # fmt: skip
+    wanted = " or ".join(str(shape) for shape in fitting.values())
+    raise ModelError(
+        f"{word} returned {tuple(y.shape)} for symbols {tuple(x.shape)} of {levels} levels; "
+        f"a {likelihood} density model returns {wanted}"
+    )
+
+
+def lag_of(specimen: Specimen) -> int:
+    """Return 1 if each output says its own symbol, from earlier ones; 0 if it says the next one, and sees its own.
+
+    Proved from the model's structure or, where that cannot be read, found by perturbations. Raises `NotCausal` if an
+    output sees a later symbol: training would only teach it to copy that.
+    """
+    axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
+    try:
+        found = causality_of(Reading(specimen.model, specimen.inputs, {}, **axes).in_evaluation(), on_unknown="top")
+    except (NotCausal, LayoutError):
+        raise
+    except ModelError:
+        return _lag_by_perturbation(specimen)
+    if found.verdict is Verdict.LEAK and found.witness is not None and found.witness.confirmed:
+        raise NotCausal(f"this is no density over sequences in their order: {found.witness}; nothing is trained")
+    if not found.causal:
+        return _lag_by_perturbation(specimen)
+    return 1 if found.lag is None else min(found.lag, 1)
+
+
+def _lag_by_perturbation(specimen: Specimen) -> int:
+    layout, (x, *rest) = Layout.parse(specimen.layout), specimen.inputs
+    shape, model = tuple(x.shape[1:]), specimen.model
+    ranks = layout.ranks(dict(zip(layout.positions, shape, strict=True)), specimen.order).flatten()
+    axes = layout.outputs["0"]
+    order = [axes.index(axis) for axis in ("b", *layout.positions, *layout.channels("0"))]
+
+    def logits(symbols: Tensor) -> Tensor:
+        conditioning = [tensor[:1].expand(len(symbols), *tensor.shape[1:]) for tensor in rest]
+        found: Tensor = model(symbols, *conditioning).permute(order).flatten(1, len(shape))
+        return found
+
+    levels = int(x.max()) + 1
+    with running(type(model).__name__, specimen.inputs), undisturbed(model, specimen.inputs), evaluating(model):
+        try:
+            refuse_seen_ahead(logits, shape, ranks, max(2, levels), 1)
+        except NotCausal:
+            refuse_seen_ahead(logits, shape, ranks, max(2, levels), 0)
+            return 0
+    return 1
