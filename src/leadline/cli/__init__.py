@@ -228,7 +228,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", required=True, help="digits, pydoc, …, or a folder of pictures, sounds or texts.")
 @click.option("--recipe", help="A documented setting to start from; default: the one for this model and data, if any.")
-@click.option("--run", type=Named(), help="Run folder; default: runs/MODEL-DATA.")
+@click.option("--run", "--folder", "run", type=Named(), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder stands; with more --steps, further.")
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch, processor or code: noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
@@ -241,6 +241,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
     """Train a density model, of the zoo or file.py:factory, in a run folder that can be resumed bit for bit."""
     from leadline.audit.users_runs import train_named
+    from leadline.training.processes import Processes
 
     run = options["run"] or Path("runs") / f"{as_folder(model)}-{as_folder(Path(data).name)}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
@@ -251,6 +252,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
         "options": literals(options["data_option"]),
     }
     result = train_named(model, settings, data, run, recipe=recipe, console=terminal(), **how)
+    if not Processes.here().leads:
+        return
     say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     say(f"test: {result.test}")
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-NAMES = {"threads": "number of threads", "cpu": "processor"}
+NAMES = {"threads": "number of threads", "cpu": "processor", "processes": "number of processes"}
 
 
 @dataclass(frozen=True)
 class Environment:
     """Where a run was computed; in two that are equal, sums are rounded alike.
 
-    `cpu` is the machine's architecture with the vector instructions that torch uses on it.
+    `cpu` is the machine's architecture with the vector instructions that torch uses on it; `processes` is how many
+    train together.
     """
 
     leadline: str
@@ -25,22 +26,24 @@ class Environment:
     cpu: str
     threads: int
     device: str
+    processes: int = 1
 
     @classmethod
-    def current(cls, device: torch.device) -> Environment:
-        """Return that of this process, which computes on `device`."""
+    def current(cls, device: torch.device, processes: int = 1) -> Environment:
+        """Return that of this process, which computes on `device`, with others if there are several `processes`."""
         return cls(
             leadline=version("leadline"),
             torch=torch.__version__,
             cpu=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             threads=torch.get_num_threads(),
             device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            processes=processes,
         )
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Environment:
         """Return the environment that a record describes, whatever else it holds."""
-        return cls(**{field.name: record[field.name] for field in fields(cls)})
+        return cls(**{field.name: record.get(field.name, field.default) for field in fields(cls)})
 
     def changes(self, now: Environment) -> str:
         """Say in words what is different now; empty if nothing is.

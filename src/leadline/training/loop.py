@@ -7,8 +7,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from leadline.training.code import Code
 from leadline.training.config import TrainConfig
 from leadline.training.environment import Environment
 from leadline.training.folder import Builder, RunFolder, RunResult
+from leadline.training.following import FollowedFolder
 from leadline.training.monitoring._monitor import monitor
 from leadline.training.monitoring.tracking import Trackers, line_of, tracked
 from leadline.training.planning import planned, validated_examples
+from leadline.training.processes import Processes
 from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
 from leadline.training.resumption import earlier, extends, extensions, identity, stays
@@ -53,6 +55,9 @@ def train(
     While it runs, torch's, numpy's and Python's global random states and torch's number of threads are its own; they
     are put back afterwards. A second thread that trains waits for the end, one that analyses or samples a model for the
     end of a step.
+
+    Several processes, started by ``torchrun`` or ``accelerate launch`` with this same call, share every batch and train
+    one model; the first of them writes the folder, which all must see.
 
     Parameters
     ----------
@@ -101,16 +106,19 @@ def train(
         If the disk refuses a write; the last checkpoint is intact.
     """
     began = time.perf_counter()
-    folder = RunFolder(Path(path))
+    processes = Processes.here(config.device)
+    folder = RunFolder(Path(path)) if processes.leads else FollowedFolder(Path(path))
+    console = console if processes.leads else None
     model: dict[str, Any] = {"name": name, "settings": dict(settings)}
     if build is not zoo_build:
         model |= {"code": Code.behind(build).as_dict()}
     request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
     request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
-    with _alone(), folder.held():
-        record = earlier(folder, request, resume, allow_changes)
+    with _alone(), ExitStack() as stack:
+        processes.agreed(lambda: stack.enter_context(folder.held()))
+        record = processes.agreed(lambda: earlier(folder, request, resume, allow_changes))
         longer = extends(record, request)
-        finished = folder.result() if record else None
+        finished = processes.agreed(lambda: folder.result() if record else None)
         if finished is not None and not longer:
             return RunResult.from_dict(folder.path, finished)
         threads = record["environments"][0]["environment"]["threads"] if record else config.threads
@@ -118,8 +126,8 @@ def train(
             seed_everything(config.seed)
             specimen = build(name, **settings)
             known = None if record is None or longer else record["plan"]
-            plan = Plan.of(known) if known else planned(specimen, dataset, config, lag, began)
-            session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path)
+            plan = processes.agreed(lambda: Plan.of(known) if known else planned(specimen, dataset, config, lag, began))
+            session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path, processes)
             seed_everything(config.seed)
             state = session.state
             state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
@@ -127,9 +135,9 @@ def train(
                 state.restore(*load_checkpoint(folder.checkpoint))
             if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
                 state.schedule = plan.schedule
-            now = Environment.current(session.accelerator.device)
+            now = Environment.current(session.accelerator.device, processes.count)
             first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
-            places = stays(record or first, now, state.step, folder.path, allow_changes)
+            places = processes.agreed(lambda: stays(record or first, now, state.step, folder.path, allow_changes))
             described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
             described |= extensions(record, state.step, config.steps if longer else None)
             if longer:
@@ -198,10 +206,12 @@ def _monitored(session: Session) -> Iterator[None]:
 def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    while state.step < state.schedule.steps and watch.left() > 0 and not _stalled(session):
+    decided = session.processes.agreed if config.minutes else _done  # who leads reads the clock
+    while state.step < state.schedule.steps and decided(lambda: watch.left() > 0) and not _stalled(session):
         start = time.perf_counter()
         session.step()
-        state.schedule = watch.stepped(time.perf_counter() - start, state.schedule, state.step)
+        took = time.perf_counter() - start
+        state.schedule = decided(lambda: watch.stepped(took, state.schedule, state.step))  # noqa: B023
         reporter.step(state.step, state.schedule.steps)
         due = state.step - state.validated >= (config.validate_every or state.schedule.validate_every)
         if due:
@@ -211,6 +221,10 @@ def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) 
             folder.save(state)
     if state.validated != state.step or not state.best:
         _validate(session, folder, watch, reporter)
+
+
+def _done(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def _stalled(session: Session) -> bool:

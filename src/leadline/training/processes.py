@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's `rank` among `count`.
+    """The `rank` of this process among `count`.
 
     Examples
     --------
@@ -109,6 +109,9 @@ class Processes:
         """Let every process draw numbers of its own (dropout), of each step anew, however many go on with the run."""
         if self.count > 1:
             seed_everything(hash((seed, step, self.rank)) % 2**32)
+
+
+ALONE = Processes()
 
 
 def _launched() -> bool:

@@ -18,6 +18,7 @@ from leadline.graph.layout import Layout
 from leadline.graph.restoring.undisturbed import evaluating
 from leadline.likelihoods import Likelihood
 from leadline.results import Estimate, Result
+from leadline.training.processes import ALONE, Processes
 from leadline.zoo import Specimen
 
 
@@ -152,31 +153,58 @@ def score(
     batch: int = 128,
     max_symbols: int = 1 << 17,
     classes_axis: int = -1,
+    processes: Processes = ALONE,
 ) -> Score:
     """Score every symbol of a part of a data set, in evaluation mode; sums are kept in float64.
 
     `name` and `binarisation` are what the result says about the part; `lag`, `conditional` and
     `classes_axis` are as in `symbol_nats`.
     Only the first `examples` are scored, if given; at most `batch` examples, and `max_symbols` symbols, go through the
-    model at a time. Raises `Diverged`, naming the example, if a likelihood is not finite.
+    model at a time; several `processes` score a share each. Raises `Diverged`, naming the example, if a likelihood is
+    not finite.
     """
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     if examples is not None and examples < len(part):
         part = Split(part.examples[:examples], None if part.labels is None else part.labels[:examples])
-    batches = evaluation_batches(part, batch, max_symbols)
     read = {"lag": lag, "conditional": conditional, "classes_axis": classes_axis}
-    sums = _example_sums(model, batches, likelihood, device, read)
+    nats, squares = _sums(model, part, likelihood, device, read, processes, (batch, max_symbols))
     unscored = len(part) if lag == 0 else 0
     return Score(
-        nats=float(sums.sum()),
+        nats=nats,
         symbols=part.symbols - unscored,
         examples=len(part),
-        squares=float(sums.square().sum()),
+        squares=squares,
         part=name,
         binarisation=binarisation,
         unscored=unscored,
     )
+
+
+def _sums(
+    model: nn.Module,
+    part: Split,
+    likelihood: Likelihood,
+    device: torch.device,
+    read: Mapping[str, Any],
+    processes: Processes,
+    sizes: tuple[int, int],
+) -> tuple[float, float]:
+    """Return the sums of the examples' nats, and of their squares, over all processes."""
+    own = slice(processes.rank, None, processes.count)
+    if processes.count > 1:
+        part = Split(part.examples[own], None if part.labels is None else part.labels[own])
+    diverged: Diverged | None = None
+    try:
+        batches = evaluation_batches(part, *sizes) if len(part) else ()
+        rows = _example_sums(model, batches, likelihood, device, read)
+    except Diverged as error:  # the others wait for the sums of this one
+        diverged, rows = error, torch.tensor([math.nan], dtype=torch.float64)
+    sums = torch.stack([rows.sum(), rows.square().sum()])
+    (total,) = processes.summed(sums.to(device)) if processes.count > 1 else (sums,)
+    if not torch.isfinite(total).all():
+        raise diverged or Diverged("the log-likelihood of an example is not finite, in another process")
+    return float(total[0]), float(total[1])
 
 
 def _example_sums(
@@ -195,4 +223,4 @@ def _example_sums(
                 bad = batch.index[int((~torch.isfinite(rows)).nonzero()[0])]
                 raise Diverged(f"the log-likelihood of example {bad} is not finite")
             sums.append(rows)
-    return torch.cat(sums)
+    return torch.cat(sums) if sums else torch.zeros(0, dtype=torch.float64)

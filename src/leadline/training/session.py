@@ -17,6 +17,7 @@ from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
 from leadline.training.monitoring.tracking import Trackers, tracking
+from leadline.training.processes import ALONE, Processes
 from leadline.training.scoring import Score, classes_axis, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
 from leadline.zoo import Specimen
@@ -41,6 +42,7 @@ class Session:
     lag: int
     conditional: bool
     classes_axis: int = -1
+    processes: Processes = ALONE
 
     @classmethod
     def open(
@@ -52,6 +54,7 @@ class Session:
         schedule: Schedule,
         trackers: Trackers = (),
         folder: Path | None = None,
+        processes: Processes = ALONE,
     ) -> Session:
         """Make optimiser and average for a fresh model and a run of that schedule; trackers write beside its folder.
 
@@ -76,7 +79,9 @@ class Session:
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
-        model, optimizer = accelerator.prepare(model, optimizer)
+        # Gradients are summed here (`Processes`), so that no second module is wrapped around the model.
+        model = accelerator.prepare_model(model, evaluation_mode=processes.count > 1)
+        optimizer = accelerator.prepare_optimizer(optimizer)
         return cls(
             state=TrainingState(model, averaged, optimizer, schedule),
             accelerator=accelerator,
@@ -89,6 +94,7 @@ class Session:
             lag=lag,
             conditional=len(specimen.inputs) > 1,
             classes_axis=classes_axis(specimen),
+            processes=processes,
         )
 
     @property
@@ -112,15 +118,17 @@ class Session:
         batch = self.batches.at(state.step, config.strength(progress)).to(self.accelerator.device)
         state.model.train()
         state.optimizer.zero_grad()
+        self.processes.seed(config.seed, state.step)
         loss = torch.zeros((), device=self.accelerator.device)
-        for part in batch.parts(config.accumulate):
+        for part in self.processes.share(batch.parts(config.accumulate * self.processes.count)):
             with self.accelerator.autocast():
                 nats = symbol_nats(state.model, part, self.likelihood, **self._read)
             share = nats.sum() / batch.symbols
             loss += share.detach()
-            if not torch.isfinite(share):
-                raise self._diverged("loss", share, part)
             self.accelerator.backward(share)
+        loss = self.processes.sum_gradients(state.model, loss)
+        if not torch.isfinite(loss):
+            raise self._diverged("loss", loss, batch)
         norm = self.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
         if norm is not None and not torch.isfinite(norm):
             raise self._diverged("gradient's norm", norm, batch)
@@ -138,6 +146,7 @@ class Session:
             name=name,
             binarisation=self.dataset.binarisation,
             examples=examples,
+            processes=self.processes,
             **self._read,
         )
 
