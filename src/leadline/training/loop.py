@@ -56,8 +56,8 @@ def train(
     are put back afterwards. A second thread that trains waits for the end, one that analyses or samples a model for the
     end of a step.
 
-    Several processes, started by ``torchrun`` or ``accelerate launch`` with this same call, share every batch and train
-    one model; the first of them writes the folder, which all must see.
+    Several processes, started by ``torchrun`` with this same call, share every batch and train one model; the first of
+    them writes the folder, which all must see.
 
     Parameters
     ----------

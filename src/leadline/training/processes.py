@@ -3,7 +3,7 @@
 Each takes its share of every batch, and the gradients are summed, so that a step is that of one process up to rounding.
 One of them, the first, leads: it reads the clock and writes the run folder, and the others hear what it decided.
 
-``torchrun`` and ``accelerate launch`` start them; alone, nothing is sent and nothing changes.
+``torchrun``, or ``accelerate launch`` on several accelerators, starts them; alone, nothing is sent and nothing changes.
 """
 
 from __future__ import annotations
