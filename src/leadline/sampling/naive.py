@@ -129,8 +129,8 @@ def naive_sample(
     flat, kept = symbols.view(n, -1), kept.view(n, -1)
     into = encode or likelihood.encode
     before: int | None = None
+    asked = False
     with running(type(model).__name__, inputs), restored(model, inputs), evaluating(model):
-        refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
             before = place
@@ -144,6 +144,9 @@ def naive_sample(
             except Diverged as error:
                 index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), shape))
                 raise Diverged(f"the symbol at position {index} cannot be drawn: {error}") from error
+            if not asked:  # of a model that has been found to draw such symbols, before any is given away
+                asked = True
+                refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
             flat[:, place] = torch.where(kept[:, place], flat[:, place], drawn)
     return symbols
 
