@@ -31,6 +31,13 @@ class Batch:
         """The number of symbols that count."""
         return self.x.numel() if self.mask is None else int(self.mask.sum())
 
+    def parts(self, number: int) -> Iterator[Batch]:
+        """Cut the batch into a number of parts of about the same size, fewer where it has fewer examples."""
+        for rows in torch.arange(len(self.x)).chunk(number):
+            first, last = int(rows[0]), int(rows[-1]) + 1
+            mask, labels = (None if t is None else t[first:last] for t in (self.mask, self.labels))
+            yield Batch(self.x[first:last], mask, labels, self.index[first:last])
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         mask, labels = (None if t is None else t.to(device) for t in (self.mask, self.labels))

@@ -12,6 +12,8 @@ from leadline.errors import SEEDS, UsageError, near_misses
 from leadline.key_values import require
 
 MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
+SCHEDULES = ("cosine", "constant", "linear", "one-cycle")
+_RISE = 0.3
 _MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
 
 
@@ -26,9 +28,14 @@ class TrainConfig:
         calibration turns it into a number of steps, which is planned anew while the run goes on, so that the learning
         rate comes down in time on a machine that has become slower. Its figures depend on how fast the machine is;
         those of a run of `steps` do not. With both, the run ends where the first of them does.
-    batch, lr, warmup, weight_decay, clip
-        Examples per step; AdamW's peak learning rate, reached linearly in `warmup` steps and then lowered along a
-        cosine to zero; decay of weights with two axes or more; the gradient norm's ceiling.
+    batch, accumulate, lr, warmup, weight_decay, clip
+        Examples per step, which go through the model in `accumulate` parts, for less memory; AdamW's peak learning
+        rate, reached linearly in `warmup` steps; decay of weights with two axes or more; the gradient norm's ceiling.
+    schedule
+        What the learning rate does after the warm-up: ``cosine`` or ``linear`` to zero, ``constant``; or ``one-cycle``,
+        which has no warm-up: along cosines from lr / 25 to lr in the first three tenths, then to lr / 10,000.
+    patience
+        End after so many validations that are no better than the best one; None: train to the end.
     ema
         Decay of the averaged weights, which are what is validated, kept and scored: ``min(ema, (1 + n) / (10 + n))``
         after n updates.
@@ -52,7 +59,7 @@ class TrainConfig:
     monitor
         Record the gradient by stage at every so many steps, as `leadline.monitor` does, in ``metrics.jsonl``.
     precision, device
-        Passed to accelerate: ``no`` or ``bf16``; ``cpu``, or None for the accelerator that it finds.
+        ``no`` or ``bf16``; ``cpu``, ``cuda``, ``mps``, or None for the accelerator that `accelerate` finds.
 
     Raises
     ------
@@ -68,10 +75,13 @@ class TrainConfig:
     steps: int | None = None
     minutes: float | None = None
     batch: int = 32
+    accumulate: int = 1
     lr: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    schedule: str = "cosine"
+    patience: int | None = None
     ema: float = 0.999
     validate_every: int | None = None
     checkpoint_every: int | None = None
@@ -92,7 +102,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
-        positive = ("steps", "batch", "validate_every", "checkpoint_every", "validation_examples", "crop", "threads")
+        positive = (
+            "steps",
+            "batch",
+            "accumulate",
+            "patience",
+            "validate_every",
+            "checkpoint_every",
+            "validation_examples",
+            "crop",
+            "threads",
+        )
         natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
@@ -109,16 +129,28 @@ class TrainConfig:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
-        words: dict[str, tuple[str | None, ...]] = {"precision": ("no", "bf16"), "device": (None, "cpu")}
+        if self.accumulate > self.batch:
+            raise UsageError(
+                f"a batch of {self.batch} examples cannot go through in accumulate={self.accumulate} parts"
+            )
+        words: dict[str, tuple[str | None, ...]] = {
+            "precision": ("no", "bf16"), "device": (None, "cpu", "cuda", "mps"), "schedule": SCHEDULES,
+        }  # fmt: skip
         for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
 
     def learning_rate(self, step: int, progress: float) -> float:
         """Return the learning rate of step `step` (from 0), where `progress` of what follows the warm-up is done."""
+        if self.schedule == "one-cycle":
+            rising, first, last = progress < _RISE, self.lr / 25, self.lr / 10_000
+            part = progress / _RISE if rising else (progress - _RISE) / (1 - _RISE)
+            low, high = (first, self.lr) if rising else (self.lr, last)
+            return low + (high - low) * 0.5 * (1 - math.cos(math.pi * part))
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}
+        return self.lr * left[self.schedule]
 
     def strength(self, progress: float) -> float:
         """Return the strength of the augmentations, from 1 to 0, where `progress` of the run is done."""

@@ -198,7 +198,7 @@ def _monitored(session: Session) -> Iterator[None]:
 def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
-    while state.step < state.schedule.steps and watch.left() > 0:
+    while state.step < state.schedule.steps and watch.left() > 0 and not _stale(session):
         start = time.perf_counter()
         session.step()
         state.schedule = watch.stepped(time.perf_counter() - start, state.schedule, state.step)
@@ -211,6 +211,16 @@ def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) 
             folder.save(state)
     if state.validated != state.step or not state.best:
         _validate(session, folder, watch, reporter)
+
+
+def _stale(session: Session) -> bool:
+    """Whether as many validations as the config's patience have passed without a better one."""
+    patience, state = session.config.patience, session.state
+    if patience is None or state.step != state.validated:
+        return False
+    lines = [line for text in state.log.splitlines() if "validation" in (line := json.loads(text))]
+    since = next((place for place, line in enumerate(reversed(lines)) if line["best"]), len(lines))
+    return since >= patience
 
 
 def _kept(folder: RunFolder) -> str:

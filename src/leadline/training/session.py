@@ -59,6 +59,7 @@ class Session:
         """
         with needing("train", "training"):
             from accelerate import Accelerator
+        _require_device(config.device)
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)
@@ -111,20 +112,23 @@ class Session:
             group["lr"] = config.learning_rate(state.step, progress)
         batch = self.batches.at(state.step, config.strength(progress)).to(self.accelerator.device)
         state.model.train()
-        with self.accelerator.autocast():
-            nats = symbol_nats(state.model, batch, self.likelihood, **self._read)
-        loss = nats.sum() / batch.symbols
-        if not torch.isfinite(loss):
-            raise self._diverged("loss", loss, batch)
         state.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        total = torch.zeros(())
+        for part in batch.parts(config.accumulate):
+            with self.accelerator.autocast():
+                nats = symbol_nats(state.model, part, self.likelihood, **self._read)
+            loss = nats.sum() / batch.symbols
+            if not torch.isfinite(loss):
+                raise self._diverged("loss", loss, part)
+            self.accelerator.backward(loss)
+            total += loss.detach().cpu()
         norm = self.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
         if norm is not None and not torch.isfinite(norm):
             raise self._diverged("gradient's norm", norm, batch)
         state.optimizer.step()
         state.step += 1
         state.average(config.ema)
-        state.losses += loss.item()
+        state.losses += total.item()
 
     def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
         """Score the averaged weights, or another model, on a part."""
@@ -164,6 +168,13 @@ class Session:
             f"the {what} is {value.item()} at step {self.state.step}: {place}; "
             "try a smaller learning rate, or a longer warm-up"
         )
+
+
+def _require_device(device: str | None) -> None:
+    """Refuse a device that this machine does not have."""
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device in there and not there[device]():
+        raise UsageError(f"this machine has no device {device}: leave device= out, or say device=cpu")
 
 
 def _augmentations(config: TrainConfig) -> tuple[Augmentation, ...]:
