@@ -123,7 +123,7 @@ def test_a_flac_that_claims_too_much(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("tones", {"levels": 0}), ("tones", {"levels": 1}), ("tones", {"levels": 257}), ("tones", {"seed": -1}),
+    [("tones", {"levels": 0}), ("tones", {"levels": 1}), ("tones", {"levels": 65537}), ("tones", {"seed": -1}),
      ("tones", {"seed": 2**64}), ("tones", {"clips": -1}), ("tones", {"length": 0}), ("tones", {"clips": 2**29}),
      ("digits", {"levels": 0}), ("folder", {"limit": 0}), ("folder", {"limit": -1}), ("folder", {"seed": 2**64})],
 )  # fmt: skip

@@ -162,11 +162,36 @@ def read_sound(path: Path) -> None:
 
 
 def read_picture(path: Path) -> None:
-    """Read a picture, as it is and resized."""
+    """Read a picture, as it is and resized, in grey if it is in colour."""
     from leadline.data.pictures import read_pictures
 
     for size in (None, 4):
-        read_pictures([path], size)
+        read_pictures([path], size, "grey")
+
+
+def deep_picture() -> bytes:
+    """Return a small picture of 16 bits."""
+    import numpy as np
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(42, dtype=np.uint16).reshape(6, 7) * 1500).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_text(path: Path) -> None:
+    """Read the file as text, as bytes and as characters."""
+    from leadline.data.text import text_files
+
+    for symbols in ("bytes", "characters"):
+        text_files(path, symbols=symbols)
+
+
+def read_labels(path: Path) -> None:
+    """Read the file as the table of labels of two files."""
+    from leadline.data.labels import labels_of
+
+    labels_of(path.parent, [path.parent / "a.png", path.parent / "b" / "c.png"], str(path))
 
 
 def read_idx(path: Path) -> None:
@@ -285,6 +310,9 @@ TARGETS: Mapping[str, tuple[Callable[[], bytes], Reader, int]] = {
     "wav-24": (lambda: sound("WAV", "PCM_24"), read_sound, 8),
     "flac": (lambda: sound("FLAC", "PCM_16"), read_sound, 8),
     "png": (lambda: picture("PNG"), read_picture, 10),
+    "png-16": (deep_picture, read_picture, 8),
+    "text": (lambda: "a short text, of äöü and 🙂: ".encode() * 4, read_text, 12),
+    "labels": (lambda: b"file,class\na.png,cat\nb/c.png,dog\n", read_labels, 12),
     "jpeg": (lambda: picture("JPEG"), read_picture, 6),
     "gif": (lambda: picture("GIF"), read_picture, 6),
     "bmp": (lambda: picture("BMP"), read_picture, 6),

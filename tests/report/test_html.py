@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from leadline.document import Curve, Table, Text
 from leadline.report import html
+from leadline.report.encoded import contact_sheet, wave_bytes
 from leadline.report.html.charts import curve
 from leadline.report.html.maps import context_maps, runs
-from leadline.report.html.media import contact_sheet, wave_bytes
 from leadline.report.html.tables import as_csv, as_latex, as_markdown, key, numeric
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12)

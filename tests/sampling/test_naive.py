@@ -184,7 +184,8 @@ def test_features_bernoulli_encode_and_length() -> None:
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Embedding(K, K), nn.Dropout(0.5)).train()
     model[1].eval()
-    naive_sample(model, torch.zeros(1, 3, dtype=torch.int64), layout="b t -> b t v", likelihood=Categorical(K))
+    x, how = torch.zeros(1, 3, dtype=torch.int64), {"layout": "b t -> b t v", "likelihood": Categorical(K)}
+    naive_sample(model, x, lag=0, given=x[:, :1], **how)
     assert model.training
     assert model[0].training
     assert not model[1].training

@@ -14,7 +14,6 @@ from helpers.folders import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline import zoo
 from leadline.data import load
 from leadline.errors import CheckpointError, Diverged, StorageError, UsageError
 from leadline.likelihoods import Bernoulli, Categorical
@@ -257,53 +256,6 @@ def test_the_schedule_warms_up_and_follows_a_cosine() -> None:
     assert rates[9] == rates[10] == pytest.approx(2.0)
     assert rates[55] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
-
-
-@given(st.sampled_from(["cosine", "linear", "constant", "one-cycle"]), st.integers(0, 20), st.integers(21, 200))
-def test_every_schedule_stays_within_its_peak_and_comes_down(name: str, warmup: int, steps: int) -> None:
-    config = TrainConfig(steps=steps, lr=2.0, warmup=warmup, schedule=name)
-    schedule = Schedule.of_steps(steps, warmup=warmup)
-    rates = [config.learning_rate(step, schedule.progress(step)) for step in range(steps + 1)]
-    after = rates[warmup:]
-    assert all(0 <= rate <= 2.0 + 1e-12 for rate in rates)
-    assert rates[:warmup] == pytest.approx([2.0 * (step + 1) / warmup for step in range(warmup)])
-    peak = after.index(max(after))
-    assert after[peak:] == sorted(after[peak:], reverse=True)
-    assert after[: peak + 1] == sorted(after[: peak + 1])
-    assert after[-1] == pytest.approx(2.0 if name == "constant" else 0.0, abs=1e-12)
-    if name == "one-cycle":
-        assert after[0] == pytest.approx(2.0 / 25)
-        assert abs(peak - 0.3 * (steps - warmup)) <= 1
-
-
-@pytest.mark.parametrize("parts", [2, 5, 16])
-def test_a_batch_in_parts_gives_the_gradient_of_the_whole(parts: int) -> None:
-    """Of crops that are masked too, whose parts hold different numbers of symbols."""
-    tones = load("tones", clips=10, length=60, levels=16)
-    config = dataclasses.replace(CONFIG, crop=40, burn_in=9, clip=1e9, ema=0.0)
-
-    def gradients(accumulate: int) -> tuple[list[torch.Tensor], float]:
-        specimen = zoo.build("wavenet", classes=16, layers=2, length=40)
-        each = dataclasses.replace(config, accumulate=accumulate)
-        session = Session.open(specimen, tones, each, 1, Schedule.of_steps(9))
-        session.step()
-        return [p.grad.clone() for p in session.state.model.parameters() if p.grad is not None], session.state.losses
-
-    whole, loss = gradients(1)
-    in_parts, losses = gradients(parts)
-    assert losses == pytest.approx(loss, rel=1e-6)
-    for ours, theirs in zip(in_parts, whole, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-
-
-def test_a_run_ends_when_its_patience_does(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, steps=40, lr=30.0, warmup=40, clip=1e9, validate_every=2, ema=0.5)
-    whole = run(tmp_path / "whole", config)
-    short = run(tmp_path / "short", dataclasses.replace(config, patience=6))
-    lines = [json.loads(line) for line in (tmp_path / "short" / "metrics.jsonl").read_text().splitlines()]
-    assert short.steps < whole.steps == short.planned == 40
-    assert lines[-1]["step"] == short.steps == short.best_step + 6
-    assert run(tmp_path / "short", dataclasses.replace(config, patience=6), resume=True) == short
 
 
 def test_the_average_is_the_recursion_written_out() -> None:

@@ -25,6 +25,7 @@ from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import Backend, Stream, stream
+from leadline.sampling.compiled.kept import keep
 from leadline.training import Run, Score, score
 from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen
@@ -62,6 +63,9 @@ class Drawn:
         return tuple(decoded(row, self.alphabet) for row in self.symbols)
 
 
+_Streams = Mapping[int | None, Stream]
+
+
 def draw(
     run: Run,
     n: int,
@@ -73,13 +77,15 @@ def draw(
     given: Int[Tensor, "g ..."] | None = None,
     label: int | Sequence[int] | None = None,
     naive: bool = False,
+    asked: str | None = None,
 ) -> Drawn:
     """Draw `n` samples from a trained run, as `leadline.training.load_run` returns it.
 
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
     draws; where the model has no such sampler, or `naive` asks for it, the naive one draws, by a full forward pass for
     each symbol. `label` is the class to draw, one for all samples or one for each: conditional models get it, others do
-    not (`UsageError`). The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
+    not (`UsageError`). With the digest `asked` of a question (`sampling.compiled.kept`) the run keeps what was derived.
+    The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
     labels = _labels(specimen, n, label)
@@ -93,17 +99,22 @@ def draw(
         how |= {"n": n, "seed": seed, "given": given, "likelihood": described}
         how |= {"layout": specimen.layout, "order": specimen.order, "lag": run.lag}
         symbols, sampler = naive_sample(specimen.model, *_inputs(specimen, labels), **how), "naive"
-    return Drawn(
-        symbols,
-        time.perf_counter() - start,
-        sampler,
-        seed,
-        int(about["levels"]),
-        rate=about.get("rate"),
-        kind=about["kind"],
-        encoding=about["options"].get("encoding"),
-        alphabet=about.get("alphabet"),
-    )
+    seconds = time.perf_counter() - start
+    said = {"levels": int(about["levels"]), "rate": about.get("rate"), "kind": about["kind"]}
+    said |= {"encoding": about["options"].get("encoding"), "alphabet": about.get("alphabet")}
+    if derived is not None and asked is not None:
+        _keep(run, derived, n, length, asked, said)
+    return Drawn(symbols, seconds, sampler, seed, **said)
+
+
+def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
+    """Keep the compiled program of what was drawn beside the run."""
+    (drawn,) = derived.values()
+    plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
+    machine = drawn._kept_machine(plan, n)
+    if hasattr(machine, "kept"):
+        axes = tuple(plan.system.axes.index(axis) for axis in drawn.source.reading.layout.positions)
+        keep(run.path, asked, machine.kept(drawn.lag, said["levels"], axes, said))
 
 
 def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -128,9 +139,6 @@ def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tu
 def _inputs(specimen: Specimen, labels: tuple[int, ...]) -> tuple[Tensor, ...]:
     first, *rest = specimen.inputs
     return (first, torch.tensor(labels)) if labels else (first, *rest)
-
-
-_Streams = Mapping[int | None, Stream]
 
 
 def _derived(specimen: Specimen, labels: tuple[int, ...], described: Likelihood) -> _Streams | None:

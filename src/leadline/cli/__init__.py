@@ -27,6 +27,7 @@ from leadline.cli.shared import (
     as_folder,
     classes,
     of_users_own,
+    place,
     reported,
     say,
     terminal,
@@ -140,7 +141,7 @@ def check(
     gates, axes = gates_of(how), {name: how.pop(name) for name in ("layout", "order", "output")}
     position, only, full, quiet, explorer = map(how.pop, ("position", "only", "full", "quiet", "explorer"))
     trust = how.pop("trust")
-    how |= {"position": None if position is None else _place(position), "only": depths_named(only, strict=strict)}
+    how |= {"position": None if position is None else place(position), "only": depths_named(only, strict=strict)}
     with diverted(), watching(terminal(), quiet=quiet) as watch:  # what a model or its factory prints is no report
         named = find_model(model, settings, trust=trust)
         reading = named.reading(**axes)
@@ -282,21 +283,27 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 @TRUST
 def sample(run: Path, n: int | None, out: Path | None, keep: float | None, trust: bool, **how: Any) -> None:
     """Draw from a trained model; its run may go on meanwhile. Samples that stand in the run folder stay."""
+    from leadline.cli.again import asked_of, drawn_again
+
+    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else 16)
+    asked = None if trust or keep is not None else asked_of(run, n, **how)
+    if asked is not None and (said := drawn_again(run, n, asked, out, **how)) is not None:
+        say(said)
+        return
     from leadline.audit.trained import beginnings, draw
     from leadline.audit.users_runs import open_run
     from leadline.files.temporary import remove_leftovers
-    from leadline.report.exports import check_suffix, suffixes_of, write_beside, write_samples
+    from leadline.report.exports import check_suffix, suffixes_of, write_new, write_samples
 
     trained = open_run(run, trust=trust)
-    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else 16)
     kind, rate = trained.data["kind"], trained.data.get("rate")
     path = out or run / f"samples-{how['seed']}{suffixes_of(kind, rate)[0]}"
     check_suffix(path, kind, rate)
     if out is None:
         remove_leftovers(run)
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
-    drawn = draw(trained, n, given=given, **how)
-    path = write_beside(drawn, path) if out is None else write_samples(drawn, path)
+    drawn = draw(trained, n, given=given, asked=asked, **how)
+    path = write_new(drawn, path) if out is None else write_samples(drawn, path)
     many = "1 sample" if n == 1 else f"{n} samples"
     say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
 
@@ -388,11 +395,3 @@ def _unforeseen(error: BaseException) -> tuple[int, str]:
     except OSError:
         where = "with the whole command"
     return 70, f"this is a bug of leadline's: {said}; please report it {where}"
-
-
-def _place(text: str) -> tuple[int, ...]:
-    """Read an output position, ``5,3``."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{text!r} is not a position; write one number per position axis, e.g. 5,3") from None

@@ -127,3 +127,11 @@ def as_folder(word: str) -> str:
     """Return a word as part of a folder's name: ``models/own.py:build`` becomes ``own-build``."""
     where, colon, name = word.rpartition(":")
     return re.sub(r"[^\w.-]", "-", f"{Path(where).stem}-{name}" if colon else word)
+
+
+def place(text: str) -> tuple[int, ...]:
+    """Read an output position, ``5,3``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{text!r} is not a position; write one number per position axis, e.g. 5,3") from None

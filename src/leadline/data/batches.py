@@ -31,23 +31,12 @@ class Batch:
         """The number of symbols that count."""
         return self.x.numel() if self.mask is None else int(self.mask.sum())
 
-    def parts(self, count: int) -> Iterator[Batch]:
-        """Cut the batch into as many parts, as equal as can be, without those that would be empty.
-
-        Examples
-        --------
-        >>> batch = Batch(torch.zeros(5, 2, dtype=torch.long), None, None, (3, 1, 4, 1, 5))
-        >>> [part.index for part in batch.parts(2)]
-        [(3, 1), (4, 1, 5)]
-        """
-        if count == 1:  # the batch itself: nothing is copied
-            yield self
-            return
-        n = len(self.x)
-        for first, end in ((n * i // count, n * (i + 1) // count) for i in range(count)):
-            if end > first:
-                mask, labels = (None if t is None else t[first:end] for t in (self.mask, self.labels))
-                yield Batch(self.x[first:end], mask, labels, self.index[first:end])
+    def parts(self, number: int) -> Iterator[Batch]:
+        """Cut the batch into a number of parts of about the same size, fewer where it has fewer examples."""
+        for rows in torch.arange(len(self.x)).chunk(number):
+            first, last = int(rows[0]), int(rows[-1]) + 1
+            mask, labels = (None if t is None else t[first:last] for t in (self.mask, self.labels))
+            yield Batch(self.x[first:last], mask, labels, self.index[first:last])
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""

@@ -4,6 +4,7 @@ Content goes into a new file of a random name in the same folder, which is flush
 files are ever replaced: pipes and character devices are written to, links and everything else are refused.
 """
 
+import itertools
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from leadline.errors import StorageError, UsageError
+from leadline.files.reading import read_bytes
 from leadline.files.temporary import replacing
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -37,6 +39,21 @@ def write_atomically(path: Path, data: bytes) -> None:
             _replace(path, data, None if before is None else stat.S_IMODE(before.st_mode))
     except (OSError, ValueError) as error:
         raise _refused(path, error, "; the previous one is intact" if _stands(path, before) else "") from error
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """Make a file of `data`, never over another one: at `path`, or at the first ``NAME-2``, ``NAME-3``, … that is free.
+
+    Returns where it stands; where exactly this stood already, nothing is written. Raises as `write_atomically` does.
+    """
+    for number in itertools.count(1):
+        free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        if not os.path.lexists(free):
+            write_atomically(free, data)
+            return free
+        if os.path.isfile(free) and os.path.getsize(free) == len(data) and read_bytes(free, StorageError) == data:
+            return free
+    raise AssertionError("there are more numbers than files")
 
 
 def check_writable(path: Path) -> None:

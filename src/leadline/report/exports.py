@@ -1,18 +1,15 @@
 """Samples as files: PNG for pictures, WAV or FLAC for sound, TXT for text, NPY for the symbols themselves."""
 
 import io
-import itertools
-import os
 from pathlib import Path
 
 import numpy as np
 
 from leadline.audit.trained import Drawn, draw
 from leadline.document import Block, Pictures, Text, Wave
-from leadline.errors import StorageError, UsageError
-from leadline.files.reading import read_bytes
-from leadline.files.writing import write_atomically
-from leadline.report.html.media import flac_bytes, pictures_png, wave_bytes
+from leadline.errors import UsageError
+from leadline.files.writing import write_atomically, write_beside
+from leadline.report.encoded import flac_bytes, pictures_png, wave_bytes
 from leadline.training import Run
 
 _PAUSE = 0.25
@@ -73,20 +70,10 @@ def write_samples(drawn: Drawn, path: Path) -> Path:
     return path
 
 
-def write_beside(drawn: Drawn, path: Path) -> Path:
-    """Write all samples as `write_samples` does, but never over other ones: to `path`, or to one with a number.
-
-    Returns where they stand: where exactly these samples stood already, nothing is written.
-    """
-    content = _content(drawn, path.suffix.lower())
-    for number in itertools.count(1):
-        free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        if not os.path.lexists(free):
-            write_atomically(free, content)
-            return free
-        if os.path.isfile(free) and read_bytes(free, StorageError) == content:
-            return free
-    raise AssertionError
+def write_new(drawn: Drawn, path: Path) -> Path:
+    """Write all samples as `write_samples` does, but never over other ones; return where they stand."""
+    check_suffix(path, drawn.kind, drawn.rate)
+    return write_beside(path, _content(drawn, path.suffix.lower()))
 
 
 def _content(drawn: Drawn, suffix: str) -> bytes:

@@ -1,7 +1,24 @@
-"""Samplers: the naive oracle, and those derived from a system."""
+"""Samplers: the naive oracle, and those derived from a system.
 
-from leadline.sampling._export import Exported
-from leadline.sampling._stream import Stream, stream
-from leadline.sampling.naive import naive_sample, uniforms
+Names are loaded when they are first asked for: a sampler that a run keeps draws without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leadline.sampling._export import Exported
+    from leadline.sampling._stream import Stream, stream
+    from leadline.sampling.naive import naive_sample, uniforms
 
 __all__ = ["Exported", "Stream", "naive_sample", "stream", "uniforms"]
+
+_HOMES = {"Exported": "_export", "Stream": "_stream", "stream": "_stream", "naive_sample": "naive", "uniforms": "naive"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of this room when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'leadline.sampling' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"leadline.sampling.{_HOMES[name]}"), name)
+    return found

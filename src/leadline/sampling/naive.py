@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from leadline.graph.sparse import refuse_all_but_dense
 from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
 from leadline.sampling.ahead import Logits, refuse_seen_ahead
+from leadline.sampling.uniform_rows import uniform_rows
 
 
 def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor, "n p"]:
@@ -37,9 +37,7 @@ def uniforms(seed: int, n: int, positions: int, first: int = 0) -> Float[Tensor,
     """
     if not (whole(seed) and whole(first) and seed >= 0 and first >= 0):
         raise UsageError(f"seed and number of a sample are whole numbers from 0 on, got {seed!r} and {first!r}")
-    streams = (np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, first + i)))) for i in range(n))
-    rows = [torch.from_numpy(stream.random(positions)) for stream in streams]
-    return torch.stack(rows) if rows else torch.zeros(0, positions, dtype=torch.float64)
+    return torch.from_numpy(uniform_rows(seed, n, positions, first))
 
 
 @torch.no_grad()
@@ -129,8 +127,8 @@ def naive_sample(
     flat, kept = symbols.view(n, -1), kept.view(n, -1)
     into = encode or likelihood.encode
     before: int | None = None
+    asked = False
     with running(type(model).__name__, inputs), restored(model, inputs), evaluating(model):
-        refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
             before = place
@@ -144,6 +142,9 @@ def naive_sample(
             except Diverged as error:
                 index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), shape))
                 raise Diverged(f"the symbol at position {index} cannot be drawn: {error}") from error
+            if not asked:  # of a model that has been found to draw such symbols, before any is given away
+                asked = True
+                refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
             flat[:, place] = torch.where(kept[:, place], flat[:, place], drawn)
     return symbols
 

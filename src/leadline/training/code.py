@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -52,7 +53,7 @@ class Code:
             file = Path(inspect.getfile(build)).resolve()
         except (TypeError, OSError):
             return cls("", "")
-        if not name.isidentifier() or getattr(module, name, None) is not build or not file.is_file():
+        if not name.isidentifier() or getattr(module, name, None) is not build or not os.path.isfile(file):
             return cls("", "")
         return cls(f"{file}:{name}", digest_of(file))
 

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from leadline.errors import SEEDS, UsageError, near_misses
 from leadline.key_values import require
 
 MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
+SCHEDULES = ("cosine", "constant", "linear", "one-cycle")
+_RISE = 0.3
 _MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
-
-
-def _falling(progress: float) -> float:
-    """Return a half cosine, from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _one_cycle(progress: float) -> float:
-    """Climb from a 25th in three tenths of the way, then fall."""
-    if progress < _CLIMB:
-        return 1 / 25 + (1 - 1 / 25) * _falling(1 - progress / _CLIMB)
-    return _falling((progress - _CLIMB) / (1 - _CLIMB))
-
-
-_CLIMB = 0.3
-_SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
-    {"cosine": _falling, "linear": lambda progress: 1 - progress, "constant": lambda _: 1.0, "one-cycle": _one_cycle}
-)
-"""Name -> the part of the peak learning rate, by the progress of what follows the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +28,14 @@ class TrainConfig:
         calibration turns it into a number of steps, which is planned anew while the run goes on, so that the learning
         rate comes down in time on a machine that has become slower. Its figures depend on how fast the machine is;
         those of a run of `steps` do not. With both, the run ends where the first of them does.
-    batch, accumulate
-        Examples per step, and in how many parts they go through the model, one after the other: what the gradient is
-        does not depend on it, the memory does.
-    lr, schedule, warmup
-        AdamW's peak learning rate, reached linearly in `warmup` steps; then it is lowered to zero along a ``cosine`` or
-        in a straight line (``linear``), or it stays (``constant``); ``one-cycle`` climbs to it from a 25th in three
-        tenths of what follows the warm-up, and falls to zero, both along a cosine (Smith & Topin, 2018).
-    weight_decay, clip
-        Decay of weights with two axes or more; the gradient norm's ceiling.
+    batch, accumulate, lr, warmup, weight_decay, clip
+        Examples per step, which go through the model in `accumulate` parts, for less memory; AdamW's peak learning
+        rate, reached linearly in `warmup` steps; decay of weights with two axes or more; the gradient norm's ceiling.
+    schedule
+        What the learning rate does after the warm-up: ``cosine`` or ``linear`` to zero, ``constant``; or ``one-cycle``,
+        which has no warm-up: along cosines from lr / 25 to lr in the first three tenths, then to lr / 10,000.
     patience
-        End the run when so many steps have brought no better validation; None: it goes on to its last step.
+        End after so many validations that are no better than the best one; None: train to the end.
     ema
         Decay of the averaged weights, which are what is validated, kept and scored: ``min(ema, (1 + n) / (10 + n))``
         after n updates.
@@ -80,7 +59,7 @@ class TrainConfig:
     monitor
         Record the gradient by stage at every so many steps, as `leadline.monitor` does, in ``metrics.jsonl``.
     precision, device
-        Passed to accelerate: ``no`` or ``bf16``; ``cpu``, or None for the accelerator that it finds.
+        ``no`` or ``bf16``; ``cpu``, ``cuda``, ``mps``, or None for the accelerator that `accelerate` finds.
 
     Raises
     ------
@@ -98,10 +77,10 @@ class TrainConfig:
     batch: int = 32
     accumulate: int = 1
     lr: float = 1e-3
-    schedule: str = "cosine"
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    schedule: str = "cosine"
     patience: int | None = None
     ema: float = 0.999
     validate_every: int | None = None
@@ -123,8 +102,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
-        every = ("validate_every", "checkpoint_every", "validation_examples")
-        positive = ("steps", "batch", "accumulate", "patience", *every, "crop", "threads")
+        positive = (
+            "steps",
+            "batch",
+            "accumulate",
+            "patience",
+            "validate_every",
+            "checkpoint_every",
+            "validation_examples",
+            "crop",
+            "threads",
+        )
         natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
@@ -142,21 +130,27 @@ class TrainConfig:
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
         if self.accumulate > self.batch:
-            raise UsageError(f"a batch of {self.batch} examples cannot be taken in accumulate={self.accumulate} parts")
+            raise UsageError(
+                f"a batch of {self.batch} examples cannot go through in accumulate={self.accumulate} parts"
+            )
         words: dict[str, tuple[str | None, ...]] = {
-            "precision": ("no", "bf16"),
-            "device": (None, "cpu"),
-            "schedule": tuple(_SCHEDULES),
-        }
+            "precision": ("no", "bf16"), "device": (None, "cpu", "cuda", "mps"), "schedule": SCHEDULES,
+        }  # fmt: skip
         for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
 
     def learning_rate(self, step: int, progress: float) -> float:
         """Return the learning rate of step `step` (from 0), where `progress` of what follows the warm-up is done."""
+        if self.schedule == "one-cycle":
+            rising, first, last = progress < _RISE, self.lr / 25, self.lr / 10_000
+            part = progress / _RISE if rising else (progress - _RISE) / (1 - _RISE)
+            low, high = (first, self.lr) if rising else (self.lr, last)
+            return low + (high - low) * 0.5 * (1 - math.cos(math.pi * part))
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        return self.lr * _SCHEDULES[self.schedule](progress)
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}
+        return self.lr * left[self.schedule]
 
     def strength(self, progress: float) -> float:
         """Return the strength of the augmentations, from 1 to 0, where `progress` of the run is done."""

@@ -207,7 +207,7 @@ def _run(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) 
     """Train to the last step, or until the budget is all but used up."""
     state, config = session.state, session.config
     decided = session.processes.agreed if config.minutes else _done  # who leads reads the clock
-    while state.step < state.schedule.steps and decided(lambda: watch.left() > 0) and not _stalled(session):
+    while state.step < state.schedule.steps and decided(lambda: watch.left() > 0) and not _stale(session):
         start = time.perf_counter()
         session.step()
         took = time.perf_counter() - start
@@ -227,10 +227,14 @@ def _done(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def _stalled(session: Session) -> bool:
-    """Say whether the run's patience is at its end: since so many steps no validation has been the best one."""
+def _stale(session: Session) -> bool:
+    """Whether as many validations as the config's patience have passed without a better one."""
     patience, state = session.config.patience, session.state
-    return patience is not None and bool(state.best) and state.validated - state.best_step >= patience
+    if patience is None or state.step != state.validated:
+        return False
+    lines = [line for text in state.log.splitlines() if "validation" in (line := json.loads(text))]
+    since = next((place for place, line in enumerate(reversed(lines)) if line["best"]), len(lines))
+    return since >= patience
 
 
 def _kept(folder: RunFolder) -> str:

@@ -38,7 +38,7 @@ _WIDE: Mapping[str, Any] = MappingProxyType(
     {"channels": 96, "inner": 48, "layers": 5, "first_kernel": 5, "positions": True, "dropout": 0.3}
 )
 
-_TEXT: Mapping[str, Any] = MappingProxyType({"minutes": 10.0, "batch": 16, "lr": 1e-3, "ema": 0.99})
+_TEXT: Mapping[str, Any] = MappingProxyType({"minutes": 10.0, "batch": 16, "crop": 256, "lr": 1e-3, "ema": 0.99})
 
 # (model, data, name) -> recipe
 RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(

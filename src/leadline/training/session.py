@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class Session:
         """
         with needing("train", "training"):
             from accelerate import Accelerator
+        _require_device(config.device)
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
         augmentations = _augmentations(config)
@@ -135,7 +137,7 @@ class Session:
         state.optimizer.step()
         state.step += 1
         state.average(config.ema)
-        state.losses += loss.item()
+        state.losses += total.item()
 
     def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
         """Score the averaged weights, or another model, on a part."""
@@ -176,6 +178,16 @@ class Session:
             f"the {what} is {value.item()} at step {self.state.step}: {place}; "
             "try a smaller learning rate, or a longer warm-up"
         )
+
+
+def _require_device(device: str | None) -> None:
+    """Refuse a device that this machine does not have."""
+    there: dict[str | None, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if device in there and not there[device]():
+        raise UsageError(f"this machine has no device {device}: leave device= out, or say device=cpu")
 
 
 def _augmentations(config: TrainConfig) -> tuple[Augmentation, ...]:

@@ -33,8 +33,9 @@ from leadline.document import (
     Text,
     Wave,
 )
+from leadline.report.encoded import pictures_png, wave_bytes
 from leadline.report.html import charts, glossary, maps, reaches, tables
-from leadline.report.html.media import data_uri, pictures_png, wave_bytes
+from leadline.report.html.media import data_uri
 from leadline.report.html.vega import Spec, in_script, scripts
 
 MARKS: dict[Mark, tuple[str, str]] = {

@@ -14,7 +14,8 @@ from leadline.graph.restoring.flags import uncollected
 from leadline.likelihoods import Likelihood, check_drawing
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
-from leadline.sampling.compiled.program import LINE, assemble
+from leadline.sampling.compiled.kept import LINE, Kept, on_a_line
+from leadline.sampling.compiled.program import assemble
 from leadline.sampling.plan import Plan
 
 if TYPE_CHECKING:
@@ -47,12 +48,30 @@ class NumbaMachine:
         many = -(-points * batch // 4) * 4
         self._where = np.zeros(operands * many, np.int64)
         length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
-        self._memory = _on_a_line(length, real)
+        self._memory = on_a_line(length, real)
         self._memory[: len(program.numbers)] = program.numbers
         self._frame = np.zeros(word.FRAME, np.int64)
         self._frame[[word.SLOPE_I, word.SLOPE_J, word.STEP_I, word.STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
         self._frame[[word.OUTPUT, word.INPUT, word.INSTRUCTIONS]] = *program.ends, program.instructions
         self._frame[[word.BATCH, word.MANY, word.SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
+
+    def kept(self, lag: int, classes: int, axes: tuple[int, ...], about: dict[str, Any]) -> Kept:
+        """Return what draws whole samples again; `axes` puts those of the machine into the layout's order."""
+        sizes = self.plan.schedule.sizes
+        return Kept(
+            words=self.program.words,
+            frame=self._frame,
+            numbers=self.program.numbers,
+            length=len(self._memory),
+            where=len(self._where),
+            fronts=self.plan.fronts(0, sizes[0]),
+            n=self.batch,
+            sizes=tuple(map(int, sizes)),
+            axes=axes,
+            lag=lag,
+            classes=classes,
+            about=about,
+        )
 
     @property
     def state_bytes(self) -> int:
@@ -135,10 +154,3 @@ class NumbaMachine:
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
-
-
-def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros that begin on a line."""
-    zeros = np.zeros(length + LINE // dtype.itemsize, dtype)
-    first = -zeros.ctypes.data % LINE // dtype.itemsize
-    return zeros[first : first + length]

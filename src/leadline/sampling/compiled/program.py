@@ -19,13 +19,13 @@ from leadline.graph.table import Kind, Opcode, Statistics, Tally
 from leadline.recurrence import ir
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled.instructions import Op
+from leadline.sampling.compiled.kept import LINE
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import ENDLESS, Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LINE = 64  # bytes
 CHUNK = 256  # inputs of one product: its part of the weights should fit the nearest cache
 
 
