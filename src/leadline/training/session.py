@@ -137,7 +137,7 @@ class Session:
         state.optimizer.step()
         state.step += 1
         state.average(config.ema)
-        state.losses += total.item()
+        state.losses += loss.item()
 
     def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
         """Score the averaged weights, or another model, on a part."""
