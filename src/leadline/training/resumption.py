@@ -25,8 +25,13 @@ def earlier(folder: RunFolder, request: Mapping[str, Any], resume: bool) -> dict
 
 
 def _named(value: Any) -> Any:
-    """Leave the digest of the data out: that it differs is said in other words."""
-    return {key: held for key, held in value.items() if key != "digest"} if isinstance(value, dict) else value
+    """Leave the digest of the data out: that it differs is said in other words.
+
+    A setting that was not there yet when a run began is one that was left out.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {key: held for key, held in value.items() if key != "digest" and held is not None}
 
 
 def _difference(name: str, held: Any, asked: Any) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Session:
     """A model in training, with its data; `state` is what a checkpoint holds, the rest follows from the run's settings.
 
-    `conditional` models take the labels as second input.
+    `conditional` models take the labels as second input; `layout` names the axes of the first.
     """
 
     state: TrainingState
@@ -40,6 +40,7 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
+    layout: str
 
     @classmethod
     def open(
@@ -87,12 +88,18 @@ class Session:
             config=config,
             lag=lag,
             conditional=len(specimen.inputs) > 1,
+            layout=specimen.layout,
         )
 
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return the first example of the first batch, as the model takes it."""
+        batch = self.batches.at(0).to(self.accelerator.device)
+        return (batch.x[:1], batch.labels[:1]) if self.conditional and batch.labels is not None else (batch.x[:1],)
 
     def step(self) -> None:
         """Take the next optimiser step and update the average; another thread that runs a model waits.
