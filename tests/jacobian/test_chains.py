@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from leadline import check, gradient
 from leadline.document import Curve, Table
-from leadline.jacobian.layers import layer_by_layer
+from leadline.jacobian.chains.layers import layer_by_layer
 from leadline.report.audit_document import describe_audit
 from leadline.report.verdicts import cards
 from leadline.zoo import ZOO, build

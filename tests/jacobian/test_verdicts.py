@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import gradient
-from leadline.jacobian.judging import Sampled, stages_between
-from leadline.jacobian.judging import judged as judged_stages
+from leadline.jacobian.chains.judging import Sampled, stages_between
+from leadline.jacobian.chains.judging import judged as judged_stages
 from leadline.jacobian.laws.growth import FORMATS, fit_law
 from leadline.jacobian.laws.verdicts import MUCH, Path, kind_of
 from leadline.zoo import ZOO, build

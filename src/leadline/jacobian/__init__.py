@@ -7,7 +7,7 @@ from leadline.jacobian._lyapunov import LyapunovSpectrum, lyapunov
 from leadline.jacobian._reach import Reach, reach
 from leadline.jacobian._remedies import Remedies, Remedy, remedies
 from leadline.jacobian._spectrum import Spectrum, spectrum
-from leadline.jacobian.judging import GradientChain, Stage
+from leadline.jacobian.chains.judging import GradientChain, Stage
 from leadline.jacobian.laws.distances import DistanceLaw
 from leadline.jacobian.laws.growth import GrowthLaw
 

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from leadline.errors import NotDifferentiable
-from leadline.jacobian.layers import layer_by_layer
+from leadline.jacobian.chains.layers import layer_by_layer
 from leadline.jacobian.stages import Chain
 
 Visit = Callable[[int, list[Tensor]], list[Tensor]]

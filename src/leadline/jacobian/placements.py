@@ -121,8 +121,8 @@ def put_before(model: nn.Module, found: Sequence[Placed]) -> None:
     given = {(path, nth): (places, applied[placed.norm[0]]) for placed in found for path, nth, places in placed.begins}
     around = {path for placed in found if placed.block for path, _, _ in placed.begins}
     for path in around:
-        block, ((place,), norm) = model.get_submodule(path), given[path, 0]
-        block.forward = _beside(block.forward, place, norm)
+        block, ((place,), applies) = model.get_submodule(path), given[path, 0]
+        block.forward = _beside(block.forward, place, applies)
     for path in dict.fromkeys(path for path, _ in given if path not in around):
         model.get_submodule(path).register_forward_pre_hook(_normed(path, counts, given), with_kwargs=True)
 
