@@ -235,6 +235,27 @@ def test_integers_are_measured_at_their_first_floats(name):
     assert torch.allclose(found.rms.float(), want, rtol=1e-4)
 
 
+def test_pictures_of_integers_that_a_model_reads_as_rows():
+    """A picture read as a sequence, for each sample, has the reach that the floats of its pixels have."""
+
+    class Pixels(nn.Module):
+        def __init__(self, flat):
+            super().__init__()
+            self.table, self.mix, self.flat = nn.Embedding(7, 3), nn.Conv2d(3, 2, 3, padding=1), flat
+
+        def forward(self, x):
+            y = self.table(x.flatten(1)).unflatten(1, x.shape[1:]) if self.flat else self.table(x)
+            return self.mix(y.movedim(-1, 1)).movedim(1, -1)
+
+    torch.manual_seed(0)
+    rows, pixels = Pixels(flat=True), Pixels(flat=False)
+    pixels.load_state_dict(rows.state_dict())
+    x = torch.randint(0, 7, (2, 4, 5))
+    found, want = (reach(model, x, layout="b h w -> b h w v") for model in (rows, pixels))
+    assert torch.equal(found.offsets, want.offsets)
+    assert torch.allclose(found.rms, want.rms)
+
+
 def test_a_half_life_beyond_the_input_is_told():
     layer = nn.RNN(1, 1, nonlinearity="relu", bias=False, batch_first=True).double()
     with torch.no_grad():

@@ -9,6 +9,7 @@ from torch import nn
 from leadline import check, gradient, remedies
 from leadline.errors import ModelError
 from leadline.report.verdicts import cards
+from leadline.zoo import build
 
 
 def tanh_net(gain=1.0, depth=16, width=48):
@@ -35,6 +36,11 @@ def recurrent(kind, **settings):
     return kind(4, 16, batch_first=True, **settings), torch.randn(2, 30, 4)
 
 
+def grid(**settings):
+    specimen = build("grid-rnn", cell="lstm", height=8, width=8, inputs=3, hidden=8, seed=0, **settings)
+    return specimen.model, specimen.inputs[0]
+
+
 CASES = {
     "tanh, small": lambda: tanh_net(0.4),
     "tanh, large": lambda: tanh_net(3.0),
@@ -42,6 +48,7 @@ CASES = {
     "rnn": lambda: recurrent(nn.RNN),
     "gru": lambda: recurrent(nn.GRU),
     "lstm": lambda: recurrent(nn.LSTM),
+    "grid of LSTMs": grid,
     "residual": lambda: (nn.Sequential(*[Residual() for _ in range(10)]), torch.randn(3, 16)),
 }
 
@@ -78,6 +85,21 @@ def test_the_scale_that_is_found_is_the_one_that_mends():
         for layer in layers:
             layer.weight.mul_(float(scaled.name.rpartition(" ")[2]))
     assert gradient(model, x).rate.value == pytest.approx(scaled.rate.value, abs=0.003)
+
+
+@pytest.mark.slow
+def test_the_forget_bias_of_a_grid_is_that_of_both_its_gates():
+    """The oracle: the model with the bias that is named, put in by hand."""
+    model, x = grid()
+    model.double()
+    with torch.no_grad():
+        model.bias[:, 24:] -= 2.0
+    found = remedies(model, x.double())
+    (tried,) = (each for each in found.tried if each.name.startswith("forget bias"))
+    with torch.no_grad():
+        model.bias[:, 24:] += float(tried.name.rpartition(" ")[2])
+    assert gradient(model, x.double()).rate.value == pytest.approx(tried.rate.value, abs=0.01)
+    assert abs(tried.rate.value) < abs(found.before.rate.value) / 2
 
 
 @pytest.mark.slow

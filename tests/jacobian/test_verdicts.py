@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import gradient
-from leadline.jacobian._gradient import Sampled, _judged, _stages
+from leadline.jacobian.chains.judging import Sampled, stages_between
+from leadline.jacobian.chains.judging import judged as judged_stages
 from leadline.jacobian.laws.growth import FORMATS, fit_law
 from leadline.jacobian.laws.verdicts import MUCH, Path, kind_of
 from leadline.zoo import ZOO, build
@@ -89,9 +90,9 @@ def judged(growth, resolution=1e-12):
     below = np.append(np.exp(-2 * np.cumsum(growth)[::1]), 0)  # squares at each boundary, from the input on
     squares = np.concatenate([[1.0], below[:-1]])[None]
     sampled = Sampled(0, resolution, exact=True)
-    stages = _stages(tuple(map(str, range(len(growth)))), squares, None, sampled)
+    stages = stages_between(tuple(map(str, range(len(growth)))), squares, None, sampled)
     usable = np.ones(len(growth) + 1, dtype=bool)
-    return _judged(stages, squares, usable, sampled, "none", "eval", torch.float64)
+    return judged_stages(stages, squares, usable, sampled, torch.float64)
 
 
 @given(rate=st.floats(-0.5, 0.5), noise=st.floats(0.0, 0.3), stages=st.integers(4, 20), seed=st.integers(0, 1000))

@@ -104,7 +104,7 @@ def examples() -> tuple[Result, ...]:
     laws = find_architecture("grid-rnn", ["d=1..4", "k=1"]).laws()
     parts = [audit.count, audit.span, audit.causality, audit.generation, audit.wavefronts, audit.context]
     return (
-        audit, leaky, *parts, audit.memory, audit.gradient, leaky.causality,  # type: ignore[return-value]
+        audit, leaky, *parts, audit.memory, audit.gradient, *audit.gradient.chains, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
         reading.reach(), reading.remedies(probes=2), exported(), moment(), swept(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),

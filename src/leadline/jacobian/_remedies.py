@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from leadline.domains.arguments import public
 from leadline.errors import Diverged, ModelError, NotDifferentiable
 from leadline.graph.reading import Reading
-from leadline.jacobian._gradient import GradientDepth, chain_of, gradient_of
+from leadline.grid.cells import LSTMCell
+from leadline.jacobian._gradient import GradientDepth, chain_of, differentiated, gradient_of
 from leadline.jacobian.boundaries import Visit, replaced
 from leadline.jacobian.laws.verdicts import GradientKind
+from leadline.jacobian.placements import norms_behind, put_before
 from leadline.jacobian.stages import Chain
 from leadline.results import Estimate, Result
 
@@ -87,8 +89,9 @@ def remedies(
     """Try what may mend the gradient of a model, each remedy on a copy, and measure the gradient again.
 
     Tried are, where they apply: the scale of the stages' matrices, found by bisection, as they are and as orthogonal
-    ones; the bias of forget gates; residual connections of scale 1/√L around stages that have none, or their branches
-    scaled by it; and a normalisation of what enters each stage. The model itself is left as it was.
+    ones; the bias of forget gates, those of grids too; normalisations that stand behind the branches of residual
+    blocks, moved before them; residual connections of scale 1/√L around stages that have none, or their branches scaled
+    by it; and a normalisation of what enters each stage. The model itself is left as it was.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ def remedies_of(reading: Reading, *, probes: int = 8, seed: int = 0) -> Remedies
     """Try remedies on copies of a reading's model; see `remedies`."""
     before = reading.once(("gradient", None, probes, seed), lambda: gradient_of(reading, probes=probes, seed=seed))
     trial = _Trial(reading, chain_of(reading), before, probes, seed)
-    tried = [*trial.scaled(), *trial.scaled(orthogonal=True), *trial.remembering(), *trial.connected()]
+    tried = [*trial.scaled(), *trial.scaled(orthogonal=True), *trial.remembering(), *trial.placed(), *trial.connected()]
     return Remedies(before, tuple(sorted(tried, key=lambda each: abs(each.rate.value))), seed)
 
 
@@ -173,6 +176,15 @@ class _Trial:
             put(value)
             yield from self._measured(f"forget bias {value:+.3g}", model)
 
+    def placed(self) -> Iterator[Remedy]:
+        """Move the normalisations of residual blocks to before their branches."""
+        with differentiated(self.reading) as (_, _, run):
+            found = norms_behind(self.reading.model, run)
+        if found:
+            model = self._copy()
+            put_before(model, found)
+            yield from self._measured("normalisations before the branches", model)
+
     def connected(self) -> Iterator[Remedy]:
         """Change what goes from one stage to the next: residual connections, their scale, a normalisation."""
         if not self.chain.calls or self.chain.shared:
@@ -198,7 +210,7 @@ class _Trial:
         """Measure a copy; None where it has no gradient."""
         reading = Reading(model, self.reading.inputs, self.reading.kwargs, output=self.reading.given_output)
         try:
-            return gradient_of(reading, probes=self.probes, seed=self.seed, ahead=False)
+            return gradient_of(reading, probes=self.probes, seed=self.seed, ahead=False, every=False)
         except (NotDifferentiable, Diverged):
             return None
 
@@ -257,8 +269,16 @@ def _draw_orthogonal(matrix: Tensor, generator: torch.Generator) -> None:
 
 
 def _forget_biases(model: nn.Module, chain: Chain) -> Iterator[Tensor]:
-    """Yield the biases of the gates that keep the state, the second part of both PyTorch's LSTM and GRU."""
+    """Yield the biases of the gates that keep the state.
+
+    They are the second part of both PyTorch's LSTM and GRU, and the last two of five of a grid's LSTM.
+    """
     paths = {path for path, _ in chain.calls} | {chain.recurrent}
+    if chain.grid is not None:
+        held = dict(model.get_submodule(chain.grid).named_parameters(recurse=False))
+        north, bias = held.get("weight_north"), held.get("bias")
+        if north is not None and bias is not None and bias.shape[-1] == LSTMCell.gates * north.shape[-1]:
+            yield bias[..., 3 * north.shape[-1] :]
     for path in (path for path in paths if path is not None):
         for module in model.get_submodule(path).modules():
             if isinstance(module, nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):

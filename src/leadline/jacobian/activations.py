@@ -57,8 +57,11 @@ def at_positions(leaf: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
 
     Raises `NotDifferentiable` if it does not show which of its axes are those of the input.
     """
-    if leaf.shape[0] == math.prod(shape) and len(shape) > 1:  # positions in one row
-        leaf = leaf.reshape(*shape, *leaf.shape[1:])
+    for before in (0, 1):  # positions in one row, or in one for each sample
+        merged = (*shape[:before], math.prod(shape[before:]))
+        if len(shape) > len(merged) and tuple(leaf.shape[: len(merged)]) == merged:
+            leaf = leaf.reshape(*shape, *leaf.shape[len(merged) :])
+            break
     if tuple(leaf.shape[: len(shape)]) == shape:
         return leaf.flatten(len(shape)) if leaf.ndim > len(shape) else leaf.unsqueeze(-1)
     fitting = [places for places in combinations(range(leaf.ndim), len(shape))

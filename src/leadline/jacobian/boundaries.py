@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from leadline.errors import NotDifferentiable
+from leadline.jacobian.chains.layers import layer_by_layer
 from leadline.jacobian.stages import Chain
 
 Visit = Callable[[int, list[Tensor]], list[Tensor]]
@@ -69,36 +70,61 @@ def visited(model: nn.Module, chain: Chain, visit: Visit) -> Iterator[None]:
     """Call `visit` on the tensors that enter each stage of a chain, and on those that leave the last one."""
     with ExitStack() as stack:
         if chain.recurrent is not None:
-            stack.enter_context(unrolled(cast("nn.RNNBase", model.get_submodule(chain.recurrent)), visit))
+            layer = cast("nn.RNNBase", model.get_submodule(chain.recurrent))
+            if chain.layer is None:
+                stack.enter_context(unrolled(layer, visit))
+            else:
+                stack.enter_context(layer_by_layer(layer, step=visit, of=chain.layer))
         elif chain.grid is not None:
             for handle in _over_fronts(model.get_submodule(chain.grid), visit):
                 stack.callback(handle.remove)
         elif chain.calls:
             counts = dict.fromkeys({path for path, _ in chain.calls}, 0)
-            stages = {call: stage for stage, call in enumerate(chain.calls)}
+            starts = {
+                call: (stage, chain.carried) for call, stage in zip(chain.calls, chain.first_stages, strict=False)
+            }
+            starts |= {(path, nth): (chain.first_stages[at], places) for path, nth, at, places in chain.also}
             for path in counts:
-                for handle in _hooks(model.get_submodule(path), path, counts, stages, chain, visit):
+                for handle in _hooks(model.get_submodule(path), path, counts, starts, chain, visit):
                     stack.callback(handle.remove)
+            for (path, _), first, layers in zip(chain.calls, chain.first_stages, chain.layers, strict=False):
+                if layers > 1:
+                    inner = cast("nn.RNNBase", model.get_submodule(path))
+                    stack.enter_context(layer_by_layer(inner, enter=_within(first, visit)))
         else:
             for handle in _whole(model, chain, visit):
                 stack.callback(handle.remove)
         yield
 
 
+def _within(first: int, visit: Visit) -> Callable[[int, Tensor], Tensor]:
+    """Return what is called with what goes into each layer of a recurrence, whose stages begin with the `first`."""
+    return lambda layer, x: visit(first + layer, [x])[0] if layer else x
+
+
 def _hooks(
-    module: nn.Module, path: str, counts: dict[str, int], stages: dict[tuple[str, int], int], chain: Chain, visit: Visit
+    module: nn.Module,
+    path: str,
+    counts: dict[str, int],
+    starts: dict[tuple[str, int], tuple[int, tuple[int, ...]]],
+    chain: Chain,
+    visit: Visit,
 ) -> Iterator[Any]:
-    """Register the hooks of one module of a chain: before each of its calls that is a stage, and after the last."""
+    """Register the hooks of one module of a chain: before each of its calls that is a stage, and after the last.
+
+    What stands for all calls of its module is as many calls.
+    """
+    lasting = {call for call in starts if call[0] == chain.calls[-1][0]} if chain.also else {chain.calls[-1]}
 
     def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        stage = stages.get((path, counts[path]))
+        stage, places = starts.get((path, counts[path]), (None, ()))
         counts[path] += 1
-        return replaced((args, kwargs), chain.carried, stage, visit) if stage is not None else None
+        return replaced((args, kwargs), places, stage, visit) if stage is not None else None
 
     def after(_: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
-        if (path, counts[path] - 1) != chain.calls[-1]:
+        if (path, counts[path] - 1) not in lasting:
             return None
-        return replaced(output, _floating(output)[: len(chain.carried)], len(chain.calls), visit)
+        return replaced(output, _floating(output)[: len(chain.carried)], chain.first_stages[-1], visit)
 
     yield module.register_forward_pre_hook(before, with_kwargs=True)
     yield module.register_forward_hook(after)

@@ -30,12 +30,14 @@ class Tape:
     Through time (shared stages) gradients start from the last state alone: those from every step's output would hide
     how little of the last one arrives at the first. Where only what crosses is of interest, the end is whatever the
     model returned. Where stages begin at sums outside of modules, what crosses is known by its place in the graph.
+    `first` is the stage at which something floating crosses first: a cell may make its first state itself.
     """
 
     crossing: list[list[Any]]
     ends: list[Any]
     entries: list[int]
     dtype: torch.dtype
+    first: int = 0
 
 
 def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) -> Tape:
@@ -45,13 +47,17 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
     elements to differentiate; `Diverged` if an activation is not finite; the first such stage is named.
     """
     crossing: dict[int, list[Tensor]] = {}
+    every_call = {stage for _, _, stage, _ in chain.also}
 
     def copied(boundary: int, tensors: list[Tensor]) -> list[Tensor]:
         leaves = [t if t.requires_grad else t.detach().clone().requires_grad_() for t in tensors]
         # One tensor stands for all its uses, also those past the stage (a residual added outside of it). Of several,
-        # one may come from another (an LSTM's h from its c): copies separate them.
-        crossing[boundary] = leaves if len(leaves) == 1 else [t.clone() for t in leaves]
-        return [t.clone() for t in crossing[boundary]]  # the next stage may change its input in place
+        # one may come from another (an LSTM's h from its c): copies separate them. What enters a module at each of many
+        # steps is taken without its uses as a state, which are the way through time.
+        apart = boundary in every_call
+        leaves = [t.clone() for t in leaves] if apart or len(leaves) > 1 else leaves
+        crossing[boundary] = [*(crossing.get(boundary, []) if apart else []), *leaves]
+        return [t.clone() for t in leaves]  # the next stage may change its input in place
 
     with visited(model, chain, copied), same_noise(seed):
         output = run()
@@ -59,10 +65,11 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
         alone = crossing.pop(len(chain.calls))
         if isinstance(output, Tensor) and output.shape == alone[0].shape:
             crossing[len(chain.calls)] = [output]
-    boundaries = [crossing[i] for i in sorted(crossing) if crossing[i]]
+    present = [i for i in sorted(crossing) if crossing[i]]
+    boundaries = [crossing[i] for i in present]
     if not boundaries:
         raise NotDifferentiable("no floating activation was found between the inputs and the output")
-    names = chain.names(len(boundaries) + 1)
+    names = chain.names(present[-1] + 2)[present[0] :]
     for name, tensors in zip(names, boundaries, strict=False):
         if any(t.numel() == 0 for t in tensors):
             raise NotDifferentiable(f"what enters stage {name!r} has no elements: give longer inputs")
@@ -71,9 +78,9 @@ def cut_open(model: nn.Module, chain: Chain, run: Callable[[], Any], seed: int) 
     ends = boundaries[-1] if chain.shared and len(boundaries) > 1 else [output]
     entries, dtype = [sum(t.numel() for t in tensors) for tensors in boundaries], boundaries[0][0].dtype
     if not chain.sums:
-        return Tape(boundaries, ends, entries, dtype)
+        return Tape(boundaries, ends, entries, dtype, present[0])
     edges = [[_beginning(t) for t in tensors] for tensors in boundaries]
-    return Tape(edges, ends, [sum(map(_entries, each)) for each in edges], dtype)
+    return Tape(edges, ends, [sum(map(_entries, each)) for each in edges], dtype, present[0])
 
 
 def _beginning(tensor: Tensor) -> GradientEdge:

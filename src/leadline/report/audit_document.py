@@ -11,7 +11,7 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
-from leadline.jacobian import GradientDepth, Reach, Remedies
+from leadline.jacobian import GradientChain, GradientDepth, Reach, Remedies
 from leadline.recurrence.analysis.schedule import Wavefront, Wavefronts
 from leadline.report.drawings.curves import gradient_curve, training_curve
 from leadline.report.drawings.maps import context_map
@@ -194,9 +194,22 @@ def _context(context: Context, seen: ContextMaps | None) -> tuple[Block, ...]:
 
 
 def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
+    """Lay out what the gradient does through each chain of stages: beside the first the others, under their names."""
+    alone = not gradient.beside
+    first = _chain(gradient, f"seed {gradient.seed}", "" if alone else _titled(gradient))
+    beside = (block for chain in gradient.beside for block in _chain(chain, f"seed {gradient.seed}", _titled(chain)))
+    missing = (Text(f"through {name}: unknown: {why}") for name, why in gradient.not_measured.items())
+    return *first, *beside, *missing
+
+
+def _titled(chain: GradientChain) -> str:
+    return f"Through {chain.name}"
+
+
+def _chain(gradient: GradientChain, seed: str, caption: str) -> tuple[Block, ...]:
     rows: Rows = (
         ("verdict", gradient.verdict, "estimate"),
-        ("log rate a stage", str(gradient.rate), f"seed {gradient.seed}"),
+        ("log rate a stage", str(gradient.rate), seed),
         ("law", str(gradient.law), "95 % interval"),
         ("through all stages", factor(gradient.total.value), f"{whole(len(gradient.stages))} stages"),
         *(
@@ -214,7 +227,7 @@ def _gradient(gradient: GradientDepth) -> tuple[Block, ...]:
         ),
     )
     drawn = gradient_curve(gradient)
-    return (Table(_HEAD, rows),) if drawn is None else (Table(_HEAD, rows), drawn)
+    return (Table(_HEAD, rows, caption),) if drawn is None else (Table(_HEAD, rows, caption), drawn)
 
 
 def _remedies(found: Remedies | Unavailable | None) -> tuple[Block, ...]:

@@ -17,7 +17,7 @@ from leadline.domains._count import Count
 from leadline.domains._generation import Generation
 from leadline.domains._memory import Memory
 from leadline.domains._span import Span
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Remedies, Spectrum
+from leadline.jacobian import GradientChain, GradientDepth, LyapunovSpectrum, Reach, Remedies, Spectrum
 from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
@@ -190,21 +190,33 @@ def _(result: Memory) -> tuple[Figure, ...]:
 
 
 @figures.register
+def _(result: GradientChain) -> tuple[Figure, ...]:
+    return _chain(result)
+
+
+@figures.register
 def _(result: GradientDepth) -> tuple[Figure, ...]:
+    beside = (figure for chain in result.beside for figure in _chain(chain, f", {chain.name}"))
+    missing = (Figure(f"gradient, {name}", None, status="unknown") for name in result.not_measured)
+    return *_chain(result), *beside, *missing
+
+
+def _chain(result: GradientChain, of: str = "") -> tuple[Figure, ...]:
+    """Return the figures of one chain; their names end in which it is, where it is not the only one."""
     limits = (
-        Figure(f"depth at which {name} loses it", "never" if depth is None else depth, "stages", "estimate")
+        Figure(f"depth at which {name} loses it{of}", "never" if depth is None else depth, "stages", "estimate")
         for name, depth in result.underflow_depth.items()
     )
     return (
-        Figure("gradient", result.kind, status="estimate"),
-        Figure("log rate a stage", result.rate, status="estimate"),
-        Figure("log growth over all stages", result.total, status="estimate"),
+        Figure(f"gradient{of}", result.kind, status="estimate"),
+        Figure(f"log rate a stage{of}", result.rate, status="estimate"),
+        Figure(f"log growth over all stages{of}", result.total, status="estimate"),
         *(
-            Figure(f"log growth over {words} as many stages", value, status="estimate")
+            Figure(f"log growth over {words} as many stages{of}", value, status="estimate")
             for words, value in (("twice", result.twice), ("ten times", result.tenfold))
             if value is not None
         ),
-        Figure("stages", len(result.stages), "stages", "proved"),
+        Figure(f"stages{of}", len(result.stages), "stages", "proved"),
         *limits,
     )
 

@@ -58,6 +58,9 @@ class TrainConfig:
         how many, and goes on with as many. Bit-for-bit results hold for one number of threads.
     monitor
         Record the gradient by stage at every so many steps, as `leadline.monitor` does, in ``metrics.jsonl``.
+    reach
+        Measure how far back it reaches at every so many steps, on the first example of the first batch:
+        a multiple of `monitor`, which is as much where it is not given.
     precision, device
         ``no`` or ``bf16``; ``cpu``, ``cuda``, ``mps``, or None for the accelerator that `accelerate` finds.
 
@@ -96,23 +99,15 @@ class TrainConfig:
     seed: int = 0
     threads: int | None = None
     monitor: int | None = None
+    reach: int | None = None
     precision: str = "no"
     device: str | None = None
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
-        positive = (
-            "steps",
-            "batch",
-            "accumulate",
-            "patience",
-            "validate_every",
-            "checkpoint_every",
-            "validation_examples",
-            "crop",
-            "threads",
-        )
+        every = ("validate_every", "checkpoint_every", "monitor", "reach")
+        positive = ("steps", "batch", "accumulate", "patience", *every, "validation_examples", "crop", "threads")
         natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
@@ -127,6 +122,8 @@ class TrainConfig:
         for name in ("ema", "shift_chance", "turn", "warp", "fade"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.reach is not None and self.reach % (self.monitor or self.reach):
+            raise UsageError(f"reach={self.reach} must be a multiple of monitor={self.monitor}, which records it")
         if self.burn_in >= self.crop:
             raise UsageError(f"burn_in={self.burn_in} leaves nothing of a crop of {self.crop} samples to learn from")
         if self.accumulate > self.batch:

@@ -189,17 +189,20 @@ def _train(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter
 
 @contextmanager
 def _monitored(session: Session) -> Iterator[None]:
-    """Record the gradient by stage in the log, where the config asks for it."""
-    state, every = session.state, session.config.monitor
+    """Record the gradient by stage in the log, and how far it reaches, where the config asks for them."""
+    state, config = session.state, session.config
 
     def log(numbers: Mapping[str, float], step: int) -> None:
         state.log += line_of({"step": step, **numbers})
         session.accelerator.log(dict(numbers), step=step)
 
+    every = config.monitor or config.reach
     if every is None:
         yield
         return
-    with monitor(state.model, every=every, start=state.step, log=log):
+    looked_at = session.example() if config.reach else ()
+    how: dict[str, Any] = {"layout": session.layout, "reach_every": config.reach} if config.reach else {}
+    with monitor(state.model, *looked_at, every=every, start=state.step, log=log, **how):
         yield
 
 

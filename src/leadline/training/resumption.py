@@ -70,13 +70,16 @@ _FOLLOWS = ("name", "options")
 
 
 def _named(value: Any) -> Any:
-    """Leave out what follows from the rest, or is said in other words where it differs: of data, all but its name."""
+    """Leave out what follows from the rest, or is said in other words where it differs: of data, all but its name.
+
+    A setting that was not there yet when a run began is one that was left out.
+    """
     if not isinstance(value, dict):
         return value
     if "digest" in value:
         return {key: value[key] for key in _FOLLOWS}
     code = {} if value.get("code") is None else {key: v for key, v in value["code"].items() if key != "digest"}
-    return {key: held for key, held in value.items() if key != "code"} | code
+    return {key: held for key, held in value.items() if key != "code" and held is not None} | code
 
 
 def _difference(name: str, held: Any, asked: Any) -> str:

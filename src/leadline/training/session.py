@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Session:
     """A model in training, with its data; `state` is what a checkpoint holds, the rest follows from the run's settings.
 
-    `conditional` models take the labels as second input.
+    `conditional` models take the labels as second input; `layout` names the axes of the first.
     """
 
     state: TrainingState
@@ -42,6 +42,7 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
+    layout: str
     classes_axis: int = -1
     processes: Processes = ALONE
 
@@ -97,12 +98,18 @@ class Session:
             conditional=len(specimen.inputs) > 1,
             classes_axis=classes_axis(specimen),
             processes=processes,
+            layout=specimen.layout,
         )
 
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return the first example of the first batch, as the model takes it."""
+        batch = self.batches.at(0).to(self.accelerator.device)
+        return (batch.x[:1], batch.labels[:1]) if self.conditional and batch.labels is not None else (batch.x[:1],)
 
     def step(self) -> None:
         """Take the next optimiser step and update the average; another thread that runs a model waits.

@@ -277,6 +277,31 @@ def test_mixed_precision() -> None:
     assert norms[0] == pytest.approx(norms[1], rel=1e-2)
 
 
+@pytest.mark.parametrize("to_none", [True, False])
+@pytest.mark.parametrize("name", ["layers", "lstm"])
+def test_a_step_that_a_scaler_leaves_out_does_not_count(name: str, to_none: bool) -> None:
+    """An overflow, by a loss too large for the scale: the record is that of the step that was made after it."""
+    model, x = made(name)
+    with leadline.monitor(model, every=1) as alone:
+        steps(model, x, 1)
+    model, x = made(name)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with leadline.monitor(model, every=1, scaler=scaler) as watch:
+        for factor in (1e38, 1.0):
+            optimizer.zero_grad(set_to_none=to_none)
+            scaler.scale((factor * loss_of(model(x))).float()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            if factor > 1:
+                assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+                assert watch.step == 0
+    assert scaler.get_scale() == 2.0**9
+    assert [record.step for record in watch.records] == [0]
+    assert watch.records[0].norms == pytest.approx(alone.records[0].norms, rel=1e-4)
+
+
 def test_the_log_gets_flat_numbers() -> None:
     model, x = made("layers")
     seen: list[tuple[dict[str, float], int]] = []

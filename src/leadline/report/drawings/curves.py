@@ -14,7 +14,7 @@ from leadline.audit.architecture import Architecture
 from leadline.document import Block, Curve
 from leadline.errors import CheckpointError, UsageError
 from leadline.files.reading import parse_record, read_bytes
-from leadline.jacobian import GradientDepth
+from leadline.jacobian import GradientChain
 from leadline.jacobian.laws.growth import FORMATS
 from leadline.recurrence import Law
 from leadline.training import Run
@@ -24,7 +24,7 @@ _NEAR = 1e12
 _POINTS = 24
 
 
-def gradient_curve(gradient: GradientDepth) -> Curve | None:
+def gradient_curve(gradient: GradientChain) -> Curve | None:
     """Draw the gradient's norm along the stages, with what number formats hold of it; None with fewer than two."""
     norms = tuple(stage.gradient.value for stage in gradient.stages)
     if len(norms) < 2 or not all(math.isfinite(norm) for norm in norms):
@@ -49,7 +49,7 @@ def gradient_curve(gradient: GradientDepth) -> Curve | None:
     )
 
 
-def _limits(gradient: GradientDepth) -> Iterator[tuple[str, float]]:
+def _limits(gradient: GradientChain) -> Iterator[tuple[str, float]]:
     """Yield the norms at which formats lose a gradient whose entries are of size 1 at the end: small, or large."""
     last = gradient.stages[-1]
     end = last.gradient.value / last.backward.value if last.backward.value else math.nan

@@ -11,13 +11,15 @@ from leadline.training import Run
 
 _MOST = 6
 """So many stages have a colour of their own; of more, equally spaced ones are drawn."""
-_NORM, _RATE, _LOST = "gradient/norm/", "gradient/rate", "gradient/underflow/"
+_NORM, _RATE, _LOST, _REACH = "gradient/norm/", "gradient/rate", "gradient/underflow/", "reach/"
 
 Lines = Sequence[Mapping[str, float | bool | None]]
 
 
 def monitor_curves(run: Run) -> tuple[Curve, ...]:
-    """Draw norms by stage, the rate, and what formats lose, over the steps of a run; nothing where none were recorded.
+    """Draw norms by stage, the rate, what formats lose, and how far back the gradient reaches, over a run's steps.
+
+    Nothing where none were recorded.
 
     Raises `CheckpointError` if `metrics.jsonl` is damaged.
     """
@@ -30,8 +32,20 @@ def monitor_curves(run: Run) -> tuple[Curve, ...]:
         _curve(steps, lines, norms, _NORM, "gradient norm", "Norm of the loss's gradient where stages begin"),
         _curve(steps, lines, [_RATE], "gradient/", "log rate a stage", "Log rate of the gradient norm a stage"),
         _curve(steps, lines, _losing(lines), _LOST, "share", "Share of the gradient's values that are rounded to zero"),
+        _reaching(lines),
     )
     return tuple(curve for curve in shown if curve is not None)
+
+
+def _reaching(lines: Lines) -> Curve | None:
+    """Draw within how many positions most of the squared gradient lies, at the steps at which that was measured."""
+    measured = [line for line in lines if any(key.startswith(_REACH) for key in line)]
+    if len(measured) < 2:
+        return None
+    keys = list(dict.fromkeys(key for line in measured for key in line if key.startswith(_REACH)))
+    steps = tuple(_number(line.get("step")) for line in measured)
+    caption = "How far back the gradient reaches: positions within which a share of its square lies"
+    return _curve(steps, measured, keys, _REACH, "positions", caption)
 
 
 def spread(keys: Sequence[str]) -> list[str]:

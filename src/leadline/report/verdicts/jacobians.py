@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from leadline.document import Card
-from leadline.jacobian import GradientDepth, LyapunovSpectrum, Reach, Spectrum
+from leadline.jacobian import GradientChain, GradientDepth, LyapunovSpectrum, Reach, Spectrum
 from leadline.report.numbers import factor, places, whole
 from leadline.report.verdicts.cards import cards
 
@@ -19,6 +19,8 @@ _HARMLESS = math.log(10)
 _MUCH = math.log(100)
 """A wider interval of a rate tells nothing."""
 
+_UNITS = {"modules": "stage", "steps": "step", "fronts": "front"}
+
 _CURES = {
     "vanishing": "a larger initial scale, residual connections, …: leadline.remedies (--remedies) tries them",
     "exploding": "a smaller initial scale, a normalisation, …: leadline.remedies (--remedies) tries them",
@@ -27,32 +29,54 @@ _CURES = {
 }
 
 
+_MOST_BESIDE = 3
+"""So many chains beside the first have a card of their own; of more those that change the gradient most."""
+
+
+@cards.register
+def _(result: GradientChain, *, rate: float | None = None) -> tuple[Card, ...]:
+    return (_card(result),)
+
+
 @cards.register
 def _(result: GradientDepth, *, rate: float | None = None) -> tuple[Card, ...]:
+    if not result.beside and not result.not_measured:
+        return (_card(result),)
+    beside = sorted(result.beside, key=lambda chain: -abs(chain.total.value))[:_MOST_BESIDE]
+    shown = [chain for chain in result.beside if chain in beside]
+    missing = (
+        Card("unknown", "gradient", f"through {name}: {why}", "unknown") for name, why in result.not_measured.items()
+    )
+    return _card(result, result.name), *(_card(chain, chain.name, advice=False) for chain in shown), *missing
+
+
+def _card(result: GradientChain, through: str = "", *, advice: bool = True) -> Card:
+    """Say what the gradient does through a chain, which is named where there are others."""
     stages = len(result.stages)
-    through = f"{factor(result.total.value)} over {whole(stages)} stage{'' if stages == 1 else 's'}"
-    text = f"{result.kind}: {through}"
+    over = f"{factor(result.total.value)} over {whole(stages)} {_UNITS[result.along]}{'' if stages == 1 else 's'}"
+    text = f"{result.kind}{f' through {through}' if through else ''}: {over}"
+    one = _UNITS[result.along]
     if stages > 1:
-        text += f", {factor(result.rate.value)} a stage"
+        text += f", {factor(result.rate.value)} a {one}"
     limits = [f"{name} at {whole(d)}" for name, d in result.underflow_depth.items() if d is not None]
     if stages > 1 and result.twice is not None and result.tenfold is not None:
         deeper = ((2, result.twice), (10, result.tenfold))
         text += f"; {', '.join(f'{factor(log)} over {whole(n * stages)}' for n, log in deeper)}"
         text += "" if result.sure else " if they go on so"
     if result.kind in ("vanishing", "exploding") and limits:
-        text += f"; lost in {', '.join(limits)} stages"
+        text += f"; lost in {', '.join(limits)} {one}s"
     mark: Any = {"stable": "good", "unknown": "unknown"}.get(result.kind, "notice")
     if stages == 1 and result.kind in ("stable", "unknown"):
-        return (Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model"),)
+        return Card(mark, "gradient", text, "estimate", "a single stage tells no law: give a deeper model")
     if result.kind == "unknown":
         low, high = result.rate.interval()
         ends = " to ".join(factor(end).removesuffix(" ×") for end in (low, high))
         between = f" ({ends})" if high - low < _MUCH else ""
-        return (Card(mark, "gradient", text + between, "estimate", _undecided(result)),)
-    return (Card(mark, "gradient", text, "estimate", _CURES[result.kind]),)
+        return Card(mark, "gradient", text + between, "estimate", _undecided(result))
+    return Card(mark, "gradient", text, "estimate", _CURES[result.kind] if advice else "")
 
 
-def _undecided(result: GradientDepth) -> str:
+def _undecided(result: GradientChain) -> str:
     """Say whether it matters that no law was told, and about how many stages would tell."""
     rate, stages = result.rate, len(result.stages)
     low, high = rate.interval()

@@ -268,9 +268,10 @@ def _(result: Audit, *, rate: float | None = None) -> tuple[Card, ...]:
         found.append(Card("notice", "axes", result.assumed.removeprefix("axes "), "assumed", advice))
     for name, depth in depths_of(result):
         if not isinstance(depth, Unavailable):
-            found += () if isinstance(depth, Wavefronts | Remedies) else cards(depth, rate=rate or result.rate)
+            own = () if isinstance(depth, Wavefronts | Remedies) else cards(depth, rate=rate or result.rate)
             if isinstance(depth, GradientDepth) and isinstance(result.remedies, Remedies):
-                found[-1] = replace(found[-1], advice=result.remedies.advice)
+                own = (replace(own[0], advice=result.remedies.advice), *own[1:])  # they are tried on the first chain
+            found += own
         elif depth.reason != shared and name != "wavefronts":
             found += _unavailable(name, depth, result)
     if shared:

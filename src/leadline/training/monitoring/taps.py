@@ -144,8 +144,14 @@ class Taps:
             held.clear()
 
     def _begun(self, _: nn.Module, args: Any, kwargs: Any) -> Any:
-        """Begin a forward pass, on differentiable copies of the floating inputs."""
+        """Begin a forward pass, on differentiable copies of the floating inputs.
+
+        What came back before counts with it, unless it was thrown away: a step that a gradient scaler leaves out, or
+        another try of a closure.
+        """
         self._forget()
+        if self.came_back and not any(map(_holds_gradient, self.model.parameters())):
+            self.heard, self._times = Heard(), None
         let_go(self._walked)  # of the step before, whose graph is gone
         self._inside = torch.is_grad_enabled()
         return pytree.tree_map(_differentiable, (args, kwargs)) if self._inside else None
@@ -208,6 +214,11 @@ class Taps:
             found.append([entering[place] for place in chain.carried if place in entering])
         found.append(list(self._leaving.get(chain.calls[-1], {}).values())[: len(chain.carried)])
         return [[_sum_behind(edge) for edge in edges] for edges in found] if chain.sums else found
+
+
+def _holds_gradient(parameter: Tensor) -> bool:
+    gradient = parameter.grad
+    return gradient is not None and (gradient.layout != torch.strided or bool(gradient.any()))
 
 
 def _differentiable(value: Any) -> Any:
