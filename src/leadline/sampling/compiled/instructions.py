@@ -15,6 +15,7 @@ class Op(IntEnum):
     SUM = 6
     CONCAT = 7
     SELECT = 8
+    WEIGH = 9
     COPY = 10
     RELU = 11
     TANH = 12
@@ -42,6 +43,18 @@ class Op(IntEnum):
     BLEND = 41
     ADDMUL = 42
     MULADD = 43
+
+
+class Part(IntEnum):
+    """Kinds of steps of attention, and of what they read."""
+
+    PRODUCTS = 0
+    FUNCTION = 1
+    ACROSS = 2
+    QUERY = 10
+    KEYS = 11
+    TABLE = 12
+    BLOCK = 13
 
 
 # Words of a frame, which says what is run: fronts, the grid whose points are fed or drawn, how fronts lie on it (the
