@@ -187,7 +187,17 @@ def test_both_levels_agree_on_attention(window: int | None) -> None:
     assert_agree(AttentionNet(window, 4, 16), torch.randint(5, (2, 7)), layout="b t -> b t v")
 
 
-EVEN = ("alibi", "retention", "squared", "sigmoid", "capped", "cosine", "rotary", "one_more_axis", "renormalised")
+EVEN = (
+    "alibi",
+    "retention",
+    "squared",
+    "sigmoid",
+    "capped_in_a_window",
+    "cosine",
+    "rotary",
+    "one_more_axis",
+    "renormalised",
+)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "retention" else pytest.mark.slow) for n in EVEN])
