@@ -250,8 +250,8 @@ class System(Result):
         for variable in self.variables:
             equation = variable.equation
             if isinstance(equation, Attention):
-                for tap, *how in equation.dependences():
-                    yield Edge(variable.name, tap.source, tap.offset, *how)
+                for tap, cost, growing, first in equation.dependences():
+                    yield Edge(variable.name, tap.source, tap.offset, cost, growing, first)
                 continue
             for tap in equation.taps:
                 yield Edge(variable.name, tap.source, tap.offset, equation.cost)

@@ -44,17 +44,18 @@ def attend(equation: Attention, points: Points, read: Callable[[Tap, Points], Te
         return weights.expand(batch, -1, -1).transpose(0, 1)
     values = read(equation.value, keys).reshape(len(keys), batch, equation.heads, -1).permute(1, 2, 0, 3)
     rows = weights.to(values.dtype).expand(batch, len(keys), -1).mT.unsqueeze(2)
-    return (rows @ values).reshape(1, batch, -1)
+    total: Tensor = rows @ values
+    return total.reshape(1, batch, -1)
 
 
 def _products(step: Products, query: Tensor, key: Tensor) -> Tensor:
     """Multiply (batch, 1, heads · features) by (batch, keys, heads · features): (batch, keys, heads)."""
-    q = (query * step.scale).unflatten(2, (step.heads, -1)).transpose(1, 2)
-    k = key.unflatten(2, (step.heads, -1)).transpose(1, 2)
-    return (q @ k.mT).squeeze(2).mT
+    q, k = (x.reshape(*x.shape[:2], step.heads, -1).transpose(1, 2) for x in (query * step.scale, key))
+    scores: Tensor = q @ k.mT
+    return scores.squeeze(2).mT
 
 
 def between(values: Tensor, place: int, keys: slice) -> Tensor:
     """Return a table's row at a place, (1, keys or 1, channels)."""
-    row = values[place if len(values) > 1 else 0]
+    row: Tensor = values[place if len(values) > 1 else 0]
     return (row[keys] if len(row) > 1 else row).unsqueeze(0)

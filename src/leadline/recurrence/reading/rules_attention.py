@@ -34,7 +34,7 @@ from leadline.recurrence.scores import Applied, Attention, Made, Products, Step
 
 def attention(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read `scaled_dot_product_attention` along the only position axis."""
-    query, key, value, mask = (args.get(name) for name in ("query", "key", "value", "attn_mask"))
+    query, key, value, mask = args["query"], args["key"], args["value"], args.get("attn_mask")
     if args.get("dropout_p"):
         raise Misfit("dropout within attention is random; call model.eval() first")
     if not all(isinstance(read, Field) for read in (query, key, value)):

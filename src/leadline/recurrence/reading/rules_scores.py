@@ -195,10 +195,12 @@ def _weighed(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
     if factors.added and args.get("beta", 1) != 0:
         raise Misfit("something is added to a product of its scores")
     scores, value = args[factors.left], args[factors.right]
-    if isinstance(scores, Field) and not isinstance(scores, Scores) and isinstance(value, Scores):
-        return turned(weighted(low, turned(value), turned(scores), (*node.shape[:-2], *node.shape[:-3:-1])))
-    if not isinstance(scores, Scores) or not isinstance(value, Field) or isinstance(value, Scores):
+    if not all(isinstance(read, Field) for read in (scores, value)) or isinstance(scores, Scores) is isinstance(
+        value, Scores
+    ):
         raise Misfit("scores of attention meet no values")
+    if isinstance(value, Scores):
+        return turned(weighted(low, turned(value), turned(scores), (*node.shape[:-2], *node.shape[:-3:-1])))
     return regroup(weighted(low, scores, value, node.shape), node.shape)
 
 
@@ -256,8 +258,9 @@ def _extended(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
         raise Misfit("scores are joined along another dimension than the last")
     if operation.kind in (Kind.SOFTMAX, Kind.REDUCTION) and both.more is not None:
         found = _across(low, node, {**args, name: both.scores}, both.more)
-        shares = operation.kind is Kind.SOFTMAX and isinstance(found, Scores)
-        return replace(both, scores=found, more=None) if shares else found
+        if operation.kind is not Kind.SOFTMAX or not isinstance(found, Scores):
+            return found
+        return replace(both, scores=found, more=None)
     if operation.move is Move.TAKE and args.get("dim", 0) % (dim + 1) == dim:
         return _cropped(node, both)
     if operation.kind is Kind.POINTWISE or operation.noise is Noise.DROPOUT:
@@ -271,7 +274,8 @@ def _extended(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
 def _part(low: Lowering, node: Node, args: Mapping[str, Any], part: Scores) -> Scores:
     """Apply a function number by number to a part of the scores."""
     if node.operation.noise is Noise.DROPOUT:
-        return _kept(low, node, args)  # type: ignore[no-any-return]
+        _kept(low, node, args)
+        return part
     values = {name: value for name, value in args.items() if isinstance(value, Field | Fixed)}
     literals = {name: value for name, value in node.bound().items() if name not in values and value is not None}
     doing = Function(node.packet, node.operation.pointwise, literals, _called(node), node.meta.dtype is torch.bool)
