@@ -20,6 +20,7 @@ QUICK = (
     "TCN, batch norm, skips, gates",
 )
 REFUSED = {
+    "OpenAI GPT": r"aten\.softmax.* at transformer.h.0.attn \(.*modeling_openai.py:\d+\): .*reads the whole future",
     "Mamba 2": r"aten\..* at backbone.layers.0.mixer \(.*modeling_mamba2.py:\d+\): ",
 }
 
@@ -41,7 +42,13 @@ def test_a_network_streams(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["GPT-2", "Mistral", "Mamba", pytest.param("RWKV", marks=pytest.mark.slow), "TCN, batch norm, skips, gates"],
+    [
+        "GPT-2",
+        "Mistral",
+        "Mamba",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("RWKV", "BLOOM", "Gemma 2")),
+        "TCN, batch norm, skips, gates",
+    ],
 )
 def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
     torch.manual_seed(0)

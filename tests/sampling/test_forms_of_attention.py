@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -39,12 +40,20 @@ def assert_streams(name: str, backend: Any, heads: int, batch: int, traced: int,
     assert torch.allclose(torch.cat(parts, 1), wanted, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", FORMS)
+QUICK = {"torch": ("alibi_by_keys", "memories", "documents", "largest"), "numba": ("forgetting", "sinks", "averaged")}
+
+
+def quick_first(names: Iterable[str], backend: str) -> list[Any]:
+    """The others are for `make test-all`."""
+    return [pytest.param(name, marks=() if name in QUICK[backend] else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", quick_first(FORMS, "torch"))
 def test_a_form_of_attention_streams(name: str) -> None:
     assert_streams(name, "torch", heads=2, batch=3, traced=5, longer=8, chunk=3)
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", quick_first(COMPILED, "numba"))
 def test_a_form_of_attention_streams_compiled(name: str) -> None:
     assert_streams(name, "numba", heads=2, batch=3, traced=5, longer=8, chunk=3)
 
