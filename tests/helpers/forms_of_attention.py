@@ -91,6 +91,12 @@ def one_more_axis(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (hide(x, products(grouped, k[:, :1, None])).softmax(-1) @ v[:, :1, None]).flatten(1, 2)
 
 
+def one_head_of_keys(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """As `einsum` has it, which multiplies all heads of a query in one go."""
+    scores = hide(x, torch.einsum("b h i d, b j d -> b h i j", q, k[:, 0]))
+    return torch.einsum("b h i j, b j d -> b h i d", scores.softmax(-1, dtype=torch.float64), v[:, 0])
+
+
 def no_heads(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, v = (z.transpose(1, 2).flatten(2) for z in (q, k, v))
     y = hide(x, products(q, k)).softmax(-1) @ v
@@ -190,9 +196,9 @@ def largest(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 COMPILED: dict[str, Form] = {
     form.__name__: form
     for form in (
-        alibi, alibi_by_keys, buckets, by_place, repeated, gqa, one_more_axis, no_heads, retention, linear, squared,
-        sigmoid, renormalised, cosine, averaged, forgetting, sinks, memories, capped, capped_in_a_window, strided,
-        rotary,
+        alibi, alibi_by_keys, buckets, by_place, repeated, gqa, one_more_axis, one_head_of_keys, no_heads, retention, linear,
+        squared, sigmoid, renormalised, cosine, averaged, forgetting, sinks, memories, capped, capped_in_a_window,
+        strided, rotary,
     )
 }  # fmt: skip
 FORMS: dict[str, Form] = {**COMPILED, "documents": documents, "largest": largest}

@@ -260,25 +260,34 @@ def _plain(
     own: Scores, function: Function, name: str, fixed: Mapping[str, Tensor], found: Tensor
 ) -> tuple[int, float, bool] | None:
     """Return what is left of `Scores.plain`: copies, scales and masks keep it."""
-    if own.plain is None or own.plain[2]:
-        return None
+    copies = function.facts is not None and function.facts.form is Form.COPY
+    if own.plain is None or copies or own.plain[2]:
+        return own.plain if copies else None
     left, factor = function.leaves(name, fixed), function.factor(name, fixed)
     if factor is not None:
         return own.plain[0], own.plain[1] * factor, False
     return own.plain if left is not None and bool((left | (found == -torch.inf)).all()) else None
 
 
+def for_rows(channels: Channels, rows: Sequence[Factor]) -> Channels:
+    """Return channels (…, features) for each feature that shares a dimension with the positions of queries."""
+    count = math.prod(features((tuple(rows),)))
+    flat = channels.reshape(-1, 1, channels.shape[-1] if channels.ndim else 1)
+    return np.repeat(flat, count, 1).reshape(-1)
+
+
 def multiplied(low: Lowering, query: Field, key: Field, shape: Sequence[int]) -> Scores:
     """Return the products of queries (…, positions, features) and keys (…, positions, features)."""
-    if any(axis_of(read.dims[-2]) is None for read in (query, key)):
+    rows = [f.role for f in query.dims[-2]]
+    if rows.count(QUERIES) != 1 or BATCH in rows or axis_of(key.dims[-2]) is None:
         raise Misfit("two computed tensors are multiplied that are not queries and keys along positions")
     key = at_keys(column(low, key))
     lead = widened(broadcast([query.dims[:-2], key.dims[:-2]]), shape[:-2])
-    q, k = (spread(read, (*lead, *read.dims[-2:])).reshape(-1) for read in (query, key))
+    q, k = (spread(read, (*lead, *read.dims[-2:])) for read in (query, key))
     sizes = query.sizes[0], key.sizes[0]
     if sizes[0] > sizes[1]:
         raise Misfit("there are fewer keys than queries")
-    heads = math.prod(features(lead))
+    heads, k = math.prod(features((*lead, query.dims[-2]))), for_rows(k, query.dims[-2])
     step = Products(low.tap(query, q), key_tap(low, key, k, sizes[1] - sizes[0]), heads)
     dims = (*lead, query.dims[-2], key.dims[-2])
     return emitted(low, step, dims, sizes, plain=(len(low.steps), 1.0, False))

@@ -14,7 +14,18 @@ from torch import Tensor
 from leadline.graph import Node
 from leadline.graph.table import operation_of
 from leadline.recurrence.reading import known
-from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, axis_of, broadcast, features, widened
+from leadline.recurrence.reading.field import (
+    BATCH,
+    FEATURE,
+    Factor,
+    Field,
+    Misfit,
+    axis_of,
+    broadcast,
+    features,
+    of_features,
+    widened,
+)
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.pairs import (
     KEYS,
@@ -25,6 +36,7 @@ from leadline.recurrence.reading.pairs import (
     at_keys,
     column,
     emitted,
+    for_rows,
     key_tap,
     multiplied,
     spread,
@@ -125,17 +137,19 @@ def refuse_the_future(scores: Scores, level: float, *, shares: bool = False) -> 
 
 def weighted(low: Lowering, scores: Scores, value: Field, shape: tuple[int, ...]) -> Field:
     """Emit the sum of values (…, keys, features), weighted by scores (…, queries, keys)."""
-    roles = [[f.role for f in dim] for dim in scores.dims[-2:]]
-    if roles != [[QUERIES], [KEYS]] or len(value.dims) < 2 or axis_of(value.dims[-2]) != 0:
+    rows, columns = ([f.role for f in dim] for dim in scores.dims[-2:])
+    meet = rows.count(QUERIES) == 1 and BATCH not in rows and columns == [KEYS] and len(value.dims) > 1
+    if not meet or axis_of(value.dims[-2]) != 0 or not of_features(value.dims[-1]):
         raise Misfit("its weights and values do not meet along the positions of the keys")
     if value.sizes[0] != scores.sizes[1]:
         raise Misfit("keys and values do not have the same number of positions")
     refuse_the_future(scores, 0.0)
     value = at_keys(column(low, value))
     lead = widened(broadcast([scores.dims[:-2], value.dims[:-2]]), shape[:-2])
-    channels = spread(value, (*lead, *value.dims[-2:]))
+    width = math.prod(f.size for f in value.dims[-1])
+    channels = for_rows(spread(value, (*lead, *value.dims[-2:])).reshape(-1, width), scores.dims[-2])
     heads = spread(scores, (*lead, *scores.dims[-2:])).reshape(-1)
-    tap = key_tap(low, value, channels.reshape(-1), scores.sizes[1] - scores.sizes[0])
+    tap = key_tap(low, value, channels, scores.sizes[1] - scores.sizes[0])
     found = _attention(low, scores, Made(scores.step, heads), tap)
     dims = (*lead, scores.dims[-2], *value.dims[-1:])
     return low.emit(found, dims, (scores.sizes[0],), "attention")

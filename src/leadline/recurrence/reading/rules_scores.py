@@ -110,6 +110,12 @@ def _taken(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
     return parts
 
 
+def _padded(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
+    if any(args["pad"]):
+        raise Misfit("its scores are padded")
+    return args["self"]
+
+
 def _triangle(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
     """Put zeros beyond a diagonal."""
     read: Scores = args["self"]
@@ -298,6 +304,7 @@ _BY_MOVE: Mapping[Move, Rule] = {
     Move.EXPAND: _expanded,
     Move.TAKE: _taken,
     Move.TRIANGLE: _triangle,
+    Move.PAD: _padded,
     Move.JOIN: _joined,
 }
 

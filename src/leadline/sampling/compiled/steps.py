@@ -95,9 +95,10 @@ class Layout:
 
     def _function(self, step: Applied) -> tuple[Op, float, list[Place], list[Op]]:
         """Return the instruction of a function, its parameter, and its operands, each with what it passes first."""
-        if step.function == "copy":
+        facts = step.facts
+        if facts is not None and facts.form is Form.COPY and len(step.operands) == 1:
             return Op.COPY, 0.0, list(step.operands), [Op.COPY]
-        facts, named = step.facts, dict(zip(step.names, step.operands, strict=True))
+        named = dict(zip(step.names, step.operands, strict=True))
         if facts is not None and facts.form is Form.CHOICE and (chosen := self._chosen(step, facts.operands, named)):
             return Op.AFFINE, 0.0, chosen, [Op.COPY] * 3
         opcode = None if facts is None else facts.opcode(step.literals)
