@@ -196,9 +196,9 @@ def largest(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 COMPILED: dict[str, Form] = {
     form.__name__: form
     for form in (
-        alibi, alibi_by_keys, buckets, by_place, repeated, gqa, one_more_axis, one_head_of_keys, no_heads, retention, linear,
-        squared, sigmoid, renormalised, cosine, averaged, forgetting, sinks, memories, capped, capped_in_a_window,
-        strided, rotary,
+        alibi, alibi_by_keys, buckets, by_place, repeated, gqa, one_more_axis, one_head_of_keys, no_heads, retention,
+        linear, squared, sigmoid, renormalised, cosine, averaged, forgetting, sinks, memories, capped,
+        capped_in_a_window, strided, rotary,
     )
 }  # fmt: skip
 FORMS: dict[str, Form] = {**COMPILED, "documents": documents, "largest": largest}

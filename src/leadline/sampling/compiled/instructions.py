@@ -15,7 +15,6 @@ class Op(IntEnum):
     SUM = 6
     CONCAT = 7
     SELECT = 8
-    WEIGH = 9
     COPY = 10
     RELU = 11
     TANH = 12

@@ -54,11 +54,11 @@ from leadline.sampling.compiled.instructions import (
 from leadline.sampling.compiled.keeping import kept
 from leadline.sampling.compiled.kernels import COPY, compiled, draw, multiply_row, multiply_rows, once, pass_through
 from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
-from leadline.sampling.compiled.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
-from leadline.sampling.compiled.weighing import attend_by_steps
+from leadline.sampling.compiled.rules import add_up, grouped, look_up, move, pointwise, standardise
+from leadline.sampling.compiled.weighing import attend
 
-CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT, WEIGH = map(
-    int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.SUM, Op.CONCAT, Op.WEIGH)
+CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT = map(
+    int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.SUM, Op.CONCAT)
 )
 
 
@@ -144,8 +144,6 @@ def perform(frame, memory, words, at, where, rows, last):
         grouped(memory, words, at, where, many, rows)
     elif op == ATTEND:
         attend(memory, words, at, where, many, get(frame, BATCH), last, get(frame, SCRATCH))
-    elif op == WEIGH:
-        attend_by_steps(memory, words, at, where, many, get(frame, BATCH), last, get(frame, SCRATCH))
     elif op == SUM:
         add_up(memory, words, at, where, many, rows)
     elif op < CONCAT:

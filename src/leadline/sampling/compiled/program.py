@@ -238,16 +238,6 @@ class _Builder:
             raise self.missing(variable, f"{equation.function} along inner features")
 
     def attention(self, variable: ir.Variable, equation: Attention) -> None:
-        """Lay queries, keys and values out head by head."""
-        plain = equation.plain
-        if plain is None or equation.value is None:
-            self.weighing(variable, equation)
-            return
-        scale = self.number(np.array([plain.scale]))
-        operands = (plain.query, plain.key, equation.value)
-        self.emit(Op.ATTEND, variable, operands, scale, 0, equation.heads, equation.window or 0)
-
-    def weighing(self, variable: ir.Variable, equation: Attention) -> None:
         """Lay the steps of attention out as a program of their own, whose places are known once all words are."""
         most = max([0, *(step.more for step in equation.steps if isinstance(step, Applied))])
         length = self.padded(self.plan.capacity + equation.lead + most + self.line)
@@ -256,7 +246,7 @@ class _Builder:
         begin = self.listed(layout.words)
         self.places += [begin + at for at in layout.addresses]
         self.scratch = max(self.scratch, layout.scratch)
-        self.emit(Op.WEIGH, variable, tuple(layout.taps), 0, 0, begin, equation.lead, equation.window or 0)
+        self.emit(Op.ATTEND, variable, tuple(layout.taps), 0, 0, begin, equation.lead, equation.window or 0)
 
     def listed(self, words: list[int]) -> int:
         """Store words, and return which is the first."""
@@ -288,7 +278,7 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     code[:, word.FIRST] = code.size + code[:, word.FIRST] * word.OPERAND
     index = np.array(builder.index, np.int64)
     index[builder.places] += code.size + operands.size
-    code[np.isin(code[:, word.OP], (Op.SELECT, Op.WEIGH)), word.P0] += code.size + operands.size
+    code[np.isin(code[:, word.OP], (Op.SELECT, Op.ATTEND)), word.P0] += code.size + operands.size
     return Program(
         np.concatenate([code.reshape(-1), operands.reshape(-1), index]),
         len(code),

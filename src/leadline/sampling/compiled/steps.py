@@ -89,6 +89,8 @@ class Layout:
                 self._operand(place, step.channels * (step.more if place is not step.operands[0] else 1), Op.COPY)
             return
         function, parameter, operands, before = self._function(step)
+        if len(operands) == 1:  # which passes through it as it is read
+            function, before = Op.COPY, [function]
         self._head(n, Part.FUNCTION, function, parameter, len(operands))
         for place, first in zip(operands, before, strict=True):
             self._operand(place, step.channels, first)

@@ -121,9 +121,7 @@ def take_step(memory, words, at, where, many, step, b, first, n, last, scratch, 
             put_together(memory, function, row, n + more)
         for s in range(0, count, line):
             value = load(memory, row + s)
-            if not across and inputs == 1:
-                value = unary(function, value, parameter)
-            elif not across:
+            if not across and inputs > 1:
                 second = load(memory, row + length + s)
                 third = load(memory, row + smaller(2, inputs - 1) * length + s)
                 fourth = load(memory, row + smaller(3, inputs - 1) * length + s)
@@ -157,7 +155,7 @@ def weigh(memory, words, at, where, program, b, first, n, scratch, length):
 
 @compiled
 @no_type_check
-def attend_by_steps(memory, words, at, where, many, batch, last, scratch):
+def attend(memory, words, at, where, many, batch, last, scratch):
     """Attend from one new point to all that came before it, step by step."""
     program, lead, window = get(words, at + P0), get(words, at + P1), get(words, at + P2)
     first = larger(0, last + lead - window + 1) if window else 0
