@@ -20,7 +20,7 @@ from leadline.sampling.compiled.instructions import (
     Op,
     Part,
 )
-from leadline.sampling.compiled.kernels import COPY, combine, compiled, compiled_sums, normalise, unary
+from leadline.sampling.compiled.kernels import COPY, combine, compiled_sums, normalise, once, unary
 from leadline.sampling.compiled.lanes import get, lanes, larger, load, put, smaller, store
 
 PRODUCTS, ACROSS = int(Part.PRODUCTS), int(Part.ACROSS)
@@ -36,7 +36,7 @@ KIND, FUNCTION, STEP_CHANNELS, BLOCK, PARAMETER, SINGLE, MORE, INPUTS, STEP_HEAD
 MODE, BEFORE, AT, CHANNEL_STRIDE, QUERY_STRIDE, KEY_STRIDE, WHICH, LIST, INPUT = range(9)
 
 
-@compiled
+@once
 @no_type_check
 def lay_out(memory, words, at, where, many, operand, c, b, first, n, last, scratch, to):
     """Write what an operand is for n keys from the first on, in one channel, into a row."""
@@ -57,7 +57,7 @@ def lay_out(memory, words, at, where, many, operand, c, b, first, n, last, scrat
         put(memory, to + s, get(memory, source + s * apart))
 
 
-@compiled_sums
+@once
 @no_type_check
 def multiply_keys(memory, words, at, where, many, step, b, first, n, scratch, length):
     """Multiply a query by n keys, head by head, in the numbers' own precision."""
@@ -76,7 +76,7 @@ def multiply_keys(memory, words, at, where, many, step, b, first, n, scratch, le
             put(memory, to + h * length + s, total * scale)
 
 
-@compiled
+@once
 @no_type_check
 def put_together(memory, function, row, n):
     """Replace the first of n numbers by their sum, or by the largest or least of them."""
@@ -92,7 +92,7 @@ def put_together(memory, function, row, n):
     put(memory, row, total)
 
 
-@compiled
+@once
 @no_type_check
 def take_step(memory, words, at, where, many, step, b, first, n, last, scratch, length):
     """Carry out a step that is no product."""
@@ -103,14 +103,11 @@ def take_step(memory, words, at, where, many, step, b, first, n, last, scratch, 
     for c in range(get(words, step + STEP_CHANNELS)):
         to = scratch + get(words, step + BLOCK) + c * length
         for t in range(inputs):
-            operand = step + STEP_HEAD + t * INPUT
-            if across and t == 1:
-                for m in range(more):
-                    lay_out(
-                        memory, words, at, where, many, operand, c * more + m, b, first, 1, last, scratch, row + n + m
-                    )
-                continue
-            lay_out(memory, words, at, where, many, operand, c, b, first, count, last, scratch, row + t * length)
+            operand, beside = step + STEP_HEAD + t * INPUT, across and t == 1  # those beside have no positions
+            for m in range(more if beside else 1):
+                to_row = row + (n + m if beside else t * length)
+                channel, long = c * more + m if beside else c, 1 if beside else count
+                lay_out(memory, words, at, where, many, operand, channel, b, first, long, last, scratch, to_row)
             before = get(words, operand + BEFORE)
             if before != COPY:
                 for s in range(row + t * length, row + t * length + count, line):
@@ -129,7 +126,7 @@ def take_step(memory, words, at, where, many, step, b, first, n, last, scratch, 
             store(memory, to + s, value)
 
 
-@compiled_sums
+@once
 @no_type_check
 def weigh(memory, words, at, where, program, b, first, n, scratch, length):
     """Sum the values of n keys up with their weights; without values, the weights are the result."""
@@ -153,7 +150,7 @@ def weigh(memory, words, at, where, program, b, first, n, scratch, length):
         to += out
 
 
-@compiled
+@compiled_sums
 @no_type_check
 def attend(memory, words, at, where, many, batch, last, scratch):
     """Attend from one new point to all that came before it, step by step."""
