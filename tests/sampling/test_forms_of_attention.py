@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +106,9 @@ def test_what_looks_ahead_is_refused_by_name(name: str) -> None:
     form, message = REFUSED[name]
     with pytest.raises(NotUniform, match=rf"(?s)^aten\.\S+ at .*\(\S+:\d+\): .*{message}"):
         stream(net(form, 2), signals(2, 6), layout=LAYOUT, backend="torch")
+
+
+def test_no_c_is_written_for_scores_of_other_forms(tmp_path: Path) -> None:
+    made = stream(net(FORMS["alibi"], 2), signals(2, 6), layout=LAYOUT, backend="torch")
+    with pytest.raises(NotUniform, match="no C is written for attention whose scores go through more"):
+        made.export(tmp_path / "alibi.c")
