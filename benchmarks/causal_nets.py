@@ -74,10 +74,39 @@ def _temporal(name: str, **settings: Any) -> CausalNet:
 
 
 _STATE = {"hidden_size": 32, "num_hidden_layers": 2}
+_DECODER = _STATE | {"num_attention_heads": 4, "intermediate_size": 48}
+_GROUPED = _DECODER | {"num_key_value_heads": 2}
+_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4}
+# forms of attention: biases by distance, caps, sinks, windows between whole layers, differences of two, shared heads
+_ATTENTIONS = (
+    _language("MPT", "MptForCausalLM", "MptConfig", d_model=32, n_layers=2, n_heads=4, max_seq_len=40),
+    _language("Falcon, ALiBi", "FalconForCausalLM", "FalconConfig", alibi=True, **_DECODER),
+    _language("Gemma 2", "Gemma2ForCausalLM", "Gemma2Config", head_dim=8, sliding_window=6, **_GROUPED),
+    _language("Gemma 3", "Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=6, **_GROUPED),
+    _language("DiffLlama", "DiffLlamaForCausalLM", "DiffLlamaConfig", **_GROUPED),
+    _language("GPT BigCode", "GPTBigCodeForCausalLM", "GPTBigCodeConfig", **_GPT),
+    _language("CodeGen", "CodeGenForCausalLM", "CodeGenConfig", rotary_dim=4, **_GPT),
+    _language("CTRL", "CTRLLMHeadModel", "CTRLConfig", dff=48, **_GPT),
+    _language("OpenAI GPT", "OpenAIGPTLMHeadModel", "OpenAIGPTConfig", **_GPT),
+    _language("BioGPT", "BioGptForCausalLM", "BioGptConfig", **_DECODER),
+    _language("Cohere", "CohereForCausalLM", "CohereConfig", **_GROUPED),
+    _language("GLM", "GlmForCausalLM", "GlmConfig", head_dim=8, **_GROUPED),
+    _language("Granite", "GraniteForCausalLM", "GraniteConfig", **_GROUPED),
+    _language("Helium", "HeliumForCausalLM", "HeliumConfig", head_dim=8, **_GROUPED),
+    _language("Nemotron", "NemotronForCausalLM", "NemotronConfig", **_GROUPED),
+    _language("OLMo", "OlmoForCausalLM", "OlmoConfig", **_GROUPED),
+    _language("OLMo 2", "Olmo2ForCausalLM", "Olmo2Config", **_GROUPED),
+    _language("Persimmon", "PersimmonForCausalLM", "PersimmonConfig", **_DECODER),
+    _language("Phi-3", "Phi3ForCausalLM", "Phi3Config", **_GROUPED),
+    _language("Qwen3", "Qwen3ForCausalLM", "Qwen3Config", head_dim=8, **_GROUPED),
+    _language("SmolLM3", "SmolLM3ForCausalLM", "SmolLM3Config", **_GROUPED),
+    _language("StarCoder2", "Starcoder2ForCausalLM", "Starcoder2Config", **_GROUPED),
+)
 
 NETS: tuple[CausalNet, ...] = (
     *(_decoder(a) for a in ARCHITECTURES if a.area == "language" and "logits" in a.layout),
     *(_decoder(a, "eager") for a in ARCHITECTURES if a.name in ("GPT-2", "Llama", "Qwen2")),
+    *_ATTENTIONS,
     _language("Mamba", "MambaForCausalLM", "MambaConfig", state_size=4, **_STATE),
     _language(
         "Mamba 2", "Mamba2ForCausalLM", "Mamba2Config", num_heads=4, head_dim=16, n_groups=1, state_size=4, **_STATE

@@ -10,6 +10,7 @@ import torch
 from helpers import grid_reference as reference
 from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from helpers.element_graph import brute_force
+from helpers.forms_of_attention import FORMS, LAYOUT, WIDTH, Net
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -184,6 +185,24 @@ def test_both_levels_agree_on_masked_convolutions(kernels: list[Any], height: in
 @pytest.mark.parametrize("window", [None, 3])
 def test_both_levels_agree_on_attention(window: int | None) -> None:
     assert_agree(AttentionNet(window, 4, 16), torch.randint(5, (2, 7)), layout="b t -> b t v")
+
+
+EVEN = (
+    "alibi",
+    "retention",
+    "squared",
+    "sigmoid",
+    "capped_in_a_window",
+    "cosine",
+    "rotary",
+    "one_more_axis",
+    "renormalised",
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "retention" else pytest.mark.slow) for n in EVEN])
+def test_both_levels_agree_on_forms_of_attention(name: str) -> None:
+    assert_agree(Net(FORMS[name], heads=2), torch.randn(2, 5, WIDTH), layout=LAYOUT)
 
 
 class CellByCell(nn.Module):

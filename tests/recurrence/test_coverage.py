@@ -257,14 +257,6 @@ def test_a_block_of_pictures_streams(name: str) -> None:
         assert torch.allclose(made.logits(x), model(x), rtol=0, atol=1e-10)
 
 
-def alibi(x: Tensor, qkv: nn.Module) -> Tensor:
-    t = x.shape[-1]
-    q, k, v = qkv(x.mT).chunk(3, -1)
-    places = torch.arange(t)
-    scores = q @ k.mT - 0.5 * (places[:, None] - places).abs()
-    return (scores.masked_fill(places[:, None] < places, -math.inf).softmax(-1) @ v).mT
-
-
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "stride": (lambda: nn.Conv1d(CHANNELS, 3, 3, stride=2), "a stride changes the grid"),
     "reflection": (lambda: Apply(lambda x: functional.pad(x, (2, 0), mode="reflect")[..., :-2]), "padding by reflect"),
@@ -277,11 +269,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Apply(lambda x: functional.scaled_dot_product_attention(x.mT, x.mT, x.mT).mT),
         "attention without a mask reads the whole future",
     ),
-    "biased scores": (lambda: Apply(alibi, **{n: make() for n, make in QKV.items()}), "adds numbers to the scores"),
-    "scores without a softmax": (
-        lambda: Apply(lambda x: ((x.mT @ x).tril() @ x.mT).mT),
-        "scores of attention go through",
-    ),
+    "scores alone": (lambda: Apply(lambda x: (x.mT @ x).tril().mT), "something else than the layout|scores"),
 }
 
 

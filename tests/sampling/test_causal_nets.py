@@ -20,7 +20,7 @@ QUICK = (
     "TCN, batch norm, skips, gates",
 )
 REFUSED = {
-    "BLOOM": r"aten\.bmm.* at transformer.h.0.self_attention \(.*modeling_bloom.py:\d+\): its mask adds numbers",
+    "OpenAI GPT": r"aten\.softmax.* at transformer.h.0.attn \(.*modeling_openai.py:\d+\): .*reads the whole future",
     "Mamba 2": r"aten\..* at backbone.layers.0.mixer \(.*modeling_mamba2.py:\d+\): ",
 }
 
@@ -42,7 +42,13 @@ def test_a_network_streams(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["GPT-2", "Mistral", "Mamba", pytest.param("RWKV", marks=pytest.mark.slow), "TCN, batch norm, skips, gates"],
+    [
+        "GPT-2",
+        "Mistral",
+        "Mamba",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("RWKV", "BLOOM", "Gemma 2")),
+        "TCN, batch norm, skips, gates",
+    ],
 )
 def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
     torch.manual_seed(0)
@@ -54,7 +60,7 @@ def test_a_network_streams_through_the_compiled_interpreter(name: str) -> None:
     assert float((made.logits(x) - wanted).abs().max()) < 2e-4 * float(wanted.abs().max())
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "BLOOM" else pytest.mark.slow) for n in REFUSED])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in REFUSED])
 def test_a_network_is_refused_by_operation_module_and_line(name: str) -> None:
     net = BY_NAME[name]
     with pytest.raises(NotUniform, match=REFUSED[name]):

@@ -20,9 +20,11 @@ from leadline.recurrence.reading import rules_contraction, rules_pointwise, rule
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, copied, refuse
-from leadline.recurrence.reading.rules_attention import attention
+from leadline.recurrence.reading.pairs import Scores
+from leadline.recurrence.reading.rules_attention import attention, summed
+from leadline.recurrence.reading.rules_complex import Complex, complexes, paired
 from leadline.recurrence.reading.rules_loop import Elsewhere, rolled
-from leadline.recurrence.reading.rules_scores import Scores, scored
+from leadline.recurrence.reading.rules_scores import Extended, scored
 from leadline.results import Place
 
 Rule: TypeAlias = Callable[[Lowering, Node, dict[str, Any]], Value]
@@ -33,8 +35,10 @@ _BY_MOVE: dict[Move, Rule] = {
     Move.TAKE: rules_views.take,
     Move.FLIP: rules_views.flip,
     Move.EXPAND: rules_views.expand,
+    Move.REPEAT: rules_views.repeat,
     Move.PAD: rules_views.pad,
     Move.JOIN: rules_views.concat,
+    Move.PAIRS_TO_COMPLEX: paired,
     Move.STACK: rules_views.stack,
 }
 _BY_PLACES: dict[Places | None, Rule] = {
@@ -210,6 +214,7 @@ def _needed(graph: Graph, refs: Iterable[Ref], values: Mapping[Ref, Value], foun
 def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> None:
     """Compute what one node gives, and store it."""
     low.node = node
+    _sum_up(low, node, values)
     if node.kind is Kind.CREATION:
         values[Ref(node.index)] = rules_pointwise.created(low, node)
         return
@@ -220,7 +225,11 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
         raise refuse(node, f"it reads {missing[0].why}")
     if node.kind is Kind.EFFECT:
         return
-    rule = scored if any(isinstance(value, Scores) for value in read) else _rule(node.operation)
+    rule = _rule(node.operation)
+    if any(isinstance(value, Scores | Extended) for value in read):
+        rule = scored
+    elif any(isinstance(value, Complex) for value in read):
+        rule = complexes
     with ruled(node, low.graph):
         if all(isinstance(value, Fixed) for value in read):
             result = _folded(node, values)
@@ -235,6 +244,13 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     values.update({Ref(node.index, i): part for i, part in enumerate(parts)})
 
 
+def _sum_up(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> None:
+    """Make variables of what was summed up over keys, where a node reads no other scores."""
+    read = [(ref, value) for ref in node.refs if isinstance(value := values.get(ref), Scores | Extended)]
+    if all(isinstance(value, Scores) and value.single for _, value in read):
+        values.update({ref: summed(low, value) for ref, value in read if isinstance(value, Scores)})
+
+
 def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:
     """Compute a node on fixed tensors, once as they are and once with noise for parameters."""
     fixed = {ref: value for ref in node.refs if isinstance(value := values[ref], Fixed)}
@@ -246,7 +262,9 @@ def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:
 def _finished(low: Lowering, result: Value, layout: Layout, name: str, inputs: list[str]) -> System:
     """Bring the output's channels into the order of the layout, and drop what it does not rest on."""
     assert low.node is not None
-    if not isinstance(result, Field):
+    if isinstance(result, Scores) and result.single:
+        result = summed(low, result)
+    if not isinstance(result, Field) or isinstance(result, Scores):
         raise refuse(low.node, "the output rests on no streamed input" if isinstance(result, Fixed) else result.why)
     axes = layout.outputs[name]
     for axis, size in zip(axes, result.shape, strict=True):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from leadline.graph.table import Operation, operation_of
 from leadline.graph.table import Pointwise as PointwiseFacts
+from leadline.recurrence.scores import Attention, Between
 from leadline.results import Place, Result
 
 if TYPE_CHECKING:
@@ -164,37 +165,6 @@ class Reduction:
         return (self.tap,)
 
 
-@dataclass(frozen=True, eq=False)
-class Attention:
-    """Softmax attention of a point to itself and to all before it: a tap that grows with the grid (one axis only).
-
-    The channels of `query`, `key` and `value` are (heads, features) flattened; `scale` multiplies the products of
-    queries and keys. Of the keys the latest `window` are seen, the point's own included, or all; `masked` says that the
-    window was read off a mask, which says nothing about longer sequences.
-    """
-
-    query: Tap
-    key: Tap
-    value: Tap
-    heads: int
-    scale: float
-    window: int | None = None
-    masked: bool = False
-    cost = 2
-
-    @property
-    def taps(self) -> tuple[Tap, ...]:
-        """Query, key and value."""
-        return (self.query, self.key, self.value)
-
-    def dependence(self, tap: Tap) -> tuple[int, bool, int]:
-        """Return how many products a tap goes through, whether it grows, and from which place on it matters.
-
-        Values go through the second product only; a query that sees one key weighs it 1, whatever the score.
-        """
-        return (1, True, 0) if tap is self.value else (2, tap is self.key, 1)
-
-
 Equation: TypeAlias = Input | Contraction | Pointwise | Embedding | Reduction | Attention
 
 
@@ -279,11 +249,12 @@ class System(Result):
     def _edges(self) -> Iterator[Edge]:
         for variable in self.variables:
             equation = variable.equation
+            if isinstance(equation, Attention):
+                for tap, cost, growing, first in equation.dependences():
+                    yield Edge(variable.name, tap.source, tap.offset, cost, growing, first)
+                continue
             for tap in equation.taps:
-                if isinstance(equation, Attention):
-                    yield Edge(variable.name, tap.source, tap.offset, *equation.dependence(tap))
-                else:
-                    yield Edge(variable.name, tap.source, tap.offset, equation.cost)
+                yield Edge(variable.name, tap.source, tap.offset, equation.cost)
 
     def live(self) -> System:
         """Drop the variables, and at the ends of their ranges the points, on which the output does not rest."""
@@ -322,3 +293,6 @@ def _tensors(equation: Any) -> Iterator[Tensor]:
         yield from (operand.values for operand in equation.operands if not isinstance(operand, Tap))
     elif isinstance(equation, Embedding):
         yield equation.rows
+    elif isinstance(equation, Attention):
+        places = (place for step in equation.steps for place in step.operands)
+        yield from (place.values for place in places if isinstance(place, Between))

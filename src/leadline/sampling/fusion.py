@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leadline.graph.table import Form, Kind, Opcode, Tally
 from leadline.recurrence import ir
+from leadline.recurrence.scores import Attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,6 @@ def _with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.
         return replace(equation, operands=tuple(operands))
     if isinstance(equation, ir.Embedding | ir.Reduction):
         return replace(equation, tap=change(equation.tap))
-    if isinstance(equation, ir.Attention):
-        query, key, value = map(change, equation.taps)
-        return replace(equation, query=query, key=key, value=value)
+    if isinstance(equation, Attention):
+        return equation.with_taps(change)
     return equation

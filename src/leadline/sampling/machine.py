@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from leadline.errors import UsageError
 from leadline.recurrence import ir
+from leadline.recurrence.scores import Attention
+from leadline.sampling.attending import attend
 from leadline.sampling.plan import Plan
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class TorchMachine:
         if isinstance(equation, ir.Reduction):
             value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
             return equation.call(value).reshape(len(points), self.batch, -1)
-        assert isinstance(equation, ir.Attention), f"no rule for {type(equation).__name__}"
-        return self._attend(equation, points)
+        assert isinstance(equation, Attention), f"no rule for {type(equation).__name__}"
+        return attend(equation, points, self._tap)
 
     def _operand(self, operand: ir.Operand, points: Points) -> Tensor:
         if isinstance(operand, ir.Tap):
@@ -143,16 +144,3 @@ class TorchMachine:
                 matrix = weight.reshape(equation.groups, -1, weight.shape[1])
                 total = total + (matrix * grouped).sum(-1).reshape(*rows, out)
         return total if isinstance(total, Tensor) else torch.zeros(*rows, out, dtype=self.dtype)
-
-    def _attend(self, equation: ir.Attention, points: Points) -> Float[Tensor, "p b c"]:
-        (place,) = points[:, 0].tolist()
-        first = 0 if equation.window is None else max(0, place - equation.window + 1)
-        past = np.arange(first, place + 1)[:, None]
-        heads = equation.heads
-        query = self._tap(equation.query, points).reshape(self.batch, heads, 1, -1)
-        key, value = (
-            self._tap(tap, past).reshape(len(past), self.batch, heads, -1).permute(1, 2, 0, 3)
-            for tap in (equation.key, equation.value)
-        )
-        scores = (query * equation.scale) @ key.mT
-        return (scores.softmax(-1).to(value.dtype) @ value).reshape(1, self.batch, -1)

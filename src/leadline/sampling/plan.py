@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from leadline.recurrence.analysis.schedule import Schedule
-from leadline.recurrence.ir import Attention, System
+from leadline.recurrence.ir import System
+from leadline.recurrence.scores import Attention
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Plan:
     def grown(self) -> frozenset[str]:
         """The variables that attention reads."""
         equations = [v.equation for v in self.system.variables if isinstance(v.equation, Attention)]
-        return frozenset(tap.source for equation in equations for tap in (equation.key, equation.value))
+        return frozenset(tap.source for equation in equations for tap, grows in equation.read if grows)
 
     @cached_property
     def slots(self) -> Mapping[str, int]:
@@ -71,7 +72,7 @@ class Plan:
     def _slots(self, name: str, lifetime: int) -> int:
         """Return the ring's length: points in one row follow each other by one front, rows by the slope."""
         if name in self.grown:
-            return self.capacity
+            return self.capacity + max(0, self.system[name].margin[0])
         width = int(np.prod(self.ranges[name][1:]))
         total = width * self.ranges[name][0]
         slope = self.schedule.slope

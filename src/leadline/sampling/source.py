@@ -19,8 +19,9 @@ from leadline.graph.symbolic import Sizes, sizes_of_trace
 from leadline.recurrence._system import system_of
 from leadline.recurrence.analysis.receptive_field import find_leak
 from leadline.recurrence.analysis.schedule import refuse_leaks
-from leadline.recurrence.ir import Attention, Pointwise, System, Table
+from leadline.recurrence.ir import Pointwise, System, Table
 from leadline.recurrence.likeness import same_equations
+from leadline.recurrence.scores import Attention
 
 
 class WeightsSnapshot:

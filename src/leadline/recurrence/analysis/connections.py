@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import sympy
 
+from leadline.errors import NotUniform
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.analysis.regions import Box, Region, intersection, points, size, union
-from leadline.recurrence.analysis.units import Presences, extent, read_through, reads, units
-from leadline.recurrence.ir import Attention, Contraction, System
+from leadline.recurrence.analysis.regions import Box, Region, intersection, points, size
+from leadline.recurrence.analysis.units import Presences, asked_of, extent, read_through, reads, units
+from leadline.recurrence.ir import Contraction, System
+from leadline.recurrence.scores import Attention, Products
 
 
 def connections(system: System) -> sympy.Expr:
@@ -62,24 +64,29 @@ def _numbered(regions: Sequence[Region]) -> tuple[list[Region], np.ndarray]:
 
 def _attended(system: System, equation: Attention, readers: Sequence[Region]) -> sympy.Expr:
     """Return the pairs of attention: each query that is read with the keys, and with the values, in its window."""
+    if equation.uneven:
+        raise NotUniform("the connections of attention whose mask is not a band are no formula; `count` has them")
     (axis,) = system.axes
-    heads, features = equation.heads, len(equation.query.channels) // equation.heads
-    width, total = len(readers) // heads, sympy.Integer(0)
-    asked = [union(readers[head * width : (head + 1) * width]) for head in range(heads)]
-    for region, each in (*((region, features) for region in asked), *((region, 1) for region in readers)):
-        total += each * size(region, lambda box: _pairs(box, axis, equation.window))
-    return total
+    used, asked = asked_of(equation, readers), list[tuple[Region, int]]()
+    for step, regions in zip(equation.steps, used, strict=True):
+        if isinstance(step, Products):
+            asked += [(region, len(step.query.channels) // step.heads) for region in regions]
+    asked += [(region, 1) for region in readers] if equation.value is not None else []
+    return sum((each * size(region, lambda box: _pairs(box, axis, equation)) for region, each in asked),
+               sympy.Integer(0))  # fmt: skip
 
 
-def _pairs(box: Box, axis: str, window: int | None) -> sympy.Expr:
-    """Return how many keys the queries of a box see together: up to the window each."""
+def _pairs(box: Box, axis: str, equation: Attention) -> sympy.Expr:
+    """Return how many keys the queries of a box see together: up to the window each, and those before the first."""
+    window, lead = equation.window, equation.lead
 
     def so_far(n: sympy.Expr) -> sympy.Expr:
         full = n if window is None else sympy.Min(n, window)
         return full * (full + 1) / 2 + (n - full) * (0 if window is None else window)
 
     ((start, end),) = box
-    return so_far(symbol(axis) + end) - so_far(sympy.Integer(start))
+    last = symbol(axis) + end
+    return so_far(last) - so_far(sympy.Integer(start)) + lead * (last - start)
 
 
 def in_region(expression: sympy.Expr) -> sympy.Expr:

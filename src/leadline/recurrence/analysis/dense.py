@@ -3,7 +3,8 @@
 import sympy
 
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.ir import Attention, Contraction, System, Variable
+from leadline.recurrence.ir import Contraction, System, Variable
+from leadline.recurrence.scores import Attention
 
 
 def dense_macs(system: System, counted: int, *, alike: bool = True) -> sympy.Expr | None:
@@ -34,5 +35,7 @@ def _macs(system: System, variable: Variable) -> sympy.Expr:
     if isinstance(equation, Contraction) and equation.cost:
         return equation.macs * sympy.Mul(*(n + margin for n, margin in zip(axes, variable.computed, strict=True)))
     if isinstance(equation, Attention):
-        return sympy.Mul(*axes) ** 2 * (len(equation.query.channels) + variable.channels)
+        (n,) = axes
+        each = sum(len(step.query.channels) for step in equation.products)
+        return n * (n + equation.lead) * (each + (variable.channels if equation.value is not None else 0))
     return sympy.Integer(0)

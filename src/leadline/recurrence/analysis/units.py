@@ -5,7 +5,7 @@ and so is every element of a sum of products that multiplies a unit; elsewhere a
 one. Padding and other constants are not units. What is masked is not read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from leadline.graph.table import Form
 from leadline.recurrence import ir
 from leadline.recurrence.analysis.regions import NOWHERE, Region, intersection, moved, union, whole
+from leadline.recurrence.scores import AtKeys, AtQuery, Attention, Made
 
 _ALONE, _SUMS = (Form.FUNCTION, Form.COPY, Form.CLAMP), (Form.SUM, Form.DIFFERENCE)
 _FAR = 2**20
@@ -67,7 +68,7 @@ def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Regi
         return [Presence(everywhere, everywhere)] * channels
     if isinstance(equation, ir.Contraction) and equation.apart:
         return [Presence(union(p.unit for tap in taps for p in tap), everywhere)] * channels
-    if isinstance(equation, ir.Contraction | ir.Attention):
+    if isinstance(equation, ir.Contraction | Attention):
         multiplies = any(presence.unit for tap in taps for presence in tap)
         return [Presence(everywhere if multiplies else NOWHERE, everywhere)] * channels
     if isinstance(equation, ir.Embedding):
@@ -185,11 +186,8 @@ def _read_by(equation: ir.Equation, used: Sequence[Region]) -> list[tuple[ir.Tap
     if isinstance(equation, ir.Contraction):
         weights = (_weights(equation, i, len(used)).swapaxes(1, 2) for i in range(len(equation.taps)))
         return [(tap, _joined_by(matrix, used)) for tap, matrix in zip(equation.taps, weights, strict=True)]
-    if isinstance(equation, ir.Attention):
-        heads = [union(part) for part in _parts(used, equation.heads)]
-        query = [head for head in heads for _ in range(len(equation.query.channels) // len(heads))]
-        keys, values = ([_so_far(region, equation.window) for region in part] for part in (query, used))
-        return [(equation.query, query), (equation.key, keys), (equation.value, values)]
+    if isinstance(equation, Attention):
+        return list(_attended(equation, used))
     if isinstance(equation, ir.Embedding):
         return [(equation.tap, [union(part) for part in _parts(used, len(equation.tap.channels))])]
     if isinstance(equation, ir.Reduction):
@@ -214,7 +212,41 @@ def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:
     return [regions[i * each : (i + 1) * each] for i in range(n)]
 
 
-def _so_far(region: Region, window: int | None) -> Region:
+def asked_of(equation: Attention, used: Sequence[Region]) -> list[list[Region]]:
+    """Return for each channel of each step of attention the queries that ask for it, where its channels are `used`."""
+    found: list[list[Region]] = [[NOWHERE] * step.channels for step in equation.steps]
+    weights = [union(part) for part in _parts(used, equation.heads)] if used else []
+    _mark(found[equation.weights.step], equation.weights.channels, weights)
+    for step, regions in reversed([*zip(equation.steps, found, strict=True)]):
+        for place in step.operands:
+            if isinstance(place, Made):
+                _mark(found[place.step], place.channels, _shared(regions, len(place.channels)))
+    return found
+
+
+def _mark(regions: list[Region], channels: Iterable[int], more: Sequence[Region]) -> None:
+    for channel, region in zip(channels, more, strict=True):
+        regions[channel] = union((regions[channel], region))
+
+
+def _shared(regions: Sequence[Region], n: int) -> list[Region]:
+    """Return the regions of n operands' channels: one for each result, or several for one, or one for several."""
+    if len(regions) >= n:
+        return [union(part) for part in _parts(regions, n)]
+    return [region for region in regions for _ in range(n // len(regions))]
+
+
+def _attended(equation: Attention, used: Sequence[Region]) -> Iterator[tuple[ir.Tap, Sequence[Region]]]:
+    for step, regions in zip(equation.steps, asked_of(equation, used), strict=True):
+        for place in step.operands:
+            if isinstance(place, AtQuery | AtKeys):
+                asked = _shared(regions, len(place.tap.channels))
+                yield place.tap, [_so_far(r, equation) for r in asked] if isinstance(place, AtKeys) else asked
+    if equation.value is not None:
+        yield equation.value, [_so_far(region, equation) for region in used]
+
+
+def _so_far(region: Region, equation: Attention) -> Region:
     """Return what the queries of a region see: their own places and those before, up to a window."""
-    back = _FAR if window is None else window - 1
+    back = _FAR if equation.window is None else equation.window - 1
     return frozenset(tuple((start - back, end) for start, end in box) for box in region)

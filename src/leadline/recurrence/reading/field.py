@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class Field:
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape."""
         return tuple(math.prod(f.size for f in dim) for dim in self.dims)
+
+
+Reading = TypeVar("Reading", bound=Field)
 
 
 def of_features(dim: Sequence[Factor]) -> bool:
@@ -120,14 +123,14 @@ def regroup(field: Field, shape: Sequence[int]) -> Field:
     return canonical(replace(field, dims=grouped, channels=field.channels.reshape(features(grouped))))
 
 
-def permuted(field: Field, order: Sequence[int]) -> Field:
+def permuted(field: Reading, order: Sequence[int]) -> Reading:
     """Put the dimensions into another order."""
     starts = np.cumsum([0] + [sum(f.role == FEATURE for f in dim) for dim in field.dims])
     axes = [axis for d in order for axis in range(starts[d], starts[d + 1])]
     return replace(field, dims=tuple(field.dims[d] for d in order), channels=field.channels.transpose(axes))
 
 
-def turned(field: Field) -> Field:
+def turned(field: Reading) -> Reading:
     """Swap the last two dimensions."""
     last = len(field.dims) - 1
     return permuted(field, [*range(last - 1), last, last - 1])

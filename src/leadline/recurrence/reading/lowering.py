@@ -12,6 +12,7 @@ from leadline.errors import NotUniform
 from leadline.graph import Graph, Node, Ref
 from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
+from leadline.recurrence.scores import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Lowering:
 
     `axes`, `sizes` and `batch` are those of the traced grid, `variables` those emitted so far, and `node` is the one at
     work, for names and places; `in_loop` says whether it is one of a loop's body, which the model computes position by
-    position, and `looped` whether there was any.
+    position, and `looped` whether there was any. `steps` are what has been made of scores of attention, and `reaches`
+    says of those that go over all keys how many of the latest they need, of how many.
     """
 
     graph: Graph
@@ -52,6 +54,8 @@ class Lowering:
     node: Node | None = None
     in_loop: bool = False
     looped: bool = False
+    steps: list[Step] = field(default_factory=list)
+    reaches: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def rank(self) -> int:

@@ -21,10 +21,14 @@ from leadline.recurrence.reading.field import (
     canonical,
     features,
     of_features,
+    regroup,
     turned,
 )
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
-from leadline.recurrence.reading.rules_scores import products
+from leadline.recurrence.reading.pairs import Scores
+from leadline.recurrence.reading.pairs import multiplied as products
+from leadline.recurrence.reading.rules_attention import added, scaled
+from leadline.recurrence.reading.rules_scores import mixed
 
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -105,11 +109,20 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
     if isinstance(left, Field) and isinstance(right, Fixed):
         return multiplied(low, left, right.tensor.mT, right.generic.mT, None)
     if isinstance(left, Fixed) and isinstance(right, Field):
+        if low.rank == 1 and left.tensor.ndim > 1 and axis_of(right.dims[-2]) == 0:
+            return regroup(mixed(low, left, right, node.shape), node.shape)
         return turned(multiplied(low, turned(right), left.tensor, left.generic, None))
     if isinstance(left, Field) and isinstance(right, Field):
         within = len(left.dims) == len(right.dims) and all(map(of_features, (*left.dims[-2:], *right.dims[-2:])))
-        return _inner_product(low, node, left, right) if within else products(left, right, node)
+        return _inner_product(low, node, left, right) if within else _products(low, node, left, right)
     raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
+
+
+def _products(low: Lowering, node: Node, query: Field, key: Field) -> Scores:
+    """Read the products of queries (…, positions, features) and keys (…, features, positions)."""
+    if low.rank != 1:
+        raise Misfit("attention is read along one position axis, not over a grid")
+    return products(low, query, turned(key), node.shape)
 
 
 def _with_vector(low: Lowering, left: Any, right: Any, ranks: list[int], args: dict[str, Any]) -> Value:
@@ -135,11 +148,12 @@ def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Fiel
 
 def _baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Read ``β · fixed + α · queries · keys``."""
-    added, query, key = args["self"], args["batch1"], args["batch2"]
-    if not (isinstance(added, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
+    bias, query, key = args["self"], args["batch1"], args["batch2"]
+    if not (isinstance(bias, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
         raise Misfit("two computed tensors are multiplied that are not queries and keys")
-    beta = args.get("beta", 1)
-    return products(query, key, node, args.get("alpha", 1), added.tensor * beta if beta else None)
+    beta, scores = args.get("beta", 1), _products(low, node, query, key)
+    scores = scaled(low, scores, args.get("alpha", 1))
+    return added(low, scores, Fixed(bias.tensor * beta, bias.generic * beta)) if beta else scores
 
 
 def _addmm(low: Lowering, args: dict[str, Any]) -> Value:

@@ -28,12 +28,16 @@ from leadline.recurrence.reading.field import (
     widened,
 )
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, no_tensor
+from leadline.recurrence.reading.rules_scores import function as of_pairs
+from leadline.recurrence.reading.rules_scores import over_pairs
 
 
 def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply an elementwise function to all its tensors, broadcast."""
     values = {name: value for name, value in args.items() if isinstance(value, Field | Fixed)}
     reads = [value for value in values.values() if isinstance(value, Field)]
+    if low.rank == 1 and over_pairs(reads):
+        return of_pairs(low, node, args)
     dims = widened(broadcast([read.dims for read in reads]), node.shape)
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}

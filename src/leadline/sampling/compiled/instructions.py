@@ -44,6 +44,18 @@ class Op(IntEnum):
     MULADD = 43
 
 
+class Part(IntEnum):
+    """Kinds of steps of attention, and of what they read."""
+
+    PRODUCTS = 0
+    FUNCTION = 1
+    ACROSS = 2
+    QUERY = 10
+    KEYS = 11
+    TABLE = 12
+    BLOCK = 13
+
+
 # Words of a frame, which says what is run: fronts, the grid whose points are fed or drawn, how fronts lie on it (the
 # linear form, and the step from one point to the next), and what the program needs.
 (

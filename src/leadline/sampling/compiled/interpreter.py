@@ -2,8 +2,8 @@
 
 An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
 where they stand: nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
-`rules`, `lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out of what
-numba compiles.)
+`rules`, `weighing`, `lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out
+of what numba compiles.)
 """
 
 from typing import no_type_check
@@ -54,7 +54,8 @@ from leadline.sampling.compiled.instructions import (
 from leadline.sampling.compiled.keeping import kept
 from leadline.sampling.compiled.kernels import COPY, compiled, draw, multiply_row, multiply_rows, once, pass_through
 from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
-from leadline.sampling.compiled.rules import add_up, attend, grouped, look_up, move, pointwise, standardise
+from leadline.sampling.compiled.rules import add_up, grouped, look_up, move, pointwise, standardise
+from leadline.sampling.compiled.weighing import attend
 
 CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT = map(
     int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.SUM, Op.CONCAT)

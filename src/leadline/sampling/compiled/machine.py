@@ -44,10 +44,10 @@ class NumbaMachine:
         self.plan, self.batch = plan, batch
         real = _TYPES[dtype]
         self.program = program = assemble(plan, real, batch)
-        operands, points, widest = program.most
+        operands, points, _ = program.most
         many = -(-points * batch // 4) * 4
         self._where = np.zeros(operands * many, np.int64)
-        length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
+        length = len(program.numbers) + program.state * batch + program.scratch
         self._memory = on_a_line(length, real)
         self._memory[: len(program.numbers)] = program.numbers
         self._frame = np.zeros(word.FRAME, np.int64)

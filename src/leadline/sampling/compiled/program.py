@@ -17,9 +17,11 @@ from torch import Tensor
 from leadline.errors import UsageError
 from leadline.graph.table import Kind, Opcode, Statistics, Tally
 from leadline.recurrence import ir
+from leadline.recurrence.scores import Applied, Attention
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.compiled.kept import LINE
+from leadline.sampling.compiled.steps import Layout
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import ENDLESS, Plan
 
@@ -37,7 +39,8 @@ class Program:
     `instructions` says what they mean. The `numbers` are weights, biases, constants, tables and fills; rings follow
     them in memory. `ends` says where in the words the output and the input stand as operands. `rings` has for each
     variable its address, how many slots it has, and how many numbers a slot takes for one sample; `state` is how many
-    they all hold. `most` has the largest number of operands, of points in a front, and of channels.
+    they all hold. `most` has the largest number of operands, of points in a front, and of channels; `scratch` is how
+    many numbers attention and normalisations are worked out on.
     """
 
     words: NDArray[np.int64]
@@ -47,6 +50,7 @@ class Program:
     rings: dict[str, tuple[int, int, int]]
     state: int
     most: tuple[int, int, int]
+    scratch: int
 
 
 @dataclass(eq=False)
@@ -59,7 +63,9 @@ class _Builder:
     index: list[int] = field(default_factory=list)
     numbers: list[NDArray[Any]] = field(default_factory=list)
     fills: dict[float, int] = field(default_factory=dict)
+    places: list[int] = field(default_factory=list)
     used: int = 0
+    scratch: int = 0
 
     def __post_init__(self) -> None:
         self.line = LINE // self.dtype.itemsize
@@ -78,7 +84,7 @@ class _Builder:
             FusedPointwise: self.pointwise,
             ir.Embedding: self.lookup,
             ir.Reduction: self.reduction,
-            ir.Attention: self.attention,
+            Attention: self.attention,
         }
 
     # -- numbers -----------------------------------------------------------------------------------------------------
@@ -231,11 +237,21 @@ class _Builder:
         else:
             raise self.missing(variable, f"{equation.function} along inner features")
 
-    def attention(self, variable: ir.Variable, equation: ir.Attention) -> None:
-        """Lay queries, keys and values out head by head."""
-        scale = self.number(np.array([equation.scale]))
-        operands = (equation.query, equation.key, equation.value)
-        self.emit(Op.ATTEND, variable, operands, scale, 0, equation.heads, equation.window or 0)
+    def attention(self, variable: ir.Variable, equation: Attention) -> None:
+        """Lay the steps of attention out as a program of their own, whose places are known once all words are."""
+        most = max([0, *(step.more for step in equation.steps if isinstance(step, Applied))])
+        length = self.padded(self.plan.capacity + equation.lead + most + self.line)
+        layout = Layout(variable, equation, length, self.number, self.listed, self.missing)
+        layout.made()
+        begin = self.listed(layout.words)
+        self.places += [begin + at for at in layout.addresses]
+        self.scratch = max(self.scratch, layout.scratch)
+        self.emit(Op.ATTEND, variable, tuple(layout.taps), 0, 0, begin, equation.lead, equation.window or 0)
+
+    def listed(self, words: list[int]) -> int:
+        """Store words, and return which is the first."""
+        self.index.extend(words)
+        return len(self.index) - len(words)
 
     def missing(self, variable: ir.Variable, what: str) -> UsageError:
         """Return the error for a function that the interpreter lacks."""
@@ -260,15 +276,18 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     down, right = plan.step
     operands[:, word.FURTHER] = (down * operands[:, word.COLUMNS] + right) % operands[:, word.SLOTS]
     code[:, word.FIRST] = code.size + code[:, word.FIRST] * word.OPERAND
-    code[code[:, word.OP] == Op.SELECT, word.P0] += code.size + operands.size
+    index = np.array(builder.index, np.int64)
+    index[builder.places] += code.size + operands.size
+    code[np.isin(code[:, word.OP], (Op.SELECT, Op.ATTEND)), word.P0] += code.size + operands.size
     return Program(
-        np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64)]),
+        np.concatenate([code.reshape(-1), operands.reshape(-1), index]),
         len(code),
         np.concatenate(builder.numbers),
         (code.size + output * word.OPERAND, code.size + given * word.OPERAND),
         {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
         builder.state,
         (int(code[:, word.COUNT].max(initial=1)), plan.width, builder.widest),
+        max(builder.scratch, plan.capacity + 2 * builder.widest),
     )
 
 

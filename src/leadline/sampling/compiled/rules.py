@@ -9,7 +9,6 @@ from typing import no_type_check
 import numpy as np
 
 from leadline.sampling.compiled.instructions import (
-    BASE,
     BEFORE,
     BIAS,
     CHANNELS,
@@ -20,14 +19,11 @@ from leadline.sampling.compiled.instructions import (
     P0,
     P1,
     P2,
-    SLOTS,
-    STEP,
-    STRIDE,
     WEIGHT,
     Op,
 )
-from leadline.sampling.compiled.kernels import COPY, combine, compiled, compiled_sums, normalise, unary
-from leadline.sampling.compiled.lanes import get, lanes, larger, load, put, store
+from leadline.sampling.compiled.kernels import COPY, combine, compiled, normalise, unary
+from leadline.sampling.compiled.lanes import get, lanes, load, put, store
 
 SELECT, SOFTMAX = int(Op.SELECT), int(Op.SOFTMAX)
 
@@ -123,36 +119,6 @@ def standardise(memory, words, at, where, many, rows, scratch):
             for c in range(length):
                 value = (get(memory, source + c) - mean) * scale
                 put(memory, to + c, value * get(memory, weight + c) + get(memory, bias + c))
-
-
-@compiled_sums
-@no_type_check
-def attend(memory, words, at, where, many, batch, last, scratch):
-    """Attend from one new point to all that came before it."""
-    keys, values = get(words, at + FIRST) + 2 * OPERAND, get(words, at + FIRST) + 3 * OPERAND
-    heads, window, scale = get(words, at + P0), get(words, at + P1), get(memory, get(words, at + WEIGHT))
-    each, out = get(words, keys + CHANNELS) // heads, get(words, values + CHANNELS) // heads
-    first = larger(0, last - window + 1) if window else 0
-    for b in range(batch):
-        key, value = get(words, keys + BASE), get(words, values + BASE)
-        key += b * get(words, keys + STRIDE)
-        value += b * get(words, values + STRIDE)
-        for h in range(heads):
-            query, to = get(where, many + b) + h * each, get(where, b) + h * out
-            for s in range(first, last + 1):
-                source = key + (s % get(words, keys + SLOTS)) * get(words, keys + STEP) + h * each
-                total = get(memory, query) * get(memory, source)  # in the numbers' own precision
-                for c in range(1, each):
-                    total += get(memory, query + c) * get(memory, source + c)
-                put(memory, scratch + s - first, total * scale)
-            normalise(memory, scratch, last - first + 1)
-            for c in range(out):
-                put(memory, to + c, 0)
-            for s in range(first, last + 1):
-                source = value + (s % get(words, values + SLOTS)) * get(words, values + STEP) + h * out
-                share = get(memory, scratch + s - first)
-                for c in range(out):
-                    put(memory, to + c, get(memory, to + c) + share * get(memory, source + c))
 
 
 @compiled

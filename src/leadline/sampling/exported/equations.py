@@ -13,6 +13,7 @@ from torch import Tensor
 from leadline.errors import NotUniform
 from leadline.graph.table import Kind, Statistics, Tally
 from leadline.recurrence import ir
+from leadline.recurrence.scores import Attention
 from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.compiled.program import resolved
 from leadline.sampling.plan import Plan
@@ -42,7 +43,7 @@ class Equations:
             ir.Pointwise: self.pointwise,
             ir.Embedding: self.embedding,
             ir.Reduction: self.reduction,
-            ir.Attention: self.attention,
+            Attention: self.attention,
         }
 
     def function(self, variable: ir.Variable) -> str:
@@ -220,10 +221,12 @@ class Equations:
             f"y[c * (long)WIDTH{n}] = (x[{step}] - mean) * scale * {weight}[c] + {bias}[c];"
         )
 
-    def attention(self, variable: ir.Variable, equation: ir.Attention) -> Iterator[str]:
+    def attention(self, variable: ir.Variable, equation: Attention) -> Iterator[str]:
         """Attend from each new position to all before it, or to the last few."""
-        heads, window = equation.heads, equation.window
-        keys, values = len(equation.key.channels) // heads, len(equation.value.channels) // heads
+        plain, heads, window = equation.plain, equation.heads, equation.window
+        if plain is None or equation.value is None:
+            raise self.missing(variable, "attention whose scores go through more than masks and a softmax")
+        keys, values = len(plain.key.channels) // heads, len(equation.value.channels) // heads
         delay = self.plan.schedule.delay[variable.name]
         yield "for (long t = from; t < to; t++) {"
         yield f"    const long now = s->front + t - ({delay});"
@@ -232,11 +235,11 @@ class Equations:
         yield "        real *score = s->scratch;"
         yield "        for (long p = first; p <= now; p++) score[p - first] = 0;"
         yield f"        for (int c = 0; c < {keys}; c++) {{"
-        yield f"            const real q = ({self.row(variable, equation.query, f'(h * {keys} + c)')})[t];"
-        yield f"            const real *k = {self.row(variable, equation.key, f'(h * {keys} + c)')} + t - now;"
+        yield f"            const real q = ({self.row(variable, plain.query, f'(h * {keys} + c)')})[t];"
+        yield f"            const real *k = {self.row(variable, plain.key, f'(h * {keys} + c)')} + t - now;"
         yield "            for (long p = first; p <= now; p++) score[p - first] += q * k[p];"
         yield "        }"
-        scale = number_in_c(equation.scale, 17)
+        scale = number_in_c(plain.scale, 17)
         yield f"        for (long p = first; p <= now; p++) score[p - first] *= (real){scale};"
         yield "        softmax(score, 1, score, 1, (int)(now - first + 1));"
         yield f"        for (int c = 0; c < {values}; c++) {{"
