@@ -18,6 +18,7 @@ from leadline.cli.explorer import explorable, explored
 from leadline.cli.gates import gated, gates_of, passed
 from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
 from leadline.cli.sweeps import sweep
+from leadline.cli.trials import trial
 from leadline.errors import (
     LayoutError,
     LeadlineError,
@@ -33,7 +34,7 @@ from leadline.key_values import literals
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    check --strict found a leak, a limit of the budget is exceeded, or cells of a sweep failed
+  1    check --strict found a leak, a limit of the budget is exceeded, or cells of a sweep or a trial failed
   2    unusable words: an unknown model, setting or option
   3    the model or its inputs do not work
   4    a data set is missing, empty or malformed
@@ -307,6 +308,7 @@ def export(model: str, settings: Sequence[str], out: Path, length: int | None, *
 
 cli.add_command(claims)
 cli.add_command(sweep)
+cli.add_command(trial)
 
 
 def main(arguments: list[str] | None = None) -> None:

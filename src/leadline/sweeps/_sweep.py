@@ -41,8 +41,9 @@ class Sweep:
         For each setting a value, a list of values, or text, ``"4,8,16"`` or ``"0.5:3:0.5"``.
     measure
         Names of what is measured, each a column: ``"gradient.rate, reach.within(0.9), count.macs"``. They begin with
-        `bound`, `causality`, `context`, `count`, `generation`, `gradient`, `lyapunov`, `memory`, `reach`, `span`,
-        `spectrum` or, of a training, `train`.
+        `bound`, `causality`, `context`, `count`, `generation`, `gradient`, `law`, `lyapunov`, `memory`, `reach`,
+        `remedies`, `span`, `spectrum`, `stream`, `system` or, of a training, `train`. Laws are those of a zoo model's
+        architecture over depth, width and grid, as far as these are not set.
     folder
         Where the cells and the table go.
     seeds

@@ -14,7 +14,7 @@ from leadline.report.html.vega import DASHES, Spec, chart
 _FAINTEST = 0.04
 """A cell of the least value is seen to be there."""
 _BELOW, _ABOVE, _ALONE = "var(--series-1)", "var(--series-2)", "var(--seen)"
-"""Blue below zero, orange above: all kinds of colour vision tell them apart, and light and dark pages have their own."""
+"""Blue below zero, orange above: all kinds of colour vision tell them apart; light and dark pages have their own."""
 
 
 def heat_map(block: HeatMap) -> Spec:
