@@ -139,6 +139,29 @@ def test_a_forget_bias_is_the_forget_gate_s() -> None:
         build("lstm", forget_bias=1.0, bias=False)
 
 
+BESIDE_THEORY = {
+    "tanh": ("mlp sigma_w=1:2:0.5 layers=8,10,12 width=16 sigma_b=0.2236068", "gradient.rate", "by theory at 1.761"),
+    "relu": ("mlp activation=relu sigma_w=1:2:0.5 layers=8 width=16", "gradient.rate", "by theory at 2"),
+    "placements": (
+        "batchnorm layers=4,8 placement=after,before width=16 batch=32", "gradient.total", "(0.6934 by theory)"
+    ),
+    "forget biases": ("lstm forget_bias=0,2 length=20 hidden=4", "reach.half_life", "(5.461 by theory)"),
+    "B8": ("masked-stack,mdrnn height=2,3 width=3 layers=1", "generation.steps", "mdrnn 15 (15 by theory)"),
+}  # fmt: skip
+"""Small sizes of the sweeps that the docs show, and what is printed beside them."""
+
+
+@pytest.mark.usefixtures("_warm")
+@pytest.mark.parametrize("name", BESIDE_THEORY)
+def test_what_the_docs_show_is_printed_beside_theory(name: str, tmp_path: Path) -> None:
+    words, measure, said = BESIDE_THEORY[name]
+    code, out, error = ended(
+        "sweep", *words.split(), "--measure", measure, "--out", "found", "--workers", "0", folder=tmp_path
+    )
+    assert code == 0, error
+    assert said in " ".join(out.split())
+
+
 @pytest.mark.usefixtures("_warm")
 def test_the_command_measures_shows_and_goes_on(tmp_path: Path) -> None:
     words = ["sweep", "masked-stack", "layers=1:3", "height=4", "width=5", "--measure", "count.macs, span.steps"]

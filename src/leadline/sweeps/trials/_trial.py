@@ -20,7 +20,8 @@ from leadline.sweeps.trials.correlation import RankCorrelation, correlated
 from leadline.sweeps.trials.tasks import TASKS, Task
 
 RATE, LOST, ACCURACY = "gradient.rate", "gradient.underflow_depth.get('float16')", "trial.accuracy"
-MEASURES = (RATE, LOST, "gradient.kind", ACCURACY, "trial.loss", "trial.steps")
+CHOSEN_BY = "trial.validation"
+MEASURES = (RATE, LOST, "gradient.kind", ACCURACY, CHOSEN_BY, "trial.loss", "trial.steps")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Point:
         The earliest layer, over the seeds, at which float16 loses a gradient of size 1; None if it never does.
     accuracy
         The share of unseen examples that are named rightly after the budget.
+    by_seed
+        Verdict and accuracy of each seed.
     """
 
     settings: Mapping[str, Value]
@@ -84,20 +87,20 @@ class Trial(Result):
         return tuple(point for point in found if point is not None)
 
     def _point(self, fixed: Mapping[str, Value]) -> Point | None:
-        """Return a point at the tuned value of the highest mean accuracy."""
+        """Return a point at the tuned value of the highest mean accuracy on validation."""
         tried = []
         for value in self.swept.settings[self.task.tuned]:
-            accuracy = self.swept.mean(ACCURACY, **fixed, **{self.task.tuned: value})
-            tried += [] if accuracy is None else [(accuracy.value, value, accuracy)]
+            chosen_by = self.swept.mean(CHOSEN_BY, **fixed, **{self.task.tuned: value})
+            tried += [] if chosen_by is None else [(chosen_by.value, value)]
         if not tried:
             return None
-        _, best, accuracy = max(tried, key=lambda each: each[0])
-        settings = {**fixed, self.task.tuned: best}
+        settings = {**fixed, self.task.tuned: max(tried, key=lambda each: each[0])[1]}
         rows = [row for row in self.swept.where(**settings) if row["error"] is None]
         depth = number_of(fixed[self.task.depth])
         by_seed = tuple((number_of(row[RATE]) * depth, number_of(row[ACCURACY])) for row in rows)
         lost = [int(number_of(row[LOST])) for row in rows if row[LOST] is not None]
         verdict = Estimate.of([rate for rate, _ in by_seed])
+        accuracy = Estimate.of([share for _, share in by_seed])
         return Point(settings, verdict, min(lost, default=None), accuracy, by_seed)
 
     @cached_property

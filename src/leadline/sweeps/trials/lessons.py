@@ -44,18 +44,20 @@ class Student(nn.Sequential):
 class Learnt:
     """How a student does after its lesson, on digits that it has not seen.
 
-    `accuracy` is the share of digits that are named rightly, by chance a tenth; `steps` is how many it took before the
-    loss was not finite, or all.
+    `accuracy` is the share that is named rightly, by chance a tenth, and `loss` the mean cross entropy; `validation` is
+    the accuracy on others, by which a learning rate may be chosen; `steps` is how many it took before the loss was not
+    finite, or all.
     """
 
     accuracy: float
     loss: float
+    validation: float
     steps: int
 
 
 @cache
-def digits() -> tuple[Examples, Examples]:
-    """Return pictures from -1 to 1 with their classes, to learn from and to be tested on."""
+def digits() -> tuple[Examples, Examples, Examples]:
+    """Return pictures from -1 to 1 with their classes: to learn from, to choose by, and to be tested on."""
     found = load("digits")
 
     def part(split: Split) -> Examples:
@@ -63,7 +65,7 @@ def digits() -> tuple[Examples, Examples]:
         assert split.labels is not None
         return split.examples.flatten(1).float() / 8 - 1, split.labels
 
-    return part(found.train), part(found.test)
+    return part(found.train), part(found.validation), part(found.test)
 
 
 def teach(student: nn.Module, seed: int = 0) -> Learnt:
@@ -78,7 +80,7 @@ def teach(student: nn.Module, seed: int = 0) -> Learnt:
     if not isinstance(student, Student):
         raise UsageError("measures of a trial need a model with a lesson: see leadline.sweeps.trials.tasks")
     lesson, taught = student.lesson, copy.deepcopy(student).train()
-    (x, y), (unseen, truth) = digits()
+    (x, y), validation, (unseen, truth) = digits()
     drawn = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(taught.parameters(), lesson.lr)
     done = 0
@@ -92,5 +94,9 @@ def teach(student: nn.Module, seed: int = 0) -> Learnt:
         optimizer.step()
         done += 1
     with torch.no_grad():
-        logits = taught.eval()(unseen)
-        return Learnt(float((logits.argmax(1) == truth).float().mean()), float(cross_entropy(logits, truth)), done)
+        loss = cross_entropy(taught.eval()(unseen), truth)
+        return Learnt(_accuracy(taught, unseen, truth), float(loss), _accuracy(taught, *validation), done)
+
+
+def _accuracy(model: nn.Module, x: Float[Tensor, "n x"], truth: Integer[Tensor, " n"]) -> float:
+    return float((model(x).argmax(1) == truth).float().mean())

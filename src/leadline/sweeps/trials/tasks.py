@@ -24,7 +24,7 @@ def bn_placement(
     """Build a classifier of digits around the zoo's stack with batch normalisation at a placement."""
     stack = BatchNormNet(BatchNormConfig(layers, width, placement))
     student = Student(Lesson(lr, steps, batch), nn.Linear(64, width), stack, nn.Linear(width, 10))
-    (x, _), _ = digits()
+    (x, _), _, _ = digits()
     return student, x[:batch]
 
 
@@ -41,7 +41,7 @@ class Task:
     settings
         The values of its settings by default; each combination but those of `tuned` is one point of the trial.
     tuned
-        The setting of which each point takes the value at which it does best, as who trains it would.
+        The setting of which each point takes the value that does best on validation, as who trains it would.
     depth
         The setting by which the rate is multiplied.
     """
@@ -64,7 +64,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             "where batch normalisation belongs",
             bn_placement,
             MappingProxyType(
-                {"placement": ("plain", "branch", "before", "after"), "layers": (10, 40), "lr": (0.01, 0.03, 0.1)}
+                {"placement": ("plain", "branch", "before", "after"), "layers": (10, 40), "lr": (0.03, 0.1, 0.3)}
             ),
             tuned="lr",
             depth="layers",
