@@ -111,6 +111,47 @@ class ReachMap:
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """A number over a grid of two others: `values[row, column]` at ``(x[column], y[row])``, NaN where there is none.
+
+    x and y rise. `lines` are curves over the map, by name, each through its points; with `log` equal factors are equal
+    steps in darkness. Values of both signs have a colour for each, and darken away from zero.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    values: NDArray[np.float64]
+    x_label: str
+    y_label: str
+    label: str
+    caption: str
+    lines: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
+    log: bool = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether there are values above zero and below."""
+        return bool((self.values < 0).any() and (self.values > 0).any())
+
+    def darkness(self) -> NDArray[np.float64]:
+        """Return how dark each cell is, from 0 to 1; NaN where there is no number.
+
+        Examples
+        --------
+        >>> HeatMap((1, 2, 3), (0,), np.array([[-1.0, 0.0, 4.0]]), "x", "y", "z", "").darkness().tolist()
+        [[0.25, 0.0, 1.0]]
+        >>> HeatMap((1, 2, 3), (0,), np.array([[1.0, 10.0, 100.0]]), "x", "y", "z", "", log=True).darkness().tolist()
+        [[0.0, 0.5, 1.0]]
+        """
+        known = np.where(np.isfinite(self.values), self.values, np.nan)
+        size = np.log10(known) if self.log else np.abs(known) if self.signed else known
+        if not np.isfinite(size).any():
+            return size
+        low, high = 0.0 if self.signed else np.nanmin(size), np.nanmax(size)
+        return np.where(np.isfinite(size), 0.5, np.nan) if high == low else (size - low) / (high - low)
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Greyscale pictures side by side: (n, height, width) in [0, 1], 1 being ink."""
 
@@ -177,7 +218,8 @@ class Fold:
     blocks: "tuple[Block, ...]"
 
 
-Block = Text | Table | Curve | GridMap | FrontMap | ReachMap | Pictures | Wave | Bars | ContextMaps | Row | Fold
+Maps = GridMap | FrontMap | ReachMap | HeatMap | ContextMaps
+Block = Text | Table | Curve | Maps | Pictures | Wave | Bars | Row | Fold
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from leadline.document import (
     Fold,
     FrontMap,
     GridMap,
+    HeatMap,
     InputMaps,
     Pictures,
     ReachMap,
@@ -69,6 +70,12 @@ REACH = ReachMap(
     10.0 ** -np.array([[99.0, 9, 6, 3, 1, 0, 99]]), np.array([[0, 1, 1, 1, 1, 1, 0]]) > 0, (0, -5), 1, "reach"
 )
 CELLS = ReachMap(np.tril(np.ones((4, 4))), np.tril(np.ones((4, 4)), 1) > 0, (-2, -2), 1, "reach over a grid")
+HEAT = HeatMap(
+    (0.5, 1.0, 2.0), (10.0, 20.0), np.array([[-1.0, 0.0, 4.0], [-2.0, np.nan, 2.0]]), "sigma_w", "layers", "rate",
+    "a phase diagram", lines=(("theory", ((1.3, 10.0), (1.35, 20.0))), ("measured", ((1.0, 10.0), (1.5, 20.0)))),
+)  # fmt: skip
+STEEP = HeatMap((1.0, 2.0, 4.0), (1.0, 2.0, 3.0), 10.0 ** np.arange(9).reshape(3, 3), "width", "layers", "macs",
+                "a steep map", log=True)  # fmt: skip
 CARDS = (
     Card("good", "causality", "causal", "proved"),
     Card("bad", "batch", "samples mix", "confirmed", "call model.eval()"),
@@ -94,6 +101,7 @@ def everything() -> Document:
             Section("Context", (facts, LINE, GRID)),
             Section("Gradient", (CURVE, SLIDE, Fold("the longest chain", (Text("a → b"),)))),
             Section("Reach", (REACH, CELLS)),
+            Section("Sweeps", (Row((HEAT, STEEP)),)),
             Section("Memory", (BARS, TREE)),
             Section("Generation", (FRONTS,)),
             Section("Samples", (PICTURES, WAVE)),

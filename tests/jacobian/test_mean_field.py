@@ -29,6 +29,9 @@ def test_relu_has_closed_forms():
     assert mean_field.residual_growth(torch.relu, "plain", 10) == pytest.approx(2.0**10, rel=1e-10)
     steps = math.prod(1 + pi / (pi - 1) / layer for layer in range(1, 31))
     assert mean_field.residual_growth(torch.relu, "branch", 30) == pytest.approx(steps, rel=1e-10)
+    variance = [1 + layer * (1 - 1 / pi) for layer in range(30)]  # W relu(x) adds 2 Var relu = 1 - 1/π a layer
+    before = math.prod(1 + 1 / v for v in variance)
+    assert mean_field.residual_growth(torch.relu, "before", 30) == pytest.approx(before, rel=1e-10)
 
 
 def test_the_identity_at_finite_batch():

@@ -12,7 +12,9 @@ from torch import nn
 from leadline import lyapunov, reach, read
 from leadline.errors import Diverged, LayoutError, ModelError, NotDifferentiable, UsageError
 from leadline.jacobian import Reach
-from leadline.zoo import build
+from leadline.zoo import ZOO, build
+from leadline.zoo.layers.masked_conv import MaskedConv2d
+from leadline.zoo.mdrnn import GridRNN, GridRNNConfig
 
 
 class Looped(nn.Module):
@@ -75,7 +77,98 @@ def dense(model: nn.Module, x: torch.Tensor, place: int) -> torch.Tensor:
     return (J.square().sum(2).mean((0, 1, 3))).sqrt()
 
 
-SLOW = ["gated-pixelcnn", "pixelcnn", "wavenet", "transformer", "mdrnn", "gru", "dilated-stack"]
+SLOW = ["gated-pixelcnn", "pixelcnn", "wavenet", "transformer", "mdrnn", "rnn", "gru", "lstm", "dilated-stack"]
+QUICK = ["masked-stack", "grid-rnn"]
+
+
+class Grid(nn.Module):
+    """Channels last, around layers over a grid or a video that take them first."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.layers(x.movedim(-1, 1)).movedim(1, -1)
+
+
+GRIDS = {
+    "tanh cells": (2, lambda: GridRNN(GridRNNConfig(2, 3, 2))),
+    "lstm cells": (2, lambda: GridRNN(GridRNNConfig(2, 2, cell="lstm"))),
+    "masks": (2, lambda: Grid(MaskedConv2d(2, 3, 3, "A", bias=True), nn.Tanh(), MaskedConv2d(3, 2, 3, "B", bias=True))),
+    "wide": (2, lambda: Grid(nn.Conv2d(2, 3, (1, 5), padding=(0, 2)), nn.ELU(), nn.Conv2d(3, 2, 3, padding=1))),
+    "mixed samples": (2, lambda: Grid(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 2, padding="same"))),
+    "video": (3, lambda: Grid(nn.Conv3d(2, 2, 2, padding="same"), nn.SiLU())),
+}
+
+
+@given(name=st.sampled_from(sorted(GRIDS)), seed=st.integers(0, 2**16), data=st.data())
+@settings(max_examples=8)
+def test_over_a_grid_it_is_the_dense_jacobian(name, seed, data):
+    axes, make = GRIDS[name]
+    sizes = data.draw(st.tuples(*[st.integers(1, 4)] * axes))
+    place = data.draw(st.tuples(*[st.integers(0, size - 1) for size in sizes]))
+    torch.manual_seed(seed)
+    model, x = make().double(), torch.randn(2, *sizes, 2, dtype=torch.float64)
+    names = " ".join("thw"[-axes:])
+    J = torch.autograd.functional.jacobian(lambda x: model(x)[(slice(None), *place)], x)  # samples, out, then as x
+    true = J.square().sum(2).mean((0, 1, -1)).sqrt()
+    layout = f"b {names} c -> b {names} v"
+    if not true.any():  # the first pixel of a mask
+        with pytest.raises(NotDifferentiable, match="no gradient"):
+            reach(model, x, layout=layout, positions=[place])
+        return
+    found = reach(model, x, layout=layout, positions=[place])
+    assert {tuple(p - o for p, o in zip(place, offset, strict=True)) for offset in found.offsets.tolist()} >= {
+        tuple(at) for at in true.nonzero().tolist()
+    }
+    for offset, rms in zip(found.offsets.tolist(), found.rms.tolist(), strict=True):
+        at = tuple(p - o for p, o in zip(place, offset, strict=True))
+        inside = all(0 <= a < size for a, size in zip(at, sizes, strict=True))
+        assert rms == pytest.approx(float(true[at]) if inside else 0.0, rel=1e-8, abs=1e-12)
+
+
+class Residual(nn.Module):
+    """A part around which its input goes."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        return x + self.part(x)
+
+
+PARTS = {
+    "linear": lambda: nn.Linear(2, 2),
+    "norm": lambda: nn.LayerNorm(2),
+    "tanh": nn.Tanh,
+    "convolution": lambda: Named(nn.Conv1d(2, 2, 3, padding=1)),
+    "dilated": lambda: Named(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(2, 2, 2, dilation=2)),
+    "recurrence": lambda: First(nn.RNN(2, 2, batch_first=True)),
+    "gates": lambda: First(nn.GRU(2, 2, batch_first=True)),
+    "cells": lambda: First(nn.LSTM(2, 2, batch_first=True)),
+    "loop": Looped,
+    "attention": attention,
+}
+
+
+@given(
+    parts=st.lists(st.tuples(st.sampled_from(sorted(PARTS)), st.booleans()), min_size=1, max_size=4),
+    seed=st.integers(0, 2**16),
+    length=st.integers(1, 7),
+)
+@settings(max_examples=12)
+def test_of_generated_chains_it_is_the_dense_jacobian(parts, seed, length):
+    torch.manual_seed(seed)
+    model = nn.Sequential(*(Residual(PARTS[name]()) if around else PARTS[name]() for name, around in parts)).double()
+    x = torch.randn(2, length, 2, dtype=torch.float64)
+    found = reach(model, x, layout="b t c -> b t v", positions=[length - 1])
+    true = dict(enumerate(dense(model, x, length - 1).flip(0).tolist()))
+    assert {offset: rms for (offset,), rms in zip(found.offsets.tolist(), found.rms.tolist(), strict=True)} == {
+        offset: pytest.approx(true[offset], rel=1e-8, abs=1e-12) for (offset,) in found.offsets.tolist()
+    }
+    assert len(found.offsets) == length
 
 
 @given(name=st.sampled_from(sorted(MODELS)), seed=st.integers(0, 2**16), length=st.integers(1, 9), data=st.data())
@@ -104,9 +197,17 @@ def test_random_directions_give_it_within_their_error(name):
     assert bool((found.sem <= 0.2 * found.rms + 1e-12).all())
 
 
-@pytest.mark.parametrize(
-    "name", ["masked-stack", "grid-rnn", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
+def test_every_architecture_of_the_zoo_with_positions_is_asked_below():
+    """Those without have no distances, and say so."""
+    without = sorted(set(ZOO) - {*QUICK, *SLOW})
+    assert without == ["batchnorm", "chain", "mlp", "residual"]
+    for name in without:
+        specimen = build(name, layers=2)
+        with pytest.raises(LayoutError, match="position axes"):
+            reach(specimen.model, *specimen.inputs, layout=specimen.layout)
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_it_lies_within_the_context(name):
     specimen = build(name)
     found = reach(specimen.model, *specimen.inputs, layout=specimen.layout)

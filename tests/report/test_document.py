@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from helpers.documents import BARS, CELLS, CURVE, FRONTS, LINE, MAP, REACH, document
+from helpers.documents import BARS, CELLS, CURVE, FRONTS, HEAT, LINE, MAP, REACH, STEEP, document
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -54,6 +54,14 @@ def test_terminal_draws_a_reach_by_powers_of_ten_within_what_is_seen() -> None:
     assert lines[at + 1] == "·▂▅▇█"  # 1e-9 is seen, but next to nothing; 1e-6, 1e-3, 0.1 and 1
     grid = lines.index("reach over a grid")
     assert lines[grid + 1 : grid + 5] == ["█·", "██·", "███·", "████"]
+
+
+def test_terminal_draws_a_heat_map_from_the_lowest_bar_to_the_highest() -> None:
+    lines = printed(document(HEAT, STEEP)).splitlines()
+    rows = [line.split() for line in lines if line.split() and line.split()[0] in ("1", "2", "3", "10", "20")]
+    assert rows[:2] == [["20", "▁", "▆"], ["10", "▂▃█"]]  # what was not measured is left out
+    assert rows[2:] == [["3", "▆▇█"], ["2", "▄▅▅"], ["1", "▁▂▃"]]  # equal factors, equal steps
+    assert "▁ -2, █ 4" in " ".join(lines)
 
 
 def test_a_ragged_table_is_refused() -> None:

@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import math
 import re
 import wave
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.documents import GRID, LINE, WAVE, document, everything
+from helpers.documents import GRID, HEAT, LINE, STEEP, WAVE, document, everything
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from leadline.document import Curve, Table, Text
 from leadline.report import html
 from leadline.report.encoded import contact_sheet, wave_bytes
 from leadline.report.html.charts import curve
+from leadline.report.html.heat_maps import edges, figures_of, heat_map
 from leadline.report.html.maps import context_maps, runs
 from leadline.report.html.tables import as_csv, as_latex, as_markdown, key, numeric
 
@@ -47,7 +50,7 @@ def test_a_page_asks_nobody_for_anything_and_is_small(page: str) -> None:
     assert "@import" not in page
     assert "url(http" not in page
     assert len(page.encode()) < 3_000_000
-    assert page.count('class="chart"') == 10
+    assert page.count('class="chart"') == 12
     tags = [tag for tag, _ in Elements(page).found]
     assert tags.count("img") == tags.count("audio") == 1
 
@@ -116,6 +119,41 @@ def test_inputs_of_other_lengths_share_the_outputs_axis() -> None:
     frames = {(row["at0"], row["x"], row["x2"]) for row in spec["layer"][1]["data"]["values"]
               if row["lane"] == "mel" and row["is"] == "seen"}  # fmt: skip
     assert frames == {(0, 0, 4), (2, 0, 4), (4, 4, 8), (6, 4, 8)}
+
+
+@given(st.lists(st.floats(0.01, 100.0), min_size=2, max_size=9, unique=True).map(sorted))
+def test_cells_of_a_heat_map_lie_side_by_side_around_their_values(values: list[float]) -> None:
+    ends, log = edges(tuple(values))
+    assert all(low < value < high for low, value, high in zip(ends, values, ends[1:], strict=False))
+    assert len(ends) == len(values) + 1
+    scale = math.log if log else float
+    middles = [(scale(a) + scale(b)) / 2 for a, b in pairwise(values)]
+    assert [scale(end) for end in ends[1:-1]] == pytest.approx(middles)
+
+
+def test_heat_maps_take_their_colours_from_the_page_and_hold_all_numbers() -> None:
+    for block in (HEAT, STEEP):
+        spec = heat_map(block)
+        cells = spec["layer"][0]["data"]["values"]
+        known = [(x, y, float(v)) for y, row in zip(block.y, block.values, strict=True)
+                 for x, v in zip(block.x, row, strict=True) if np.isfinite(v)]  # fmt: skip
+        assert [(cell["at_x"], cell["at_y"], cell["value"]) for cell in cells] == known
+        by_size = sorted(cells, key=lambda cell: cell["size"])
+        assert [cell["dark"] for cell in by_size] == sorted(cell["dark"] for cell in cells)
+        fill = spec["layer"][0]["encoding"]["fill"]
+        colours = fill["scale"]["range"] if block.signed else [fill["value"]]
+        assert all(colour.startswith("var(--") for colour in colours)
+        table = figures_of(block)
+        assert [cell for row in table.rows for cell in row[1:] if cell] == [f"{value:.4g}" for _, _, value in known]
+    signs = {cell["value"] > 0: cell["sign"] for cell in heat_map(HEAT)["layer"][0]["data"]["values"] if cell["value"]}
+    assert len(set(signs.values())) == 2
+    lines = heat_map(HEAT)["layer"][1]
+    assert [(row["x"], row["y"]) for row in lines["data"]["values"] if row["line"] == "theory"] == [
+        (1.3, 10),
+        (1.35, 20),
+    ]
+    dashes = lines["encoding"]["strokeDash"]["scale"]["range"]
+    assert len({str(dash) for dash in dashes}) == 2  # told apart by dashes, not by colour
 
 
 def test_what_a_logarithm_cannot_show_is_left_out() -> None:

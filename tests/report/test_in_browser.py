@@ -47,7 +47,7 @@ def opened(browser: Any, address: str, width: int = 1600, scheme: str = "light")
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.on("request", lambda request: heard.append(request.url) if not local(request.url, address) else None)
     page.goto(address)
-    page.wait_for_function("document.querySelectorAll('.canvas svg').length === 8")
+    page.wait_for_function("[...document.querySelectorAll('.canvas')].every(canvas => canvas.querySelector('svg'))")
     return page, heard
 
 

@@ -17,7 +17,7 @@ from leadline.errors import DataError, UsageError
 from leadline.sweeps.grid import cells_of, values_of
 from leadline.sweeps.measures import names_of
 from leadline.sweeps.swept import Swept
-from leadline.sweeps.theory import critical_sigma_w, theory_of
+from leadline.sweeps.theory import critical_sigma_w, defaults_of, theory_of
 from leadline.zoo import build
 
 pytest.importorskip("pyarrow")
@@ -211,6 +211,33 @@ def test_crossings_are_those_of_straight_lines() -> None:
     assert found is not None
     assert found.value == pytest.approx(1.25)
     assert swept.crossing("x", "gradient.rate", level=99.0) is None
+
+
+@pytest.mark.parametrize(
+    ("models", "settings"),
+    [
+        ("masked-stack,mdrnn,grid-rnn", {"layers": [1, 2], "height": [2, 3], "width": [4]}),
+        ("dilated-stack,rnn,lstm", {"layers": [1, 3], "length": [2, 5]}),
+    ],
+)
+def test_several_models_stand_beside_their_laws(models: str, settings: Any, tmp_path: Path) -> None:
+    """Claim B8 over sizes: steps that are found on the graph, beside formulas in d, H and W or T."""
+    measures = ["span.steps", "generation.steps"]
+    found = leadline.sweep(models, settings, measures, tmp_path, workers=0)
+    assert found.failed == 0, [row["error"] for row in found.rows]
+    assert found.settings["model"] == found.models == tuple(models.split(","))
+    assert leadline.sweep.read(tmp_path) == found
+    compared = 0
+    for row in found.rows:
+        at = defaults_of(str(row["model"]), {name: row[name] for name in settings})
+        for measure in measures:
+            theory = theory_of(str(row["model"]), "layers", measure)
+            if theory is not None:
+                compared += 1
+                assert theory.value(at) == row[measure], (row, theory.source)
+    assert compared >= len(found.rows)
+    with pytest.raises(UsageError, match="a column called model"):
+        leadline.sweep(models, {"model": [1]}, measures, tmp_path, workers=0)
 
 
 def test_theory_is_what_the_field_says() -> None:

@@ -34,6 +34,7 @@ from leadline.cli.shared import (
     writable,
 )
 from leadline.cli.sweeps import sweep
+from leadline.cli.trials import trial
 from leadline.errors import (
     LayoutError,
     LeadlineError,
@@ -49,7 +50,7 @@ from leadline.key_values import literals
 _EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    check --strict found a leak, a limit of the budget is exceeded, or cells of a sweep failed
+  1    check --strict found a leak, a limit of the budget is exceeded, or cells of a sweep or a trial failed
   2    unusable words: an unknown model, setting or option
   3    the model or its inputs do not work
   4    a data set is missing, empty or malformed
@@ -329,7 +330,7 @@ def export(model: str, settings: Sequence[str], out: Path, length: int | None, *
     say(str(made))
 
 
-for other in (claims, sweep, score):
+for other in (claims, sweep, trial, score):
     cli.add_command(other)
 
 

@@ -24,6 +24,7 @@ from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
 from leadline.sampling import Exported
 from leadline.sweeps.swept import Swept
+from leadline.sweeps.trials._trial import Trial
 from leadline.training import Moment
 from leadline.training.scoring import Score
 
@@ -264,6 +265,16 @@ def _(result: Swept) -> tuple[Figure, ...]:
         Figure("cells", len(result.rows), status="proved"),
         Figure("cells that failed", result.failed, status="proved"),
         *(Figure(f"values of {name}", len(values), status="proved") for name, values in result.settings.items()),
+    )
+
+
+@figures.register
+def _(result: Trial) -> tuple[Figure, ...]:
+    each = (("all models", result.correlation), *((f"at {depth}", rho) for depth, rho in result.by_depth.items()))
+    return (
+        Figure("models", len(result.points), status="proved"),
+        Figure("cells that failed", result.swept.failed, status="proved"),
+        *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each),
     )
 
 

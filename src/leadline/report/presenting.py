@@ -20,10 +20,12 @@ from leadline.report.audit_document import describe_audit
 from leadline.report.comparison_document import describe_comparison
 from leadline.report.records import record
 from leadline.report.swept.document import describe_sweep
+from leadline.report.swept.trials import describe_trial
 from leadline.report.tables import frame, latex, markdown, table
 from leadline.report.verdicts import cards
 from leadline.results import Result
 from leadline.sweeps.swept import Swept
+from leadline.sweeps.trials._trial import Trial
 
 __all__ = ["fragment", "frame", "json_text", "latex", "markdown", "record", "renderable", "save", "show", "verdict"]
 
@@ -51,6 +53,8 @@ def document(result: Result, *, full: bool = False) -> Document:
             return describe_comparison(result, full=full)
         case Swept():
             return describe_sweep(result)
+        case Trial():
+            return describe_trial(result)
     return Document(type(result).__name__, "", (Section("Figures", (table(result),)),), cards(result))
 
 

@@ -24,6 +24,7 @@ from leadline.document import (
     Fold,
     FrontMap,
     GridMap,
+    HeatMap,
     Mark,
     Pictures,
     ReachMap,
@@ -120,6 +121,8 @@ def _render(block: Block) -> RenderableType:
             return _curve(block)
         case GridMap() | FrontMap() | ReachMap() | ContextMaps():
             return _map(block)
+        case HeatMap():
+            return _heat_map(block)
         case Pictures():
             return _pictures(block)
         case Wave(samples, rate, caption):
@@ -252,6 +255,18 @@ def _shade(decades: NDArray[np.int64], seen: bool, scale: str) -> str:
     """Return the character of some cells: of the largest of them, or of what is seen without a gradient."""
     largest = min((int(decade) for decade in decades if decade >= 0), default=len(scale))
     return scale[largest] if largest < len(scale) else "·" if seen else " "
+
+
+def _heat_map(block: HeatMap) -> RenderableType:
+    """Print a row for each y, the largest above, a bar for each x; of many a share, equally spaced."""
+    share = math.ceil(len(block.x) / (_COLUMNS - 14))
+    sizes = np.log10(block.values) if block.log else block.values
+    low, high = (f"{value:.3g}" for value in (np.nanmin(block.values), np.nanmax(block.values)))
+    bars = _sparkline([value if math.isfinite(value) else math.nan for value in sizes[:, ::share].flatten().tolist()])
+    width = len(block.x[::share])
+    rows = [f"{at:>10.4g}  {bars[row * width : (row + 1) * width]}" for row, at in enumerate(block.y)]
+    key = f"{block.y_label} upwards, {block.x_label} from {block.x[0]:g} to {block.x[-1]:g}; ▁ {low}, █ {high}"
+    return Group(RichText(block.caption, style="italic"), *map(RichText, rows[::-1]), RichText(key, style="dim"))
 
 
 def _pictures(block: Pictures) -> RenderableType:

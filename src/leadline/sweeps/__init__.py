@@ -1,6 +1,7 @@
-"""Sweeps: grids of settings and seeds, measured on as many workers as there are."""
+"""Sweeps: grids of settings and seeds, measured on many workers; and trials, which train what they have judged."""
 
 from leadline.sweeps._sweep import Sweep, sweep
 from leadline.sweeps.swept import Swept
+from leadline.sweeps.trials._trial import Trial, trial
 
-__all__ = ["Sweep", "Swept", "sweep"]
+__all__ = ["Sweep", "Swept", "Trial", "sweep", "trial"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,16 @@ class Sweep:
     Parameters
     ----------
     model
-        A name of the zoo, ``file.py:factory`` or ``package.module:factory``. A factory takes the settings as keywords,
-        and `seed`, if it has a parameter of that name; torch's generator is seeded besides.
+        A name of the zoo, ``file.py:factory`` or ``package.module:factory``; several, with commas between them, have a
+        column `model`. A factory takes the settings as keywords, and `seed`, if it has a parameter of that name;
+        torch's generator is seeded besides.
     settings
         For each setting a value, a list of values, or text, ``"4,8,16"`` or ``"0.5:3:0.5"``.
     measure
         Names of what is measured, each a column: ``"gradient.rate, reach.within(0.9), count.macs"``. They begin with
-        `bound`, `causality`, `context`, `count`, `generation`, `gradient`, `lyapunov`, `memory`, `reach`, `span`,
-        `spectrum` or, of a training, `train`.
+        `bound`, `causality`, `context`, `count`, `generation`, `gradient`, `law`, `lyapunov`, `memory`, `reach`,
+        `remedies`, `span`, `spectrum`, `stream`, `system` or, of a training, `train`. Laws are those of a zoo model's
+        architecture over depth, width and grid, as far as these are not set.
     folder
         Where the cells and the table go.
     seeds
@@ -106,11 +107,12 @@ class Sweep:
             cells = cells_of(model, values, seeds, names_of(measure), **how)
             where = SweepFolder(Path(folder))
             where.make()
-            where.save_request(_request(cells, list(values), seeds, how))
+            request = _request(cells, seeds, how)
+            where.save_request(request)
             try:
                 _work(cells, where, workers, scheduler, console)
             finally:
-                found = _gathered(where, cells, values)
+                found = _gathered(where, cells, request)
             return found
 
     @staticmethod
@@ -139,19 +141,22 @@ def _text(value: Setting) -> str:
 
 
 def _training(model: str, train: float | Mapping[str, Value], data: str) -> dict[str, Any]:
-    if model not in ZOO:
-        raise UsageError(
-            f"a sweep trains density models of the zoo, not {model!r}: leave train out, and train it yourself"
-        )
+    for name in model.split(","):
+        if name.strip() not in ZOO:
+            raise UsageError(
+                f"a sweep trains density models of the zoo, not {name!r}: leave train out, and train it yourself"
+            )
     config = dict(train) if isinstance(train, Mapping) else {"minutes": float(train)}
     return {"data": data, "config": config}
 
 
-def _request(cells: Sequence[Cell], names: Sequence[str], seeds: int, how: Mapping[str, Any]) -> dict[str, Any]:
-    first = cells[0]
-    settings = {name: list(dict.fromkeys(cell.settings[name] for cell in cells)) for name in names}
-    about = {"model": first.model, "settings": settings, "seeds": seeds, "measures": list(first.measures)}
-    return {**about, **how, "made_with": first.version}
+def _request(cells: Sequence[Cell], seeds: int, how: Mapping[str, Any]) -> dict[str, Any]:
+    first, models = cells[0], list(dict.fromkeys(cell.model for cell in cells))
+    rows = [cell.row(several=len(models) > 1) for cell in cells]
+    settings = {name: list(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
+    made_with = ", ".join(dict.fromkeys(part for cell in cells for part in cell.version.split(", ")))
+    about = {"model": ",".join(models), "settings": settings, "seeds": seeds, "measures": list(first.measures)}
+    return {**about, **how, "made_with": made_with}
 
 
 def _work(
@@ -159,7 +164,7 @@ def _work(
 ) -> None:
     """Work on the cells that are not finished, and show how far that is."""
     left = [cell for cell in cells if not where.finished(cell.key)]
-    word, folder = _from_anywhere(cells[0].model), where.path.resolve()
+    folder = where.path.resolve()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
@@ -172,35 +177,28 @@ def _work(
         if not left:
             return
         if workers == 0 and scheduler is None:
-            work_here(left, word, folder, done)
+            work_here(left, folder, done)
         else:
             number = min(len(left), cores() if workers is None else workers)
-            work_on_dask(left, word, folder, done, workers=number, scheduler=scheduler)
+            work_on_dask(left, folder, done, workers=number, scheduler=scheduler)
 
 
-def _from_anywhere(model: str) -> str:
-    """Return a model's name as workers in other folders understand it."""
-    file, colon, name = model.rpartition(":")
-    return f"{os.path.abspath(file)}:{name}" if colon and file.endswith(".py") else model
-
-
-def _gathered(where: SweepFolder, cells: Sequence[Cell], values: Mapping[str, Any]) -> Swept:
+def _gathered(where: SweepFolder, cells: Sequence[Cell], request: Mapping[str, Any]) -> Swept:
     """Gather the cells' files into the table, and write that."""
-    measures, rows = cells[0].measures, []
+    measures, settings, rows = cells[0].measures, request["settings"], []
     for cell in cells:
         record = where.record(cell.key)
         found = record.measures if record is not None else {}
         rows.append(
             {
-                **cell.settings,
+                **cell.row(several="," in request["model"]),
                 "seed": cell.seed,
                 **{name: read_back(found.get(name)) for name in measures},
                 "error": "not reached" if record is None else record.error,
             }
         )
-    columns = [*values, "seed", *measures, "error"]
-    content = as_parquet(rows, columns)
+    content = as_parquet(rows, [*settings, "seed", *measures, "error"])
     write_atomically(where.table, content)
     _, read = from_parquet(content, str(where.table))
-    settings = {name: tuple(dict.fromkeys(cell.settings[name] for cell in cells)) for name in values}
-    return Swept(cells[0].model, settings, cells[-1].seed + 1, measures, read, cells[0].version)
+    values = {name: tuple(each) for name, each in settings.items()}
+    return Swept(request["model"], values, request["seeds"], measures, read, request["made_with"])

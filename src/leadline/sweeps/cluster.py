@@ -29,15 +29,21 @@ def require_packages(*, spread: bool) -> None:
             import_module(name)
 
 
-def work_here(cells: Sequence[Cell], word: str, folder: Path, done: Done) -> None:
+def from_anywhere(model: str) -> str:
+    """Return a model's name as workers in other folders understand it."""
+    file, colon, name = model.rpartition(":")
+    return f"{os.path.abspath(file)}:{name}" if colon and file.endswith(".py") else model
+
+
+def work_here(cells: Sequence[Cell], folder: Path, done: Done) -> None:
     """Work on cells one after another."""
     for cell in cells:
-        work(cell, word, folder)
+        work(cell, from_anywhere(cell.model), folder)
         done()
 
 
 def work_on_dask(
-    cells: Sequence[Cell], word: str, folder: Path, done: Done, *, workers: int | None, scheduler: str | None
+    cells: Sequence[Cell], folder: Path, done: Done, *, workers: int | None, scheduler: str | None
 ) -> None:
     """Work on cells by Dask: on `workers` processes of one thread, or on those that a scheduler has.
 
@@ -50,7 +56,8 @@ def work_on_dask(
     patient = dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES})
     with _quiet(), patient, _client(workers, scheduler) as client:
         futures = {
-            client.submit(work, cell, word, folder, key=f"leadline-{cell.key}", pure=True): cell for cell in cells
+            client.submit(work, cell, from_anywhere(cell.model), folder, key=f"leadline-{cell.key}", pure=True): cell
+            for cell in cells
         }
         try:
             for future in as_completed(list(futures), loop=client.loop):

@@ -46,6 +46,10 @@ class Cell:
     layout: str | None = None
     training: Mapping[str, Any] | None = None
 
+    def row(self, *, several: bool) -> dict[str, Value]:
+        """Return the settings by name, of `several` models the model's own name before them."""
+        return {**({"model": self.model} if several else {}), **self.settings}
+
     @property
     def key(self) -> str:
         """The name of the cell: the same for the same question alone."""
@@ -97,21 +101,26 @@ def cells_of(
     layout: str | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> tuple[Cell, ...]:
-    """Return the cells of a grid: the last setting changes first, and the seed before it.
+    """Return the cells of a grid: the last setting changes first, the seed before it, and the model last of all.
 
-    Raises `UsageError` where there are none or too many, or a setting or value is unknown to a model of the zoo.
+    Several models have commas between their names. Raises `UsageError` where there are no cells or too many, or a
+    setting or value is unknown to a model of the zoo.
     """
-    number = seeds
+    models = tuple(dict.fromkeys(name.strip() for name in model.split(",")))
+    number = seeds * len(models)
     for each in values.values():
         number *= len(each)
     if not 1 <= number <= MOST:
         raise UsageError(f"this sweep has {number:,} cells; it takes at least one seed, and {MOST:,} cells at most")
     if "seed" in values:
         raise UsageError("seeds are counted from 0 on: say how many, seeds=5 (--seeds 5), and leave the setting out")
-    how: dict[str, Any] = {"layout": layout, "training": training, "version": version_of(model)}
+    if "model" in values and len(models) > 1:
+        raise UsageError("of several models the name is a column called model: leave the setting of that name out")
+    how: dict[str, Any] = {"layout": layout, "training": training}
     return tuple(
-        Cell(model, settings, seed, tuple(measures), **how)
-        for settings in map(dict, _combinations(model, values))
+        Cell(name, settings, seed, tuple(measures), made_with, **how)
+        for name, made_with in {name: version_of(name) for name in models}.items()
+        for settings in map(dict, _combinations(name, values))
         for seed in range(seeds)
     )
 

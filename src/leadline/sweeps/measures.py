@@ -13,6 +13,7 @@ from torch import Tensor
 from leadline.audit._read import DepthReading
 from leadline.errors import UsageError, near_misses
 from leadline.jacobian import lyapunov
+from leadline.recurrence import Laws
 from leadline.results import Bound, Estimate
 from leadline.sweeps.grid import Value
 
@@ -23,12 +24,17 @@ QUESTIONS = (
     "count",
     "generation",
     "gradient",
+    "law",
     "lyapunov",
     "memory",
     "reach",
+    "remedies",
     "span",
     "spectrum",
+    "stream",
+    "system",
     "train",
+    "trial",
 )
 """What a measure may begin with."""
 
@@ -79,10 +85,13 @@ def _root(node: ast.expr, text: str) -> str:
 
 
 class Asked:
-    """The results of one model, each worked out once, however many measures ask for it."""
+    """The results of one model, each worked out once, however many measures ask for it.
 
-    def __init__(self, reading: DepthReading, seed: int, trained: Any = None) -> None:
-        self._reading, self._seed, self._trained = reading, seed, trained
+    `laws` finds those of its architecture, whose sizes vary where the model's own are not set.
+    """
+
+    def __init__(self, reading: DepthReading, seed: int, trained: Any, laws: Callable[[], Laws]) -> None:
+        self._reading, self._seed, self._trained, self._laws = reading, seed, trained, laws
         self._known: dict[str, Any] = {}
 
     def value(self, measure: str) -> Value:
@@ -131,6 +140,12 @@ class Asked:
         reading, seed = self._reading, self._seed
         if name == "lyapunov":
             return lambda **how: lyapunov(reading.model, *reading.inputs, **{"seed": seed, **how})
+        if name == "law":
+            return self._laws
+        if name == "trial":
+            from leadline.sweeps.trials.lessons import teach
+
+            return lambda: teach(reading.model, seed)
         ask: Callable[..., Any] = getattr(reading, name)
         if "seed" not in inspect.signature(ask).parameters:
             return ask

@@ -21,9 +21,9 @@ class Swept(Result):
     Attributes
     ----------
     model
-        The model, as it was named.
+        The model, as it was named; of several their names, with commas between them.
     settings
-        The values that each setting took.
+        The values that each setting took; of several models `model` is the first one.
     seeds
         How many seeds; they are counted from 0 on.
     measures
@@ -46,6 +46,11 @@ class Swept(Result):
     def failed(self) -> int:
         """How many cells have an error, or were not reached."""
         return sum(row.get("error") is not None for row in self.rows)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(self.model.split(","))
 
     @property
     def varied(self) -> tuple[str, ...]:

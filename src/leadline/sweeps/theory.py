@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -31,11 +32,15 @@ _HOMOGENEOUS = MappingProxyType({"relu": 0.5, "identity": 1.0})
 
 @dataclass(frozen=True)
 class Theory:
-    """A curve of theory: its name, where it comes from, and its value at settings of the model."""
+    """A curve of theory: its name, where it comes from, and its value at settings of the model.
+
+    `zero` says at which value of the setting along which it is drawn it passes zero, where that is known.
+    """
 
     name: str
     source: str
     value: Callable[[Mapping[str, Any]], float]
+    zero: Callable[[Mapping[str, Any]], float | None] | None = None
 
 
 def theory_of(model: str, along: str, measure: str) -> Theory | None:
@@ -87,12 +92,16 @@ def _mlp_rate(at: Mapping[str, Any]) -> float:
         return math.nan
 
 
+def _mlp_critical(at: Mapping[str, Any]) -> float | None:
+    return critical_sigma_w(at["activation"], at["sigma_b"])
+
+
 def _placement_total(at: Mapping[str, Any]) -> float:
     """Return the log growth of the gradient norm over all layers of a normalised stack of wide layers."""
     depth: int = at["layers"]
     match at["placement"]:
-        case "branch":
-            return 0.5 * math.log(residual_growth(torch.relu, "branch", depth))
+        case "branch" | "before":
+            return 0.5 * math.log(residual_growth(torch.relu, at["placement"], depth))
         case "after":
             return 0.5 * math.log(residual_growth(torch.relu, "sum", depth))
         case "plain":
@@ -105,10 +114,43 @@ def _forget_half_life(at: Mapping[str, Any]) -> float:
     return math.log(2) / -lstm_forget_exponent(at["forget_bias"])
 
 
+def _steps(at: Mapping[str, Any], formula: Callable[[Any, Any, Any], float], **usual: Any) -> float:
+    """Return a formula in d, H and W, or d, T and T, at settings of the usual values and axes of two places or more."""
+    H, W = (at["length"], at["length"]) if "length" in at else (at["height"], at["width"])
+    if min(H, W) < 2 or any(at[name] != value for name, value in usual.items()):
+        return math.nan
+    return formula(at["layers"], H, W)
+
+
 _INFINITE = "mean field, infinite width"
+_STEPS: Mapping[tuple[str, str], tuple[str, Callable[[Any, Any, Any], float], Mapping[str, Any]]] = MappingProxyType(
+    {
+        ("masked-stack", "span.steps"): ("d", lambda d, _H, _W: d, {}),
+        ("masked-stack", "generation.steps"): (
+            "d (2(H-1) + W)", lambda d, H, W: d * (2 * (H - 1) + W), {"kernel": 3, "first": "A"}
+        ),
+        ("mdrnn", "span.steps"): ("H + W + d - 1", lambda d, H, W: H + W + d - 1, {"reach": 0}),
+        ("mdrnn", "generation.steps"): ("(d + 2)(H + W - 1)", lambda d, H, W: (d + 2) * (H + W - 1), {"reach": 0}),
+        ("grid-rnn", "span.steps"): ("H + W + d - 2", lambda d, H, W: H + W + d - 2, {}),
+        ("dilated-stack", "span.steps"): ("d", lambda d, _T, _: d, {}),
+        ("dilated-stack", "generation.steps"): ("d T", lambda d, T, _: d * T, {}),
+        **{(name, "span.steps"): ("T + d - 1", lambda d, T, _: T + d - 1, {}) for name in ("rnn", "gru", "lstm")},
+        **{(name, "generation.steps"): ("d T", lambda d, T, _: d * T, {}) for name in ("rnn", "gru", "lstm")},
+    }
+)  # fmt: skip
+"""Claim B8: how many steps must follow one another, over the sizes; an MDRNN's head adds two products to each pixel."""
 _KNOWN: Mapping[tuple[str, str, str], Theory] = MappingProxyType(
     {
-        ("mlp", "sigma_w", "gradient.rate"): Theory(_INFINITE, "Schoenholz et al. (2017): ½ ln χ₁", _mlp_rate),
+        **{
+            (model, along, measure): Theory(
+                "by its law", f"{written} ({model})", partial(_steps, formula=formula, **usual)
+            )
+            for (model, measure), (written, formula, usual) in _STEPS.items()
+            for along in ("height", "width", "length", "layers")
+        },
+        ("mlp", "sigma_w", "gradient.rate"): Theory(
+            _INFINITE, "Schoenholz et al. (2017): ½ ln χ₁", _mlp_rate, _mlp_critical
+        ),
         ("batchnorm", "layers", "gradient.total"): Theory(
             _INFINITE, "Yang et al. (2019), for large batches", _placement_total
         ),

@@ -12,6 +12,7 @@ import torch
 
 from leadline import zoo
 from leadline.audit._read import DepthReading
+from leadline.audit.architecture import find_architecture
 from leadline.audit.named_model import NamedModel, find_factory, find_model, from_specimen
 from leadline.errors import LeadlineError, StorageError, UsageError
 from leadline.graph.user_code import first_line, raised_at
@@ -48,7 +49,8 @@ def _measured(cell: Cell, word: str, where: SweepFolder) -> dict[str, Any]:
     named, trained = _trained(cell, where) if cell.training is not None else (_built(cell, word), None)
     layout = named.layout if cell.layout is None else cell.layout
     reading = DepthReading(named.model, named.inputs, named.keywords, layout=layout, order=named.order)
-    asked = Asked(reading, cell.seed, trained)
+    words = [f"{name}={value}" for name, value in cell.settings.items()]
+    asked = Asked(reading, cell.seed, trained, lambda: find_architecture(word, words).laws(cell.layout))
     return {measure: asked.value(measure) for measure in cell.measures}
 
 

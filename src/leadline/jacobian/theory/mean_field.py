@@ -179,18 +179,21 @@ def _relu_growth(B: int) -> float:
     return B * trace / ((0.5 - mixed) * (B - 3) * (B - 1))
 
 
-def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "sum"], depth: int) -> float:
+def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "before", "sum"], depth: int) -> float:
     """Return the growth of the squared gradient norm over `depth` residual layers ``f(x) = W φ(x)``, ``σ_w² = 2``.
 
     ``"branch"``, ``x + BN(f(x))``: for a homogeneous φ a power law ``Γ(D+1+c)/(Γ(D+1)Γ(1+c))`` with
-    ``c = E φ'²/Var φ``, because the stream's variance grows by 1 a layer. ``"sum"``, ``BN(x + f(x))``: exponential.
-    ``"plain"``: no normalisation.
+    ``c = E φ'²/Var φ``, because the stream's variance grows by 1 a layer. ``"before"``, ``x + f(BN(x))``: by
+    ``Γ(D+a+c)Γ(a)/(Γ(D+a)Γ(a+c))`` with ``a = 1/(2 Var φ)``, because from 1 on it grows by ``2 Var φ`` over the batch.
+    ``"sum"``, ``BN(x + f(x))``: exponential. ``"plain"``: no normalisation.
 
     Examples
     --------
     >>> import torch
     >>> round(residual_growth(torch.relu, "branch", 80) ** 0.5, 1), round(residual_growth(torch.relu, "sum", 1), 3)
     (22.1, 1.189)
+    >>> round(residual_growth(torch.relu, "before", 80) ** 0.5, 1)
+    17.9
     """
     gain = 2.0 * derivative_mean(phi)
     if norm == "plain":
@@ -198,9 +201,9 @@ def residual_growth(phi: Elementwise, norm: Literal["plain", "branch", "sum"], d
     if norm == "sum":
         return float(((1 + gain) / (1 + 2.0 * _variance(phi))) ** depth)
     c = batchnorm_growth(phi)
-    return math.exp(
-        float(scipy.special.gammaln(depth + 1 + c) - scipy.special.gammaln(depth + 1) - scipy.special.gammaln(1 + c))
-    )
+    a = 1.0 if norm == "branch" else 0.5 / _variance(phi)
+    ends = ((depth + a + c, 1), (a, 1), (depth + a, -1), (a + c, -1))
+    return math.exp(sum(sign * float(scipy.special.gammaln(at)) for at, sign in ends))
 
 
 def gaussian_product_exponents(n: int) -> list[float]:

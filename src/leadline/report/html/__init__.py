@@ -25,6 +25,7 @@ from leadline.document import (
     Fold,
     FrontMap,
     GridMap,
+    HeatMap,
     Mark,
     Pictures,
     ReachMap,
@@ -34,7 +35,7 @@ from leadline.document import (
     Wave,
 )
 from leadline.report.encoded import pictures_png, wave_bytes
-from leadline.report.html import charts, glossary, maps, reaches, tables
+from leadline.report.html import charts, glossary, heat_maps, maps, reaches, tables
 from leadline.report.html.media import data_uri
 from leadline.report.html.vega import Spec, in_script, scripts
 
@@ -101,6 +102,8 @@ def view(block: Block) -> dict[str, Any]:
             return _chart(block.caption, charts.curve(block), charts.figures_of(block))
         case Bars():
             return _chart(block.caption, charts.bars(block), charts.figures_of(block))
+        case HeatMap():
+            return _chart(block.caption, heat_maps.heat_map(block), heat_maps.figures_of(block))
         case FrontMap():
             return _chart(block.caption, charts.front_map(block)) | {"plays": int(block.cells.max())}
         case GridMap() | ContextMaps() | ReachMap():
@@ -150,7 +153,7 @@ def _is_wide(block: Block) -> bool:
 def _has_charts(block: Block) -> bool:
     if isinstance(block, Row | Fold):
         return any(_has_charts(inner) for inner in block.blocks)
-    return isinstance(block, Curve | Bars | FrontMap | GridMap | ContextMaps | ReachMap)
+    return isinstance(block, Curve | Bars | FrontMap | GridMap | HeatMap | ContextMaps | ReachMap)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Sweeps as documents: curves beside theory, and the table of all cells."""
+"""Sweeps as documents: curves and heat maps beside theory, and the table of all cells."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from leadline.document import Curve
+from leadline.results import Estimate
 from leadline.sweeps.grid import Value
 from leadline.sweeps.swept import Swept, number_of
 from leadline.sweeps.theory import Theory, critical_sigma_w, defaults_of, theory_of
@@ -24,41 +26,60 @@ def sweep_curves(swept: Swept) -> tuple[Curve, ...]:
     return tuple(curve for measure in swept.measures if (curve := _drawn(swept, along, measure)) is not None)
 
 
+def numeric(swept: Swept) -> list[str]:
+    """Return the settings that vary and are numbers, those of the most values first."""
+    names = [name for name in swept.varied if all(math.isfinite(number_of(v)) for v in swept.settings[name])]
+    return sorted(names, key=lambda name: -len(swept.settings[name]))
+
+
 def _along(swept: Swept) -> str | None:
-    """Return the setting to draw along: of those that are numbers the one with the most values."""
-    numbers = [name for name in swept.varied if all(math.isfinite(number_of(v)) for v in swept.settings[name])]
-    return max(numbers, key=lambda name: len(swept.settings[name]), default=None)
+    return next(iter(numeric(swept)), None)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A measure along a setting, the others fixed: means over seeds, their errors, and what theory says, if it does."""
+
+    name: str
+    means: tuple[float, ...]
+    found: tuple[Estimate | None, ...]
+    theory: Theory | None
+    expected: tuple[float, ...]
 
 
 def _drawn(swept: Swept, along: str, measure: str) -> Curve | None:
     x = tuple(sorted(number_of(value) for value in swept.settings[along]))
     values = {number_of(value): value for value in swept.settings[along]}
-    theory = theory_of(swept.model, along, measure)
-    series: list[tuple[str, tuple[float, ...]]] = []
-    bands: list[tuple[str, tuple[float, ...], tuple[float, ...]]] = []
-    beside: dict[tuple[float, ...], str] = {}
-    for others in _chosen(swept, along):
-        name = ", ".join(f"{key}={value}" for key, value in others.items()) or measure
-        found = [swept.mean(measure, **others, **{along: values[at]}) for at in x]
-        means = tuple(math.nan if each is None else each.value for each in found)
-        if not any(map(math.isfinite, means)):
-            continue
-        series.append((name, means))
-        if all(each is not None and math.isfinite(each.sem) for each in found):
-            ends = [each.interval() for each in found if each is not None]
-            bands.append((name, tuple(low for low, _ in ends), tuple(high for _, high in ends)))
-        if theory is not None:
-            beside.setdefault(_by_theory(swept, theory, along, x, values, others), name)
-    if not series:
+    each = [_series(swept, along, measure, [values[at] for at in x], others) for others in _chosen(swept, along)]
+    each = [one for one in each if any(map(math.isfinite, one.means))]
+    if not each:
         return None
-    series += _named(beside, theory)
-    numbers = [value for _, each in series for value in each if math.isfinite(value)]
+    numbers = [value for one in each for value in (*one.means, *one.expected) if math.isfinite(value)]
     steep = min(numbers) > 0 and max(numbers) > _STEEP * min(numbers)
-    caption = f"{measure} along {along}: means over {swept.seeds} seeds with their 95 % intervals{_said(swept, theory)}"
     return Curve(
-        x, tuple(series), along, measure, caption, log_y=steep, bands=tuple(bands),
-        levels=(("0", 0.0),) if min(numbers) < 0 < max(numbers) else (),
+        x, (*((one.name, one.means) for one in each), *_beside(each)), along, measure,
+        f"{measure} along {along}{fixed(swept, along)}: {over_seeds(swept)}{_said(swept, each, along, x)}",
+        log_y=steep, bands=_bands(each), levels=(("0", 0.0),) if min(numbers) < 0 < max(numbers) else (),
     )  # fmt: skip
+
+
+def _series(swept: Swept, along: str, measure: str, values: list[Value], others: Mapping[str, Value]) -> _Series:
+    name = ", ".join(str(value) if key == "model" else f"{key}={value}" for key, value in others.items()) or measure
+    found = tuple(swept.mean(measure, **others, **{along: value}) for value in values)
+    means = tuple(math.nan if each is None else each.value for each in found)
+    model = str(others["model"]) if len(swept.models) > 1 else swept.model
+    theory, expected = theory_of(model, along, measure), ()
+    if theory is not None:
+        at = settings_at(swept, model, others)
+        expected = tuple(theory.value({**at, along: value}) for value in values)
+    return _Series(name, means, found, theory, expected)
+
+
+def settings_at(swept: Swept, model: str, others: Mapping[str, Value]) -> dict[str, Any]:
+    """Return all settings of a model of a sweep: those chosen, the last ones of the rest, and defaults."""
+    last = {name: given[-1] for name, given in swept.settings.items()}
+    given = {name: value for name, value in {**last, **others}.items() if name != "model" or len(swept.models) == 1}
+    return defaults_of(model, given)
 
 
 def _chosen(swept: Swept, along: str) -> Iterator[Mapping[str, Value]]:
@@ -73,37 +94,54 @@ def _chosen(swept: Swept, along: str) -> Iterator[Mapping[str, Value]]:
         yield {rest[0]: value, **{name: swept.settings[name][-1] for name in rest[1:]}}
 
 
-def _by_theory(
-    swept: Swept,
-    theory: Theory,
-    along: str,
-    x: tuple[float, ...],
-    values: Mapping[float, Value],
-    others: Mapping[str, Value],
-) -> tuple[float, ...]:
-    fixed = {name: given[-1] for name, given in swept.settings.items()}
-    at = defaults_of(swept.model, {**fixed, **others})
-    return tuple(theory.value({**at, along: values[place]}) for place in x)
+def _bands(each: list[_Series]) -> tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]:
+    bands = []
+    for one in each:
+        known = [found for found in one.found if found is not None and math.isfinite(found.sem)]
+        if len(known) == len(one.found):
+            ends = [found.interval() for found in known]
+            bands.append((one.name, tuple(low for low, _ in ends), tuple(high for _, high in ends)))
+    return tuple(bands)
 
 
-def _named(beside: Mapping[tuple[float, ...], str], theory: Theory | None) -> list[tuple[str, tuple[float, ...]]]:
-    """Name theory's curves: one that is the same for all series stands alone."""
-    if theory is None:
-        return []
-    alone = len(beside) == 1
+def _beside(each: list[_Series]) -> list[tuple[str, tuple[float, ...]]]:
+    """Return theory's curves, each once, by name: one that is the same for all series stands alone."""
+    curves: dict[tuple[float, ...], _Series] = {}
+    for one in each:
+        if one.theory is not None and any(map(math.isfinite, one.expected)):
+            curves.setdefault(one.expected, one)
+    alone = len(curves) == 1
     return [
-        (theory.name if alone else f"{theory.name}, {name}", line)
-        for line, name in beside.items()
-        if any(map(math.isfinite, line))
+        (one.theory.name if alone else f"{one.theory.name}, {one.name}", line)
+        for line, one in curves.items()
+        if one.theory is not None
     ]
 
 
-def _said(swept: Swept, theory: Theory | None) -> str:
-    """Say where theory comes from, and of a phase diagram where its critical line was measured."""
-    if theory is None:
+def over_seeds(swept: Swept) -> str:
+    """Say over how many seeds means are taken."""
+    return "one seed" if swept.seeds == 1 else f"means over {swept.seeds} seeds with their 95 % intervals"
+
+
+def fixed(swept: Swept, *drawn: str) -> str:
+    """Say where the settings stand that vary and are not drawn: all but the first of the others."""
+    rest = [name for name in swept.varied if name not in drawn][1:]
+    return "".join(f", {name}={swept.settings[name][-1]}" for name in rest)
+
+
+def _said(swept: Swept, each: list[_Series], along: str, x: tuple[float, ...]) -> str:
+    """Say where theory comes from, and how near to it the last point of each series is."""
+    known = [one for one in each if one.theory is not None]
+    if not known:
         return ""
+    sources = dict.fromkeys(f"{one.theory.name}: {one.theory.source}" for one in known if one.theory is not None)
     critical = critical_line(swept)
-    return f". {theory.name}: {theory.source}{f'. {critical}' if critical else ''}"
+    near = critical or f"At {along}={x[-1]:g}: " + ", ".join(
+        f"{one.name} {one.means[-1]:.4g} ({one.expected[-1]:.4g} by theory)"
+        for one in known
+        if math.isfinite(one.means[-1] + one.expected[-1])
+    )
+    return f". {'; '.join(sources)}. {near}"
 
 
 def critical_line(swept: Swept) -> str:

@@ -1,10 +1,10 @@
-"""A sweep as a document: what was swept, curves with what theory says, the table, and what failed."""
+"""A sweep as a document: what was swept, pictures with what theory says, the table, and what failed."""
 
 from __future__ import annotations
 
 from leadline.document import Block, Document, Row, Section, Table
 from leadline.report.reproducing import how_to_repeat
-from leadline.report.swept.curves import sweep_curves
+from leadline.report.swept.heat_maps import sweep_pictures
 from leadline.report.verdicts import cards
 from leadline.sweeps.swept import Swept
 
@@ -22,8 +22,8 @@ def describe_sweep(swept: Swept, command: str = "") -> Document:
     (('2', '0', '2'),)
     """
     fixed = ", ".join(f"{name}={values[0]}" for name, values in swept.settings.items() if len(values) == 1)
-    curves = sweep_curves(swept)
-    drawn = (Section("Curves", (Row(curves) if len(curves) > 1 else curves[0],)),) if curves else ()
+    pictures = sweep_pictures(swept)
+    drawn = (Section("Pictures", (Row(pictures) if len(pictures) > 1 else pictures[0],)),) if pictures else ()
     failed = (Section("Failed", (_failed(swept),)),) if swept.failed else ()
     cells = Section("Cells", (_cells(swept),))
     return Document(
