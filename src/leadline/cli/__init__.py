@@ -252,8 +252,9 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
         "options": literals(options["data_option"]),
     }
     result = train_named(model, settings, data, run, recipe=recipe, console=terminal(), **how)
-    say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
-    say(f"test: {result.test}")
+    if os.environ.get("RANK", "0") == "0":  # of several processes that train together one speaks
+        say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
+        say(f"test: {result.test}")
 
 
 @cli.command()

@@ -37,9 +37,10 @@ Builder = Callable[..., Specimen]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and file formats of one run."""
+    """Paths and file formats of one run; of several processes that train in it one alone `writes`."""
 
     path: Path
+    writes: bool = True
 
     @property
     def checkpoint(self) -> Path:
@@ -82,6 +83,9 @@ class RunFolder:
     @contextmanager
     def begun(self, record: Mapping[str, Any]) -> Iterator[None]:
         """Write `run.json`; an error, or Ctrl-C, before the first checkpoint takes it back: it blocks no other run."""
+        if not self.writes:
+            yield
+            return
         try:
             self.describe(record)
             yield
@@ -106,14 +110,18 @@ class RunFolder:
 
     def save(self, state: TrainingState) -> None:
         """Write the checkpoint, atomically; raises `StorageError` with the previous one intact."""
-        save_checkpoint(self.checkpoint, state.tensors(), state.record())
+        if self.writes:
+            save_checkpoint(self.checkpoint, state.tensors(), state.record())
 
     def log(self, lines: bytes) -> None:
         """Write `metrics.jsonl`, one record per validation: as a whole, like every file, so that no line is torn."""
-        write_atomically(self.path / "metrics.jsonl", lines)
+        if self.writes:
+            write_atomically(self.path / "metrics.jsonl", lines)
 
     def reopen(self) -> None:
         """Take back `result.json`, since the run goes on; raises `StorageError` if the disk refuses."""
+        if not self.writes:
+            return
         try:
             os.unlink(self.path / "result.json")
         except FileNotFoundError:
@@ -136,7 +144,8 @@ class RunFolder:
         return record
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
+        if self.writes:
+            write_atomically(self.path / name, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any]:
         if not os.path.isdir(self.path):

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from leadline.training.budget import Plan, Watch
 from leadline.training.checkpoint import load_checkpoint
 from leadline.training.code import Code
 from leadline.training.config import TrainConfig
-from leadline.training.environment import Environment
+from leadline.training.environment import Environment, Processes
 from leadline.training.folder import Builder, RunFolder, RunResult
 from leadline.training.monitoring._monitor import monitor
 from leadline.training.monitoring.tracking import Trackers, line_of, tracked
@@ -53,6 +53,9 @@ def train(
     While it runs, torch's, numpy's and Python's global random states and torch's number of threads are its own; they
     are put back afterwards. A second thread that trains waits for the end, one that analyses or samples a model for the
     end of a step.
+
+    Where ``torchrun`` or ``accelerate launch`` starts several processes, each computes its part of every batch, and all
+    take the step that one process would take, but for rounding; the first one writes the folder.
 
     Parameters
     ----------
@@ -101,41 +104,79 @@ def train(
         If the disk refuses a write; the last checkpoint is intact.
     """
     began = time.perf_counter()
-    folder = RunFolder(Path(path))
-    model: dict[str, Any] = {"name": name, "settings": dict(settings)}
-    if build is not zoo_build:
-        model |= {"code": Code.behind(build).as_dict()}
-    request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
-    request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
-    with _alone(), folder.held():
-        record = earlier(folder, request, resume, allow_changes)
+    with _alone(), ExitStack() as stack:
+        processes = _processes(config)
+        folder = RunFolder(Path(path), writes=processes.rank == 0)
+        request = _request(name, settings, dataset, config, lag, build)
+
+        def first() -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+            stack.enter_context(folder.held())
+            record = earlier(folder, request, resume, allow_changes)
+            return record, folder.result() if record else None
+
+        record, finished = processes.told(first)
         longer = extends(record, request)
-        finished = folder.result() if record else None
         if finished is not None and not longer:
             return RunResult.from_dict(folder.path, finished)
         threads = record["environments"][0]["environment"]["threads"] if record else config.threads
-        with isolated(threads), Reporter(console) as reporter:
+        with isolated(threads), Reporter(console if folder.writes else None) as reporter:
             seed_everything(config.seed)
             specimen = build(name, **settings)
             known = None if record is None or longer else record["plan"]
             plan = Plan.of(known) if known else planned(specimen, dataset, config, lag, began)
-            session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path)
+            session = Session.open(
+                specimen, dataset, config, lag, plan.schedule, trackers if folder.writes else (), folder.path, processes
+            )
             seed_everything(config.seed)
-            state = session.state
-            state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
-            if os.path.exists(folder.checkpoint):
-                state.restore(*load_checkpoint(folder.checkpoint))
-            if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
-                state.schedule = plan.schedule
-            now = Environment.current(session.accelerator.device)
-            first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
-            places = stays(record or first, now, state.step, folder.path, allow_changes)
-            described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
-            described |= extensions(record, state.step, config.steps if longer else None)
+            described = _restored(session, folder, request, record, plan, longer, allow_changes)
             if longer:
                 folder.reopen()  # first: without a result it is an unfinished run, of whichever length
             with folder.begun(described), tracked(session.accelerator, folder.path, config):
                 return _train(session, folder, _watch(session, plan, began), reporter)
+
+
+def _processes(config: TrainConfig) -> Processes:
+    """Return the processes that train together; several count steps, and hear no gradients."""
+    processes = Processes.current(config.device)
+    for name in ("minutes", "monitor") if processes.number > 1 else ():
+        if getattr(config, name) is not None:
+            raise UsageError(f"{processes.number} processes train a number of steps, without {name}=")
+    return processes
+
+
+def _request(
+    name: str, settings: Mapping[str, Any], dataset: Dataset, config: TrainConfig, lag: int, build: Builder
+) -> dict[str, Any]:
+    """Return what is asked for, as `run.json` will give it back, to be compared with it."""
+    model: dict[str, Any] = {"name": name, "settings": dict(settings)}
+    if build is not zoo_build:
+        model |= {"code": Code.behind(build).as_dict()}
+    request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
+    found: dict[str, Any] = json.loads(json.dumps(request))
+    return found
+
+
+def _restored(
+    session: Session,
+    folder: RunFolder,
+    request: Mapping[str, Any],
+    record: Mapping[str, Any] | None,
+    plan: Plan,
+    longer: bool,
+    allow_changes: bool,
+) -> dict[str, Any]:
+    """Go back to the folder's checkpoint, if there is one; return what `run.json` says from now on."""
+    state, config = session.state, session.config
+    state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
+    if os.path.exists(folder.checkpoint):
+        state.restore(*load_checkpoint(folder.checkpoint))
+    if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
+        state.schedule = plan.schedule
+    now = Environment.current(session.accelerator.device, session.processes.number)
+    first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
+    places = stays(record or first, now, state.step, folder.path, allow_changes)
+    described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
+    return described | extensions(record, state.step, config.steps if longer else None)
 
 
 _ONE_RUN = threading.Lock()

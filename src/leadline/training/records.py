@@ -79,6 +79,7 @@ class EnvironmentRecord(Struct, frozen=True):
     cpu: str
     threads: Annotated[int, Meta(ge=1, le=1024)]
     device: str
+    processes: Positive = 1
 
 
 class StayRecord(Struct, frozen=True):

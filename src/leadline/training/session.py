@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
+from leadline.training.environment import Processes
 from leadline.training.monitoring.tracking import Trackers, tracking
 from leadline.training.scoring import Score, classes_axis, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
@@ -41,6 +42,7 @@ class Session:
     lag: int
     conditional: bool
     classes_axis: int = -1
+    processes: Processes = field(default_factory=Processes)
 
     @classmethod
     def open(
@@ -52,6 +54,7 @@ class Session:
         schedule: Schedule,
         trackers: Trackers = (),
         folder: Path | None = None,
+        processes: Processes | None = None,
     ) -> Session:
         """Make optimiser and average for a fresh model and a run of that schedule; trackers write beside its folder.
 
@@ -77,7 +80,9 @@ class Session:
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
-        model, optimizer = accelerator.prepare(model, optimizer)
+        # Not wrapped: several processes add up their gradients themselves, and take the step of one.
+        model = accelerator.prepare_model(model, evaluation_mode=True)
+        optimizer = accelerator.prepare_optimizer(optimizer)
         return cls(
             state=TrainingState(model, averaged, optimizer, schedule),
             accelerator=accelerator,
@@ -90,6 +95,7 @@ class Session:
             lag=lag,
             conditional=len(specimen.inputs) > 1,
             classes_axis=classes_axis(specimen),
+            processes=processes or Processes(),
         )
 
     @property
@@ -114,14 +120,17 @@ class Session:
         state.model.train()
         state.optimizer.zero_grad()
         total = torch.zeros(())
-        for part in batch.parts(config.accumulate):
+        for part in self.processes.share(batch, config.accumulate):
             with self.accelerator.autocast():
                 nats = symbol_nats(state.model, part, self.likelihood, **self._read)
             loss = nats.sum() / batch.symbols
-            if not torch.isfinite(loss):
+            if not torch.isfinite(loss) and self.processes.number == 1:
                 raise self._diverged("loss", loss, part)
             self.accelerator.backward(loss)
             total += loss.detach().cpu()
+        total = self.processes.add_up(state.model, total)
+        if not torch.isfinite(total):
+            raise self._diverged("loss", total, batch)
         norm = self.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
         if norm is not None and not torch.isfinite(norm):
             raise self._diverged("gradient's norm", norm, batch)
@@ -172,8 +181,8 @@ class Session:
 
 def _require_device(device: str | None) -> None:
     """Refuse a device that this machine does not have."""
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device in there and not there[device]():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is not None and not there.get(device, True):
         raise UsageError(f"this machine has no device {device}: leave device= out, or say device=cpu")
 
 
