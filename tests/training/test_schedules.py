@@ -118,3 +118,35 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no device cuda"):
         train("tiny", {}, FEW, CONFIG.replace(device="cuda"), tmp_path / "a", build=build_tiny)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError, UsageError])
+def test_a_run_without_a_checkpoint_blocks_no_other(
+    stop: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(_: Session) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "step", step)
+        with pytest.raises(stop):
+            run(tmp_path / "some" / "run", CONFIG)
+    assert not (tmp_path / "some").exists()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_blocks_no_other(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        """Stands in for SIGKILL."""
+
+    def step(_: Session) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "step", step)
+        with pytest.raises(Killed):
+            run(tmp_path / "a", CONFIG)
+    assert (tmp_path / "a" / "run.json").exists()
+    other = CONFIG.replace(lr=0.01)
+    result = train("tiny", {"width": 4}, FEW, other, tmp_path / "a", build=build_tiny)  # without resume
+    assert result.steps == 6
+    assert run(tmp_path / "b", other) == contents(tmp_path / "a")

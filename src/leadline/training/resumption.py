@@ -13,12 +13,14 @@ from leadline.training.folder import RunFolder, require_same
 def earlier(
     folder: RunFolder, request: Mapping[str, Any], resume: bool, allow_changes: bool = False
 ) -> dict[str, Any] | None:
-    """Return the record of the run that the folder holds, if it is the one to resume, or to extend.
+    """Return the record of the run that the folder holds, if it is the one to resume, or to extend; None: begin.
 
     The user's code that its model was built by must not have changed, unless that is allowed.
     """
     if not folder.started:
         folder.require_empty()
+        return None
+    if not folder.kept_anything:  # it was killed before its first checkpoint: there is nothing to go on with
         return None
     if not resume:
         raise UsageError(f"{folder.path} already holds a run; resume it, or choose another folder")
