@@ -28,7 +28,7 @@ from leadline.training.monitoring.tracking import Trackers, line_of, tracked
 from leadline.training.planning import planned, validated_examples
 from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
-from leadline.training.resumption import earlier, extends, extensions, identity, stays
+from leadline.training.resumption import begin_with, earlier, extends, extensions, identity, started_from, stays
 from leadline.training.session import Session
 from leadline.zoo import build
 from leadline.zoo import build as zoo_build
@@ -47,6 +47,7 @@ def train(
     build: Builder = build,
     console: Console | None = None,
     trackers: Trackers = (),
+    start: Path | str | None = None,
 ) -> RunResult:
     """Train a density model and score it on the test part, in a run folder that can be resumed bit for bit.
 
@@ -87,6 +88,9 @@ def train(
         scores and what the config's `monitor` records. What they write is no part of the run folder: files stand in
         the one beside it that ends in ``-trackers``.
 
+    start
+        Another run, of a model with the same weights by name and shape: training begins with its best ones.
+
     Raises
     ------
     UsageError
@@ -108,6 +112,7 @@ def train(
         processes = _processes(config)
         folder = RunFolder(Path(path), writes=processes.rank == 0)
         request = _request(name, settings, dataset, config, lag, build)
+        request["start"] = None if start is None else started_from(Path(start))
 
         def first() -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
             stack.enter_context(folder.held())
@@ -128,6 +133,8 @@ def train(
                 specimen, dataset, config, lag, plan.schedule, trackers if folder.writes else (), folder.path, processes
             )
             seed_everything(config.seed)
+            if start is not None and not os.path.exists(folder.checkpoint):
+                begin_with(session.state, Path(start))
             described = _restored(session, folder, request, record, plan, longer, allow_changes)
             if longer:
                 folder.reopen()  # first: without a result it is an unfinished run, of whichever length

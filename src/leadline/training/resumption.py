@@ -1,13 +1,18 @@
 """Whether a run folder holds the run to go on with: the same request, the same data, the same environment."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import UsageError
+from leadline.errors import CheckpointError, UsageError
+from leadline.files.reading import read_bytes
+from leadline.training.checkpoint import load_checkpoint
 from leadline.training.code import Code
 from leadline.training.environment import Environment
 from leadline.training.folder import RunFolder, require_same
+from leadline.training.restoring import load_weights, part
+from leadline.training.state import TrainingState
 
 
 def earlier(
@@ -75,7 +80,7 @@ def _named(value: Any) -> Any:
     """Leave out what follows from the rest, or is said in other words where it differs: of data, all but its name."""
     if not isinstance(value, dict):
         return value
-    if "digest" in value:
+    if "options" in value:
         return {key: value[key] for key in _FOLLOWS}
     code = {} if value.get("code") is None else {key: v for key, v in value["code"].items() if key != "digest"}
     return {key: held for key, held in value.items() if key != "code"} | code
@@ -104,3 +109,17 @@ def stays(record: Mapping[str, Any], now: Environment, step: int, path: Path, al
             "go on where it began, or allow changes (--allow-changes), which the run then notes"
         )
     return [*known, {"step": step, "environment": now.as_dict()}]
+
+
+def started_from(path: Path) -> dict[str, Any]:
+    """Return what a record says of the run that another one begins with the weights of."""
+    checkpoint = RunFolder(path).checkpoint
+    return {"run": str(path.resolve()), "digest": hashlib.sha256(read_bytes(checkpoint, CheckpointError)).hexdigest()}
+
+
+def begin_with(state: TrainingState, path: Path) -> None:
+    """Give a fresh model, and its average, the best weights of a run; raises `CheckpointError` if they do not fit."""
+    tensors, _ = load_checkpoint(RunFolder(path).checkpoint, weights=state.averaged.state_dict())
+    weights = part(tensors, "best") or part(tensors, "averaged")
+    load_weights(state.model, weights)
+    load_weights(state.averaged, weights)
