@@ -86,3 +86,20 @@ def test_a_model_of_the_next_symbol_is_not_drawn_as_one_of_its_own() -> None:
         naive_sample(specimen.model, *specimen.inputs, **how)
     begun = torch.zeros(1, 1, dtype=torch.int64)
     assert naive_sample(specimen.model, *specimen.inputs, lag=0, given=begun, **how).shape == (1, 8)
+
+
+def test_a_leak_that_no_beginning_shows_is_found_in_what_was_drawn() -> None:
+    n = 200  # more ranks than are tried as beginnings
+    ranks = torch.arange(n)
+    sees = (ranks[:, None] > ranks[None, :]) & (torch.rand(n, n, generator=torch.Generator().manual_seed(0)) < 0.02)
+    how = {"layout": "b t -> b t v", "likelihood": Categorical(K), "n": 4}
+    x = torch.zeros(1, n, dtype=torch.int64)
+    naive_sample(Dependent(sees.clone(), (n,)), x, **how)
+    found = 0
+    for place in range(60, 66):  # two neighbours alone, wherever beginnings are tried
+        spoilt = sees.clone()
+        spoilt[place, place + 1] = True
+        with pytest.raises(NotCausal) as error:
+            naive_sample(Dependent(spoilt, (n,)), x, **how)
+        found += "was drawn from a distribution" in str(error.value)
+    assert found >= 3

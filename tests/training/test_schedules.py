@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.data import Batch, Split, load
-from leadline.errors import UsageError
+from leadline.errors import CheckpointError, UsageError
 from leadline.training import TrainConfig, train
 from leadline.training.budget import Schedule
 from leadline.training.config import SCHEDULES
@@ -118,3 +118,52 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no device cuda"):
         train("tiny", {}, FEW, CONFIG.replace(device="cuda"), tmp_path / "a", build=build_tiny)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError, UsageError])
+def test_a_run_without_a_checkpoint_blocks_no_other(
+    stop: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(_: Session) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "step", step)
+        with pytest.raises(stop):
+            run(tmp_path / "some" / "run", CONFIG)
+    assert not (tmp_path / "some").exists()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_blocks_no_other(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        """Stands in for SIGKILL."""
+
+    def step(_: Session) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "step", step)
+        with pytest.raises(Killed):
+            run(tmp_path / "a", CONFIG)
+    assert (tmp_path / "a" / "run.json").exists()
+    other = CONFIG.replace(lr=0.01)
+    result = train("tiny", {"width": 4}, FEW, other, tmp_path / "a", build=build_tiny)  # without resume
+    assert result.steps == 6
+    assert run(tmp_path / "b", other) == contents(tmp_path / "a")
+
+
+def test_a_run_begins_with_the_best_weights_of_another(tmp_path: Path) -> None:
+    first = train("tiny", {"width": 4}, FEW, CONFIG.replace(lr=0.1), tmp_path / "a", build=build_tiny)
+    still = CONFIG.replace(steps=1, lr=1e-12)
+    how = {"build": build_tiny, "start": tmp_path / "a", "resume": True}
+    second = train("tiny", {"width": 4}, FEW, still, tmp_path / "b", **how)
+    assert second.validation.nats == pytest.approx(first.validation.nats, rel=0.01)  # it has batch norms
+    alone = train("tiny", {"width": 4}, FEW, still, tmp_path / "c", build=build_tiny)
+    assert alone.validation.nats != pytest.approx(first.validation.nats, rel=0.05)
+    assert contents(tmp_path / "b")["run.json"]["start"]["run"] == str(tmp_path / "a")
+    assert train("tiny", {"width": 4}, FEW, still, tmp_path / "b", **how) == second
+    with pytest.raises(UsageError, match="its start is"):
+        train("tiny", {"width": 4}, FEW, still, tmp_path / "b", build=build_tiny, resume=True)
+    with pytest.raises(CheckpointError, match="another model"):
+        train("tiny", {"width": 5}, FEW, still, tmp_path / "d", **how)
+    assert not (tmp_path / "d").exists()

@@ -233,6 +233,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--run", "--folder", "run", type=Named(), help="Run folder; default: runs/MODEL-DATA.")
 @click.option("--resume", is_flag=True, help="Go on where the run folder stands; with more --steps, further.")
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch, processor or code: noted.")
+@click.option("--from", "start", type=Named(), metavar="RUN", help="Begin with the best weights of another run.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
 @click.option("--steps", type=_COUNT, help="Training steps.")
 @click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
@@ -247,7 +248,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
 
     run = options["run"] or Path("runs") / f"{as_folder(model)}-{as_folder(Path(data).name)}"
     given = {key: options[key] for key in ("minutes", "steps", "seed") if options[key] is not None}
-    how = {name: options[name] for name in ("resume", "allow_changes", "likelihood", "layout")}
+    how = {name: options[name] for name in ("resume", "allow_changes", "likelihood", "layout", "start")}
     how |= {
         "trackers": options["track"],
         "training": {**literals(options["train"]), **given},

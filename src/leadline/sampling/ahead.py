@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leadline.errors import NotCausal
+from leadline.likelihoods import Likelihood
 
 Logits = Callable[[Int[Tensor, "n ..."]], Float[Tensor, "n p ..."]]
 """From symbols to the model's output at every place, places in one axis."""
@@ -41,6 +42,33 @@ def refuse_seen_ahead(logits: Logits, shape: tuple[int, ...], ranks: Int[Tensor,
             f"changes with symbols of rank {int(cuts[cut])} and later; give the order in which it is causal (order=)"
             f"{', or lag=0 if its outputs are of the next symbol' if lag else ''}"
         )
+
+
+def log_prob(likelihood: Likelihood, logits: Float[Tensor, "..."], drawn: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return the log-probability of what was drawn, in float32 at least."""
+    return likelihood.log_prob(logits.float() if logits.dtype.itemsize < 4 else logits, drawn)
+
+
+def refuse_changed(
+    found: Float[Tensor, "n p ..."],
+    drawn_from: Mapping[int, tuple[int, Float[Tensor, " n"]]],
+    symbols: Int[Tensor, "n p"],
+    kept: Bool[Tensor, "n p"],
+    likelihood: Likelihood,
+) -> None:
+    """Refuse samples whose symbols are not as likely in the whole as they were when they were drawn.
+
+    `drawn_from` has, for a place, where its distribution was read, and the log-probability of what was drawn from it.
+    Raises `NotCausal`, naming a place.
+    """
+    for place, (read, then) in drawn_from.items():
+        now = log_prob(likelihood, found[:, read], symbols[:, place])
+        wrong = ((now - then).abs() > torch.finfo(now.dtype).eps ** 0.5 * (1 + then.abs()) * 4) & ~kept[:, place]
+        if wrong.any():
+            raise NotCausal(
+                f"the model is not causal in this order: the symbol at place {place} was drawn from a distribution "
+                "that changed with symbols that were drawn after it; give the order in which it is causal (order=)"
+            )
 
 
 def unlike(found: Float[Tensor, "n p ..."], meant: Float[Tensor, "n p ..."]) -> Bool[Tensor, "n p"]:

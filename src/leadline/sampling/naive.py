@@ -20,7 +20,7 @@ from leadline.graph.restoring.undisturbed import evaluating, restored
 from leadline.graph.sparse import refuse_all_but_dense
 from leadline.graph.user_code import running
 from leadline.likelihoods import Likelihood
-from leadline.sampling.ahead import Logits, refuse_seen_ahead
+from leadline.sampling.ahead import Logits, log_prob, refuse_changed, refuse_seen_ahead
 from leadline.sampling.uniform_rows import uniform_rows
 
 
@@ -128,6 +128,7 @@ def naive_sample(
     into = encode or likelihood.encode
     before: int | None = None
     asked = False
+    drawn_from: dict[int, tuple[int, Tensor]] = {}
     with running(type(model).__name__, inputs), restored(model, inputs), evaluating(model):
         for rank, place in enumerate(ranks.argsort().tolist()):
             read = place if lag == 1 else before
@@ -146,6 +147,9 @@ def naive_sample(
                 asked = True
                 refuse_seen_ahead(axes.one().reading(model, into), shape, ranks, likelihood.levels, lag)
             flat[:, place] = torch.where(kept[:, place], flat[:, place], drawn)
+            drawn_from[place] = read, log_prob(likelihood, logits, flat[:, place])
+        if drawn_from:
+            refuse_changed(axes.reading(model, into)(symbols), drawn_from, flat, kept, likelihood)
     return symbols
 
 

@@ -122,6 +122,16 @@ class TrainConfig:
         for name in ("ema", "shift_chance", "turn", "warp", "fade"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        words: dict[str, tuple[str | None, ...]] = {
+            "precision": ("no", "bf16"), "device": (None, "cpu", "cuda", "mps"), "schedule": SCHEDULES,
+        }  # fmt: skip
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        self._refuse_pairs()
+
+    def _refuse_pairs(self) -> None:
+        """Refuse settings that do not go together."""
         if self.reach is not None and self.reach % (self.monitor or self.reach):
             raise UsageError(f"reach={self.reach} must be a multiple of monitor={self.monitor}, which records it")
         if self.burn_in >= self.crop:
@@ -130,12 +140,6 @@ class TrainConfig:
             raise UsageError(
                 f"a batch of {self.batch} examples cannot go through in accumulate={self.accumulate} parts"
             )
-        words: dict[str, tuple[str | None, ...]] = {
-            "precision": ("no", "bf16"), "device": (None, "cpu", "cuda", "mps"), "schedule": SCHEDULES,
-        }  # fmt: skip
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} must be {' or '.join(map(str, allowed))}, got {getattr(self, name)!r}")
 
     def learning_rate(self, step: int, progress: float) -> float:
         """Return the learning rate of step `step` (from 0), where `progress` of what follows the warm-up is done."""

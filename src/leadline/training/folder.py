@@ -51,6 +51,11 @@ class RunFolder:
         """Whether `run.json` stands, and so whether there is something to resume."""
         return os.path.exists(self.path / "run.json")
 
+    @property
+    def kept_anything(self) -> bool:
+        """Whether a checkpoint or a result stands, so that another run would destroy something."""
+        return any(os.path.exists(self.path / name) for name in ("checkpoint.safetensors", "result.json"))
+
     def require_empty(self) -> None:
         """Raise `CheckpointError` if the folder holds parts of a run that nothing describes."""
         for name in ("checkpoint.safetensors", "metrics.jsonl", "result.json"):
@@ -85,7 +90,7 @@ class RunFolder:
         try:
             self.describe(record)
             yield
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt, SystemExit):
             if not os.path.exists(self.checkpoint):
                 _remove(self.path / "run.json", self.path / "metrics.jsonl")
             raise

@@ -11,7 +11,7 @@ from leadline import data
 from leadline.data import Dataset
 from leadline.errors import UsageError
 from leadline.training.config import TrainConfig
-from leadline.training.folder import RunResult
+from leadline.training.folder import RunFolder, RunResult
 from leadline.training.loop import train
 from leadline.training.monitoring.tracking import Trackers
 from leadline.training.recipes import Recipe, find_recipe
@@ -59,18 +59,20 @@ def train_by_recipe(
     allow_changes: bool = False,
     console: Console | None = None,
     trackers: Trackers = (),
+    start: Path | None = None,
 ) -> RunResult:
     """Train in a run folder by a recipe (None: the default one, if there is any) with what is asked for on top of it.
 
     `settings` are the model's as ``key=value`` words, `training` those of `TrainConfig` (a length given here replaces
     the recipe's), `options` those of `leadline.data.load`. Models with a choice are trained as densities, with a lag of
-    1. Raises `UsageError` if a name or setting is unknown, or nothing says how long to train.
+    1; one that begins with the weights of a run (`start`) has its settings. Raises `UsageError` if a name or setting is
+    unknown, or nothing says how long to train.
     """
     asked = parse_settings(model, settings)
     job = prepared(model, data_name, recipe, training, options)
     known = settings_of(ZOO[model])
     sizes = {name: value for name, value in sizes_of(job.dataset).items() if name in known}
-    chosen = {**sizes, **job.recipe.settings, **asked}
+    chosen = {**sizes, **job.recipe.settings, **_settings_of_start(model, start), **asked}
     specimen = build(model, **chosen)
     if specimen.likelihood is None and "lag" in known and "lag" not in chosen:
         chosen["lag"] = 1
@@ -78,7 +80,14 @@ def train_by_recipe(
     refuse_misfit_data(model, specimen, job.dataset)
     lag, chosen = int(chosen.get("lag", 1)), {"seed": job.config.seed, **chosen}
     how: dict[str, Any] = {"resume": resume, "allow_changes": allow_changes, "console": console, "trackers": trackers}
+    how |= {"start": start}
     return train(model, chosen, job.dataset, job.config, path, lag=lag, **how)
+
+
+def _settings_of_start(model: str, start: Path | None) -> dict[str, Any]:
+    """Return the settings of the run whose weights training begins with, if its model is of the same name."""
+    held = {} if start is None else RunFolder(start).description()["model"]
+    return dict(held["settings"]) if held.get("name") == model else {}
 
 
 def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:

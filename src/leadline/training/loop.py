@@ -30,7 +30,7 @@ from leadline.training.planning import planned, validated_examples
 from leadline.training.processes import Processes
 from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
-from leadline.training.resumption import earlier, extends, extensions, identity, stays
+from leadline.training.resumption import begin_with, earlier, extends, extensions, identity, started_from, stays
 from leadline.training.session import Session
 from leadline.zoo import build
 from leadline.zoo import build as zoo_build
@@ -49,6 +49,7 @@ def train(
     build: Builder = build,
     console: Console | None = None,
     trackers: Trackers = (),
+    start: Path | str | None = None,
 ) -> RunResult:
     """Train a density model and score it on the test part, in a run folder that can be resumed bit for bit.
 
@@ -89,6 +90,9 @@ def train(
         scores and what the config's `monitor` records. What they write is no part of the run folder: files stand in
         the one beside it that ends in ``-trackers``.
 
+    start
+        Another run, of a model with the same weights by name and shape: training begins with its best ones.
+
     Raises
     ------
     UsageError
@@ -109,11 +113,8 @@ def train(
     processes = Processes.here(config.device)
     folder = RunFolder(Path(path)) if processes.leads else FollowedFolder(Path(path))
     console = console if processes.leads else None
-    model: dict[str, Any] = {"name": name, "settings": dict(settings)}
-    if build is not zoo_build:
-        model |= {"code": Code.behind(build).as_dict()}
-    request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
-    request = json.loads(json.dumps(request))  # as run.json will give it back, to be compared with it
+    request = _request(name, settings, dataset, config, lag, build)
+    request["start"] = None if start is None else started_from(Path(start))
     with _alone(), ExitStack() as stack:
         processes.agreed(lambda: stack.enter_context(folder.held()))
         record = processes.agreed(lambda: earlier(folder, request, resume, allow_changes))
@@ -129,21 +130,48 @@ def train(
             plan = processes.agreed(lambda: Plan.of(known) if known else planned(specimen, dataset, config, lag, began))
             session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path, processes)
             seed_everything(config.seed)
-            state = session.state
-            state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
-            if os.path.exists(folder.checkpoint):
-                state.restore(*load_checkpoint(folder.checkpoint))
-            if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
-                state.schedule = plan.schedule
-            now = Environment.current(session.accelerator.device, processes.count)
-            first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
-            places = processes.agreed(lambda: stays(record or first, now, state.step, folder.path, allow_changes))
-            described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
-            described |= extensions(record, state.step, config.steps if longer else None)
+            if start is not None and not os.path.exists(folder.checkpoint):
+                begin_with(session.state, Path(start))
+            described = _restored(session, folder, request, record, plan, longer, allow_changes)
             if longer:
                 folder.reopen()  # first: without a result it is an unfinished run, of whichever length
             with folder.begun(described), tracked(session.accelerator, folder.path, config):
                 return _train(session, folder, _watch(session, plan, began), reporter)
+
+
+def _request(
+    name: str, settings: Mapping[str, Any], dataset: Dataset, config: TrainConfig, lag: int, build: Builder
+) -> dict[str, Any]:
+    """Return what is asked for, as `run.json` will give it back, to be compared with it."""
+    model: dict[str, Any] = {"name": name, "settings": dict(settings)}
+    if build is not zoo_build:
+        model |= {"code": Code.behind(build).as_dict()}
+    request = {"model": model, "data": dataset.describe(), "train": config.as_dict(), "lag": lag}
+    found: dict[str, Any] = json.loads(json.dumps(request))
+    return found
+
+
+def _restored(
+    session: Session,
+    folder: RunFolder,
+    request: Mapping[str, Any],
+    record: Mapping[str, Any] | None,
+    plan: Plan,
+    longer: bool,
+    allow_changes: bool,
+) -> dict[str, Any]:
+    """Go back to the folder's checkpoint, if there is one; return what `run.json` says from now on."""
+    state, config = session.state, session.config
+    state.run = hashlib.sha256(json.dumps(identity(request), sort_keys=True).encode()).hexdigest()
+    if os.path.exists(folder.checkpoint):
+        state.restore(*load_checkpoint(folder.checkpoint))
+    if config.minutes is None:  # a run that takes more steps than it was to goes on by its new schedule
+        state.schedule = plan.schedule
+    now = Environment.current(session.accelerator.device, session.processes.count)
+    first = {"environments": [{"step": 0, "environment": now.as_dict()}]}
+    places = session.processes.agreed(lambda: stays(record or first, now, state.step, folder.path, allow_changes))
+    described = {**request, "plan": dataclasses.asdict(plan), "environments": places}
+    return described | extensions(record, state.step, config.steps if longer else None)
 
 
 _ONE_RUN = threading.Lock()

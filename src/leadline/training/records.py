@@ -96,6 +96,13 @@ class ExtensionRecord(Struct, frozen=True):
     steps: Positive
 
 
+class StartRecord(Struct, frozen=True):
+    """The run whose best weights a run began with, and the digest of its checkpoint, SHA-256."""
+
+    run: str
+    digest: str
+
+
 class RunRecord(Struct, frozen=True):
     """``run.json``: what was asked for."""
 
@@ -108,6 +115,7 @@ class RunRecord(Struct, frozen=True):
     plan: PlanRecord
     environments: Annotated[list[StayRecord], Meta(min_length=1)]
     extensions: list[ExtensionRecord] = []
+    start: StartRecord | None = None
 
 
 class ScoreRecord(Struct, frozen=True):

@@ -1,24 +1,31 @@
 """Whether a run folder holds the run to go on with: the same request, the same data, the same environment."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import UsageError
+from leadline.errors import CheckpointError, UsageError
+from leadline.files.reading import read_bytes
+from leadline.training.checkpoint import load_checkpoint
 from leadline.training.code import Code
 from leadline.training.environment import Environment
 from leadline.training.folder import RunFolder, require_same
+from leadline.training.restoring import load_weights, part
+from leadline.training.state import TrainingState
 
 
 def earlier(
     folder: RunFolder, request: Mapping[str, Any], resume: bool, allow_changes: bool = False
 ) -> dict[str, Any] | None:
-    """Return the record of the run that the folder holds, if it is the one to resume, or to extend.
+    """Return the record of the run that the folder holds, if it is the one to resume, or to extend; None: begin.
 
     The user's code that its model was built by must not have changed, unless that is allowed.
     """
     if not folder.started:
         folder.require_empty()
+        return None
+    if not folder.kept_anything:  # it was killed before its first checkpoint: there is nothing to go on with
         return None
     if not resume:
         raise UsageError(f"{folder.path} already holds a run; resume it, or choose another folder")
@@ -76,7 +83,7 @@ def _named(value: Any) -> Any:
     """
     if not isinstance(value, dict):
         return value
-    if "digest" in value:
+    if "options" in value:
         return {key: value[key] for key in _FOLLOWS}
     code = {} if value.get("code") is None else {key: v for key, v in value["code"].items() if key != "digest"}
     return {key: held for key, held in value.items() if key != "code" and held is not None} | code
@@ -105,3 +112,17 @@ def stays(record: Mapping[str, Any], now: Environment, step: int, path: Path, al
             "go on where it began, or allow changes (--allow-changes), which the run then notes"
         )
     return [*known, {"step": step, "environment": now.as_dict()}]
+
+
+def started_from(path: Path) -> dict[str, Any]:
+    """Return what a record says of the run that another one begins with the weights of."""
+    checkpoint = RunFolder(path).checkpoint
+    return {"run": str(path.resolve()), "digest": hashlib.sha256(read_bytes(checkpoint, CheckpointError)).hexdigest()}
+
+
+def begin_with(state: TrainingState, path: Path) -> None:
+    """Give a fresh model, and its average, the best weights of a run; raises `CheckpointError` if they do not fit."""
+    tensors, _ = load_checkpoint(RunFolder(path).checkpoint, weights=state.averaged.state_dict())
+    weights = part(tensors, "best") or part(tensors, "averaged")
+    load_weights(state.model, weights)
+    load_weights(state.averaged, weights)

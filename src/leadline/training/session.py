@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,11 +188,8 @@ class Session:
 
 def _require_device(device: str | None) -> None:
     """Refuse a device that this machine does not have."""
-    there: dict[str | None, Callable[[], bool]] = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if device in there and not there[device]():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is not None and not there.get(device, True):
         raise UsageError(f"this machine has no device {device}: leave device= out, or say device=cpu")
 
 
