@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leadline import remedies
+from leadline import gradient, remedies
 from leadline.graph.reading import Reading
 from leadline.jacobian._gradient import differentiated
 from leadline.jacobian.placements import Placed, norms_behind, put_before
@@ -126,16 +126,17 @@ def test_what_cannot_be_moved_stays() -> None:
 
 
 @pytest.mark.slow
-def test_moved_norms_mend_a_gradient_that_vanishes() -> None:
-    """Xiong et al. (2020): behind the sums the gradient changes with every block, before the branches hardly."""
-    torch.manual_seed(0)
-    layers = [nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True) for _ in range(16)]
-    with torch.no_grad():
-        for layer in layers:
-            for part in (layer.linear1, layer.linear2, layer.self_attn.out_proj):
-                part.weight.mul_(4)
-    found = remedies(nn.Sequential(*layers), torch.randn(2, 6, 16))
-    assert found.before.kind == "vanishing"
-    (tried,) = (each for each in found.tried if each.name == "normalisations before the branches")
-    assert tried.kind == "stable"
-    assert abs(tried.rate.value) < abs(found.before.rate.value) / 2
+def test_moved_norms_mend_a_gradient_that_explodes() -> None:
+    """Behind the sums each layer multiplies the gradient; before the branches it grows as a power of depth."""
+    specimen = build("batchnorm", placement="after", layers=64, width=24, batch=48, seed=0)
+    model, x = specimen.model.train(), specimen.inputs[0]
+    before, after = gradient(model, x), gradient(moved(model, x), x)
+    assert before.kind == "exploding"
+    assert abs(after.rate.value) < abs(before.rate.value) / 2
+
+
+def test_remedies_try_it_where_it_applies() -> None:
+    for placement, times in (("after", 1), ("before", 0)):
+        specimen = build("batchnorm", placement=placement, layers=3, width=4, batch=8, seed=0)
+        found = remedies(specimen.model.train(), *specimen.inputs, probes=2)
+        assert [each.name for each in found.tried].count("normalisations before the branches") == times
