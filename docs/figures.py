@@ -90,8 +90,9 @@ def streams() -> str:
             ours, theirs = f"{row['wavefront_ms']:.1f} ms a picture", f"full passes {whole(row['naive_ms'])} ms"
             rows.append((name, ours, theirs, f"{whole(row['times_naive'])} × full passes", ""))
     peers = (
-        "Queues: one sample at a time with a queue for each dilation, as Fast WaveNet does, in eager torch. Full "
-        "passes: a forward pass for each symbol. The ceiling is the best sequence of products over the same weights."
+        "Queues: one sample at a time with a queue for each dilation, as Fast WaveNet does, as well as eager torch "
+        "allows: rings of rows, contiguous weights, products into memory that is there (`queue_loop.py`). Full passes: "
+        "a forward pass for each symbol. The ceiling is the best sequence of products over the same weights."
     )
     laid = table(("model", "leadline", "beside it", "ratio", "of the ceiling"), rows)
     return section("Streams", "streams", machine(found, 1), peers, laid)

@@ -56,6 +56,7 @@ def draw(
     given: Int[Tensor, "g ..."] | None = None,
     label: int | None = None,
     naive: bool = False,
+    backend: Backend | None = None,
 ) -> Drawn:
     """Draw `n` samples from a trained run, as `leadline.training.load_run` returns it.
 
@@ -76,7 +77,7 @@ def draw(
         "n": n, "seed": seed, "temperature": temperature, "top_k": top_k, "length": length, "given": given,
     }  # fmt: skip
     described = likelihood(specimen.likelihood or "categorical", levels)
-    derived = None if naive else _derived(specimen, inputs, described)
+    derived = None if naive else _derived(specimen, inputs, described, backend)
     start = time.perf_counter()
     if derived is not None:
         symbols, sampler = derived.generate(**how), "derived"
@@ -86,9 +87,9 @@ def draw(
     return Drawn(symbols, time.perf_counter() - start, sampler, seed, levels, run.data.get("rate"))
 
 
-def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood) -> Stream | None:
+def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood, backend: Backend | None) -> Stream | None:
     """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
-    backend: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
+    backend = backend or ("torch" if importlib.util.find_spec("numba") is None else "numba")
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
     try:
         return stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)

@@ -16,7 +16,8 @@ import click
 from leadline.cli.claims import claims
 from leadline.cli.explorer import explorable, explored
 from leadline.cli.gates import gated, gates_of, passed
-from leadline.cli.shared import SEED, Command, Named, Rate, reported, terminal, writable
+from leadline.cli.shared import COUNT, SEED, Named, Rate, read_as, reported, say, terminal
+from leadline.cli.streams import export, sample
 from leadline.cli.sweeps import sweep
 from leadline.errors import (
     LayoutError,
@@ -27,7 +28,7 @@ from leadline.errors import (
     UsageError,
     as_options,
 )
-from leadline.files.streams import complain, diverted, finish, prepare, printable, taken
+from leadline.files.streams import complain, diverted, finish, prepare
 from leadline.key_values import literals
 
 _EXIT_CODES = """\b
@@ -45,9 +46,6 @@ Exit codes:
   130  interrupted
   141  whoever read the output stopped reading
 """
-
-_COUNT = click.IntRange(1, 1 << 30)
-
 
 _WELCOME = """leadline takes the depth of a neural network before anyone spends compute on it.
 Three commands to try:
@@ -79,21 +77,10 @@ def cli(context: click.Context) -> None:
         click.echo(_WELCOME)
 
 
-def _read_as(command: Command) -> Command:
-    """Add the options that say how to read a model's axes."""
-    for flag, text in (
-        ("--output", "Name of the output asked about, where there are several."),
-        ("--order", "Generation order over position axes, e.g. 'h w'."),
-        ("--layout", "Axes in einops notation, e.g. 'b t -> b t v'; '_' for conditioning."),
-    ):
-        command = click.option(flag, help=text)(command)
-    return command
-
-
 @cli.command()
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@_read_as
+@read_as
 @click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
 @click.option("--rate", type=Rate(), help="Samples a second: times in ms too.")
 @click.option("--full", is_flag=True, help="Print every figure and map, not the verdicts alone.")
@@ -145,7 +132,7 @@ def check(
 @cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="A B [C]...")
 @click.option(
-    "--samples", type=_COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
+    "--samples", type=COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--full", is_flag=True, help="Print every figure, map and sample, not the verdicts alone.")
@@ -185,7 +172,7 @@ Examples:
 @cli.command(epilog=_LAWS)
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
-@_read_as
+@read_as
 @reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
     """Find how the depths of MODEL grow with its sizes, as exact formulas.
@@ -214,7 +201,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--resume", is_flag=True, help="Go on where the run folder's checkpoint stands.")
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch or processor: not bit for bit, noted.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
-@click.option("--steps", type=_COUNT, help="Training steps.")
+@click.option("--steps", type=COUNT, help="Training steps.")
 @click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
 @click.option("--data-option", "-d", multiple=True, metavar="KEY=VALUE", help="A setting of the data: binarise=fixed.")
@@ -232,44 +219,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
         "options": literals(options["data_option"]),
     }
     result = train_by_recipe(model, settings, data, run, recipe=recipe, console=terminal(), **how)
-    _say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
-    _say(f"test: {result.test}")
-
-
-@cli.command()
-@click.argument("run", type=Named())
-@click.option("-n", type=_COUNT, default=16, show_default=True, help="Number of samples.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    callback=writable,
-    help="A .png, .wav, .flac or .npy file; default: into the run folder.",
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
-@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
-@click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
-@click.option("--length", type=_COUNT, help="Samples of sound, or rows of pixels.")
-@click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
-@click.option("--label", type=click.IntRange(0), help="The class to draw, for conditional models.")
-@click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
-def sample(run: Path, n: int, out: Path | None, keep: float | None, **how: Any) -> None:
-    """Draw from a trained model; its run may go on meanwhile."""
-    from leadline.audit.trained import beginnings, draw
-    from leadline.files.temporary import remove_leftovers
-    from leadline.report.exports import check_suffix, write_samples
-    from leadline.training import load_run
-
-    trained = load_run(run)
-    rate = trained.data.get("rate")
-    path = out or run / f"samples-{how['seed']}{'.png' if rate is None else '.wav'}"
-    check_suffix(path, rate)
-    if out is None:
-        remove_leftovers(run)
-    given = None if keep is None else beginnings(trained.dataset(), n, keep)
-    drawn = draw(trained, n, given=given, **how)
-    write_samples(drawn, path)
-    many = "1 sample" if n == 1 else f"{n} samples"
-    _say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
+    say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
+    say(f"test: {result.test}")
 
 
 @cli.command()
@@ -281,31 +232,12 @@ def score(run: Path, part: str, data: str | None) -> None:
     from leadline.audit.trained import score_run
     from leadline.training import load_run
 
-    _say(str(score_run(load_run(run), part, data)))
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@_read_as
-@click.option("--out", type=click.Path(path_type=Path), required=True, callback=writable, help="A file NAME.c.")
-@click.option(
-    "--length", type=_COUNT, help="Most positions of a sequence, for attention; default: as the model's inputs."
-)
-@click.option("--compare", type=_COUNT, default=10_000, show_default=True, help="Positions compared with the model.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the inputs compared on.")
-def export(model: str, settings: Sequence[str], out: Path, length: int | None, **how: Any) -> None:
-    """Write the stream of a causal MODEL as one C file, its header, and a certificate of what was compared."""
-    from leadline.audit.named_model import find_model
-    from leadline.sampling._stream import stream_of
-
-    axes = {name: how.pop(name) for name in ("layout", "order", "output")}
-    with diverted(), terminal().status("deriving, compiling and comparing"):
-        made = stream_of(find_model(model, settings).reading(**axes), backend="torch").export(out, length=length, **how)
-    _say(str(made))
+    say(str(score_run(load_run(run), part, data)))
 
 
 cli.add_command(claims)
+cli.add_command(sample)
+cli.add_command(export)
 cli.add_command(sweep)
 
 
@@ -371,11 +303,6 @@ def _unforeseen(error: BaseException) -> tuple[int, str]:
     except OSError:
         where = "with the whole command"
     return 70, f"this is a bug of leadline's: {said}; please report it {where}"
-
-
-def _say(text: str) -> None:
-    with taken():
-        print(printable(text))
 
 
 def _place(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from leadline.errors import SEEDS, UsageError
+from leadline.files.streams import printable, taken
 from leadline.files.writing import check_writable
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, SEEDS - 1)
+COUNT = click.IntRange(1, 1 << 30)
 
 
 class Named(click.Path):
@@ -46,6 +48,17 @@ class Rate(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is not a finite number", parameter, context)
         return found
+
+
+def read_as(command: Command) -> Command:
+    """Add the options that say how to read a model's axes."""
+    for flag, text in (
+        ("--output", "Name of the output asked about, where there are several."),
+        ("--order", "Generation order over position axes, e.g. 'h w'."),
+        ("--layout", "Axes in einops notation, e.g. 'b t -> b t v'; '_' for conditioning."),
+    ):
+        command = click.option(flag, help=text)(command)
+    return command
 
 
 def reported(command: Command) -> Command:
@@ -88,3 +101,9 @@ def terminal() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Print a line of a result."""
+    with taken():
+        print(printable(text))
