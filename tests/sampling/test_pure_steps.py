@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.causal_models import Conv1dNet, convolutions
 from helpers.examples import examples
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -67,8 +67,11 @@ def stepped(made: leadline.Stream, x: Tensor, sizes: list[int], time: int, lengt
     return torch.cat(found, time)
 
 
+@example(
+    [dict.fromkeys(("kernel", "dilation", "groups"), 1) | {"pad": "crop", "normed": False, "shift": False}], [1], 1
+)
 @given(convolutions(7), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(1, 3))
-@settings(max_examples=examples(10, 100), deadline=None)
+@settings(max_examples=examples(10, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_convolutions_in_chunks_of_any_size(layers: list[dict[str, Any]], sizes: list[int], batch: int) -> None:
     model, x = Conv1dNet(layers, 4).double().eval(), torch.randn(batch, 4, sum(sizes), dtype=torch.float64)
     made = leadline.stream(model, x, layout=SIGNAL, backend="torch")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,27 @@ def as_pt2(step: PureStep, chunk: int | None) -> tuple[bytes, Run]:
     return file.getvalue(), lambda tensors: list(module(*tensors))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what torch's exporter says of packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
 def as_onnx(step: PureStep, chunk: int | None) -> tuple[bytes, Run | None]:
     """Return a step as the content of an ``.onnx`` file, and a function that runs it, where onnxruntime is there."""
     with needing("onnx", "writing .onnx files"):
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter is written with it
     given, found = names_of(step)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             made: Any = torch.onnx.export(
                 program_of(step, chunk), input_names=given, output_names=found, dynamo=True, verbose=False
