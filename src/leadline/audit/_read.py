@@ -33,7 +33,8 @@ from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
 from leadline.recurrence.ir import System
 from leadline.results import Bound
-from leadline.sampling._stream import Backend, Encode, Stream, stream_of
+from leadline.sampling._stream import Backend, Stream, stream_of
+from leadline.sampling.drawing import Encode
 
 
 @public("read")

@@ -142,6 +142,7 @@ def _as_c(stream: Stream, plan: Plan, path: Path, chunk: int | None) -> Iterator
         def run(given: Given, at: int) -> Tensor:  # noqa: ARG001 - the library goes on
             first, *others = given.values()
             values = stream.interface.arranged(first, dict(zip([*given][1:], others, strict=True)))
+            assert library is not None
             return stream.interface.as_output(torch.from_numpy(library.step(values[:, 0].numpy()))[:, None])
 
         yield _Written(

@@ -22,9 +22,8 @@ def joined(system: ir.System) -> ir.System:
     if len(system.inputs) < 2:
         return system
     parts = [system[name] for name in system.inputs]
-    start, name = {}, " + ".join(system.inputs)
-    for part in parts:
-        start[part.name] = sum(v.channels for v in parts[: len(start)])
+    before = [sum(v.channels for v in parts[:n]) for n in range(len(parts))]
+    start, name = dict(zip(system.inputs, before, strict=True)), " + ".join(system.inputs)
 
     def moved(tap: ir.Tap) -> ir.Tap:
         return replace(tap, source=name, channels=tap.channels + start[tap.source]) if tap.source in start else tap

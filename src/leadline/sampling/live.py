@@ -26,12 +26,11 @@ _KINDS = 16  # of chunks that are remembered
 
 @dataclass(frozen=True)
 class _Kind:
-    """What was worked out for chunks of one shape: how to go on, and what the outputs are laid out as."""
+    """What was worked out for chunks of one shape: how to go on, and a tensor laid out as the outputs."""
 
     go: Go
     positions: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    like: Tensor
 
 
 @dataclass
@@ -52,7 +51,6 @@ class Live:
     def __init__(self, machine: Machine, plan: Plan, batch: int, interface: Interface) -> None:
         self.machine, self.plan, self.batch, self.interface = machine, plan, batch, interface
         self.at, self.lost = 0, False
-        self._dtype = interface.source.dtype
         self._sure = ENDLESS if plan.reaches(ENDLESS) else plan.capacity  # positions that are not asked about
         self._bound: Callable[..., Go | None] | None = getattr(machine, "bound", None) if interface.sides else None
         self._kinds: dict[Any, _Kind] = {}
@@ -91,13 +89,14 @@ class Live:
         given, found = self.interface.sides or (None, None)
         if given is None or found is None or chunk.dtype not in given.dtypes or chunk.is_neg():
             return
-        one, two = given.buffer(chunk), found.buffer(outputs)
+        like = torch.empty_like(outputs)
+        one, two = given.buffer(chunk), found.buffer(like)
         go = None if self._bound is None else self._bound(one, two, self.interface.classes)
         if go is not None:
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
             key = chunk.shape, chunk.stride(), chunk.dtype
-            self._kinds[key] = _Kind(go, one.positions, tuple(outputs.shape), outputs.stride())
+            self._kinds[key] = _Kind(go, one.positions, like)
 
     def again(self, chunk: Tensor) -> Tensor | None:
         """Go on with a chunk of a kind that came before, in microseconds; None where it has to be looked at."""
@@ -109,7 +108,7 @@ class Live:
         given = _address(chunk)
         if not given:
             return None
-        found = torch.empty_strided(kind.shape, kind.strides, dtype=self._dtype, device="cpu")
+        found = torch.empty_like(kind.like)
         return found if self._gone(kind.go(self.at, given, found.data_ptr()), kind.positions) else None
 
     def _gone(self, status: int, positions: int) -> bool:

@@ -174,7 +174,8 @@ class PureStep(nn.Module):
                 table = operand.values.detach()
                 rows = (here - self.delay[v.name]).clamp(0, len(table) - 1)
                 operands.append(table[rows].unsqueeze(1).expand(n, self.batch, -1))
-        return equation.call(*operands)
+        found: Tensor = equation.call(*operands)
+        return found
 
     def _embedding(self, v: ir.Variable, equation: ir.Embedding, values: _Values, i: int, here: Tensor) -> Tensor:
         classes = self._read(v, equation.tap, values, i, here.shape[0]).long()
@@ -183,7 +184,8 @@ class PureStep(nn.Module):
     def _reduction(self, v: ir.Variable, equation: ir.Reduction, values: _Values, i: int, here: Tensor) -> Tensor:
         n = here.shape[0]
         read = self._read(v, equation.tap, values, i, n).reshape(n * self.batch, *equation.shape)
-        return equation.call(read).reshape(n, self.batch, v.channels)
+        found: Tensor = equation.call(read)
+        return found.reshape(n, self.batch, v.channels)
 
     def _attention(self, v: ir.Variable, equation: ir.Attention, values: _Values, i: int, here: Tensor) -> Tensor:
         """Lay out as many keys as a query may see; those before the first position are masked."""
