@@ -1,9 +1,9 @@
 """What one call of a live stream costs beside its arithmetic, at best, in the middle and at worst: a table of calls.
 
-``python benchmarks/worst_cases.py``. The amplifier of `exported.py`, one sample and 64 samples a call. The arithmetic is
-the compiled function, with its arguments laid out; on the C path also a loop in C over many calls, a call's share of it,
-where everything stays in the nearest cache. `step` and `step_into` are what a user calls. Each call is timed by itself,
-interleaved with the others, over many thousands. Goes to ``results/worst_cases.json``.
+``python benchmarks/worst_cases.py``. The amplifier of `exported.py`, one sample and 64 samples a call. The arithmetic
+is the compiled function, with its arguments laid out; on the C path also a loop in C over many calls, a call's share of
+it, where everything stays in the nearest cache. `step` and `step_into` are what a user calls. Each call is timed by
+itself, interleaved with the others, over many thousands. Goes to ``results/worst_cases.json``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Streams on the command line: drawing from them, and writing them for other programs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def sample(
 
     The classes of your own model are the levels of a µ-law, as WaveNet's are.
     """
-    if ":" in str(run) and not run.exists():
+    if ":" in str(run) and not os.path.exists(run):
         path, drawn = _drawn_from_own(str(run), settings, out, rate, layout, how)
     elif settings or rate or layout:
         raise UsageError("a run folder has its own settings, rate and layout")

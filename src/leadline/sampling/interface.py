@@ -86,7 +86,7 @@ class Interface:
                 raise UsageError(f"{joined.dtype} does not tell classes of {name} up to {int(part.max())} apart")
         return joined
 
-    def _arranged(self, name: str, x: Tensor) -> Tensor:
+    def _arranged(self, name: str, x: Any) -> Tensor:
         """Return one input in the machine's axes."""
         said = "the input" if len(self.source.streamed) == 1 else name
         if not isinstance(x, Tensor):
