@@ -214,7 +214,7 @@ class Stream:
     def _begin_into(self, chunk: Array, out: Array) -> None:
         """Begin a sequence with the batch of a chunk; refuse where another thread is at work."""
         if self._live is not None:
-            raise UsageError("another thread is at work on this stream: give each its own (using)")
+            raise UsageError("another thread is at work on this stream, or it is itself: give each its own (using)")
         with self._alone():
             self._check_weights()
             if self.interface.sides is not None:

@@ -173,6 +173,7 @@ class CMachine:
             words[OUT] = out
             return serve(argument)  # type: ignore[no-any-return]
 
+        go.states = self._states  # type: ignore[attr-defined] # they live as long as the call may be made
         return go
 
 

@@ -199,7 +199,8 @@ class PureStep(nn.Module):
         point = now[:1] - back + torch.arange(n + back)
         seen = (point >= 0) & (point <= now) & (point > now - back - 1)
         scores = ((query * equation.scale) @ key.mT).masked_fill(~seen, float("-inf"))
-        return (scores.softmax(-1).to(value.dtype) @ value).permute(2, 0, 1, 3).flatten(-2)
+        found: Tensor = scores.softmax(-1).to(value.dtype) @ value
+        return found.permute(2, 0, 1, 3).flatten(-2)
 
 
 class _Values:
