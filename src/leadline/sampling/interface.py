@@ -13,6 +13,7 @@ from leadline.errors import UsageError
 from leadline.graph.containers import hollow
 from leadline.graph.given import refuse_unusable
 from leadline.graph.sparse import refuse_all_but_dense
+from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.ir import Embedding
 from leadline.sampling.source import Source
 
@@ -92,3 +93,11 @@ class Interface:
         named = (*system.axes, "b", *reading.layout.channels(reading.output))
         full = rows.reshape(*rows.shape[:-1], *system.shape)
         return full.permute([named.index(axis) for axis in axes]) if "b" in axes else full.squeeze(len(system.axes))
+
+
+def usual_likelihood(interface: Interface) -> Likelihood | None:
+    """Return what an output of integer inputs usually describes: their classes; None of other inputs or outputs."""
+    shape = interface.source.system.shape
+    if not interface.integer or len(shape) > 1:
+        return None
+    return Categorical(shape[0]) if shape else Bernoulli()

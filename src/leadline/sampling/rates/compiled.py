@@ -1,0 +1,95 @@
+"""Frames on a uniform plan: each sample of a frame is a variable, so that the compiled path runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from leadline.errors import LeadlineError, NotUniform, needing
+from leadline.recurrence.analysis.schedule import Schedule, delays, raster
+from leadline.recurrence.ir import System
+from leadline.recurrence.rates.unrolled import by_frame
+from leadline.sampling.fusion import fused
+from leadline.sampling.machine import Machine
+from leadline.sampling.plan import Plan
+from leadline.sampling.rates.source import RatedSource
+
+
+@dataclass(frozen=True, eq=False)
+class FramePlan:
+    """How the frames of a source are computed by the compiled path; `refusal` says why they are not."""
+
+    source: RatedSource
+
+    @cached_property
+    def system(self) -> System:
+        """The uniform equations of a frame."""
+        if self.source.lag < 0:
+            raise NotUniform(f"outputs wait for {self.source.ahead} positions beyond their frame")
+        return by_frame(self.source.system)
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why there is no compiled stream; nothing where there is one."""
+        try:
+            self.machine(1)
+        except LeadlineError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def _plan(self) -> Plan:
+        system = self.system
+        schedule = raster(system, 0)
+        system = fused(system)
+        schedule = Schedule(system, system.sizes, schedule.slope, delays(system, schedule.slope))
+        frame, source = self.source.system.frame[0], self.source
+        bound = source.bound_to_length
+        return Plan(schedule, system.sizes[0], None if bound else lambda length: source.goes_on(length * frame))
+
+    def machine(self, batch: int) -> Machine:
+        """Return a machine for a new sequence."""
+        with needing("fast", 'backend="numba"'):
+            from leadline.sampling.compiled.machine import NumbaMachine
+        return NumbaMachine(self._plan, batch, self.source.dtype)
+
+
+class CompiledFrames:
+    """Runs a sequence frame by frame; positions that make no whole frame yet wait for the rest of it."""
+
+    def __init__(self, plan: FramePlan, batch: int) -> None:
+        self.plan, self.batch, self.known = plan, batch, 0
+        self._machine = plan.machine(batch)
+        self._frames = 0
+        self._rest: Tensor | None = None
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all rings, for one sample."""
+        return self._machine.state_bytes
+
+    def feed(self, values: Mapping[str, Tensor], known: int) -> Tensor:
+        """Take the next positions of the input, and return the outputs of the frames that are whole now."""
+        (rows,) = values.values()
+        rows = rows if self._rest is None else torch.cat([self._rest, rows])
+        system, frame = self.plan.source.system, self.plan.source.system.frame[0]
+        whole = len(rows) // frame
+        self._rest, self.known = rows[whole * frame :], known
+        per = int(system.rates[system.output][0] * frame)
+        channels = system[system.output].channels
+        if not whole:
+            return torch.zeros(0, self.batch, channels, dtype=self.plan.source.dtype)
+        framed = rows[: whole * frame].unflatten(0, (whole, frame)).transpose(1, 2).flatten(2)
+        found = self._machine.feed(framed.contiguous(), self._frames)
+        self._frames += whole
+        outputs: Tensor = found.unflatten(-1, (per, channels)).transpose(1, 2).flatten(0, 1)
+        return outputs
+
+    def finish(self) -> Tensor:
+        """End the sequence: no output waits for that."""
+        system = self.plan.source.system
+        return torch.zeros(0, self.batch, system[system.output].channels, dtype=self.plan.source.dtype)
