@@ -58,19 +58,18 @@ HIFIGAN = {
 }
 
 
-class MimiFrames(nn.Module):
-    """Encoder, transformers and decoder of Mimi, at 12.5 frames a second between them, without the quantiser."""
+class Part(nn.Module):
+    """One part of a codec, or encoder and decoder without the quantiser between them: a tensor in, a tensor out."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, *parts: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.parts = nn.ModuleList(parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        m = self.model
-        codes = m.encoder_transformer(m.encoder(x).mT)[0].mT
-        frames = m.upsample(m.downsample(codes))
-        sound: Tensor = m.decoder(m.decoder_transformer(frames.mT)[0].mT)
-        return sound
+        for part in self.parts:
+            made = part(x)
+            x = made if isinstance(made, Tensor) else next(iter(made.values()))
+        return x
 
 
 class CausalVocoder(nn.Module):
@@ -164,30 +163,21 @@ class PixelUNet(nn.Module):
         return self.last(fn.elu(left))
 
 
-def _part(name: str, model: str, part: str, frame: int, settings: dict[str, Any], channels: int = 1) -> CausalNet:
-    """Return the encoder or decoder of a codec of `transformers`."""
+def _part(name: str, model: str, parts: str, frame: int, settings: dict[str, Any], channels: int = 1) -> CausalNet:
+    """Return parts of a codec of `transformers`."""
 
     def build() -> nn.Module:
         import transformers as hf
 
         whole = getattr(hf, f"{model}Model")(getattr(hf, f"{model}Config")(**settings))
-        made: nn.Module = getattr(whole, part).eval()
-        return made
+        return Part(*(getattr(whole, part) for part in parts.split())).eval()
 
-    return _sound(name, "transformers", build, frame, channels, "hidden_state" if model == "Dac" else "hidden_states")
-
-
-def _sound(
-    name: str, package: str, build: Callable[[], nn.Module], frame: int, channels: int = 1, key: str = "x"
-) -> CausalNet:
-    layout = {key: "b c t", "output": "b v t"}
-    return CausalNet(name, package, build, lambda n: {key: torch.randn(2, channels, n * frame)}, layout)
+    return _sound(name, "transformers", build, frame, channels)
 
 
-def _mimi() -> nn.Module:
-    import transformers as hf
-
-    return MimiFrames(hf.MimiModel(hf.MimiConfig(**MIMI))).eval()
+def _sound(name: str, package: str, build: Callable[[], nn.Module], frame: int, channels: int = 1) -> CausalNet:
+    layout = {"x": "b c t", "output": "b v t"}
+    return CausalNet(name, package, build, lambda n: {"x": torch.randn(2, channels, n * frame)}, layout)
 
 
 def _hifigan() -> nn.Module:
@@ -200,9 +190,11 @@ def _hifigan() -> nn.Module:
 RATED: tuple[CausalNet, ...] = (
     _part("EnCodec encoder", "Encodec", "encoder", 6, ENCODEC),
     _part("EnCodec decoder", "Encodec", "decoder", 1, ENCODEC, 8),
-    _part("Mimi encoder", "Mimi", "encoder", 4, MIMI),
+    _part("EnCodec encoder, zero padding", "Encodec", "encoder", 6, ENCODEC | {"pad_mode": "constant"}),
+    _part("EnCodec decoder, zero padding", "Encodec", "decoder", 1, ENCODEC | {"pad_mode": "constant"}, 8),
+    _part("Mimi encoder", "Mimi", "encoder", 8, MIMI),
     _part("Mimi decoder", "Mimi", "decoder", 1, MIMI, 32),
-    _sound("Mimi with its transformers", "transformers", _mimi, 8),
+    _part("Mimi encoder and decoder", "Mimi", "encoder decoder", 8, MIMI),
     _part("DAC encoder", "Dac", "encoder", 4, DAC),
     _part("DAC decoder", "Dac", "decoder", 1, DAC, 16),
     CausalNet(
