@@ -90,7 +90,7 @@ def waits(system: RatedSystem) -> tuple[int, int]:
     """Return a stream's lag in frames, and how many positions beyond a frame its outputs wait for.
 
     The lag is 1 where outputs rest on earlier frames only, 0 where on their own, -k where on the k next ones.
-    `NotUniform` if some output waits for the sequence to end.
+    `NotUniform` if some output waits for more than can be seen by 64 times the traced length.
     """
     frame, length = system.frame[0], system.sizes[0]
     per, frames = int(system.rates[system.output][0] * frame), length // frame
@@ -103,4 +103,4 @@ def waits(system: RatedSystem) -> tuple[int, int]:
         if max(known) < NEVER:
             lag = min(q + 1 - math.ceil(n / frame) for q, n in enumerate(rests))
             return min(lag, 1), max(0, *(n - (q + 1) * frame for q, n in enumerate(known)))
-    raise NotUniform("some outputs wait for the end of the sequence, so that nothing can be streamed before it")
+    raise NotUniform(f"some outputs wait for more than {64 * length} positions: trace a longer sequence")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,15 @@ from leadline.recurrence.ir import Attention, Equation, Input, Pointwise, System
 from leadline.recurrence.rates.ir import RatedSystem, RatedTap, way
 from leadline.recurrence.reading.lowering import copied
 
+GIVEN = "given"
 MOST = 20_000  # equations, beyond which a uniform system of samples serves nobody
 
 
 def by_frame(system: RatedSystem) -> System:
     """Return the uniform system over frames, whose input and output hold all samples of a frame as channels.
 
-    `NotUniform` names what has no such form: several axes or inputs, paddings by what lies within, attention between
-    several positions of a frame, more than `MOST` equations.
+    Several inputs stand in the frame one after the other. `NotUniform` names what has no such form: several axes,
+    paddings by what lies within, attention between several positions of a frame, more than `MOST` equations.
     """
     return _Unrolling(system).made()
 
@@ -35,15 +38,28 @@ class _Unrolling:
     def made(self) -> System:
         """Return the whole system."""
         system = self.system
-        if len(system.axes) > 1 or len(system.inputs) > 1:
-            raise NotUniform("frames of a grid, or of several inputs, have no uniform system")
+        if len(system.axes) > 1:
+            raise NotUniform("frames of a grid have no uniform system")
         if sum(self.samples(v.name) for v in system.variables) > MOST:
             raise NotUniform(f"frames of {system.frame[0]} positions have more than {MOST:,} equations")
         if system[system.output].margin != (0,):
             raise NotUniform("the output has other positions than the input has frames")
         frames = (system.sizes[0] // system.frame[0],)
         variables = _in_order([*self._variables()])
-        return System(system.axes, frames, variables, system.inputs, "frames", self._shape(), system.looped).live()
+        return System(system.axes, frames, variables, (GIVEN,), "frames", self._shape(), system.looped).live()
+
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        """Return the channel of a frame at which each input begins."""
+        widths = [self.samples(name) * self.system[name].channels for name in self.system.inputs]
+        return dict(zip(self.system.inputs, accumulate([0, *widths]), strict=False))
+
+    def _given(self) -> Variable:
+        """Return the input of a frame."""
+        inputs = [self.system[name] for name in self.system.inputs]
+        width = sum(self.samples(v.name) * v.channels for v in inputs)
+        integer = all(isinstance(v.equation, Input) and v.equation.integer for v in inputs)
+        return Variable(GIVEN, width, Input(integer), (0,), inputs[0].place)
 
     def _shape(self) -> tuple[int, ...]:
         return (self.samples(self.system.output) * self.system[self.system.output].channels,)
@@ -54,10 +70,10 @@ class _Unrolling:
 
     def _variables(self) -> Iterator[Variable]:
         system = self.system
+        yield self._given()
         for variable in system.variables:
             count, (margin,) = self.samples(variable.name), variable.margin
             if isinstance(variable.equation, Input):
-                yield replace(variable, channels=count * variable.channels)
                 continue
             if isinstance(variable.equation, Attention) and count > 1:
                 raise NotUniform(f"{variable.name} at {variable.place} attends from {count} positions of one frame")
@@ -101,7 +117,8 @@ class _Unrolling:
             channels = channels.reshape(along.phases, -1)[phase]
         offset = (-ahead,)
         if isinstance(source.equation, Input):
-            return Tap(tap.source, offset, channels + point * source.channels, tap.fill, tap.initial)
+            start = self._first[tap.source] + point * source.channels
+            return Tap(GIVEN, offset, channels + start, tap.fill, tap.initial)
         return Tap(_sample(tap.source, point), offset, channels, tap.fill, tap.initial)
 
 

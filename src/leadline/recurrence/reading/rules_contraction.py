@@ -35,7 +35,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         raise Misfit("its kernel is computed")
     strided = any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1)
     if conv.transposed or (strided and not low.rated):
-        raise Misfit("a stride changes the grid")
+        raise Misfit("a stride changes the grid (leadline.stream goes on in frames)")
     if len(read.dims) != conv.axes + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
     spans = [d * (k - 1) for d, k in zip(conv.dilation, kernel, strict=True)]

@@ -65,7 +65,7 @@ class CompiledFrames:
         self.plan, self.batch, self.known = plan, batch, 0
         self._machine = plan.machine(batch)
         self._frames = 0
-        self._rest: Tensor | None = None
+        self._rest: dict[str, Tensor] = {}
 
     @property
     def state_bytes(self) -> int:
@@ -74,18 +74,23 @@ class CompiledFrames:
 
     def feed(self, values: Mapping[str, Tensor], known: int) -> Tensor:
         """Take the next positions of the input, and return the outputs of the frames that are whole now."""
-        (rows,) = values.values()
-        rows = rows if self._rest is None else torch.cat([self._rest, rows])
         system, frame = self.plan.source.system, self.plan.source.system.frame[0]
-        whole = len(rows) // frame
-        self._rest, self.known = rows[whole * frame :], known
-        per = int(system.rates[system.output][0] * frame)
-        channels = system[system.output].channels
+        whole = known // frame - self._frames
+        framed = []
+        for name, new in values.items():
+            rows = torch.cat([self._rest[name], new]) if name in self._rest else new
+            per = int(system.rates[name][0] * frame)
+            framed.append(rows[: whole * per].unflatten(0, (whole, per)).transpose(1, 2).flatten(2))
+            self._rest[name] = rows[whole * per :]
+        self.known = known
         if not whole:
-            return torch.zeros(0, self.batch, channels, dtype=self.plan.source.dtype)
-        framed = rows[: whole * frame].unflatten(0, (whole, frame)).transpose(1, 2).flatten(2)
-        found = self._machine.feed(framed.contiguous(), self._frames)
+            return self.finish()
+        together = (
+            framed[0] if len(framed) == 1 else torch.cat([part.to(self.plan.source.dtype) for part in framed], -1)
+        )
+        found = self._machine.feed(together.contiguous(), self._frames)
         self._frames += whole
+        per, channels = int(system.rates[system.output][0] * frame), system[system.output].channels
         outputs: Tensor = found.unflatten(-1, (per, channels)).transpose(1, 2).flatten(0, 1)
         return outputs
 

@@ -20,7 +20,7 @@ from leadline.sampling.interface import Interface, usual_likelihood
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.rates.compiled import CompiledFrames, FramePlan
 from leadline.sampling.rates.drawing import Order, Picture
-from leadline.sampling.rates.machine import RatedMachine
+from leadline.sampling.rates.sequence import Sequence, between, on_torch
 from leadline.sampling.rates.source import RatedSource
 from leadline.sampling.source import WeightsSnapshot
 
@@ -62,7 +62,7 @@ class FrameStream:
         self.frame, self.lag, self.ahead = source.system.frame[0], *source.waits
         self._inputs = {name: Interface(RatedSource(source.reading, name)) for name in source.streamed}
         self._weights = WeightsSnapshot(source.reading.model)
-        self._live: _Sequence | None = None
+        self._live: Sequence | None = None
         self._plans: dict[int, FramePlan] = {}
         self._one_at_a_time = threading.RLock()
         self._likelihood = likelihood or usual_likelihood(self._first)
@@ -90,9 +90,9 @@ class FrameStream:
             sequence.go_on({name: self._nothing(name, at) for name in system.inputs})
         return sequence.machine.state_bytes
 
-    def _begun(self, plan: FramePlan, batch: int) -> _Sequence:
+    def _begun(self, plan: FramePlan, batch: int) -> Sequence:
         compiled = self.backend != "torch"
-        return _Sequence(plan.source, CompiledFrames(plan, batch) if compiled else _on_torch(plan.source, batch))
+        return Sequence(plan.source, CompiledFrames(plan, batch) if compiled else on_torch(plan.source, batch))
 
     def _nothing(self, name: str, at: int) -> Tensor:
         """Return one frame of an input, all zero."""
@@ -115,7 +115,7 @@ class FrameStream:
             length, batch = next(iter(given.values())).shape[0], next(iter(given.values())).shape[-2]
             sequence = self._begun(self._planned(length), batch)
             starts = range(0, length, self.frame)
-            parts = [sequence.go_on(_between(sequence.system, given, at, at + self.frame)) for at in starts]
+            parts = [sequence.go_on(between(sequence.system, given, at, at + self.frame)) for at in starts]
             return self._as_output(torch.cat([*parts, sequence.finish()]))
 
     @public("FrameStream.step")
@@ -123,8 +123,8 @@ class FrameStream:
         """Go on with the next positions of a sequence, and return the outputs that are known now, none perhaps.
 
         `chunk` is like the first input, any number of positions long, and of the batch that `reset` was told, or the
-        first chunk had; the other inputs go by name, as many of their points as belong to so many positions. After an
-        error from within, the stream must be reset.
+        first chunk had; the other inputs go by name, as many of their points as belong to so many positions (where it
+        is none, leave it out). After an error from within, the stream must be reset.
         """
         with self._one_at_a_time:
             self._check_weights(values=False)
@@ -248,18 +248,17 @@ class FrameStream:
         for name in given:
             if name not in names:
                 raise UsageError(f"the model streams no input {name!r}; {near_misses(name, names)}")
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise UsageError(f"the inputs {', '.join(missing)} go on with {names[0]}: give them by name")
-        found = {name: self._inputs[name].arranged(given[name]) for name in names}
-        widths = {name: rows.shape[1:-2] for name, rows in found.items()}
-        for name, rows in found.items():
-            wanted = self.source.system.range(name, self.source.system.sizes[0])[1:]
-            if widths[name] != wanted or rows.shape[-2] != found[names[0]].shape[-2]:
+        found = {name: self._inputs[name].arranged(given[name]) for name in names if name in given}
+        batch, system = found[names[0]].shape[-2], self.source.system
+        for name in names:
+            widths = system.range(name, system.sizes[0])[1:]
+            rows = found.setdefault(name, torch.zeros(0, *widths, batch, system[name].channels))
+            if rows.shape[1:-2] != widths or rows.shape[-2] != batch:
                 raise UsageError(
-                    f"{name} has {tuple(given[name].shape)}: other sizes than the traced input, or batches"
+                    f"{name} has shape {tuple(given[name].shape)}: all but its length and batch are as traced, "
+                    f"and it is for {batch} samples as {names[0]} is"
                 )
-        return found
+        return {name: found[name] for name in names}
 
     def _as_output(self, rows: Tensor) -> Tensor:
         return self._first.as_output(rows)
@@ -267,61 +266,3 @@ class FrameStream:
     def _check_weights(self, values: bool = True) -> None:
         if not self._weights.unchanged(values):
             raise UsageError("the model's weights have changed since this stream was made; make a new one")
-
-
-class _Sequence:
-    """A sequence that `step` goes on with."""
-
-    def __init__(self, source: RatedSource, machine: RatedMachine | CompiledFrames) -> None:
-        self.source, self.system, self.machine = source, source.system, machine
-        self.points = dict.fromkeys(source.system.inputs, 0)
-        self.lost = False
-
-    def go_on(self, given: Mapping[str, Tensor]) -> Tensor:
-        """Take the next points of the inputs, and return the outputs that are known now."""
-        if self.lost:
-            raise UsageError("an error has ended this sequence midway: begin another one with reset()")
-        names = list(given)
-        known = self.machine.known + given[names[0]].shape[0]
-        for name in names[1:]:
-            points, rate = self.points[name] + given[name].shape[0], self.system.rates[name][0]
-            if points != int(rate * known):
-                raise UsageError(
-                    f"{known} positions of {names[0]} go with {int(rate * known)} of {name}, and {points} were given"
-                )
-        self.lost = True  # unless the machine comes through
-        found = self.machine.feed(given, known)
-        self.points = {name: self.points[name] + rows.shape[0] for name, rows in given.items()}
-        self.lost = False
-        return found
-
-    def refuse_beyond(self, length: int) -> None:
-        """Refuse positions that are not known to have these equations."""
-        frame = self.system.frame[0]
-        if length > self.system.sizes[0] and not self.source.goes_on(-(-length // frame) * frame):
-            raise UsageError(
-                f"this stream holds {self.system.sizes[0]} positions and {length} are asked for: attention, positional "
-                "tables, and models that change with their length need `reset(length=...)` with the whole length"
-            )
-
-    def finish(self) -> Tensor:
-        """End the sequence, and return what waited for it."""
-        known, frame = self.machine.known, self.system.frame[0]
-        if known % frame:
-            raise UsageError(f"the sequence ends within a frame: {known} positions are no multiple of {frame}")
-        if not self.source.goes_on(known):
-            raise UsageError(
-                f"the model is not the same at {known} positions as at the {self.system.sizes[0]} of this sequence: "
-                f"say reset(length={known}) before it begins"
-            )
-        return self.machine.finish()
-
-
-def _on_torch(source: RatedSource, batch: int) -> RatedMachine:
-    return RatedMachine(source.system, batch, source.dtype)
-
-
-def _between(system: Any, given: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
-    """Return what belongs to some positions of all inputs."""
-    rates = {name: system.rates[name][0] for name in given}
-    return {name: rows[int(rates[name] * start) : int(rates[name] * stop)] for name, rows in given.items()}
