@@ -40,7 +40,7 @@ class FrameStream:
     --------
     >>> from leadline import stream
     >>> halved = torch.nn.Conv1d(1, 3, 2, stride=2)
-    >>> made = stream(halved, torch.zeros(1, 1, 8), layout="b c t -> b v t")
+    >>> made = stream(halved, torch.zeros(1, 1, 8), layout="b c t -> b v t", backend="torch")
     >>> made
     <FrameStream of Conv1d along t: frames of 2, lag 0, backend torch>
     >>> made.step(torch.zeros(1, 1, 6)).shape
