@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from leadline.errors import LeadlineError, NotUniform, needing
+from leadline.errors import LeadlineError, needing
 from leadline.recurrence.analysis.schedule import Schedule, delays, raster
 from leadline.recurrence.ir import System
-from leadline.recurrence.rates.unrolled import by_frame
+from leadline.recurrence.rates.unrolled import GIVEN, by_frame
 from leadline.sampling.fusion import fused
-from leadline.sampling.machine import Machine
 from leadline.sampling.plan import Plan
 from leadline.sampling.rates.source import RatedSource
+
+if TYPE_CHECKING:
+    from leadline.sampling.compiled.machine import NumbaMachine
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +31,13 @@ class FramePlan:
     @cached_property
     def system(self) -> System:
         """The uniform equations of a frame."""
-        if self.source.lag < 0:
-            raise NotUniform(f"outputs wait for {self.source.ahead} positions beyond their frame")
-        return by_frame(self.source.system)
+        return by_frame(self.source.system, self.delay)
+
+    @cached_property
+    def delay(self) -> int:
+        """Frames that outputs wait for: where paddings mirror the first ones, as if they did everywhere."""
+        system = by_frame(self.source.system)
+        return max(0, delays(system, (1,))[system.output])
 
     @cached_property
     def refusal(self) -> str:
@@ -51,11 +58,28 @@ class FramePlan:
         bound = source.bound_to_length
         return Plan(schedule, system.sizes[0], None if bound else lambda length: source.goes_on(length * frame))
 
-    def machine(self, batch: int) -> Machine:
-        """Return a machine for a new sequence."""
+    def machine(self, batch: int, ended: int | None = None) -> NumbaMachine:
+        """Return a machine for a new sequence, or for one that has `ended` after so many frames, to go on there."""
         with needing("fast", 'backend="numba"'):
             from leadline.sampling.compiled.machine import NumbaMachine
-        return NumbaMachine(self._plan, batch, self.source.dtype)
+        plan = self._plan
+        if ended is not None:
+            sizes = (ended + self.delay,)
+            plan = EndedPlan(replace(plan.schedule, sizes=sizes), plan.capacity, None, before=plan)
+        return NumbaMachine(plan, batch, self.source.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class EndedPlan(Plan):
+    """The plan of a sequence that has ended, whose state is that of the plan `before`."""
+
+    before: Plan | None = None
+
+    @property
+    def slots(self) -> Mapping[str, int]:  # type: ignore[override]
+        """How many points of every variable are kept."""
+        assert self.before is not None
+        return self.before.slots
 
 
 class CompiledFrames:
@@ -84,17 +108,32 @@ class CompiledFrames:
             self._rest[name] = rows[whole * per :]
         self.known = known
         if not whole:
-            return self.finish()
+            return self._nothing()
         together = (
             framed[0] if len(framed) == 1 else torch.cat([part.to(self.plan.source.dtype) for part in framed], -1)
         )
-        found = self._machine.feed(together.contiguous(), self._frames)
-        self._frames += whole
-        per, channels = int(system.rates[system.output][0] * frame), system[system.output].channels
+        return self._fed(together.contiguous())
+
+    def _fed(self, frames: Tensor) -> Tensor:
+        """Run frames, and return the outputs at their samples, but for those of before the first frame."""
+        system = self.plan.source.system
+        found = self._machine.feed(frames, self._frames)
+        found = found[max(0, self.plan.delay - self._frames) :]
+        self._frames += len(frames)
+        per, channels = int(system.rates[system.output][0] * system.frame[0]), system[system.output].channels
         outputs: Tensor = found.unflatten(-1, (per, channels)).transpose(1, 2).flatten(0, 1)
         return outputs
 
     def finish(self) -> Tensor:
-        """End the sequence: no output waits for that."""
+        """End the sequence, and return the outputs that waited for it."""
+        if not self.plan.delay:
+            return self._nothing()
+        machine = self.plan.machine(self.batch, ended=self._frames)
+        machine.go_on_from(self._machine)
+        self._machine = machine
+        width, dtype = self.plan.system[GIVEN].channels, self.plan.source.dtype
+        return self._fed(torch.zeros(self.plan.delay, self.batch, width, dtype=dtype))
+
+    def _nothing(self) -> Tensor:
         system = self.plan.source.system
         return torch.zeros(0, self.batch, system[system.output].channels, dtype=self.plan.source.dtype)

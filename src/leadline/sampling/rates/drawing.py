@@ -15,7 +15,8 @@ from leadline.errors import NotCausal, NotUniform
 from leadline.recurrence import ir
 from leadline.recurrence.rates.ir import RatedSystem
 from leadline.recurrence.rates.needs import needs
-from leadline.sampling.rates.machine import RatedEquations, circles
+from leadline.recurrence.rates.order import circles
+from leadline.sampling.rates.machine import RatedEquations
 
 if TYPE_CHECKING:
     from leadline.sampling.plan import Points
@@ -55,7 +56,7 @@ class Order:
                 "nothing can be drawn from it"
             )
         due: dict[int, list[tuple[ir.Variable, Points]]] = defaultdict(list)
-        for group in circles(system):
+        for group in circles(system.variables):
             for variable, points in self._points(group, times):
                 number = times[variable.name][tuple(points.T)]
                 for time in np.unique(number):

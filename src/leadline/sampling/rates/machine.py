@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse.csgraph
 import torch
 from torch import Tensor
 
 from leadline.recurrence import ir
 from leadline.recurrence.rates.ir import RatedSystem, RatedTap, way
+from leadline.recurrence.rates.order import circles
 from leadline.sampling.machine import TorchMachine
 from leadline.sampling.plan import ENDLESS
 
@@ -28,6 +27,8 @@ class RatedEquations(TorchMachine):
     def __init__(self, system: RatedSystem, batch: int, dtype: torch.dtype) -> None:
         self.system, self.batch, self.dtype = system, batch, dtype
         self._channels = {id(tap): torch.tensor(tap.channels) for v in system.variables for tap in v.equation.taps}
+        every = {id(tap): np.arange(system[tap.source].channels) for v in system.variables for tap in v.equation.taps}
+        self._whole = {key for key, channels in self._channels.items() if np.array_equal(channels.numpy(), every[key])}
 
     def _tap(self, tap: ir.Tap, points: Points) -> Tensor:
         """Read a tap at points: (points, batch, channels of the tap), its fill beyond the source's range."""
@@ -43,7 +44,7 @@ class RatedEquations(TorchMachine):
             number = np.ravel_multi_index(tuple((sample % phases).T), tuple(phases))
             by_phase = self._channels[id(tap)].reshape(int(phases.prod()), -1)[torch.from_numpy(number)]
             values = values.gather(-1, by_phase.unsqueeze(1).expand(-1, self.batch, -1))
-        else:
+        elif id(tap) not in self._whole:
             values = values[..., self._channels[id(tap)]]
         if not inside.all():
             values[torch.from_numpy(~inside)] = tap.fill
@@ -75,7 +76,7 @@ class RatedMachine(RatedEquations):
         for v in system.variables:
             for tap in v.equation.taps:
                 self._readers[tap.source].append((v.name, tap))
-        self._groups = circles(system)
+        self._groups = circles(system.variables)
         self._set_ends()
 
     def _set_ends(self) -> None:
@@ -179,18 +180,3 @@ class RatedMachine(RatedEquations):
         if isinstance(equation, ir.Attention) and tap is not equation.query:
             return 0 if equation.window is None else max(0, done - equation.window + 1)
         return way(tap, 0).oldest(done)
-
-
-def circles(system: RatedSystem) -> list[list[ir.Variable]]:
-    """Return the variables in an order in which they can be computed, those that rest on each other together."""
-    number = {v.name: i for i, v in enumerate(system.variables)}
-    pairs = [(number[v.name], number[tap.source]) for v in system.variables for tap in v.equation.taps]
-    readers, sources = (np.array(side, np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
-    size = len(number)
-    reads = scipy.sparse.coo_array((np.ones(len(readers)), (readers, sources)), shape=(size, size))
-    _, part = scipy.sparse.csgraph.connected_components(reads, connection="strong")
-    before: dict[int, set[int]] = {int(p): set() for p in part}
-    for reader, source in zip(part[readers].tolist(), part[sources].tolist(), strict=True):
-        before[reader] |= {source} - {reader}
-    groups = TopologicalSorter(before).static_order()
-    return [[v for v, p in zip(system.variables, part, strict=True) if p == group] for group in groups]

@@ -32,7 +32,8 @@ class FrameStream:
     of points: what strides make of so many positions. Chunks of any length go in; what comes out is what is known by
     then, so that outputs are those of the forward pass as soon as they are sure. Its `lag`, in frames, is 0 where the
     outputs of a frame rest on no later frame, 1 where on earlier ones only, and -k where on the k next ones; `ahead`
-    says for how many positions beyond a frame its outputs wait, and `finish` returns those that wait for an end.
+    says for how many positions beyond a frame its outputs wait (compiled: for whole frames), and `finish` returns
+    those that wait for an end. `why` says what keeps a stream from the backend that was asked for.
 
     Methods raise `UsageError` if a shape does not fit, a sequence ends within a frame, or the weights have changed.
 
@@ -60,6 +61,8 @@ class FrameStream:
         self.why = "" if backend == "torch" else self._plan.refusal
         self.backend = "torch" if self.why else backend
         self.frame, self.lag, self.ahead = source.system.frame[0], *source.waits
+        if self.backend != "torch":
+            self.ahead = self._plan.delay * self.frame
         self._inputs = {name: Interface(RatedSource(source.reading, name)) for name in source.streamed}
         self._weights = WeightsSnapshot(source.reading.model)
         self._live: Sequence | None = None
@@ -159,6 +162,7 @@ class FrameStream:
             raise UsageError(f"a sequence is of at least one sample, got batch={batch}")
         with self._one_at_a_time:
             self._live = self._begun(self._plan if length is None else self._planned(length), batch)
+            self._live.source.goes_on(2 * self._live.system.sizes[0])  # traced now, not in the middle of a sequence
 
     @public("FrameStream.generate")
     def generate(
