@@ -76,7 +76,7 @@ class EndedPlan(Plan):
     before: Plan | None = None
 
     @property
-    def slots(self) -> Mapping[str, int]:  # type: ignore[override]
+    def slots(self) -> Mapping[str, int]:
         """How many points of every variable are kept."""
         assert self.before is not None
         return self.before.slots
