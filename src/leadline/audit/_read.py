@@ -35,6 +35,7 @@ from leadline.recurrence.ir import System
 from leadline.results import Bound
 from leadline.sampling._stream import Backend, Stream, stream_of
 from leadline.sampling.drawing import Encode
+from leadline.sampling.rates import FrameStream
 
 
 @public("read")
@@ -197,7 +198,7 @@ class DepthReading(Reading):
         encode: Encode | None = None,
         backend: Backend = "numba",
         wavefront: bool = True,
-    ) -> Stream:
+    ) -> Stream | FrameStream:
         """Derive a sampler and a live stream, of the model in evaluation mode; see `leadline.stream`."""
         with self._unchanged():
             return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)

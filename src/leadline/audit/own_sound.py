@@ -8,6 +8,7 @@ from leadline.audit.trained import Drawn
 from leadline.errors import UsageError
 from leadline.graph.reading import Reading
 from leadline.sampling._stream import Backend, stream_of
+from leadline.sampling.rates import FrameStream
 
 
 def draw_sound(
@@ -27,7 +28,12 @@ def draw_sound(
     the class of silence. The other arguments, and errors, are those of `leadline.stream` and `Stream.generate`.
     """
     made = stream_of(reading, backend=backend)
-    if len(made.source.system.axes) != 1 or not made.interface.integer or len(made.source.system.shape) != 1:
+    if (
+        isinstance(made, FrameStream)
+        or len(made.source.system.axes) != 1
+        or not made.interface.integer
+        or len(made.source.system.shape) != 1
+    ):
         raise UsageError(
             "sound is drawn from a model of one time axis that reads classes, integers, and returns logits over them: "
             "its layout is like 'b t -> b t v'"

@@ -18,6 +18,7 @@ from leadline.errors import NotUniform, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample
 from leadline.sampling._stream import Backend, Stream, stream
+from leadline.sampling.rates import FrameStream
 from leadline.training import Run, Score, score
 from leadline.zoo import Specimen
 
@@ -87,7 +88,9 @@ def draw(
     return Drawn(symbols, time.perf_counter() - start, sampler, seed, levels, run.data.get("rate"))
 
 
-def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood, backend: Backend | None) -> Stream | None:
+def _derived(
+    specimen: Specimen, inputs: list[Tensor], described: Likelihood, backend: Backend | None
+) -> Stream | FrameStream | None:
     """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
     backend = backend or ("torch" if importlib.util.find_spec("numba") is None else "numba")
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}

@@ -3,5 +3,6 @@
 from leadline.sampling._export import Exported
 from leadline.sampling._stream import Stream, stream
 from leadline.sampling.naive import naive_sample, uniforms
+from leadline.sampling.rates import FrameStream
 
-__all__ = ["Exported", "Stream", "naive_sample", "stream", "uniforms"]
+__all__ = ["Exported", "FrameStream", "Stream", "naive_sample", "stream", "uniforms"]

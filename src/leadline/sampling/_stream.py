@@ -13,22 +13,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import NotUniform, UsageError, near_misses, needing
+from leadline.errors import LayoutError, NotUniform, UsageError, near_misses, needing
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
-from leadline.likelihoods import Bernoulli, Categorical, Likelihood
+from leadline.likelihoods import Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling._export import Exported, export_of
 from leadline.sampling.drawing import Drawing, Encode
 from leadline.sampling.exported.machine import CMachines
 from leadline.sampling.fusion import fused
-from leadline.sampling.interface import Interface
+from leadline.sampling.interface import Interface, usual_likelihood
 from leadline.sampling.joining import joined
 from leadline.sampling.live import Live
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
+from leadline.sampling.rates import FrameStream, rated_source_of
 from leadline.sampling.source import Source, WeightsSnapshot
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ def stream(
     backend: Backend = "numba",
     wavefront: bool = True,
     **kwargs: Any,
-) -> Stream:
+) -> Stream | FrameStream:
     """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
+
+    Where strides, transposed convolutions, enlargements or patches change the grid of positions, the stream is one of
+    frames (`FrameStream`), which may look ahead, and runs on torch.
 
     Parameters
     ----------
@@ -95,9 +99,29 @@ def stream_of(
     encode: Encode | None = None,
     backend: Backend = "numba",
     wavefront: bool = True,
-) -> Stream:
+) -> Stream | FrameStream:
     """Return the stream of a reading; see `stream`."""
-    return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
+    try:
+        return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
+    except NotUniform as error:
+        return _of_frames(reading, error, likelihood, encode, backend)
+
+
+def _of_frames(
+    reading: Reading, refused: NotUniform, likelihood: Likelihood | None, encode: Encode | None, backend: Backend
+) -> FrameStream:
+    """Return the stream of a model of several rates; where there is none, raise why none is uniform, or none at all."""
+    try:
+        source = rated_source_of(reading)
+        if backend == "c":
+            raise NotUniform("no C is written for a model whose positions change their rate: leave backend= out")
+        return FrameStream(source, likelihood, encode, backend)
+    except LayoutError:
+        raise refused from None
+    except NotUniform as error:
+        if str(error).split(":")[0] == str(refused).split(":")[0]:
+            raise refused from None
+        raise error from None
 
 
 class Stream:
@@ -115,7 +139,7 @@ class Stream:
         self.source, self._backend, self._wavefront = source, backend, wavefront
         self.interface = Interface(source)
         self.lag = source.lag
-        self._likelihood = likelihood or self._usual_likelihood()
+        self._likelihood = likelihood or usual_likelihood(self.interface)
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
@@ -362,12 +386,6 @@ class Stream:
                 yield
             finally:
                 self._working = False
-
-    def _usual_likelihood(self) -> Likelihood | None:
-        shape = self.source.system.shape
-        if not self.interface.integer or len(shape) > 1:
-            return None
-        return Categorical(shape[0]) if shape else Bernoulli()
 
     def _check_weights(self, values: bool = True) -> None:
         """Refuse to go on with other weights than those read."""

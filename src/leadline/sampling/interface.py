@@ -16,6 +16,7 @@ from leadline.errors import UsageError
 from leadline.graph.containers import hollow
 from leadline.graph.given import refuse_unusable
 from leadline.graph.sparse import refuse_all_but_dense
+from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.ir import Embedding
 from leadline.sampling.buffers import Side
 from leadline.sampling.source import Source
@@ -173,3 +174,11 @@ def _side_by_side(parts: list[Tensor]) -> Tensor:
     real = [part.dtype for part in parts if part.is_floating_point()]
     dtype = max(real, key=lambda each: torch.finfo(each).bits) if real else torch.int64
     return torch.cat([part.to(dtype) for part in parts], -1)
+
+
+def usual_likelihood(interface: Interface) -> Likelihood | None:
+    """Return what an output of integer inputs usually describes: their classes; None of other inputs or outputs."""
+    shape = interface.source.system.shape
+    if not interface.integer or len(shape) > 1:
+        return None
+    return Categorical(shape[0]) if shape else Bernoulli()

@@ -62,6 +62,10 @@ class NumbaMachine:
         """Bytes of all rings, for one sample."""
         return self.program.state * self._memory.itemsize
 
+    def go_on_from(self, other: NumbaMachine) -> None:
+        """Take the state of a machine whose plan keeps the same values."""
+        self._memory[:] = other._memory
+
     def _ring(self, name: str) -> NDArray[Any]:
         start, slots, width = self.program.rings[name]
         ring = self._memory[start : start + slots * width * self.batch].reshape(slots, self.batch, width)
