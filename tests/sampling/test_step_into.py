@@ -183,6 +183,24 @@ def test_memory_that_moved_is_looked_at_again(backend: str) -> None:
 
 
 @LIVE
+def test_a_buffer_that_was_cut_in_place_is_looked_at_again(backend: str) -> None:
+    model, made = of(backend, 1, 1)
+    x = torch.randn(1, 1, 4, dtype=torch.float64)
+    chunk, out = torch.zeros(3, dtype=torch.float64)[None, None], torch.zeros(1, 1, 3, dtype=torch.float64)
+    made.reset()
+    chunk.copy_(x[..., :3])
+    made.step_into(chunk, out)
+    first = out.clone()
+    chunk.resize_(1, 1, 1)
+    chunk.copy_(x[..., 3:])
+    with pytest.raises(UsageError, match="out has room for 3"):
+        made.step_into(chunk, out)
+    made.step_into(chunk, out.resize_(1, 1, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat([first, out], -1), model(x), rtol=0, atol=1e-10)
+
+
+@LIVE
 def test_a_sequence_ends_where_tables_do(backend: Any) -> None:
     specimen = leadline.zoo.build("transformer", classes=4, heads=1, head_channels=4, layers=1, length=5)
     made = leadline.stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend=backend)

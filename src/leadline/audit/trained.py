@@ -64,7 +64,8 @@ def draw(
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
     draws; where no system of recurrence equations describes the model, or `naive` asks for it, the naive one draws, by
     a full forward pass for each symbol. `label` is the class to draw: conditional models get one, others do not
-    (`UsageError`). The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
+    (`UsageError`). A `backend` that is asked for, of `leadline.stream`, draws or is an error. The other arguments, and
+    errors, are those of `leadline.sampling.naive_sample`.
     """
     specimen, levels = run.specimen, int(run.data["levels"])
     inputs = list(specimen.inputs)
@@ -92,11 +93,13 @@ def _derived(
     specimen: Specimen, inputs: list[Tensor], described: Likelihood, backend: Backend | None
 ) -> Stream | FrameStream | None:
     """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
-    backend = backend or ("torch" if importlib.util.find_spec("numba") is None else "numba")
+    usual: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
     try:
-        return stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
+        return stream(specimen.model, *inputs, likelihood=described, backend=backend or usual, **axes)
     except NotUniform:
+        if backend is not None:
+            raise
         return None
 
 

@@ -35,10 +35,11 @@ class _Kind:
 
 @dataclass
 class _Held:
-    """The two buffers that `step_into` was given last: the same objects are not looked at again."""
+    """The two buffers that `step_into` was given last: while they are what they were, they are not checked again."""
 
     chunk: Any
     out: Any
+    looks: tuple[Any, Any]
     given: int
     found: int
     positions: int
@@ -126,20 +127,12 @@ class Live:
     def fill(self, chunk: Array, out: Array) -> None:
         """Go on with a chunk, and write the outputs where the caller wants them."""
         held = self._held
-        if held is None or held.chunk is not chunk or held.out is not out or not self._same(held):
+        if held is None or held.chunk is not chunk or held.out is not out or held.looks != (_looks(chunk), _looks(out)):
             held = self._held = self._hold(chunk, out)
         if self.lost or self.at + held.positions > self._sure:
             self._check(held.positions, self.batch)
         if not self._gone(held.go(self.at, held.given, held.found), held.positions):
             raise UsageError(f"the chunk holds what is not a class: they are 0 to {(self.interface.classes or 0) - 1}")
-
-    @staticmethod
-    def _same(held: _Held) -> bool:
-        """Whether tensors still have the memory that they had; arrays that somebody holds keep theirs."""
-        one, two = held.chunk, held.out
-        return (not isinstance(one, Tensor) or one.data_ptr() == held.given) and (
-            not isinstance(two, Tensor) or two.data_ptr() == held.found
-        )
 
     def _hold(self, chunk: Array, out: Array) -> _Held:
         """Look at two buffers, and work out how to go on with them."""
@@ -156,7 +149,10 @@ class Live:
         if given.clashes(found):
             raise UsageError("chunk and out share memory, in part: outputs would be read as inputs")
         go = None if self._bound is None else self._bound(given, found, self.interface.classes)
-        return _Held(chunk, out, given.address, found.address, given.positions, go or self._by_way_of_step(chunk, out))
+        looks = _looks(chunk), _looks(out)
+        return _Held(
+            chunk, out, looks, given.address, found.address, given.positions, go or self._by_way_of_step(chunk, out)
+        )
 
     def _by_way_of_step(self, chunk: Array, out: Array) -> Go:
         """Return a call that goes through tensors, for machines and layouts that no quicker one is made for."""
@@ -170,6 +166,13 @@ class Live:
             return 0
 
         return go
+
+
+def _looks(array: Array) -> Any:
+    """Return what may change of an array while it stays the same object; those of numpy keep their memory."""
+    if isinstance(array, Tensor):
+        return array.data_ptr(), array.shape, array.stride()
+    return array.shape, array.strides
 
 
 def _address(tensor: Tensor) -> int:
