@@ -101,10 +101,12 @@ def stream_of(
     wavefront: bool = True,
 ) -> Stream | FrameStream:
     """Return the stream of a reading; see `stream`."""
+    source = Source(reading.in_evaluation())
     try:
-        return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
+        _ = source.system
     except NotUniform as error:
         return _of_frames(reading, error, likelihood, encode, backend)
+    return Stream(source, likelihood, encode, backend, wavefront)
 
 
 def _of_frames(
