@@ -79,12 +79,12 @@ def test_frames_run_compiled(seed: int) -> None:
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model, frame = network(rng, rng.randint(1, 2), ahead=rng.random() < 0.5, smooth=False)
-    model, frames = model.double().eval(), 12 // frame + 2
+    model, frames = model.double().eval(), 12 // frame + 5  # of fewer no mirrored padding can be made
     made = streamed(model, torch.randn(2, C, frame * frames, dtype=torch.float64), backend="numba")
     if made.backend == "torch":
         assert "pads after the end by what lies within" in made.why
         return
-    for length in (frames + 3, 8 // frame + 2):  # shorter than what is waited for, too
+    for length in (frames + 3, 5):  # shorter than what is waited for, too
         x = torch.randn(2, C, frame * length, dtype=torch.float64)
         with torch.no_grad():
             wanted = model(x)
