@@ -79,12 +79,12 @@ def test_frames_run_compiled(seed: int) -> None:
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model, frame = network(rng, rng.randint(1, 2), ahead=rng.random() < 0.5, smooth=False)
-    model, frames = model.double().eval(), 12 // frame + 2
+    model, frames = model.double().eval(), 12 // frame + 5  # of fewer no mirrored padding can be made
     made = streamed(model, torch.randn(2, C, frame * frames, dtype=torch.float64), backend="numba")
     if made.backend == "torch":
         assert "pads after the end by what lies within" in made.why
         return
-    for length in (frames + 3, 8 // frame + 2):  # shorter than what is waited for, too
+    for length in (frames + 3, 5):  # shorter than what is waited for, too
         x = torch.randn(2, C, frame * length, dtype=torch.float64)
         with torch.no_grad():
             wanted = model(x)
@@ -179,27 +179,45 @@ def test_sounds_are_drawn_from_frames_that_rest_on_earlier_ones() -> None:
     assert torch.equal(made.generate(**how), naive)
 
 
-def test_tables_by_position_end_where_the_trace_ends() -> None:
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_tables_by_position_end_where_the_trace_ends(backend: str) -> None:
     class Placed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.places, self.mix = nn.Parameter(torch.randn(6, 4)), nn.Linear(4, 4)
+            self.places, self.mix = nn.Parameter(torch.randn(6, 4)), nn.Linear(8, 4)
 
         def forward(self, x: Tensor) -> Tensor:
             patches = x.reshape(len(x), -1, 4)
-            return self.mix(patches + self.places[: patches.shape[1]]).reshape(len(x), -1)
+            placed = patches + self.places[: patches.shape[1]]
+            later = pad(placed, (0, 0, -1, 1))  # a patch looks one ahead
+            return self.mix(torch.cat([placed, later], -1)).reshape(len(x), -1)
 
     model = Placed().double()
-    made = streamed(model, torch.randn(1, 16, dtype=torch.float64), layout="b t -> b t")
+    made = streamed(model, torch.randn(1, 16, dtype=torch.float64), layout="b t -> b t", backend=backend)
+    assert (made.backend, made.frame, made.lag, made.ahead) == (backend, 4, -1, 4)
     for length in (8, 16, 24):
         x = torch.randn(2, length, dtype=torch.float64)
         assert torch.allclose(made.logits(x), model(x), rtol=0, atol=1e-10)
     with pytest.raises(UsageError, match=r"reset\(length=\.\.\.\)"):
         made.step(torch.randn(1, 20, dtype=torch.float64))
     made.reset(length=24)
-    assert made.step(torch.randn(1, 24, dtype=torch.float64)).shape == (1, 24)
+    assert made.step(torch.randn(1, 24, dtype=torch.float64)).shape == (1, 20)
+    assert made.finish().shape == (1, 4)
     with pytest.raises(UsageError, match="positional table ends"):
         made.logits(torch.randn(1, 28, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_what_is_kept_does_not_grow(backend: str) -> None:
+    model = nn.Sequential(nn.Conv1d(C, C, 6, stride=3), nn.Tanh(), nn.ConvTranspose1d(C, C, 6, stride=3)).double()
+    made = streamed(model, torch.randn(1, C, 12, dtype=torch.float64), backend=backend)
+    kept = set()
+    for _ in range(20):
+        made.step(torch.randn(1, C, 3, dtype=torch.float64))
+        assert made._live is not None
+        kept.add(made._live.machine.state_bytes)
+    assert max(kept) == made.state_bytes
+    assert len(kept) <= 3  # of the first frames less is kept
 
 
 def test_what_does_not_fit_is_said() -> None:
