@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from causal_nets import LENGTH, LONGER, NETS, CausalNet
+from causal_nets import LENGTH, LONGER, CausalNet
+from causal_nets import NETS as OF_ONE_RATE
+from rated_nets import RATED
 from tables import markdown
 from torch import Tensor
 
 import leadline
 from leadline.errors import LeadlineError, NotUniform, UsageError
+from leadline.sampling import FrameStream
 
+NETS = (*OF_ONE_RATE, *RATED)
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("name", "package", "streams", "difference", "longer", "compiled", "state", "refused by")
 
@@ -67,7 +71,10 @@ def compiled(net: CausalNet) -> str:
     torch.manual_seed(0)
     model, inputs = net.model(), net.inputs(LENGTH)
     try:
-        return difference(net, model, leadline.stream(model, layout=net.layout, **inputs), inputs)
+        made = leadline.stream(model, layout=net.layout, **inputs)
+        if isinstance(made, FrameStream) and made.why:
+            return made.why
+        return difference(net, model, made, inputs)
     except UsageError as error:
         return brief(error)
 

@@ -1,9 +1,9 @@
 """Streams beside their peers and their ceiling, in one run, one thread, interleaved, medians.
 
 Peers: the naive sampler (a full forward pass for each position; one pass is timed and multiplied), and for WaveNet the
-usual loop over queues in PyTorch. The ceiling is the best sequence of matrix-vector products over the same weights,
-with nothing between them: the interpreter's own kernel, numpy's BLAS or torch's. Writes
-benchmarks/results/streams.json.
+best loop over queues that a careful user writes in eager PyTorch (`queue_loop`). The ceiling is the best sequence of
+matrix-vector products over the same weights, with nothing between them: the interpreter's own kernel, numpy's BLAS or
+torch's. Writes benchmarks/results/streams.json.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numba as nb
 import numpy as np
 import torch
+from queue_loop import QueueLoop, is_the_model
 from tables import machine
 from torch import Tensor, nn
 
@@ -37,43 +38,9 @@ from leadline.sampling.plan import Plan
 
 ROUNDS = 5
 BLOCK = 160  # samples that come in at once, live: 20 ms at 8 kHz
+_NARROW = tuple(kind for kind in ("float16", "int8") if "weights" in signature(stream).parameters)
+"""Types that weights may be stored in."""
 RESULTS = Path(__file__).parent / "results" / "streams.json"
-
-
-class QueueLoop:
-    """WaveNet one sample at a time with a queue for each dilation, as Fast-WaveNet does, in eager PyTorch."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        k = model.config.channels
-        self.queues = [deque([torch.zeros(1, k)] * b.conv.dilation[0]) for b in model.blocks]
-        self.dilated = [(b.conv.weight[..., 0].mT, b.conv.weight[..., 1].mT, b.conv.bias) for b in model.blocks]
-
-    @torch.no_grad()
-    def step(self, symbol: Tensor) -> Tensor:
-        """Return the next logits."""
-        z: Tensor = self.model.embed(symbol)
-        total = torch.zeros(())
-        for block, queue, (past, now, bias) in zip(self.model.blocks, self.queues, self.dilated, strict=True):
-            gates = queue.popleft() @ past + z @ now + bias
-            queue.append(z)
-            value, opening = gates.chunk(2, 1)
-            y = torch.tanh(value) * torch.sigmoid(opening)
-            total = total + _at_point(block.skip, y)
-            if block.residual is not None:
-                z = z + _at_point(block.residual, y)
-        hidden = torch.relu(_at_point(self.model.hidden, torch.relu(total)))
-        return _at_point(self.model.logits, hidden)
-
-    def generate(self, length: int) -> None:
-        """Draw a sequence."""
-        symbol = torch.zeros(1, dtype=torch.int64)
-        for _ in range(length):
-            symbol = torch.multinomial(self.step(symbol).softmax(-1), 1)[:, 0]
-
-
-def _at_point(conv: nn.Module, x: Tensor) -> Tensor:
-    return torch.addmm(conv.bias, x, conv.weight[..., 0].mT)
 
 
 @nb.njit(cache=True)
@@ -115,7 +82,7 @@ class Ceiling:
     """
 
     def __init__(self, made: Stream, batch: int) -> None:
-        p = assemble(Plan(made.schedule, 1, endless=True), np.dtype(np.float32), batch)
+        p = assemble(Plan(made.schedule, 1, lambda _: True), np.dtype(np.float32), batch)
         starts = range(0, p.instructions * INSTRUCTION, INSTRUCTION)
         self.batch, self.length = batch, len(p.numbers)
         self.starts = np.array([at for at in starts if p.words[at + OP] == Op.CONTRACT], np.int64)
@@ -177,14 +144,18 @@ def wavenet(length: int = 1000) -> dict[str, float]:
     model = specimen.model.eval()
     made, made_16 = (stream(model, *specimen.inputs, layout=specimen.layout) for _ in range(2))
     live = stream(model, *specimen.inputs, layout=specimen.layout)
+    narrow = {kind: stream(model, *specimen.inputs, layout=specimen.layout, weights=kind) for kind in _NARROW}
     loop, one, many = QueueLoop(model), Ceiling(made, 1), Ceiling(made, 16)
     x = specimen.inputs[0][:1]
+    if not is_the_model(model, x[:, :40]):
+        raise SystemExit("the loop over queues is not the model")
     half, short, block = length // 2, length // 10, x[:, :BLOCK]
     times = {
         "stream": (length, lambda: made.generate(1, length=length)),
         "live": (BLOCK, lambda: live.step(block)),
         "stream_16": (half, lambda: made_16.generate(16, length=half)),
-        "queues": (short, lambda: loop.generate(short)),
+        **{kind: (length, lambda made=made: made.generate(1, length=length)) for kind, made in narrow.items()},
+        "queues": (length, lambda: loop.generate(length)),
         "compiled": (length, lambda: one.run_compiled(length)),
         "numpy": (short, lambda: one.run_numpy(short)),
         "torch": (short, lambda: one.run_torch(short)),
@@ -202,6 +173,8 @@ def wavenet(length: int = 1000) -> dict[str, float]:
         "samples_per_second": rate["stream"],
         "live_samples_per_second": rate["live"],
         "queue_loop": rate["queues"],
+        **{f"{kind}_samples_per_second": rate[kind] for kind in narrow},
+        **{f"{kind}_over_float32": rate[kind] / rate["stream"] for kind in narrow},
         "naive": rate["naive"],
         "ceiling_compiled": rate["compiled"],
         "ceiling_numpy": rate["numpy"],

@@ -90,11 +90,29 @@ def streams() -> str:
             ours, theirs = f"{row['wavefront_ms']:.1f} ms a picture", f"full passes {whole(row['naive_ms'])} ms"
             rows.append((name, ours, theirs, f"{whole(row['times_naive'])} × full passes", ""))
     peers = (
-        "Queues: one sample at a time with a queue for each dilation, as Fast WaveNet does, in eager torch. Full "
-        "passes: a forward pass for each symbol. The ceiling is the best sequence of products over the same weights."
+        "Queues: one sample at a time with a queue for each dilation, as Fast WaveNet does, as well as eager torch "
+        "allows: rings of rows, contiguous weights, products into memory that is there (`queue_loop.py`). Full passes: "
+        "a forward pass for each symbol. The ceiling is the best sequence of products over the same weights."
     )
     laid = table(("model", "leadline", "beside it", "ratio", "of the ceiling"), rows)
     return section("Streams", "streams", machine(found, 1), peers, laid)
+
+
+def calls() -> str:
+    """Write what one call of a live stream takes; nothing where that has not been measured yet."""
+    if not (RESULTS / "worst_cases.json").is_file():
+        return ""
+    found = results("worst_cases")
+    rows = [
+        (row["backend"], str(row["chunk"]), row["way"], *(f"{x:.1f}" for x in row["microseconds"]))
+        for row in found["rows"]
+    ]
+    peers = (
+        "Microseconds of one call, on a model of an amplifier. `arithmetic` is the compiled function with its "
+        "arguments laid out, `loop` a call's share of a loop in C."
+    )
+    laid = table(("backend", "samples", "call", "median", "99 %", "99.9 %", "worst"), rows)
+    return section("Calls of a live stream", "worst_cases", machine(found, 1), peers, laid)
 
 
 def _streamed() -> dict[str, Any]:
@@ -180,7 +198,8 @@ def quoted() -> list[str]:
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join((_HEAD, audits(), counts(), streams(), likelihoods(), grid(), spectra(), masked()))
+    parts = (_HEAD, audits(), counts(), streams(), calls(), likelihoods(), grid(), spectra(), masked())
+    return "\n".join(part for part in parts if part)
 
 
 if __name__ == "__main__":

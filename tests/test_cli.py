@@ -285,3 +285,38 @@ def test_only_and_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert "causality" not in printed
     assert run("check", "chain", "--only", "memry") == 2
     assert run("check", "chain", "--rate", "0") == 2
+
+
+SOUND = """
+import torch
+from leadline.zoo import build
+
+def wavenet(layers=2):
+    return build("wavenet", layers=layers, channels=3, skip=3, head=3, classes=8, length=40)
+
+def words():
+    return build("wavenet", layers=2, channels=3, skip=3, head=3, classes=8, length=40, lag=0)
+
+def amplifier():
+    return torch.nn.Conv1d(1, 1, 1), torch.zeros(1, 1, 9)
+"""
+
+
+def test_sound_is_drawn_from_a_model_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(SOUND)
+    for factory in ("wavenet", "words"):
+        out = tmp_path / f"{factory}.wav"
+        words = ["sample", f"{tmp_path / 'mine.py'}:{factory}", "-n", "1", "--length", "30", "--backend", "torch"]
+        assert run(*words, "--wav", str(out), "--rate", "8000") == 0
+        with wave.open(str(out)) as sound:
+            assert (sound.getframerate(), sound.getnframes()) == (8000, 30)
+        assert "wav: 1 sample in" in capsys.readouterr().out
+    mine = f"{tmp_path / 'mine.py'}:"
+    for words, says in (
+        ([mine + "wavenet"], "say where the sound goes"),
+        ([mine + "wavenet", "--wav", "a.wav", "--keep", "0.5"], "are for runs"),
+        ([mine + "amplifier", "--wav", str(tmp_path / "a.wav"), "--layout", "b c t -> b v t"], "reads classes"),
+        ([mine + "wavenet", "--wav", str(tmp_path / "a.png")], "go to .wav or .flac or .npy files"),
+    ):
+        assert run("sample", *words) == 2
+        assert says in capsys.readouterr().err

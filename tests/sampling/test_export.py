@@ -162,6 +162,25 @@ def test_models_of_the_zoo_over_ten_thousand_positions(name: str, dtype: torch.d
     assert found.length is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dilated-stack", "transformer", "wavenet", "gru", "lstm", "rnn", "amplifier", "tcn"])
+def test_ten_thousand_positions_at_usual_sizes(name: str, tmp_path: Path) -> None:
+    """Every model of the zoo that has one axis, as it is built by default, an amplifier and a convolutional net."""
+    torch.manual_seed(0)
+    if name == "amplifier":
+        model, inputs, layout = Amplifier(16), (torch.randn(1, 1, 32),), SIGNAL
+    elif name == "tcn":
+        tcn = pytest.importorskip("pytorch_tcn")
+        model, inputs, layout = tcn.TCN(3, [16, 16, 16], causal=True), (torch.randn(1, 3, 32),), SIGNAL
+    else:
+        specimen = build(name, **({"length": 10_000, "layers": 1, "heads": 1} if name == "transformer" else {}))
+        model, inputs, layout = specimen.model, specimen.inputs, specimen.layout
+    found = leadline.stream(model.eval(), *inputs, layout=layout, backend="torch").export(tmp_path / "it.c")
+    assert found.positions == 10_000
+    assert found.difference is not None
+    assert found.difference < 1e-5
+
+
 def test_attention_holds_as_many_positions_as_were_asked_for(tmp_path: Path) -> None:
     specimen = build("transformer", classes=6, heads=2, head_channels=4, layers=1, length=12)
     made = leadline.stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend="torch")

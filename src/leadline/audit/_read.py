@@ -33,7 +33,9 @@ from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
 from leadline.recurrence.ir import System
 from leadline.results import Bound
-from leadline.sampling._stream import Backend, Encode, Stream, stream_of
+from leadline.sampling._stream import Backend, Stream, stream_of
+from leadline.sampling.drawing import Encode
+from leadline.sampling.rates import FrameStream
 
 
 @public("read")
@@ -196,7 +198,7 @@ class DepthReading(Reading):
         encode: Encode | None = None,
         backend: Backend = "numba",
         wavefront: bool = True,
-    ) -> Stream:
+    ) -> Stream | FrameStream:
         """Derive a sampler and a live stream, of the model in evaluation mode; see `leadline.stream`."""
         with self._unchanged():
             return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)

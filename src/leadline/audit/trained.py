@@ -26,6 +26,7 @@ from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import Backend, Stream, stream
 from leadline.sampling.compiled.kept import keep
+from leadline.sampling.rates import FrameStream
 from leadline.training import Run, Score, score
 from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen
@@ -63,7 +64,7 @@ class Drawn:
         return tuple(decoded(row, self.alphabet) for row in self.symbols)
 
 
-_Streams = Mapping[int | None, Stream]
+_Streams = Mapping[int | None, Stream | FrameStream]
 
 
 def draw(
@@ -78,6 +79,7 @@ def draw(
     label: int | Sequence[int] | None = None,
     naive: bool = False,
     asked: str | None = None,
+    backend: Backend | None = None,
 ) -> Drawn:
     """Draw `n` samples from a trained run, as `leadline.training.load_run` returns it.
 
@@ -85,13 +87,14 @@ def draw(
     draws; where the model has no such sampler, or `naive` asks for it, the naive one draws, by a full forward pass for
     each symbol. `label` is the class to draw, one for all samples or one for each: conditional models get it, others do
     not (`UsageError`). With the digest `asked` of a question (`sampling.compiled.kept`) the run keeps what was derived.
+    A `backend` that is asked for, of `leadline.stream`, draws or is an error.
     The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
     labels = _labels(specimen, n, label)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
-    derived = None if naive else _derived(specimen, labels, described)
+    derived = None if naive else _derived(specimen, labels, described, backend)
     start = time.perf_counter()
     if derived is not None:
         symbols, sampler = _by_label(derived, n, seed, labels, given, how), "derived"
@@ -110,6 +113,8 @@ def draw(
 def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
     """Keep the compiled program of what was drawn beside the run."""
     (drawn,) = derived.values()
+    if not isinstance(drawn, Stream):
+        return
     plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
     machine = drawn._kept_machine(plan, n)
     if hasattr(machine, "kept"):
@@ -141,21 +146,25 @@ def _inputs(specimen: Specimen, labels: tuple[int, ...]) -> tuple[Tensor, ...]:
     return (first, torch.tensor(labels)) if labels else (first, *rest)
 
 
-def _derived(specimen: Specimen, labels: tuple[int, ...], described: Likelihood) -> _Streams | None:
+def _derived(
+    specimen: Specimen, labels: tuple[int, ...], described: Likelihood, backend: Backend | None
+) -> _Streams | None:
     """Derive a sampler for each class, compiled where numba is installed; None where the model has none.
 
-    Raises `NotCausal` if the model sees what comes later.
+    Raises `NotCausal` if the model sees what comes later, and what keeps a model from a `backend` that was asked for.
     """
-    backend: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
+    usual: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
-    found: dict[int | None, Stream] = {}
+    found: dict[int | None, Stream | FrameStream] = {}
     try:
         for label in dict.fromkeys(labels) or (None,):
             inputs = _inputs(specimen, () if label is None else (label,) * len(specimen.inputs[0]))
-            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
+            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend or usual, **axes)
     except (NotCausal, LayoutError):
         raise
     except ModelError:
+        if backend is not None:
+            raise
         return None
     return found
 

@@ -18,21 +18,21 @@ from leadline.cli.explorer import explorable, explored
 from leadline.cli.gates import gated, gates_of, passed
 from leadline.cli.scores import score
 from leadline.cli.shared import (
+    COUNT,
     DATA_OPTION,
     SEED,
     TRUST,
-    Command,
     Named,
     Rate,
     as_folder,
-    classes,
     of_users_own,
     place,
+    read_as,
     reported,
     say,
     terminal,
-    writable,
 )
+from leadline.cli.streams import export, sample
 from leadline.cli.sweeps import sweep
 from leadline.cli.trials import trial
 from leadline.errors import (
@@ -62,9 +62,6 @@ Exit codes:
   130  interrupted
   141  whoever read the output stopped reading
 """
-
-_COUNT = click.IntRange(1, 1 << 30)
-
 
 _WELCOME = """leadline takes the depth of a neural network before anyone spends compute on it.
 Three commands to try:
@@ -96,21 +93,10 @@ def cli(context: click.Context) -> None:
         click.echo(_WELCOME)
 
 
-def _read_as(command: Command) -> Command:
-    """Add the options that say how to read a model's axes."""
-    for flag, text in (
-        ("--output", "Name of the output asked about, where there are several."),
-        ("--order", "Generation order over position axes, e.g. 'h w'."),
-        ("--layout", "Axes in einops notation, e.g. 'b t -> b t v'; '_' for conditioning."),
-    ):
-        command = click.option(flag, help=text)(command)
-    return command
-
-
 @cli.command()
 @click.argument("model")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@_read_as
+@read_as
 @TRUST
 @click.option("--only", metavar="DEPTHS", help="Only these, e.g. 'causality,context'; default: all.")
 @click.option("--rate", type=Rate(), help="Samples a second: times in ms too.")
@@ -164,7 +150,7 @@ def check(
 @cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="A B [C]...")
 @click.option(
-    "--samples", type=_COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
+    "--samples", type=COUNT, default=16, show_default=True, help="Samples drawn from each trained model, and timed."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--full", is_flag=True, help="Print every figure, map and sample, not the verdicts alone.")
@@ -205,7 +191,7 @@ Examples:
 @cli.command(epilog=_LAWS)
 @click.argument("model")
 @click.argument("sizes", nargs=-1, metavar="[SIZE=VALUES]...")
-@_read_as
+@read_as
 @reported
 def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, **how: Any) -> None:
     """Find how the depths of MODEL grow with its sizes, as exact formulas.
@@ -235,7 +221,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--allow-changes", is_flag=True, help="Resume under another torch, processor or code: noted.")
 @click.option("--from", "start", type=Named(), metavar="RUN", help="Begin with the best weights of another run.")
 @click.option("--minutes", type=float, help="Wall time for everything, the test score included.")
-@click.option("--steps", type=_COUNT, help="Training steps.")
+@click.option("--steps", type=COUNT, help="Training steps.")
 @click.option("--seed", type=SEED, help="Seed of weights, data order and dropout.")
 @click.option("--train", "-t", multiple=True, metavar="KEY=VALUE", help="A setting of the training loop: lr=3e-4.")
 @DATA_OPTION
@@ -261,77 +247,7 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
     say(f"test: {result.test}")
 
 
-@cli.command()
-@click.argument("run", type=Named())
-@click.option("-n", type=_COUNT, help="Number of samples; default: 16, or one for each --label.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    callback=writable,
-    help="A .png, .wav, .flac, .txt or .npy file; default: a new one in the run folder.",
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Sample i depends on the seed and on i only.")
-@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits; 0 takes the most probable.")
-@click.option("--top-k", type=_COUNT, help="Draw from the k most probable classes only.")
-@click.option("--length", type=_COUNT, help="Samples of sound, symbols of text, or rows of pixels.")
-@click.option("--keep", type=float, metavar="FRACTION", help="Complete test examples of which this part is kept.")
-@click.option(
-    "--label",
-    metavar="CLASS[,CLASS]...",
-    callback=classes,
-    help="The class to draw, or one for each sample: 3 or 0,1,2.",
-)
-@click.option("--naive", is_flag=True, help="A full forward pass for each symbol: the oracle of the derived sampler.")
-@TRUST
-def sample(run: Path, n: int | None, out: Path | None, keep: float | None, trust: bool, **how: Any) -> None:
-    """Draw from a trained model; its run may go on meanwhile. Samples that stand in the run folder stay."""
-    from leadline.cli.again import asked_of, drawn_again
-
-    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else 16)
-    asked = None if trust or keep is not None else asked_of(run, n, **how)
-    if asked is not None and (said := drawn_again(run, n, asked, out, **how)) is not None:
-        say(said)
-        return
-    from leadline.audit.trained import beginnings, draw
-    from leadline.audit.users_runs import open_run
-    from leadline.files.temporary import remove_leftovers
-    from leadline.report.exports import check_suffix, suffixes_of, write_new, write_samples
-
-    trained = open_run(run, trust=trust)
-    kind, rate = trained.data["kind"], trained.data.get("rate")
-    path = out or run / f"samples-{how['seed']}{suffixes_of(kind, rate)[0]}"
-    check_suffix(path, kind, rate)
-    if out is None:
-        remove_leftovers(run)
-    given = None if keep is None else beginnings(trained.dataset(), n, keep)
-    drawn = draw(trained, n, given=given, asked=asked, **how)
-    path = write_new(drawn, path) if out is None else write_samples(drawn, path)
-    many = "1 sample" if n == 1 else f"{n} samples"
-    say(f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})")
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@_read_as
-@click.option("--out", type=click.Path(path_type=Path), required=True, callback=writable, help="A file NAME.c.")
-@click.option(
-    "--length", type=_COUNT, help="Most positions of a sequence, for attention; default: as the model's inputs."
-)
-@click.option("--compare", type=_COUNT, default=10_000, show_default=True, help="Positions compared with the model.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the inputs compared on.")
-def export(model: str, settings: Sequence[str], out: Path, length: int | None, **how: Any) -> None:
-    """Write the stream of a causal MODEL as one C file, its header, and a certificate of what was compared."""
-    from leadline.audit.named_model import find_model
-    from leadline.sampling._stream import stream_of
-
-    axes = {name: how.pop(name) for name in ("layout", "order", "output")}
-    with diverted(), terminal().status("deriving, compiling and comparing"):
-        made = stream_of(find_model(model, settings).reading(**axes), backend="torch").export(out, length=length, **how)
-    say(str(made))
-
-
-for other in (claims, sweep, trial, score):
+for other in (claims, export, sample, score, sweep, trial):
     cli.add_command(other)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, SEEDS - 1)
+COUNT = click.IntRange(1, 1 << 30)
 TRUST = click.option("--trust", is_flag=True, help="Run the user's code that a run folder's model is built by.")
 DATA_OPTION = click.option(
     "--data-option",
@@ -66,6 +67,17 @@ def classes(_: click.Context, __: click.Parameter, words: str | None) -> tuple[i
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
         raise UsageError(f"{words!r} names no classes; write one, or one for each sample: 3 or 0,1,2")
     return tuple(map(int, parts))
+
+
+def read_as(command: Command) -> Command:
+    """Add the options that say how to read a model's axes."""
+    for flag, text in (
+        ("--output", "Name of the output asked about, where there are several."),
+        ("--order", "Generation order over position axes, e.g. 'h w'."),
+        ("--layout", "Axes in einops notation, e.g. 'b t -> b t v'; '_' for conditioning."),
+    ):
+        command = click.option(flag, help=text)(command)
+    return command
 
 
 def reported(command: Command) -> Command:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool
@@ -44,6 +44,7 @@ class Border:
         return self.reason if self.length is None else f"a length of {self.length} shows its end"
 
 
+@runtime_checkable
 class Look(Protocol):
     """Looks back from one output position of a reading."""
 

@@ -157,9 +157,12 @@ def _leaves(low: Lowering, reading: Reading) -> dict[Ref, Value]:
             values[Ref(index)] = Fixed(tensor, tensor)
             continue
         dims: Dims = tuple((_factor(low, axis, size),) for axis, size in zip(axes, tensor.shape, strict=True))
-        read = whole(dims, name, low.rank, low.sizes)
+        own = dict(zip(axes, tensor.shape, strict=True)) if low.rated else {}
+        sizes = tuple(own.get(axis, size) for axis, size in zip(low.axes, low.sizes, strict=True))
+        read = whole(dims, name, low.rank, sizes)
         equation = Input(not tensor.is_floating_point())
-        low.variables.append(Variable(name, read.channels.size, equation, (0,) * low.rank, Place(name)))
+        margin = tuple(mine - n for mine, n in zip(sizes, low.sizes, strict=True))
+        low.variables.append(Variable(name, read.channels.size, equation, margin, Place(name)))
         values[Ref(index)] = canonical(read)
     weights = {node.index for node in graph.nodes if node.kind is Kind.PARAMETER}
     for index, tensor in graph.values.items():
@@ -225,7 +228,7 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
         raise refuse(node, f"it reads {missing[0].why}")
     if node.kind is Kind.EFFECT:
         return
-    rule = _rule(node.operation)
+    rule = low.special(node) or _rule(node.operation)
     if any(isinstance(value, Scores | Extended) for value in read):
         rule = scored
     elif any(isinstance(value, Complex) for value in read):

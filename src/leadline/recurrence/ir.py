@@ -265,6 +265,7 @@ class System(Result):
             changed = False
             for edge in self.edges:
                 if edge.reader in needed:
+                    changed |= edge.source not in needed  # whatever it reads is needed too, be it of no point
                     margin = needed.setdefault(edge.source, [-n for n in self.sizes])
                     for a, (mine, offset, limit) in enumerate(
                         zip(needed[edge.reader], edge.offset, self[edge.source].margin, strict=True)

@@ -10,10 +10,18 @@ if TYPE_CHECKING:
     from leadline.sampling._export import Exported
     from leadline.sampling._stream import Stream, stream
     from leadline.sampling.naive import naive_sample, uniforms
+    from leadline.sampling.rates import FrameStream
 
-__all__ = ["Exported", "Stream", "naive_sample", "stream", "uniforms"]
+__all__ = ["Exported", "FrameStream", "Stream", "naive_sample", "stream", "uniforms"]
 
-_HOMES = {"Exported": "_export", "Stream": "_stream", "stream": "_stream", "naive_sample": "naive", "uniforms": "naive"}
+_HOMES = {
+    "Exported": "_export",
+    "FrameStream": "rates",
+    "Stream": "_stream",
+    "stream": "_stream",
+    "naive_sample": "naive",
+    "uniforms": "naive",
+}
 
 
 def __getattr__(name: str) -> Any:

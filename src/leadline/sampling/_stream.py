@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
+from leadline.errors import LayoutError, NotUniform, UsageError, near_misses, needing
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
-from leadline.likelihoods import Bernoulli, Categorical, Likelihood
+from leadline.likelihoods import Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling._export import Exported, export_of
+from leadline.sampling.drawing import Drawing, Encode
+from leadline.sampling.exported.machine import CMachines
 from leadline.sampling.fusion import fused
-from leadline.sampling.interface import Interface
+from leadline.sampling.interface import Interface, usual_likelihood
+from leadline.sampling.joining import joined
+from leadline.sampling.live import Live
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.plan import Plan
+from leadline.sampling.rates import FrameStream, rated_source_of
 from leadline.sampling.source import Source, WeightsSnapshot
 
-Backend = Literal["numba", "torch"]
-Encode = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from leadline.sampling.buffers import Array
+
+Backend = Literal["numba", "c", "torch"]
 
 
 @public("stream")
@@ -45,8 +50,11 @@ def stream(
     backend: Backend = "numba",
     wavefront: bool = True,
     **kwargs: Any,
-) -> Stream:
+) -> Stream | FrameStream:
     """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
+
+    Where strides, transposed convolutions, enlargements or patches change the grid of positions, the stream is one of
+    frames (`FrameStream`), which may look ahead, and runs on torch.
 
     Parameters
     ----------
@@ -58,7 +66,8 @@ def stream(
     encode
         From drawn symbols ``(n, points)`` to what the model reads, features last; default: the likelihood's.
     backend
-        ``"numba"`` is the CPU's fast path, ``"torch"`` runs anywhere.
+        ``"numba"`` is the CPU's fast path; ``"c"`` is what `Stream.export` writes, compiled by the system's compiler
+        where there is one, and faster; ``"torch"`` runs anywhere.
     wavefront
         Compute independent points of a grid together; False: raster order, with the least state.
 
@@ -90,25 +99,31 @@ def stream_of(
     encode: Encode | None = None,
     backend: Backend = "numba",
     wavefront: bool = True,
-) -> Stream:
+) -> Stream | FrameStream:
     """Return the stream of a reading; see `stream`."""
-    return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
+    source = Source(reading.in_evaluation())
+    try:
+        _ = source.system
+    except NotUniform as error:
+        return _of_frames(reading, error, likelihood, encode, backend)
+    return Stream(source, likelihood, encode, backend, wavefront)
 
 
-@dataclass(frozen=True)
-class _Live:
-    """A sequence that `step` goes on with: its machine, and how far it is."""
-
-    machine: Machine
-    plan: Plan
-    batch: int
-    at: int = 0
-    lost: bool = False
-
-    def go_on(self, values: Tensor) -> Tensor:
-        if self.lost:
-            raise UsageError("an error has ended this sequence midway: begin another one with reset()")
-        return self.machine.feed(values, self.at)
+def _of_frames(
+    reading: Reading, refused: NotUniform, likelihood: Likelihood | None, encode: Encode | None, backend: Backend
+) -> FrameStream:
+    """Return the stream of a model of several rates; where there is none, raise why none is uniform, or none at all."""
+    try:
+        source = rated_source_of(reading)
+        if backend == "c":
+            raise NotUniform("no C is written for a model whose positions change their rate: leave backend= out")
+        return FrameStream(source, likelihood, encode, backend)
+    except LayoutError:
+        raise refused from None
+    except NotUniform as error:
+        if str(error).split(":")[0] == str(refused).split(":")[0]:
+            raise refused from None
+        raise error from None
 
 
 class Stream:
@@ -121,19 +136,23 @@ class Stream:
     def __init__(
         self, source: Source, likelihood: Likelihood | None, encode: Encode | None, backend: Backend, wavefront: bool
     ) -> None:
-        if backend not in ("numba", "torch"):
-            raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), ['numba', 'torch'])}")
+        if backend not in get_args(Backend):
+            raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), get_args(Backend))}")
         self.source, self._backend, self._wavefront = source, backend, wavefront
         self.interface = Interface(source)
         self.lag = source.lag
-        self._likelihood = likelihood or self._usual_likelihood()
+        self._likelihood = likelihood or usual_likelihood(self.interface)
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
         self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
-        self._live: _Live | None = None
+        self._live: Live | None = None
+        self._steps = 0
         self._one_at_a_time = threading.RLock()
         self._working = False
+        self._c = CMachines(source.dtype, type(source.reading.model).__name__)
+        if backend == "c":
+            self._c.require(self.plan(source.system.sizes[0]))
 
     def __repr__(self) -> str:
         """Say what is streamed, and how."""
@@ -156,48 +175,79 @@ class Stream:
         return self._machine(self.plan(self.source.system.sizes[0]), 1).state_bytes
 
     @public("Stream.logits")
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, **others: Tensor) -> Tensor:
         """Return the model's output on `x`, computed front by front: equal to the full forward pass.
 
         `x` is like the input that is streamed, of any batch; along the slowest axis of any length that the model takes.
+        A model that streams several inputs gets the `others` by their names.
         """
         with self._alone():
             self._check_weights()
-            values = self.interface.arranged(x)
+            values = self.interface.arranged(x, others)
             plan = self.plan(len(values))
             if values.shape[:-2] != plan.schedule.sizes:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
             return self.interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
 
-    @public("Stream.step")
-    def step(self, chunk: Tensor) -> Tensor:
+    def step(self, chunk: Tensor, **others: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
 
         `chunk` is like the streamed input, any number of positions long, and of the batch that `reset` was told, or the
-        first chunk had. On a grid of several axes there is no next position but in a picture of known size:
-        `NotUniform`. After an error from within, the stream must be reset.
+        first chunk had. A model that streams several inputs gets the `others` by name: ``step(audio, mel=frame)``. On a
+        grid of several axes there is no next position but in a picture of known size: `NotUniform`. After an error from
+        within, the stream must be reset. What chunks of one shape need is worked out at the first one; weights
+        that were changed in place are found at once, others that took their place within 64 calls.
         """
-        if len(self.source.system.axes) > 1:
-            raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
+        if not others and self._one_at_a_time.acquire(blocking=False):
+            try:
+                self._steps += 1
+                if self._live is not None and not self._working and self._steps % 64 and self._weights.same_versions():
+                    found = self._live.again(chunk)
+                    if found is not None:
+                        return found
+            finally:
+                self._one_at_a_time.release()
+        return self._step(chunk, others)
+
+    @public("Stream.step")
+    def _step(self, chunk: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """Look at everything, and go on."""
         with self._alone():
             self._check_weights(values=False)
-            values = self.interface.arranged(chunk)
-            live = self._live or self._started(values.shape[1])
-            end = live.at + len(values)
-            if values.shape[1] != live.batch:
-                raise UsageError(
-                    f"the chunk is for {values.shape[1]} samples and this sequence for {live.batch}: "
-                    f"begin one with reset(batch={values.shape[1]})"
-                )
-            if not live.plan.reaches(end):
-                raise UsageError(
-                    f"this stream holds {live.plan.capacity} positions and {end} are asked for: attention, positional "
-                    "tables, and models that change with their length need `reset(length=...)` with the whole length"
-                )
-            self._live = replace(live, lost=True)  # unless the machine comes through
-            found = live.go_on(values)
-            self._live = replace(live, at=end)
-            return self.interface.as_output(found)
+            if self._live is None:
+                self._live = self._started(self.interface.arranged(chunk, others).shape[-2])
+            return self._live.go_on(chunk, others)
+
+    def step_into(self, chunk: Array, out: Array) -> None:
+        """Go on with the next positions of a sequence, and write the outputs at them into `out`.
+
+        `chunk` and `out` are tensors or numpy arrays of the stream's own numbers (classes: int64), shaped as for
+        `step`, laid out in any way. The same two objects, call after call, are looked at once; what was written into
+        them is read. On the backend ``"c"`` such a call allocates nothing but Python's own small numbers, waits for no
+        lock (it refuses where another thread is at work on this stream), and its time is bounded by the chunk. The
+        weights are those of the `reset`. Takes models of one input along one axis.
+        """
+        if self._one_at_a_time.acquire(blocking=False):
+            try:
+                if self._live is not None and not self._working:
+                    self._live.fill(chunk, out)
+                    return
+            finally:
+                self._one_at_a_time.release()
+        self._begin_into(chunk, out)
+
+    @public("Stream.step_into")
+    def _begin_into(self, chunk: Array, out: Array) -> None:
+        """Begin a sequence with the batch of a chunk; refuse where another thread is at work."""
+        if self._live is not None:
+            raise UsageError("another thread is at work on this stream, or it is itself: give each its own (using)")
+        with self._alone():
+            self._check_weights()
+            if self.interface.sides is not None:
+                self._live = self._started(self.interface.sides[0].buffer(chunk).batch)
+            else:
+                self._live = self._started(1)
+            self._live.fill(chunk, out)
 
     @public("Stream.reset")
     def reset(self, batch: int = 1, length: int | None = None) -> None:
@@ -228,7 +278,7 @@ class Stream:
             raise UsageError(f"the number of samples must be at least 1, got {n}")
         with self._alone():
             self._check_weights()
-            likelihood = self._likelihood
+            name, likelihood = self.interface.name, self._likelihood
             if likelihood is None or (self._encode is None and not self.interface.integer):
                 raise UsageError(
                     "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
@@ -246,65 +296,40 @@ class Stream:
             u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
             if self.lag == 0 and not kept[:, 0].all():
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-            self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
+            drawing = Drawing(name, likelihood, self._encode, self.lag, temperature, top_k)
+            drawing.fill(self._kept_machine(plan, n), plan, symbols, kept, u)
             return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self.source.reading.layout.positions)])
 
-    def _draw(
-        self,
-        plan: Plan,
-        likelihood: Likelihood,
-        symbols: Tensor,
-        kept: Tensor,
-        u: Tensor,
-        temperature: float,
-        top_k: int | None,
-    ) -> None:
-        """Fill `symbols` where they are not kept, front by front."""
-        n = len(symbols)
-        machine = self._kept_machine(plan, n)
-        if self._encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
-            machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
-            return
-        encode = self._encode or likelihood.encode
-        rows = plan.schedule.sizes[0]
-        first, last = plan.fronts(0, rows)
-        for front in range(first, last + 1):
-            points = plan.inside(front, rows)
-            if len(points):
-                where: Any = (slice(None), *map(torch.from_numpy, points.T))
-                if not kept[where].all():
-                    logits = machine.read(plan.system.output, points if self.lag else points - 1).movedim(0, 1)
-                    logits = logits if plan.system.shape else logits.squeeze(-1)
-                    try:
-                        drawn = likelihood.draw(logits, u[where], temperature, top_k)
-                    except Diverged as error:
-                        raise Diverged(
-                            f"a symbol of front {front} at {points.tolist()} cannot be drawn: {error}"
-                        ) from error
-                    symbols[where] = torch.where(kept[where], symbols[where], drawn)
-                values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
-                machine.write(self.interface.name, points, values)
-            machine.run(front)
-
     @public("Stream.export")
-    def export(self, path: str | Path, *, length: int | None = None, compare: int = 10_000, seed: int = 0) -> Exported:
-        """Write the stream as C: ``NAME.c`` with the weights, ``NAME.h``, and ``NAME.json``, which says what it is.
+    def export(
+        self,
+        path: str | Path,
+        *,
+        length: int | None = None,
+        compare: int = 10_000,
+        seed: int = 0,
+        chunk: int | None = None,
+    ) -> Exported:
+        """Write the stream for other programs: as C, an ONNX graph or an exported program, by the suffix of `path`.
 
-        The C is C99, allocates nothing and needs the mathematics library alone; its functions are ``NAME_reset`` and
-        ``NAME_step(state, in, out, n)``. Where the system has a C compiler it is compiled, and compared with the
-        model's own forward pass over as many positions as `compare` says. `length` is how far attention and tables
-        must reach (default: as traced).
+        ``NAME.c`` is C99 with the weights, and ``NAME.h`` its header; it allocates nothing and needs the mathematics
+        library alone; its functions are ``NAME_reset`` and ``NAME_step(state, in, out, n)``. ``NAME.onnx`` (extra
+        ``onnx``) and ``NAME.pt2`` are one step as a function: inputs, a position and states go in, which begin as
+        zeros; outputs, the next position and states come out. ``NAME.json`` says what it is: where this system can run
+        it, it is compared with the model's own forward pass over as many positions as `compare` says. `length` is how
+        far attention and tables must reach (default: as traced); `chunk` how many positions a call of a graph takes
+        (default: any number, or 1 where there are recurrences).
 
         Raises
         ------
         NotUniform
-            Naming what no C is written for: grids, some functions, half precision.
+            Naming what none is written for: grids, some functions, half precision.
         ModelError
-            Where the compiled C differs from the model.
+            Where what was written differs from the model.
         StorageError
             If a file cannot be written; what stood there is intact.
         """
-        return export_of(self, path, length=length, compare=compare, seed=seed)
+        return export_of(self, path, length=length, compare=compare, seed=seed, chunk=chunk)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
 
@@ -321,7 +346,7 @@ class Stream:
         one = len(source.system.axes) == 1
         if (source.bound_to_length and length > traced) or not (source.holds_at(length) if one else length == traced):
             source = source.at(length)
-        system = source.system
+        system = joined(source.system)
         sizes = (length, *system.sizes[1:])
         order = generation_schedule if self._wavefront and self.lag else raster
         schedule = order(system, self.lag, sizes)
@@ -340,13 +365,17 @@ class Stream:
     def _machine(self, plan: Plan, batch: int) -> Machine:
         if self._backend == "torch":
             return TorchMachine(plan, batch, self.source.dtype)
+        if self._backend == "c":
+            return self._c.machine(plan, batch)
         with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
             from leadline.sampling.compiled.machine import NumbaMachine
         return NumbaMachine(plan, batch, self.source.dtype)
 
-    def _started(self, batch: int, length: int | None = None) -> _Live:
+    def _started(self, batch: int, length: int | None = None) -> Live:
+        if len(self.source.system.axes) > 1:
+            raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
         plan = self.plan(self.source.system.sizes[0] if length is None else length)
-        return _Live(self._machine(plan, batch), plan, batch)
+        return Live(self._machine(plan, batch), plan, batch, self.interface)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -359,12 +388,6 @@ class Stream:
                 yield
             finally:
                 self._working = False
-
-    def _usual_likelihood(self) -> Likelihood | None:
-        shape = self.source.system.shape
-        if not self.interface.integer or len(shape) > 1:
-            return None
-        return Categorical(shape[0]) if shape else Bernoulli()
 
     def _check_weights(self, values: bool = True) -> None:
         """Refuse to go on with other weights than those read."""

@@ -183,12 +183,12 @@ def _straightened(system: ir.System) -> ir.System:
         )
         return replace(tap, source=made.name, channels=np.arange(made.channels))
 
-    variables = [replace(v, equation=_with_taps(v.equation, straight)) for v in system.variables]
+    variables = [replace(v, equation=with_taps(v.equation, straight)) for v in system.variables]
     both = (v for variable in variables for v in (variable, *chosen.get(variable.name, {}).values()))
     return replace(system, variables=tuple(both))
 
 
-def _with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.Equation:
+def with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.Equation:
     """Return an equation whose taps have gone through a function."""
     if isinstance(equation, ir.Contraction):
         return replace(equation, taps=tuple(map(change, equation.taps)))

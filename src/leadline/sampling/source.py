@@ -5,9 +5,11 @@ Weights are kept as they were read, to tell at every call whether they are still
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Pointwise, System, Table
 from leadline.recurrence.likeness import same_equations
 from leadline.recurrence.scores import Attention
+
+_version: Callable[[Tensor], int] = attrgetter("_version")
 
 
 class WeightsSnapshot:
@@ -47,11 +51,16 @@ class WeightsSnapshot:
         self._places = [(holder, name, value) for holder in holders for name, value in holder.items()]
         self._tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
         self._versions = self._current()
+        self._counted = sum(version for _, version in self._versions)
         storages = {t.untyped_storage().data_ptr(): t.detach() for t in self._tensors}
         self._bytes = [(live, live.clone()) for live in map(bytes_of, storages.values()) if live is not None]
 
     def _current(self) -> list[tuple[int, int]]:
         return [(t.data_ptr(), t._version) for t in self._tensors]
+
+    def same_versions(self) -> bool:
+        """Return whether no change was counted since: the one question that is quick enough for every sample."""
+        return sum(map(_version, self._tensors)) == self._counted  # they never go back
 
     def unchanged(self, values: bool = True) -> bool:
         """Return whether everything is as it was; `values` also finds changes that count no version."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from leadline.graph.ir import Node
 _EVERYWHERE = torch.ones((), dtype=torch.bool)
 
 
+@runtime_checkable
 class Sum(Protocol):
     """A rule for sums of products; with `zeros`, a sum of nothing is known to be zero."""
 

@@ -147,7 +147,7 @@ def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
     """
     delay = _relaxed(system, slope, dict.fromkeys(system.inputs, 0))
     if len(delay) < len(system.variables):  # what rests on no input may go before the first front
-        delay |= _relaxed(system, slope, {v.name: -1 for v in system.variables if v.name not in delay})
+        delay = _relaxed(system, slope, dict.fromkeys(system.named, -1) | delay)
     return delay
 
 

@@ -1,8 +1,8 @@
 """The state of a lowering: the variables so far, and what each traced tensor has become."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ class Lowering:
     `axes`, `sizes` and `batch` are those of the traced grid, `variables` those emitted so far, and `node` is the one at
     work, for names and places; `in_loop` says whether it is one of a loop's body, which the model computes position by
     position, and `looped` whether there was any. `steps` are what has been made of scores of attention, and `reaches`
-    says of those that go over all keys how many of the latest they need, of how many.
+    says of those that go over all keys how many of the latest they need, of how many. `special` gives the rule of a
+    node that is read otherwise than usual.
     """
 
     graph: Graph
@@ -56,6 +57,13 @@ class Lowering:
     looped: bool = False
     steps: list[Step] = field(default_factory=list)
     reaches: dict[int, tuple[int, int]] = field(default_factory=dict)
+    special: Callable[[Node], Any] = lambda _: None
+    rated: ClassVar[bool] = False
+
+    def spaced(self, tap: Tap, stride: Sequence[int]) -> Tap:
+        """Return a tap that goes on by `stride` where its reader goes on by one; all are one on a uniform grid."""
+        assert set(stride) <= {1}, "a stride changes the grid"
+        return tap
 
     @property
     def rank(self) -> int:

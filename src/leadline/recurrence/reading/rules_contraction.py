@@ -32,24 +32,29 @@ from leadline.recurrence.reading.rules_scores import mixed
 
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Read a convolution with stride 1 as taps at the offsets of its kernel that are not masked."""
+    """Read a convolution as taps at the offsets of its kernel that are not masked; on a uniform grid, of stride 1."""
     conv = convolution_of(node, low.graph)
     read, weight, kernel = args["input"], args["weight"], conv.taps
     if not isinstance(weight, Fixed) or not isinstance(read, Field):
         raise Misfit("its kernel is computed")
-    if conv.transposed or any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1):
-        raise Misfit("a stride changes the grid")
+    strided = any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1)
+    if conv.transposed or (strided and not low.rated):
+        raise Misfit("a stride changes the grid (leadline.stream goes on in frames)")
     if len(read.dims) != conv.axes + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
     spans = [d * (k - 1) for d, k in zip(conv.dilation, kernel, strict=True)]
-    sizes = zip(conv.padding, spans, low.graph.meta(conv.input).shape[2:], node.shape[2:], strict=True)
-    padding = [(before, max(0, after + span - size - before)) for before, span, size, after in sizes]
+    steps = conv.stride if low.rated else (1,) * conv.axes
+    sizes = zip(conv.padding, spans, low.graph.meta(conv.input).shape[2:], node.shape[2:], steps, strict=True)
+    padding = [
+        (before, max(0, (after - 1) * step + 1 + span - size - before)) for before, span, size, after, step in sizes
+    ]
     roles = [_role(dim, size, pads) for dim, size, pads in zip(read.dims[2:], kernel, padding, strict=True)]
     over = [(0, 0)] * low.rank
     for role, pads in zip(roles, padding, strict=True):
         if role is not None:
             over[role] = pads
     read = low.filled(read, 0.0, over)
+    stride = [next((s for r, s in zip(roles, steps, strict=True) if r == axis), 1) for axis in range(low.rank)]
     taps, weights, alive = [], [], []
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
@@ -57,7 +62,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             if role is not None:
                 offset[role] = before - k * d
         index: Any = (..., *place)
-        tap, nonzero = low.tap(read, offset=offset), weight.generic[index] != 0
+        tap, nonzero = low.spaced(low.tap(read, offset=offset), stride), weight.generic[index] != 0
         if bool(nonzero.any()):
             taps.append(tap)
             weights.append(weight.tensor[index].contiguous())

@@ -140,7 +140,7 @@ def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
     def call(x: Tensor) -> Tensor:
         first: Tensor = run_node(node, no_tensor, {own: x, **fixed, **later})[0]
-        return first.reshape(len(x), -1)
+        return first.reshape(x.shape[0], -1)
 
     literals = {name: value for name, value in args.items() if isinstance(value, int | float | bool | tuple)}
     equation = Reduction(node.packet, low.tap(read), sizes, call, tuple(along), literals, fixed)

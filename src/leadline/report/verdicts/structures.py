@@ -240,7 +240,8 @@ def _(result: System, *, rate: float | None = None) -> tuple[Card, ...]:
 @cards.register
 def _(result: Exported, *, rate: float | None = None) -> tuple[Card, ...]:
     where, length = result.files[0], "any number of" if result.length is None else f"at most {whole(result.length)}"
-    known = "not compared: this system has no C compiler"
+    runs = "C compiler" if where.endswith(".c") else "onnxruntime"
+    known = f"not compared: this system has no {runs}"
     if result.difference is not None:
         known = (
             f"within {result.difference:.1g} of the model's own forward pass over {whole(result.positions)} positions"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from leadline.errors import Diverged, UsageError
 from leadline.graph.restoring.flags import uncollected
 from leadline.likelihoods import Likelihood, check_drawing
+from leadline.sampling.buffers import Buffer
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
 from leadline.sampling.compiled.kept import LINE, Kept, on_a_line
@@ -78,6 +81,10 @@ class NumbaMachine:
         """Bytes of all rings, for one sample."""
         return self.program.state * self._memory.itemsize
 
+    def go_on_from(self, other: NumbaMachine) -> None:
+        """Take the state of a machine whose plan keeps the same values."""
+        self._memory[:] = other._memory
+
     def _ring(self, name: str) -> NDArray[Any]:
         start, slots, width = self.program.rings[name]
         ring = self._memory[start : start + slots * width * self.batch].reshape(slots, self.batch, width)
@@ -104,6 +111,38 @@ class NumbaMachine:
         rows, columns = (*grid, 1)[:2]
         self._execute(self.plan.fronts(at, rows), (at + rows, columns), exchange=(at * columns, given, found))
         return torch.from_numpy(found).reshape(shape)
+
+    def bound(self, given: Buffer, found: Buffer, classes: int | None) -> Callable[[int, int, int], int] | None:
+        """Return a call that goes on with a chunk like `given` and fills one like `found`, at two addresses.
+
+        None where they are not laid out as they are stored; see `CMachine.bound`.
+        """
+        if not (given.in_order and found.in_order):
+            return None
+        real, rows = self._memory.dtype, given.positions
+        whole = given.dtype is torch.int64
+        read = np.zeros(rows * given.batch * given.channels, np.int64 if whole else real)
+        fed, made = (np.zeros(len(read), real) if whole else read), np.zeros(rows * found.batch * found.channels, real)
+        frame, first, move = self._frame, self.plan.first, ctypes.memmove
+        to, size, back, length = read.ctypes.data, read.nbytes, made.ctypes.data, made.nbytes
+        lag, top_k, *arrays = _NO_DRAWING
+        frame[[word.LAG, word.CLASSES, word.TOP_K, word.FED, word.WIDTH]] = lag, 2, top_k, 1, 1
+        words, where, memory = self.program.words, self._where, self._memory
+        rest = (*arrays, np.zeros(2 + LINE), np.zeros(2, np.int64), fed, made)
+
+        def go(at: int, into: int, out: int) -> int:
+            move(to, into, size)
+            if whole:
+                if classes is not None and (read.min() < 0 or read.max() >= classes):
+                    return 3
+                fed[:] = read
+            frame[word.BEGIN], frame[word.END] = at or first, at + rows - 1
+            frame[word.HEIGHT], frame[word.ORIGIN] = at + rows, at
+            status, _ = interpreter.execute(frame, memory, words, where, *rest)
+            move(out, back, length)
+            return int(status)
+
+        return go
 
     def generate(
         self,

@@ -159,7 +159,10 @@ class _Builder:
         first = self.result(variable)
         self.operands.extend(self.operand(operand, variable) for operand in operands)
         row = [int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), int(after), *rest]
-        row += [0] * (word.BEFORE - len(row)) + [int(f) for f in before]
+        through = max(
+            (i for i, f in enumerate(before, 1) if f is not Op.COPY), default=0
+        )  # of many nothing else is told
+        row += [0] * (word.BEFORE - len(row)) + [int(f) for f in before[:through]]
         self.code.append(row + [int(Op.COPY)] * (word.INSTRUCTION - len(row)))
 
     def contraction(self, variable: ir.Variable, equation: ir.Contraction) -> None:

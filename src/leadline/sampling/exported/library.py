@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.errors import UsageError
+from leadline.sampling.exported.keeping import compiled
 from leadline.sampling.exported.source import Code
 
-FLAGS = ("-std=c99", "-O3", "-march=native", "-shared", "-fPIC")
 _SAID = {1: "the sequence would be longer than the C was written for", 2: "a class has no row in a table of the model"}
 
 
@@ -30,11 +29,21 @@ def compiler() -> str | None:
     )
 
 
+def opened(content: bytes) -> tuple[ctypes.CDLL, ctypes.PyDLL]:
+    """Load a library from its content, twice: calls of the first let other threads go on, those of the second do not.
+
+    The file that the system wants for it is gone at once: what was loaded stays.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "stream.so")
+        path.write_bytes(content)
+        return ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
+
+
 class Library:
     """Exported C that has been loaded: one sequence of one sample at a time."""
 
-    def __init__(self, code: Code, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+    def __init__(self, code: Code, library: ctypes.CDLL) -> None:
         self.code = code
         self._reset, self._step = (getattr(library, f"{code.name}_{what}") for what in ("reset", "step"))
         self._step.argtypes = [*(ctypes.c_void_p,) * 3, ctypes.c_long]
@@ -45,31 +54,23 @@ class Library:
 
     def reset(self) -> None:
         """Begin a sequence."""
-        _checked(self._reset(self._state))
+        checked(self._reset(self._state))
 
     def step(self, given: NDArray[Any]) -> NDArray[Any]:
         """Go on with positions (n, inputs), and return the outputs (n, outputs)."""
         read = np.ascontiguousarray(given, np.int32 if self.code.integer else self.code.real_type)
         found = np.zeros((len(read), self.code.outputs), self.code.real_type)
-        _checked(self._step(ctypes.addressof(self._state), read.ctypes.data, found.ctypes.data, len(read)))
+        checked(self._step(ctypes.addressof(self._state), read.ctypes.data, found.ctypes.data, len(read)))
         return found
 
 
-def _checked(status: int) -> None:
+def checked(status: int) -> None:
+    """Raise what a function of exported C returned as an error."""
     if status:
         raise UsageError(_SAID[status])
 
 
 @contextmanager
 def loaded(code: Code, program: str) -> Iterator[Library]:
-    """Compile C with a compiler, and load it; what was compiled is removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder, f"{code.name}.c"), Path(folder, f"{code.name}.so")
-        source.write_text(code.source, "utf-8")
-        source.with_suffix(".h").write_text(code.header, "utf-8")
-        done = subprocess.run(
-            [program, *FLAGS, "-o", str(library), str(source), "-lm"], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UsageError(f"{program} did not compile the exported C: {done.stderr.strip()[:500]}")
-        yield Library(code, library)
+    """Compile C with a compiler, and load it; nothing is kept."""
+    yield Library(code, opened(compiled(code.source, code.header, code.name, program))[0])

@@ -21,6 +21,19 @@ from leadline.sampling.plan import Plan
 BLOCK = 64  # positions that are computed together
 _REAL = {torch.float32: "float", torch.float64: "double"}
 ENDLESS_LENGTH = 2**40
+_NEXT = {
+    "h": """
+/* What the model says of the next position, before its input is known: it rests on those before it alone. */
+void @name@_next(const @name@_state *state, @real@ *out);
+""",
+    "c": """
+void @name@_next(const STATE *s, real *out) {
+    const long t = 0;
+    for (int c = 0; c < @outputs@; c++) out[c] = @out@;
+}
+""",
+}
+"""Where an output sees no input of its own position."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,8 @@ class Code:
     """The C of a stream.
 
     `state_bytes` is what the caller gives it to keep; `length` how many positions it takes at most (None: any number).
-    `inputs` and `outputs` are the numbers of one position; a class is one ``int``.
+    `inputs` and `outputs` are the numbers of one position; a class is one ``int``. Where outputs are `ahead` of the
+    input at their position, ``NAME_next`` returns the next one.
     """
 
     name: str
@@ -36,6 +50,7 @@ class Code:
     source: str
     real: str
     integer: bool
+    ahead: bool
     inputs: int
     outputs: int
     state_bytes: int
@@ -101,12 +116,19 @@ class _Writer:
             "out": f"(s->v{self.number[self.system.output]}[c])[s->c{self.number[self.system.output]} - {ahead} + t]",
             "block_size": str(BLOCK), "first": str(-self.first),
         }  # fmt: skip
+        # classes may come as the long integers of arrays, from this process
+        classes = "(real)(wide ? ((const long long *)in)[i] : ((const int *)in)[i])"
+        words["read"] = classes if integer else "((const real *)in)[i]"
         header, source = (
-            _filled(files(__package__).joinpath(f"stream.{end}").read_text("utf-8"), words) for end in "hc"
+            _filled(
+                files(__package__).joinpath(f"stream.{end}").read_text("utf-8"),
+                words | {"next": _filled(_NEXT[end], words) if ahead > 0 else ""},
+            )
+            for end in "hc"
         )
         return Code(
-            self.name, header, source, real, integer, given.channels, int(words["outputs"]),
-            numbers * self.dtype.itemsize + 8 * (len(self.number) + 2), self.length, self.multiply_adds(),
+            self.name, header, source, real, integer, ahead > 0, given.channels, int(words["outputs"]),
+            numbers * self.dtype.itemsize + 8 * (len(self.number) + 2), self.length, multiply_adds(self.system),
         )  # fmt: skip
 
     def history(self, variable: ir.Variable) -> int:
@@ -181,10 +203,11 @@ class _Writer:
             yield f"    for (long t = 0; t < WIDTH{n}; t++) s->v{n}[c][t] = {number_in_c(value, 17)};"
             yield f"s->c{n} = {self.history(v)};"
 
-    def multiply_adds(self) -> int:
-        """Return how many products of a weight and a number one position takes; attention apart."""
-        equations = [v.equation for v in self.system.variables if isinstance(v.equation, ir.Contraction)]
-        return sum(w.numel() for e in equations for w in e.weights)
+
+def multiply_adds(system: ir.System) -> int:
+    """Return how many products of a weight and a number one position takes; attention apart."""
+    equations = [v.equation for v in system.variables if isinstance(v.equation, ir.Contraction)]
+    return sum(w.numel() for e in equations for w in e.weights)
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

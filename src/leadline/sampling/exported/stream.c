@@ -57,26 +57,41 @@ int @name@_reset(STATE *s) {
     return 0;
 }
 
-int @name@_step(STATE *s, const @given@ *in, real *out, long n) {
+/* Inputs and outputs lie so many numbers apart: from position to position, and from channel to channel. */
+static inline int run(STATE *s, const void *in, int wide, long in_position, long in_channel, real *out,
+                      long out_position, long out_channel, long n) {
     @length@
+    long t0 = 0;
+    (void)wide;
     while (n > 0) {
         const long some = n < @block_size@ ? n : @block_size@;
         make_room(s, some);
         for (int c = 0; c < @inputs@; c++)
-            for (long t = 0; t < some; t++) @in@ = (real)in[t * @inputs@ + c];
+            for (long t = 0; t < some; t++) {
+                const long i = (t0 + t) * in_position + c * in_channel;
+                @in@ = @read@;
+            }
         const int error = block(s, some);
         if (error) return error;
         for (int c = 0; c < @outputs@; c++)
-            for (long t = 0; t < some; t++) out[t * @outputs@ + c] = @out@;
+            for (long t = 0; t < some; t++) out[(t0 + t) * out_position + c * out_channel] = @out@;
         go_on(s, some);
         s->at += some;
-        in += some * @inputs@;
-        out += some * @outputs@;
+        t0 += some;
         n -= some;
     }
     return 0;
 }
 
+int @name@_step(STATE *s, const @given@ *in, real *out, long n) {
+    return run(s, in, 0, @inputs@, 1, out, @outputs@, 1, n);
+}
+
+int @name@_step_apart(STATE *s, const @given@ *in, long in_position, long in_channel, real *out, long out_position,
+                      long out_channel, long n) {
+    return run(s, in, 0, in_position, in_channel, out, out_position, out_channel, n);
+}
+@next@
 #ifdef @NAME@_MAIN
 #include <stdio.h>
 

@@ -29,6 +29,10 @@ int @name@_reset(@name@_state *state);
 /* Go on with n positions: `in` holds their inputs and `out` their outputs, one position after another. */
 int @name@_step(@name@_state *state, const @given@ *in, @real@ *out, long n);
 
+/* The same, where numbers lie so far apart: from one position to the next, and from one channel to the next. */
+int @name@_step_apart(@name@_state *state, const @given@ *in, long in_position, long in_channel, @real@ *out,
+                      long out_position, long out_channel, long n);
+@next@
 #ifdef __cplusplus
 }
 #endif
