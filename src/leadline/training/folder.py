@@ -149,6 +149,40 @@ class RunFolder:
         return read_record(self.path / name, dict[str, Any], CheckpointError)
 
 
+class FollowedFolder(RunFolder):
+    """A run folder in which another process holds the lock and writes the files.
+
+    Examples
+    --------
+    >>> with FollowedFolder(Path("nowhere")).held():
+    ...     FollowedFolder(Path("nowhere")).log(b"")
+    >>> os.path.exists("nowhere")
+    False
+    """
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold nothing: the process that leads does."""
+        yield
+
+    @contextmanager
+    def begun(self, record: Mapping[str, Any]) -> Iterator[None]:  # noqa: ARG002
+        """Describe nothing."""
+        yield
+
+    def reopen(self) -> None:
+        """Leave the result to the process that leads."""
+
+    def save(self, state: TrainingState) -> None:
+        """Leave the checkpoint to the process that leads, whose weights are the same."""
+
+    def log(self, lines: bytes) -> None:
+        """Leave the log to the process that leads."""
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Leave the result to the process that leads."""
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock file; what a killed process held is free. Another holder is not waited for."""

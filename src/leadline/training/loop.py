@@ -22,13 +22,12 @@ from leadline.training.checkpoint import load_checkpoint
 from leadline.training.code import Code
 from leadline.training.config import TrainConfig
 from leadline.training.environment import Environment
-from leadline.training.folder import Builder, RunFolder, RunResult
-from leadline.training.following import FollowedFolder
+from leadline.training.folder import Builder, FollowedFolder, RunFolder, RunResult
 from leadline.training.monitoring._monitor import monitor
+from leadline.training.monitoring.progress import Reporter
 from leadline.training.monitoring.tracking import Trackers, line_of, tracked
 from leadline.training.planning import planned, validated_examples
 from leadline.training.processes import Processes
-from leadline.training.progress import Reporter
 from leadline.training.randomness import isolated, seed_everything
 from leadline.training.resumption import begin_with, earlier, extends, extensions, identity, started_from, stays
 from leadline.training.session import Session
