@@ -10,6 +10,7 @@ import torch
 from helpers import grid_reference as reference
 from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from helpers.element_graph import brute_force
+from helpers.streamed_forms import FORMS, Parts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ def assert_agree(model: nn.Module, *inputs: Tensor, layout: LayoutLike) -> None:
     assert derived(reading) == (reading.count().connections / len(inputs[0]), reading.span().steps)
 
 
+QUICK_FORMS = ("gathered", "shift by products", "maps")
 QUICK = (
     "shifted channels are joined",
     "the last position is not read",
@@ -157,6 +159,13 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", quick_first(BLOCKS))
 def test_both_levels_agree_on_borders(name: str) -> None:
     assert_agree(BLOCKS[name](), torch.randn(2, 4, 7), layout="b c t -> b v t")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK_FORMS else pytest.mark.slow) for name in FORMS]
+)
+def test_both_levels_agree_on_forms(name: str) -> None:
+    assert_agree(Parts(FORMS[name], 2), torch.randn(2, 5, 4), layout="b t c -> b t v")
 
 
 @given(

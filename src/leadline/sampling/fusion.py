@@ -191,7 +191,7 @@ def _with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.
     """Return an equation whose taps have gone through a function."""
     if isinstance(equation, ir.Contraction):
         return replace(equation, taps=tuple(map(change, equation.taps)))
-    if isinstance(equation, ir.Pointwise):
+    if isinstance(equation, ir.Pointwise | ir.Rowwise):
         operands = (change(operand) if isinstance(operand, ir.Tap) else operand for operand in equation.operands)
         return replace(equation, operands=tuple(operands))
     if isinstance(equation, ir.Embedding | ir.Reduction):

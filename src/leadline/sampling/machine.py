@@ -107,6 +107,10 @@ class TorchMachine:
         if isinstance(equation, ir.Reduction):
             value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
             return equation.call(value).reshape(len(points), self.batch, -1)
+        if isinstance(equation, ir.Rowwise):
+            operands = (self._operand(operand, points).flatten(0, 1) for operand in equation.operands)
+            rows = (values.reshape(len(values), equation.rows, -1) for values in operands)
+            return equation.call(*rows).reshape(len(points), self.batch, -1)
         assert isinstance(equation, ir.Attention), f"no rule for {type(equation).__name__}"
         return self._attend(equation, points)
 
@@ -127,7 +131,8 @@ class TorchMachine:
         inside = ((origin >= 0) & (origin < np.array(self.plan.ranges[tap.source]))).all(axis=1)
         values = self.read(tap.source, np.where(inside[:, None], origin, 0))[..., self._channels[id(tap)]]
         if not inside.all():
-            values[torch.from_numpy(~inside)] = tap.fill
+            fill = tap.fill.to(values.dtype) if isinstance(tap.fill, Tensor) else tap.fill
+            values[torch.from_numpy(~inside)] = fill
         return values
 
     def _contract(self, equation: ir.Contraction, points: Points) -> Tensor:

@@ -75,9 +75,9 @@ class Body:
         if not isinstance(start, Fixed) or not start.tensor.numel():
             raise Misfit("a loop begins with a state that is computed")
         step = tuple(int(a == self.axis) for a in range(self.low.rank))
-        numbers = {*start.tensor.flatten().tolist()}
-        if len(numbers) == 1:
-            return replace(state, shift=step, fill=float(numbers.pop()))
+        fill = self.low.fill_of(start.tensor, state.dims, state.sizes)
+        if fill is not None:
+            return replace(state, shift=step, fill=fill)
         if self.loop.early:  # the table would be needed before the state that it is added to
             raise Misfit("a loop whose results come before the update begins with a state of different numbers")
         given = self.low.constant(start.tensor, state.dims, state.sizes).values.expand(*state.sizes, -1)

@@ -32,9 +32,12 @@ class Cells:
         """Return the dimensions of k features at the positions of the reading."""
         return (*self.lead, (Factor(FEATURE, k),))
 
-    def past(self, state: Field, step: Offset) -> Tap:
-        """Return the tap that reads a state `step` earlier, which is zero where there is none."""
-        return Tap(state.variable, step, state.channels.reshape(-1), initial=self.initial)
+    def past(self, state: Field, step: Offset, start: Tensor | None = None) -> Tap:
+        """Return the tap that reads a state `step` earlier; where there is none, it is zero, or as it starts."""
+        fill = None if start is None else self.low.fill_of(start, state.dims, state.sizes)
+        if start is not None and fill is None:
+            raise Misfit("its initial state differs between positions")
+        return Tap(state.variable, step, state.channels.reshape(-1), 0.0 if fill is None else fill, self.initial)
 
     def given(self, state: Field | Fixed) -> Tap:
         """Return the tap that reads a state which a cell is given, a fixed one too."""
@@ -105,8 +108,9 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
         raise Misfit("it does not run along a position axis")
     step = tuple(int(a == time) for a in range(low.rank))
     states = args["hx"] if isinstance(args["hx"], tuple) else (args["hx"],)
-    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in states):
-        raise Misfit("its initial state is not zero")
+    if not all(isinstance(s, Fixed) for s in states):
+        raise Misfit("its initial state is computed from the inputs")
+    batch = 0 if args["batch_first"] else 1  # of what is read; states have theirs second
     per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
     for layer in range(args["num_layers"]):
@@ -115,7 +119,8 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
             raise Misfit("a projected recurrence")
         w_in, w_own = mine[:2]
         b_in, b_own = mine[2:] if per == 4 else (None, None)
-        read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
+        starts = [s.tensor[layer].unsqueeze(1 - batch) for s in states]
+        read = _layer(kind, Cells(low, read, initial=True), read, step, starts, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
 
 
@@ -159,15 +164,15 @@ _CELLS: dict[Cell, Callable[..., Last]] = {
 }
 
 
-def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
-    """Emit one layer that reads its own states `step` earlier."""
+def _layer(kind: Cell, c: Cells, x: Field, step: Offset, starts: Sequence[Tensor], *weights: Any) -> Field:
+    """Emit one layer that reads its own states `step` earlier, and `starts` where there are none."""
     k = weights[1].shape[1]
     h = c.state(k, "h")
     if kind is not Cell.LSTM:
-        c.close(h, *_CELLS[kind](c, x, c.past(h, step), *weights))
+        c.close(h, *_CELLS[kind](c, x, c.past(h, step, starts[0]), *weights))
         return h
     cell = c.state(k, "c")
-    last, o = _lstm(c, x, c.past(h, step), c.past(cell, step), *weights)
+    last, o = _lstm(c, x, c.past(h, step, starts[0]), c.past(cell, step, starts[1]), *weights)
     c.close(cell, *last)
     c.close(h, "mul", o, c.apply("tanh", cell))
     return h

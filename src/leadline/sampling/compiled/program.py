@@ -78,6 +78,7 @@ class _Builder:
             FusedPointwise: self.pointwise,
             ir.Embedding: self.lookup,
             ir.Reduction: self.reduction,
+            ir.Rowwise: self.rowwise,
             ir.Attention: self.attention,
         }
 
@@ -94,8 +95,10 @@ class _Builder:
         self.used += len(self.numbers[-1])
         return self.used - len(self.numbers[-1])
 
-    def fill(self, value: float) -> int:
-        """Return where a row of one number stands."""
+    def fill(self, value: float | Tensor) -> int:
+        """Return where a row of one number stands, or of several."""
+        if isinstance(value, Tensor):
+            return self.number(value)
         if value not in self.fills:
             self.fills[value] = self.number(np.full(self.widest, value))
         return self.fills[value]
@@ -231,6 +234,10 @@ class _Builder:
         else:
             raise self.missing(variable, f"{equation.function} along inner features")
 
+    def rowwise(self, variable: ir.Variable, equation: ir.Rowwise) -> None:
+        """Refuse it: there is no instruction yet."""
+        raise self.missing(variable, equation.function)
+
     def attention(self, variable: ir.Variable, equation: ir.Attention) -> None:
         """Lay queries, keys and values out head by head."""
         scale = self.number(np.array([equation.scale]))
@@ -308,7 +315,7 @@ def _chunks(equation: ir.Contraction) -> Iterator[tuple[list[ir.Tap], list[Tenso
             if inputs + part.shape[1] > CHUNK:
                 yield taps, weights
                 taps, weights, inputs = [], [], 0
-            taps.append(replace(tap, channels=tap.channels[start : start + CHUNK]))
+            taps.append(tap.part(start, start + CHUNK))
             weights.append(part)
             inputs += part.shape[1]
     yield taps, weights
