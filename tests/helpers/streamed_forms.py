@@ -211,6 +211,12 @@ def maps(s: Parts, x: Tensor) -> Tensor:
     return s.image(image).reshape(*x.shape[:2], -1)
 
 
+def shared_kernels(s: Parts, x: Tensor) -> Tensor:
+    weight = s.blocks[:, :1, :1].softmax(0).expand(2, 1, 3)
+    rows = functional.pad(s.q(x).mT, (2, 0)).reshape(-1, 2, x.shape[1] + 2)
+    return functional.conv1d(rows, weight, s.biases[:, 0], groups=2).reshape(x.mT.shape).mT
+
+
 def strided_maps(s: Parts, x: Tensor) -> Tensor:
     image = x.reshape(-1, 2, s.half, 1).expand(-1, -1, -1, 4)
     y = functional.conv2d(image, s.image.weight[:2], None, (1, 2), 1)
@@ -245,6 +251,6 @@ FORMS: Mapping[str, Form] = {
         shift_by_writing, first_written, written_in_slices, written_in_strides,
         in_logarithms, by_products, running_norm, largest_so_far,
         learned_start, result_before_update, layer_with_start,
-        maps, strided_maps, maps_in_a_loop, enlarged, turned,
+        maps, shared_kernels, strided_maps, maps_in_a_loop, enlarged, turned,
     )
 }  # fmt: skip

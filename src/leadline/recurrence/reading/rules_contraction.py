@@ -48,7 +48,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         if role is not None:
             over[role] = pads
     read = low.filled(read, 0.0, over)
-    taps, weights, alive = [], [], []
+    taps, weights, alive, many = [], [], [], math.prod(features(read.dims[:1]))
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
         for role, k, d, (before, _) in zip(roles, place, conv.dilation, padding, strict=True):
@@ -58,10 +58,11 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         tap, nonzero = low.tap(read, offset=offset), weight.generic[index] != 0
         if bool(nonzero.any()):
             taps.append(tap)
-            weights.append(weight.tensor[index].contiguous())
-            alive.append(nonzero)
-    bias, dense = _bias(args.get("bias")), weight.tensor.numel()
-    equation = Contraction(tuple(taps), tuple(weights), bias, conv.groups, tuple(alive), dense=dense)
+            weights.append(weight.tensor[index].repeat(many, 1))
+            alive.append(nonzero.repeat(many, 1))
+    bias, dense = _bias(args.get("bias")), many * weight.tensor.numel()
+    bias = None if bias is None else bias.repeat(many)
+    equation = Contraction(tuple(taps), tuple(weights), bias, many * conv.groups, tuple(alive), dense=dense)
     dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
@@ -75,11 +76,7 @@ def _convolved(node: Node, args: dict[str, Any]) -> tuple[Field, Fixed]:
     read, weight = args["input"], args["weight"]
     if not isinstance(weight, Fixed) or not isinstance(read, Field):
         raise Misfit("its kernel is computed")
-    if (
-        len(read.dims) != weight.tensor.ndim
-        or not of_features(read.dims[1])
-        or FEATURE in (f.role for f in read.dims[0])
-    ):
+    if len(read.dims) != weight.tensor.ndim or not of_features(read.dims[1]):
         raise Misfit("channels do not stand on the second axis of its input")
     return read, weight
 

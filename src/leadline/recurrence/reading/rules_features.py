@@ -26,6 +26,7 @@ from leadline.recurrence.reading.field import (
     Misfit,
     axis_of,
     canonical,
+    features,
     of_features,
     permuted,
     taken,
@@ -50,15 +51,16 @@ def along_features(low: Lowering, node: Node, read: Field, weight: Fixed, bias: 
     slides = _Sliding(node, low.graph, read)
     read = low.filled(read, 0.0, slides.over(low.rank))
     taps, weights, alive = list[Tap](), list[Tensor](), list[Tensor]()
+    many = math.prod(features(read.dims[:1]))
     for offset, index in slides.places(low.rank):
         nonzero = slides.matrix(weight.generic[index]) != 0
         if bool(nonzero.any()):
             taps.append(low.tap(read, offset=offset))
-            weights.append(slides.matrix(weight.tensor[index]))
-            alive.append(nonzero)
-    full = None if bias is None else bias.repeat_interleave(math.prod(slides.outside))
-    dense = weight.tensor.numel() * math.prod(slides.inside if slides.conv.transposed else slides.outside)
-    equation = Contraction(tuple(taps), tuple(weights), full, 1, tuple(alive), dense=dense)
+            weights.append(slides.matrix(weight.tensor[index]).repeat(many, 1))
+            alive.append(nonzero.repeat(many, 1))
+    full = None if bias is None else bias.repeat_interleave(math.prod(slides.outside)).repeat(many)
+    dense = many * weight.tensor.numel() * math.prod(slides.inside if slides.conv.transposed else slides.outside)
+    equation = Contraction(tuple(taps), tuple(weights), full, many, tuple(alive), dense=dense)
     dims, sizes = slides.result(read)
     return canonical(low.emit(equation, dims, sizes, "conv"))
 
