@@ -24,6 +24,7 @@ class Parts(nn.Module):
         self.start, self.matrices = nn.Parameter(torch.randn(c)), nn.Parameter(torch.randn(3, c, c))
         self.image, self.larger = nn.Conv2d(2, 3, 3, padding=1), nn.ConvTranspose2d(2, 2, 2, stride=2)
         self.gru = nn.GRU(c, c, batch_first=True)
+        self.lstm = nn.LSTM(c, c, 2, batch_first=True, proj_size=half)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.form(self, x)
@@ -132,10 +133,28 @@ def shift_by_roll(s: Parts, x: Tensor) -> Tensor:
     return y + s.k(x)
 
 
+def shift_by_masked_roll(s: Parts, x: Tensor) -> Tensor:
+    later = (torch.arange(x.shape[1]) > 0)[:, None]
+    return torch.where(later, s.q(x).roll(1, 1), 0.0) + s.k(x).roll(1, 1) * later.to(x.dtype)
+
+
 def shift_by_writing(s: Parts, x: Tensor) -> Tensor:
     y = torch.zeros_like(x)
     y[:, 1:] = s.q(x)[:, :-1]
     return y + s.k(x)
+
+
+def windows(s: Parts, x: Tensor) -> Tensor:
+    return (functional.pad(s.q(x), (0, 0, 2, 0)).unfold(1, 3, 1) * torch.arange(1.0, 4.0)).sum(-1)
+
+
+def doubling(s: Parts, x: Tensor) -> Tensor:
+    keep, sums, by = s.q(x).sigmoid(), s.v(x), 1
+    while by < x.shape[1]:
+        sums = torch.cat((sums[:, :by], sums[:, by:] + keep[:, by:] * sums[:, :-by]), 1)
+        keep = torch.cat((keep[:, :by], keep[:, by:] * keep[:, :-by]), 1)
+        by *= 2
+    return sums
 
 
 def first_written(s: Parts, x: Tensor) -> Tensor:
@@ -198,8 +217,21 @@ def result_before_update(s: Parts, x: Tensor) -> Tensor:
     return torch.stack(out, 1)
 
 
+def start_yielded(s: Parts, x: Tensor) -> Tensor:
+    h, out = s.start.expand(len(x), -1), []
+    for step in x.unbind(1):
+        out.append(h)
+        h = torch.tanh(s.q(step) + s.k(h))
+    return torch.stack(out, 1)
+
+
 def layer_with_start(s: Parts, x: Tensor) -> Tensor:
     out: Tensor = s.gru(x, s.start.expand(1, len(x), -1).contiguous())[0]
+    return out
+
+
+def projected_layer(s: Parts, x: Tensor) -> Tensor:
+    out: Tensor = s.lstm(x)[0]
     return out
 
 
@@ -248,9 +280,9 @@ FORMS: Mapping[str, Form] = {
         gathered, scattered, by_masks, chosen_matrices, one_hot_of_best, sorted_features, added_at_places,
         block_diagonal, block_diagonal_scaled, block_diagonal_einsum, one_number,
         shift_by_zeros, shift_by_products, shift_repeating, shift_by_parameter, shift_by_pad, shift_by_roll,
-        shift_by_writing, first_written, written_in_slices, written_in_strides,
+        shift_by_masked_roll, shift_by_writing, windows, doubling, first_written, written_in_slices, written_in_strides,
         in_logarithms, by_products, running_norm, largest_so_far,
-        learned_start, result_before_update, layer_with_start,
+        learned_start, result_before_update, start_yielded, layer_with_start, projected_layer,
         maps, shared_kernels, strided_maps, maps_in_a_loop, enlarged, turned,
     )
 }  # fmt: skip

@@ -46,9 +46,10 @@ _BY_MOVE: dict[Move, Rule] = {
     Move.STACK: rules_views.stack,
     Move.WRITE: rules_positions.write,
     Move.ROLL: rules_positions.roll,
+    Move.WINDOWS: rules_positions.windows,
     Move.REPEAT: rules_features.repeat,
     **dict.fromkeys(
-        (Move.MIRROR, Move.DIAGONAL, Move.TRIANGLE, Move.WINDOWS, Move.ENLARGE, Move.SHUFFLE),
+        (Move.MIRROR, Move.DIAGONAL, Move.TRIANGLE, Move.ENLARGE, Move.SHUFFLE),
         rules_features.moved,
     ),
 }
@@ -255,7 +256,9 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     rule = scored if any(isinstance(value, Scores) for value in read) else _rule(node.operation)
     around = next((value for value in read if isinstance(value, Around)), None)
     if around is not None and node.operation.move not in (Move.TAKE, Move.WRITE):
-        raise refuse(node, f"it reads {around.why}")
+        if not rules_positions.hidden(node, around, known):
+            raise refuse(node, f"it reads {around.why}")
+        args = {name: around.read if value is around else value for name, value in args.items()}
     with ruled(node, low.graph):
         if all(isinstance(value, Fixed) for value in read):
             result = _folded(node, known)

@@ -14,6 +14,7 @@ from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, axis_
 from leadline.recurrence.reading.iterations import Moving
 from leadline.recurrence.reading.loops import Loop
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, copied
+from leadline.recurrence.reading.rules_positions import beside
 
 Apply: TypeAlias = Callable[[Lowering, Node, MutableMapping[Ref, Value]], None]
 
@@ -120,7 +121,18 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     joined = _joined(inner[loop.result], joint, body.axis, loop.length)
     low.looped = True
-    return joined
+    return joined if loop.lead is None else _after(low, joined, values[loop.lead], joint)
+
+
+def _after(low: Lowering, joined: Field, lead: Value, joint: Node) -> Field:
+    """Put what a state was before the loop in front of the results."""
+    dim = joint.bound().get("dim", 0) % len(joint.shape)
+    axis = axis_of(joined.dims[dim])
+    if not isinstance(lead, Fixed) or axis is None:
+        raise Misfit("a loop begins with a state that is computed")
+    if joint.operation.move is not Move.JOIN:
+        lead = Fixed(lead.tensor.unsqueeze(dim), lead.generic.unsqueeze(dim))
+    return beside(low, [lead, joined], dim, axis)
 
 
 def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:

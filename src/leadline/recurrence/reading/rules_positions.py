@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from leadline.graph import Node
+from leadline.graph import Kind, Node, Ref
 from leadline.graph.run_node import run_node
 from leadline.recurrence.ir import Constant, Operand, Pointwise, Tap
 from leadline.recurrence.reading.field import FEATURE, Factor, Field, Misfit, axis_of, shifted, taken
@@ -32,6 +34,36 @@ def roll(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     axis = axis_of(read.dims[dim])
     over = [(by, 0) if a == axis else (0, 0) for a in range(low.rank)]
     return Around(shifted(low.filled(read, 0.0, over), dim, by, -by), dim, by)
+
+
+def windows(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Put neighbouring positions side by side, as features of a last dimension."""
+    read, dim = args["self"], args["dimension"] % len(args["self"].dims)
+    if axis_of(read.dims[dim]) is None:
+        return moved(low, node, args)
+    if args["step"] != 1:
+        raise Misfit("it takes pieces of the positions with a stride")
+    count = node.shape[dim]
+    parts = [taken(read, dim, range(first, first + count)) for first in range(args["size"])]
+    last = len(read.dims)
+    return joined(low, [replace(part, dims=(*part.dims, ())) for part in parts], last)
+
+
+def hidden(node: Node, around: Around, values: Mapping[Ref, Value]) -> bool:
+    """Tell whether a pointwise operation of fixed tensors gives the same, whatever has come around: it is masked."""
+    if node.kind is not Kind.POINTWISE or sum(values[ref] is around for ref in node.refs) != 1:
+        return False
+    if not all(isinstance(values[ref], Fixed | Around) for ref in node.refs):
+        return False
+    dim, shape = around.dim - len(around.read.dims), around.read.shape
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    first, second = (run_node(node, partial(_or, values, made))[0] for made in noise)
+    return torch.equal(first.narrow(dim, 0, around.by), second.narrow(dim, 0, around.by))
+
+
+def _or(values: Mapping[Ref, Value], made: Tensor, ref: Ref) -> Tensor:
+    value = values[ref]
+    return value.tensor if isinstance(value, Fixed) else made
 
 
 def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:

@@ -111,16 +111,15 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
     if not all(isinstance(s, Fixed) for s in states):
         raise Misfit("its initial state is computed from the inputs")
     batch = 0 if args["batch_first"] else 1  # of what is read; states have theirs second
-    per = 4 if args["has_biases"] else 2
     tensors = [p.tensor for p in args["params"]]
+    per = len(tensors) // args["num_layers"]
     for layer in range(args["num_layers"]):
-        mine = tensors[layer * per : (layer + 1) * per]
-        if len(mine) != per or (kind is Cell.LSTM and len(tensors) != per * args["num_layers"]):
-            raise Misfit("a projected recurrence")
-        w_in, w_own = mine[:2]
-        b_in, b_own = mine[2:] if per == 4 else (None, None)
+        w_in, w_own, *rest = tensors[layer * per : (layer + 1) * per]
+        b_in, b_own = rest[:2] if args["has_biases"] else (None, None)
+        projected = rest[2 * args["has_biases"] :]
         starts = [s.tensor[layer].unsqueeze(1 - batch) for s in states]
-        read = _layer(kind, Cells(low, read, initial=True), read, step, starts, w_in, w_own, b_in, b_own)
+        cells = Cells(low, read, initial=True)
+        read = _layer(kind, cells, read, step, starts, projected, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
 
 
@@ -149,7 +148,7 @@ def _lstm(
     c: Cells, x: Field, past: Past, cell: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
 ) -> tuple[Last, Field]:
     """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``; return what makes c, and the gate o."""
-    k = w_own.shape[1]
+    k = w_own.shape[0] // 4
     pre = c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
     i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
     g = c.apply("tanh", part(pre, 2 * k, 3 * k))
@@ -164,17 +163,28 @@ _CELLS: dict[Cell, Callable[..., Last]] = {
 }
 
 
-def _layer(kind: Cell, c: Cells, x: Field, step: Offset, starts: Sequence[Tensor], *weights: Any) -> Field:
+def _layer(
+    kind: Cell,
+    c: Cells,
+    x: Field,
+    step: Offset,
+    starts: Sequence[Tensor],
+    projected: Sequence[Tensor],
+    *weights: Any,
+) -> Field:
     """Emit one layer that reads its own states `step` earlier, and `starts` where there are none."""
-    k = weights[1].shape[1]
-    h = c.state(k, "h")
+    h = c.state(weights[1].shape[1], "h")
     if kind is not Cell.LSTM:
         c.close(h, *_CELLS[kind](c, x, c.past(h, step, starts[0]), *weights))
         return h
-    cell = c.state(k, "c")
+    cell = c.state(weights[1].shape[0] // 4, "c")
     last, o = _lstm(c, x, c.past(h, step, starts[0]), c.past(cell, step, starts[1]), *weights)
     c.close(cell, *last)
-    c.close(h, "mul", o, c.apply("tanh", cell))
+    if projected:
+        out = c.apply("mul", o, c.apply("tanh", cell))
+        c.low.close(h, copied(c.low.tap(c.product([(out, projected[0])], None))))
+    else:
+        c.close(h, "mul", o, c.apply("tanh", cell))
     return h
 
 
