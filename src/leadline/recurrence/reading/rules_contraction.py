@@ -24,7 +24,7 @@ from leadline.recurrence.reading.field import (
     turned,
 )
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
-from leadline.recurrence.reading.rules_features import along_features, within
+from leadline.recurrence.reading.rules_features import along_features, slides_within
 from leadline.recurrence.reading.rules_scores import products
 
 
@@ -35,7 +35,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """
     conv, (read, weight) = convolution_of(node, low.graph), _convolved(node, args)
     kernel = conv.taps
-    if any(map(within, read.dims[2:])):
+    if any(map(slides_within, read.dims[2:], kernel, conv.padding)):
         return along_features(low, node, read, weight, _bias(args.get("bias")))
     if conv.transposed or any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1):
         raise Misfit("a stride changes the grid")

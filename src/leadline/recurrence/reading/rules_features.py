@@ -38,9 +38,9 @@ LARGEST = 2**24
 _MARKS = (10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079)
 
 
-def within(dim: Sequence[Factor]) -> bool:
-    """Return whether a dimension holds several features, and nothing else."""
-    return bool(dim) and of_features(dim)
+def slides_within(dim: Sequence[Factor], kernel: int, padding: int) -> bool:
+    """Return whether a kernel slides over features alone: over several, or over one and what is padded around it."""
+    return of_features(dim) and (bool(dim) or kernel > 1 or padding > 0)
 
 
 # -- convolutions and pooling ------------------------------------------------------------------------------------------
