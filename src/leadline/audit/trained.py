@@ -1,6 +1,5 @@
 """Drawing from a trained run: completion, conditioning and timing, whichever sampler does the work."""
 
-import importlib.util
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from leadline.data.audio import inverse_mu_law
 from leadline.errors import NotUniform, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample
-from leadline.sampling._stream import Backend, Stream, stream
+from leadline.sampling._stream import Stream, stream
 from leadline.training import Run, Score, score
 from leadline.zoo import Specimen
 
@@ -87,11 +86,10 @@ def draw(
 
 
 def _derived(specimen: Specimen, inputs: list[Tensor], described: Likelihood) -> Stream | None:
-    """Derive the model's sampler, compiled where numba is installed; None where the model has none."""
-    backend: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
+    """Derive the model's sampler; None where the model has none."""
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
     try:
-        return stream(specimen.model, *inputs, likelihood=described, backend=backend, **axes)
+        return stream(specimen.model, *inputs, likelihood=described, **axes)
     except NotUniform:
         return None
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from leadline.graph.table import Operation, operation_of
@@ -110,13 +111,16 @@ class Pointwise:
 
     `function` is its ATen name, ``"tanh"``, without namespace and overload; `call` maps tensors of shape (...,
     channels), in the order of `operands`, to one of that shape; `literals` are the arguments that are not tensors, by
-    their names in the operator's schema.
+    their names in the operator's schema, and `names` (nothing: those of the table) are those of the operands there.
+    The model gives them in `types` (nothing: numbers like all others).
     """
 
     function: str
     operands: tuple[Operand, ...]
     call: Callable[..., Tensor] = field(repr=False)
     literals: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    types: tuple[torch.dtype, ...] = ()
     cost = 0
 
     @property
@@ -342,10 +346,11 @@ class System(Result):
     def tensors(self) -> Iterator[Tensor]:
         """Every weight, bias and table that the equations hold."""
         for variable in self.variables:
-            yield from _tensors(variable.equation)
+            yield from tensors_of(variable.equation)
 
 
-def _tensors(equation: Any) -> Iterator[Tensor]:
+def tensors_of(equation: Any) -> Iterator[Tensor]:
+    """Yield every weight, bias and table that an equation holds."""
     if isinstance(equation, Contraction):
         yield from equation.weights
         if equation.bias is not None:

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import Diverged, NotUniform, UsageError, near_misses, needing
+from leadline.errors import NotUniform, UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Bernoulli, Categorical, Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling._export import Exported, export_of
+from leadline.sampling.backends import Backend, Stored, checked_weights, chosen
+from leadline.sampling.compiled.packing import Packing
+from leadline.sampling.drawing import Drawing, Encode
 from leadline.sampling.fusion import fused
 from leadline.sampling.interface import Interface
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
+from leadline.sampling.narrowed import Narrowed, narrowed, refuse_beyond
 from leadline.sampling.plan import Plan
 from leadline.sampling.source import Source, WeightsSnapshot
-
-Backend = Literal["numba", "torch"]
-Encode = Callable[[Tensor], Tensor]
+from leadline.sampling.unfolding import unfolded
 
 
 @public("stream")
@@ -42,8 +43,11 @@ def stream(
     output: str | None = None,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
-    backend: Backend = "numba",
+    backend: Backend = "auto",
     wavefront: bool = True,
+    weights: Stored | None = None,
+    within: float | None = None,
+    compared_on: Tensor | None = None,
     **kwargs: Any,
 ) -> Stream:
     """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
@@ -58,9 +62,17 @@ def stream(
     encode
         From drawn symbols ``(n, points)`` to what the model reads, features last; default: the likelihood's.
     backend
-        ``"numba"`` is the CPU's fast path, ``"torch"`` runs anywhere.
+        ``"numba"`` is the CPU's fast path, ``"torch"`` runs anywhere; ``"auto"`` takes the first where it is installed
+        and runs the model: the stream's `backend` says which, and `reason` why.
     wavefront
         Compute independent points of a grid together; False: raster order, with the least state.
+    weights
+        How the compiled path stores the weights of products, which are multiplied as the model's numbers are:
+        ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"int8"`` with a scale for each row; None: as the model has
+        them. What it costs is `Stream.narrowed`.
+    within, compared_on
+        The largest difference of an output that narrower weights may make, on inputs like the streamed one or,
+        without it, on random inputs.
 
     Raises
     ------
@@ -68,6 +80,8 @@ def stream(
         If no system of recurrence equations describes the model.
     NotCausal
         If an output depends on what comes after it; with the witness.
+    UsageError
+        Among others, if narrower weights change an output by more than `within`.
 
     Examples
     --------
@@ -80,7 +94,8 @@ def stream(
     (torch.Size([2, 9]), 1)
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
-    return stream_of(reading, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
+    how: dict[str, Any] = {"weights": weights, "within": within, "compared_on": compared_on}
+    return stream_of(reading, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront, **how)
 
 
 def stream_of(
@@ -88,11 +103,19 @@ def stream_of(
     *,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
-    backend: Backend = "numba",
+    backend: Backend = "auto",
     wavefront: bool = True,
+    weights: Stored | None = None,
+    within: float | None = None,
+    compared_on: Tensor | None = None,
 ) -> Stream:
     """Return the stream of a reading; see `stream`."""
-    return Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront)
+    made = Stream(Source(reading.in_evaluation()), likelihood, encode, backend, wavefront, weights)
+    if within is not None or compared_on is not None:
+        if weights is None:
+            raise UsageError("within= and compared_on= say what narrower weights may cost: say which, weights=")
+        made.compare_weights(compared_on, within)
+    return made
 
 
 @dataclass(frozen=True)
@@ -119,18 +142,25 @@ class Stream:
     """
 
     def __init__(
-        self, source: Source, likelihood: Likelihood | None, encode: Encode | None, backend: Backend, wavefront: bool
+        self,
+        source: Source,
+        likelihood: Likelihood | None,
+        encode: Encode | None,
+        backend: Backend,
+        wavefront: bool,
+        weights: Stored | None = None,
     ) -> None:
-        if backend not in ("numba", "torch"):
-            raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), ['numba', 'torch'])}")
-        self.source, self._backend, self._wavefront = source, backend, wavefront
+        self.source, self._wavefront = source, wavefront
+        self._stored = checked_weights(weights)
+        self._choice = chosen(backend, source.system, source.dtype, self._stored)
+        self._narrowed: Narrowed | None = None
         self.interface = Interface(source)
         self.lag = source.lag
-        self._likelihood = likelihood or self._usual_likelihood()
+        self.likelihood = likelihood or self._usual_likelihood()
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
-        self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
+        self._machines: dict[bool, tuple[tuple[int, int], Machine]] = {}  # the latest, by whether it draws
         self._live: _Live | None = None
         self._one_at_a_time = threading.RLock()
         self._working = False
@@ -138,12 +168,43 @@ class Stream:
     def __repr__(self) -> str:
         """Say what is streamed, and how."""
         model, axes = type(self.source.reading.model).__name__, " ".join(self.source.system.axes)
-        return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
+        return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self.backend}>"
+
+    @property
+    def backend(self) -> Literal["numba", "torch"]:
+        """What runs the stream."""
+        return self._choice.backend
+
+    @property
+    def reason(self) -> str:
+        """Why it does, and, of the compiled path, what torch computes within it."""
+        if self.backend == "torch":
+            return self._choice.reason
+        machine: Any = self._machine(self.plan(self.source.system.sizes[0]), 1)
+        program = machine.program
+        inner = ", ".join(f"{what} ({variable.place})" for variable, what in program.called)
+        return self._choice.reason + (f"; torch computes {inner}" if inner else "")
 
     @public("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
-        return Stream(self.source, self._likelihood, self._encode, backend, self._wavefront)
+        stored = None if backend == "torch" else self._stored
+        return Stream(self.source, self.likelihood, self._encode, backend, self._wavefront, stored)
+
+    @property
+    def narrowed(self) -> Narrowed | None:
+        """What weights that are stored narrower cost, on the given data or on random inputs; None: they are not."""
+        if self._stored is not None and self._narrowed is None:
+            self.compare_weights()
+        return self._narrowed
+
+    def compare_weights(self, data: Tensor | None = None, within: float | None = None) -> None:
+        """Compare outputs with those of the model's own weights; `UsageError` where they differ more than `within`."""
+        assert self._stored is not None
+        wide = Stream(self.source, self.likelihood, self._encode, "numba", self._wavefront)
+        self._narrowed = narrowed(self, wide, self._stored, data)
+        if within is not None:
+            refuse_beyond(self._narrowed, within)
 
     @property
     def schedule(self) -> Schedule:
@@ -167,7 +228,7 @@ class Stream:
             plan = self.plan(len(values))
             if values.shape[:-2] != plan.schedule.sizes:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-            return self.interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
+            return self.interface.as_output(self._kept_machine(plan, values.shape[-2], draws=False).feed(values))
 
     @public("Stream.step")
     def step(self, chunk: Tensor) -> Tensor:
@@ -228,7 +289,7 @@ class Stream:
             raise UsageError(f"the number of samples must be at least 1, got {n}")
         with self._alone():
             self._check_weights()
-            likelihood = self._likelihood
+            likelihood = self.likelihood
             if likelihood is None or (self._encode is None and not self.interface.integer):
                 raise UsageError(
                     "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
@@ -246,45 +307,9 @@ class Stream:
             u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
             if self.lag == 0 and not kept[:, 0].all():
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-            self._draw(plan, likelihood, symbols, kept, u, temperature, top_k)
+            drawing = Drawing(plan, self.interface.name, likelihood, self.lag, self._encode)
+            drawing.fill(self._kept_machine(plan, n, draws=True), symbols, kept, u, temperature, top_k)
             return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self.source.reading.layout.positions)])
-
-    def _draw(
-        self,
-        plan: Plan,
-        likelihood: Likelihood,
-        symbols: Tensor,
-        kept: Tensor,
-        u: Tensor,
-        temperature: float,
-        top_k: int | None,
-    ) -> None:
-        """Fill `symbols` where they are not kept, front by front."""
-        n = len(symbols)
-        machine = self._kept_machine(plan, n)
-        if self._encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
-            machine.generate(likelihood, self.lag, symbols, kept, u, temperature, top_k)
-            return
-        encode = self._encode or likelihood.encode
-        rows = plan.schedule.sizes[0]
-        first, last = plan.fronts(0, rows)
-        for front in range(first, last + 1):
-            points = plan.inside(front, rows)
-            if len(points):
-                where: Any = (slice(None), *map(torch.from_numpy, points.T))
-                if not kept[where].all():
-                    logits = machine.read(plan.system.output, points if self.lag else points - 1).movedim(0, 1)
-                    logits = logits if plan.system.shape else logits.squeeze(-1)
-                    try:
-                        drawn = likelihood.draw(logits, u[where], temperature, top_k)
-                    except Diverged as error:
-                        raise Diverged(
-                            f"a symbol of front {front} at {points.tolist()} cannot be drawn: {error}"
-                        ) from error
-                    symbols[where] = torch.where(kept[where], symbols[where], drawn)
-                values = encode(symbols[where]).reshape(n, len(points), -1).movedim(0, 1)
-                machine.write(self.interface.name, points, values)
-            machine.run(front)
 
     @public("Stream.export")
     def export(self, path: str | Path, *, length: int | None = None, compare: int = 10_000, seed: int = 0) -> Exported:
@@ -326,28 +351,29 @@ class Stream:
         sizes = (length, *system.sizes[1:])
         order = generation_schedule if self._wavefront and self.lag else raster
         schedule = order(system, self.lag, sizes)
-        if self._backend == "numba":
-            system = fused(system)
+        if self.backend == "numba":
+            system = fused(unfolded(system))
             schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
         return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None)
 
-    def _kept_machine(self, plan: Plan, batch: int) -> Machine:
+    def _kept_machine(self, plan: Plan, batch: int, draws: bool) -> Machine:
         """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
         key = plan.schedule.sizes[0], batch
-        if key not in self._machines:
-            self._machines = {key: self._machine(plan, batch)}
-        return self._machines[key]
+        if draws not in self._machines or self._machines[draws][0] != key:
+            self._machines[draws] = key, self._machine(plan, batch, blocks=not draws)
+        return self._machines[draws][1]
 
-    def _machine(self, plan: Plan, batch: int) -> Machine:
-        if self._backend == "torch":
+    def _machine(self, plan: Plan, batch: int, blocks: bool = False) -> Machine:
+        if self.backend == "torch":
             return TorchMachine(plan, batch, self.source.dtype)
-        with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
-            from leadline.sampling.compiled.machine import NumbaMachine
-        return NumbaMachine(plan, batch, self.source.dtype)
+        from leadline.sampling.compiled.machine import NumbaMachine
+
+        packing = None if self._stored is None else Packing(self._stored)
+        return NumbaMachine(plan, batch, self.source.dtype, packing, blocks)
 
     def _started(self, batch: int, length: int | None = None) -> _Live:
         plan = self.plan(self.source.system.sizes[0] if length is None else length)
-        return _Live(self._machine(plan, batch), plan, batch)
+        return _Live(self._machine(plan, batch, blocks=True), plan, batch)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -41,13 +41,13 @@ class Machine(Protocol):
 class TorchMachine:
     """Runs a plan with torch, a batch at a time; rings are tensors of shape (slots, batch, channels)."""
 
-    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
+    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype, rings: bool = True) -> None:
         if not (dtype.is_floating_point or dtype.is_complex):
             raise UsageError(f"a stream carries numbers, and the output is {dtype}: return the numbers before it")
         self.plan, self.batch, self.dtype = plan, batch, dtype
         self._rings = {
             v.name: torch.zeros(plan.slots[v.name], batch, v.channels, dtype=self._dtype(v.equation))
-            for v in plan.system.variables
+            for v in (plan.system.variables if rings else ())
         }
         self._channels = {id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps}
 

@@ -44,7 +44,9 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         return result
 
     literals = {name: value for name, value in node.bound().items() if name not in place and value is not None}
-    made = low.emit(Pointwise(node.packet, operands, call, literals), dims, reads[0].sizes)
+    types = tuple(low.graph.meta(node.bound()[name]).dtype for name in place)
+    equation = Pointwise(node.packet, operands, call, literals, tuple(place), types)
+    made = low.emit(equation, dims, reads[0].sizes)
     return _with_others(made, node, "what is kept for the backward pass")
 
 

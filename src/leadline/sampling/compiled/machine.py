@@ -11,10 +11,14 @@ from torch import Tensor
 
 from leadline.errors import Diverged, UsageError
 from leadline.graph.restoring.flags import uncollected
+from leadline.graph.table import Planar
 from leadline.likelihoods import Likelihood, check_drawing
+from leadline.recurrence import ir
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
-from leadline.sampling.compiled.program import LINE, assemble
+from leadline.sampling.compiled.called import Called
+from leadline.sampling.compiled.packing import Packing
+from leadline.sampling.compiled.program import LINE, assemble, on_a_line
 from leadline.sampling.plan import Plan
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from leadline.sampling.plan import Points
 
 _TYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-
+BLOCK = 64  # rows that one instruction works on, where positions are given
 
 _Drawing: TypeAlias = "tuple[int, int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64], float]"
 _NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0), 1.0
@@ -32,27 +36,32 @@ _NO_DRAWING: _Drawing = 1, 1, np.zeros(0, np.int64), np.zeros(0, np.uint8), np.z
 class NumbaMachine:
     """Runs a plan on the CPU in one thread; all rings stand in one array.
 
-    Raises `UsageError` if the model works in another type than float32 or float64, or a function has no instruction.
+    Weights are stored as `packing` says. Where positions are given, not drawn, `blocks` of them run together.
+    Raises `UsageError` where `unable` says why.
     """
 
-    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
-        if dtype not in _TYPES:
-            raise UsageError(
-                f"the numba backend works in float32 and float64, and the output is {dtype}; use backend='torch'"
-            )
+    def __init__(
+        self, plan: Plan, batch: int, dtype: torch.dtype, packing: Packing | None = None, blocks: bool = False
+    ) -> None:
+        if reason := unable(plan.system, dtype):
+            raise UsageError(f"the numba backend {reason}; use backend='torch'")
         self.plan, self.batch = plan, batch
-        real = _TYPES[dtype]
-        self.program = program = assemble(plan, real, batch)
+        real, linear = _TYPES[dtype], plan.schedule.slope == (1,)
+        block = max(1, BLOCK // batch) if blocks and linear else 1
+        self.program = program = assemble(plan, real, batch, packing, block)
         operands, points, widest = program.most
-        many = -(-points * batch // 4) * 4
+        many = -(-points * block * batch // 4) * 4
         self._where = np.zeros(operands * many, np.int64)
-        length = len(program.numbers) + program.state * batch + plan.capacity + 2 * widest
-        self._memory = _on_a_line(length, real)
+        scratch = len(program.numbers) + program.room * batch
+        self._memory = on_a_line(scratch + plan.capacity + 2 * widest, real)
         self._memory[: len(program.numbers)] = program.numbers
+        self._called = Called(plan, batch, dtype, program.called, self.read, self.write) if program.called else None
         self._frame = np.zeros(word.FRAME, np.int64)
+        self._frame[[word.BLOCK, word.LINEAR]] = block, linear
         self._frame[[word.SLOPE_I, word.SLOPE_J, word.STEP_I, word.STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
         self._frame[[word.OUTPUT, word.INPUT, word.INSTRUCTIONS]] = *program.ends, program.instructions
-        self._frame[[word.BATCH, word.MANY, word.SCRATCH]] = batch, many, len(program.numbers) + program.state * batch
+        self._frame[[word.BATCH, word.MANY, word.SCRATCH]] = batch, many, scratch
+        self._frame[word.CALLED] = self._called.address if self._called else 0
 
     @property
     def state_bytes(self) -> int:
@@ -66,11 +75,14 @@ class NumbaMachine:
 
     def write(self, name: str, points: Points, values: Tensor) -> None:
         """Store values of shape (points, batch, channels)."""
-        self._ring(name)[self.plan.slot(name, points)] = values.numpy()
+        self._ring(name)[self._slots(name, points)] = values.numpy()
 
     def read(self, name: str, points: Points) -> Tensor:
         """Return values of shape (points, batch, channels)."""
-        return torch.from_numpy(self._ring(name)[self.plan.slot(name, points)])
+        return torch.from_numpy(self._ring(name)[self._slots(name, points)])
+
+    def _slots(self, name: str, points: Points) -> Points:
+        return self.plan.number(name, points) % self.program.rings[name][1]
 
     def run(self, front: int) -> None:
         """Compute everything that is due in a front."""
@@ -116,7 +128,7 @@ class NumbaMachine:
         """Run fronts, with what is drawn, or given and found, at the points of a grid.
 
         Raises `Diverged` if a logit that is to be drawn from is not finite; `UsageError` if a positional table ends, or
-        a class has no embedding.
+        a class has no embedding; and what a function raises that torch computes.
         """
         nothing = self._memory[:0]
         lag, top_k, *arrays = drawing
@@ -127,9 +139,11 @@ class NumbaMachine:
         frame[[word.FED, word.ORIGIN]] = exchange is not None, origin
         with uncollected():
             status, where = interpreter.execute(
-                frame, self._memory, self.program.words, self._where, *arrays, np.zeros(classes + LINE),
-                np.zeros(classes, np.int64), given, found,
+                frame, self._memory, self.program.weights, self.program.words, self._where, *arrays,
+                np.zeros(classes + LINE), np.zeros(classes, np.int64), given, found,
             )  # fmt: skip
+        if status == 3 and self._called is not None:
+            self._called.failed()
         if status == 1:
             place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
@@ -137,8 +151,19 @@ class NumbaMachine:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")
 
 
-def _on_a_line(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros that begin on a line."""
-    zeros = np.zeros(length + LINE // dtype.itemsize, dtype)
-    first = -zeros.ctypes.data % LINE // dtype.itemsize
-    return zeros[first : first + length]
+def unable(system: ir.System, dtype: torch.dtype) -> str:
+    """Return why no machine runs equations in a type of numbers; nothing where one does."""
+    if dtype not in _TYPES:
+        return f"works in float32 and float64, and the output is {dtype}"
+    if len(system.axes) > 2:
+        return "runs grids of one or two axes"
+    found = next((v for v in system.variables if _complex(v.equation)), None)
+    return "" if found is None else f"works with real numbers, and {found.place} makes complex ones"
+
+
+def _complex(equation: ir.Equation) -> bool:
+    """Say whether an equation makes, or reads, complex numbers."""
+    made = isinstance(equation, ir.Pointwise) and equation.facts is not None and equation.facts.planar
+    types = equation.types if isinstance(equation, ir.Pointwise) else ()
+    held = any(tensor.is_complex() for tensor in ir.tensors_of(equation))
+    return made in (Planar.PAIR, Planar.POLAR) or any(dtype.is_complex for dtype in types) or held
