@@ -87,7 +87,7 @@ _FACTS: dict[str, Pointwise] = {
     "isposinf": Pointwise(recipe=made("eq", "self", math.inf)),
     "isneginf": Pointwise(recipe=made("eq", "self", -math.inf)),
     "lerp": Pointwise(recipe=made("blend", "weight", "self", "end")),
-    "logaddexp": Pointwise(recipe=recipes.LOG_ADD_EXP),
+    "logaddexp": Pointwise(operands=_OTHER, recipe=recipes.LOG_ADD_EXP),
     "logical_not": Pointwise(recipe=recipes.NOT),
     "bitwise_not": Pointwise(recipe=recipes.bits(recipes.NOT)),
     "logical_xor": Pointwise(recipe=recipes.DIFFER),

@@ -17,7 +17,7 @@ from leadline.sampling.plan import Plan
 if TYPE_CHECKING:
     from leadline.sampling.plan import Points
 
-_TOGETHER = (ir.Pointwise, ir.Reduction, ir.Embedding, ir.Contraction)
+_TOGETHER = (ir.Pointwise, ir.Reduction, ir.Embedding, ir.Contraction, ir.Rowwise)
 """Equations that torch works out at several points at once."""
 
 

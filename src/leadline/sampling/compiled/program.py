@@ -92,7 +92,6 @@ class _Builder:
             FusedPointwise: self.pointwise,
             ir.Embedding: self.lookup,
             ir.Reduction: self.reduction,
-            ir.Rowwise: self.rowwise,
             ir.Attention: self.attention,
         }
 
@@ -187,7 +186,8 @@ class _Builder:
         try:
             rule = self.rules.get(type(variable.equation))
             if rule is None:
-                raise Lacking(type(variable.equation).__name__.lower())
+                name = type(variable.equation).__name__.lower()
+                raise Lacking(getattr(variable.equation, "function", name))
             rule(variable, variable.equation)
         except Lacking as lacking:
             self.emit(Op.CALL, variable, (), (len(self.called),))
@@ -276,10 +276,6 @@ class _Builder:
             Op.FOLD, variable, (equation.tap,), shape, weight=self.number(np.array([fold.factor])), bias=fold.kind,
             after=fold.after, before=(fold.before, fold.so_far),
         )  # fmt: skip
-
-    def rowwise(self, variable: ir.Variable, equation: ir.Rowwise) -> None:
-        """Refuse it: there is no instruction yet."""
-        raise self.missing(variable, equation.function)
 
     def attention(self, variable: ir.Variable, equation: ir.Attention) -> None:
         """Lay queries, keys and values out head by head."""
