@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 from architectures import ARCHITECTURES, Architecture
+from published import convolutions as conv
+from published import experts, recurrences
+from published.recurrences import Layers
 from torch import Tensor, nn
 
 LENGTH, LONGER = 16, 21
@@ -73,6 +76,40 @@ def _temporal(name: str, **settings: Any) -> CausalNet:
     return CausalNet(name, "pytorch-tcn", build, lambda length: {"x": torch.randn(2, 3, length)}, inputs)
 
 
+def _known(name: str, kind: str, experts: str | None = None, **settings: Any) -> CausalNet:
+    """Describe an architecture of transformers by its name; experts in an implementation that takes float64."""
+    import transformers as hf
+
+    from leadline.audit.small_settings import small_settings
+
+    def build() -> nn.Module:
+        known = hf.CONFIG_MAPPING[kind]
+        made: nn.Module = hf.AutoModelForCausalLM.from_config(known(**small_settings(known()) | settings))
+        if experts:
+            made.set_experts_implementation(experts)
+        return made.eval()
+
+    return CausalNet(name, "transformers", build, tokens, {"input_ids": "b t", "logits": "b t v"})
+
+
+def _written(name: str, build: Callable[[], nn.Module], layout: str, *sizes: int) -> CausalNet:
+    """Describe a network that is written here as its paper has it; `sizes` are those besides batch and time."""
+    axes, out = layout.split(" -> ")
+    long = axes.split().index("t")
+
+    def inputs(length: int) -> Mapping[str, Tensor]:
+        if axes == "b t" and sizes:
+            return {"x": torch.randint(sizes[0], (2, length))}
+        shape = [2, *sizes]
+        shape.insert(long, length)
+        return {"x": torch.randn(shape)}
+
+    return CausalNet(name, "torch", lambda: build().eval(), inputs, {"x": axes, "output": out})
+
+
+_FEATURES, _SIGNAL, _MAPS = "b t c -> b t v", "b c t -> b v t", "b t c h w -> b t d i j"
+_WORDS = "b t -> b t v"
+
 _STATE = {"hidden_size": 32, "num_hidden_layers": 2}
 _DECODER = _STATE | {"num_attention_heads": 4, "intermediate_size": 48}
 _GROUPED = _DECODER | {"num_key_value_heads": 2}
@@ -114,4 +151,51 @@ NETS: tuple[CausalNet, ...] = (
     _language("RWKV", "RwkvForCausalLM", "RwkvConfig", attention_hidden_size=32, **_STATE),
     _temporal("TCN, weight norm"),
     _temporal("TCN, batch norm, skips, gates", use_norm="batch_norm", use_skip_connections=True, use_gate=True),
+    _known("Mixtral", "mixtral", "batched_mm"),
+    _known("Qwen2-MoE", "qwen2_moe", "batched_mm"),
+    _known("OLMoE", "olmoe", "batched_mm"),
+    _known("Falcon-Mamba", "falcon_mamba"),
+    _known("RecurrentGemma", "recurrent_gemma"),
+    _known("xLSTM", "xlstm"),
+    _known("Jamba", "jamba", "batched_mm"),
+    _known("LFM2", "lfm2"),
+    _written("RNN, two layers", lambda: Layers(nn.RNN(16, 16, 2, batch_first=True)), _WORDS, 40),
+    _written("GRU, two layers", lambda: Layers(nn.GRU(16, 16, 2, batch_first=True)), _WORDS, 40),
+    _written("LSTM, tied weights", lambda: Layers(nn.LSTM(16, 16, batch_first=True), nn.LayerNorm(16)), _WORDS, 40),
+    _written("LSTM, learned start", lambda: recurrences.LearnedStart(8), _FEATURES, 8),
+    _written("LSTMCell, normalised", lambda: recurrences.Cells(nn.LSTMCell(8, 8), 8, pair=True), _FEATURES, 8),
+    _written("GRUCell, normalised", lambda: recurrences.Cells(nn.GRUCell(8, 8), 8, pair=False), _FEATURES, 8),
+    _written("LSTM, peepholes", lambda: recurrences.Peephole(8), _FEATURES, 8),
+    _written("IndRNN", lambda: recurrences.IndRNN(8), _FEATURES, 8),
+    _written("QRNN", lambda: recurrences.QRNN(8), _FEATURES, 8),
+    _written("SRU", lambda: recurrences.SRU(8), _FEATURES, 8),
+    _written("minGRU", lambda: recurrences.MinGRU(8), _FEATURES, 8),
+    _written("minLSTM", lambda: recurrences.MinLSTM(8), _FEATURES, 8),
+    _written("LRU", lambda: recurrences.LRU(8), _FEATURES, 8),
+    _written("S5", lambda: recurrences.S5(8), _FEATURES, 8),
+    _written("Griffin", lambda: recurrences.Griffin(8), _FEATURES, 8),
+    _written("HGRN", lambda: recurrences.HGRN(8), _FEATURES, 8),
+    _written("LMU", lambda: recurrences.LMU(8), _FEATURES, 8),
+    _written("Delta rule", lambda: recurrences.DeltaRule(8), _FEATURES, 8),
+    _written("Gated linear attention", lambda: recurrences.GatedLinearAttention(8), _FEATURES, 8),
+    _written("Mamba, as a loop", lambda: recurrences.SelectiveScan(8), _FEATURES, 8),
+    _written("RWKV, time mixing", lambda: recurrences.WeightedKeyValues(8), _FEATURES, 8),
+    _written("sLSTM", lambda: recurrences.StabilisedLSTM(8), _FEATURES, 8),
+    _written("LSTM of an amplifier", lambda: recurrences.Amplifier(), _FEATURES, 1),
+    _written("Gated convolutions", lambda: conv.GatedConvolutions(), _WORDS, 40),
+    _written("ByteNet", lambda: conv.ByteNet(), _WORDS, 40),
+    _written("Conv-TasNet's separator", lambda: conv.Separator(), _SIGNAL, 6),
+    _written("Deep Speech 2, causal", lambda: conv.Spectrogram(), "b f t -> b t v", 8),
+    _written("ConvLSTM", lambda: conv.ConvLSTM(), _MAPS, 2, 4, 4),
+    _written("ConvGRU", lambda: conv.ConvGRU(), _MAPS, 2, 4, 4),
+    _written("Frames and LSTM", lambda: conv.FrameNet(), "b t c h w -> b t v", 2, 4, 4),
+    _written("FSMN", lambda: conv.Memories(), _FEATURES, 8),
+    _written("Light convolution", lambda: conv.LightConvolution(), _FEATURES, 8),
+    _written("Mixer of the last tokens", lambda: conv.Mixer(), _FEATURES, 8),
+    _written("SampleRNN, one tier", lambda: conv.Samples(), _WORDS, 16),
+    _written("Soft experts", lambda: experts.SoftExperts(), _FEATURES, 8),
+    _written("Best experts, gathered", lambda: experts.SparseExperts(), _FEATURES, 8),
+    _written("Best experts, scattered", lambda: experts.ScatteredExperts(), _FEATURES, 8),
+    _written("Switch", lambda: experts.Switch(), _FEATURES, 8),
+    _written("Stacked experts", lambda: experts.Stacked(), _FEATURES, 8),
 )

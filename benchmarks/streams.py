@@ -31,8 +31,9 @@ from leadline import zoo
 from leadline.recurrence.ir import Contraction
 from leadline.sampling import Stream, stream
 from leadline.sampling.compiled.instructions import INSTRUCTION, OP, Op
-from leadline.sampling.compiled.kernels import multiply_row, multiply_rows
 from leadline.sampling.compiled.lanes import LINE, fma, lanes, load, numbers, store
+from leadline.sampling.compiled.packing import Packing
+from leadline.sampling.compiled.products import multiply_row, multiply_rows
 from leadline.sampling.compiled.program import assemble
 from leadline.sampling.plan import Plan
 
@@ -44,14 +45,14 @@ RESULTS = Path(__file__).parent / "results" / "streams.json"
 
 
 @nb.njit(cache=True)
-def _products(memory: Any, words: Any, starts: Any, where: Any, many: int, rows: int, times: int) -> None:
-    memory, words, where = numbers(memory), numbers(words), numbers(where)
+def _products(memory: Any, narrow: Any, words: Any, starts: Any, where: Any, many: int, rows: int, times: int) -> None:
+    memory, narrow, words, where = numbers(memory), numbers(narrow), numbers(words), numbers(where)
     for _ in range(times):
         for at in starts:
             if rows == 1:
-                multiply_row(memory, words, at, where, many)
+                multiply_row(memory, narrow, words, at, where, many)
             else:
-                multiply_rows(memory, words, at, where, many, rows)
+                multiply_rows(memory, narrow, words, at, where, many, rows)
 
 
 @nb.njit(cache=True)
@@ -82,9 +83,9 @@ class Ceiling:
     """
 
     def __init__(self, made: Stream, batch: int) -> None:
-        p = assemble(Plan(made.schedule, 1, lambda _: True), np.dtype(np.float32), batch)
+        p = assemble(Plan(made.schedule, 1, lambda _: True), np.dtype(np.float32), batch, Packing("float32"))
         starts = range(0, p.instructions * INSTRUCTION, INSTRUCTION)
-        self.batch, self.length = batch, len(p.numbers)
+        self.batch, self.length, self.weights = batch, len(p.numbers), p.weights
         self.starts = np.array([at for at in starts if p.words[at + OP] == Op.CONTRACT], np.int64)
         self.words, self.memory = p.words, np.zeros(2 * self.length, np.float32)
         self.memory[: self.length] = p.numbers
@@ -98,7 +99,7 @@ class Ceiling:
 
     def run_compiled(self, times: int) -> None:
         """Run the kernel of the interpreter."""
-        _products(self.memory, self.words, self.starts, self.where, self.many, self.batch, times)
+        _products(self.memory, self.weights, self.words, self.starts, self.where, self.many, self.batch, times)
 
     def run_numpy(self, times: int) -> None:
         """Run numpy's products."""
@@ -119,7 +120,7 @@ class Ceiling:
 
     def read(self, times: int) -> None:
         """Read the weights."""
-        _read(self.memory, self.length, times)
+        _read(self.weights, len(self.weights) - LINE // self.weights.itemsize, times)
 
 
 def _seconds(action: Callable[[], Any]) -> float:

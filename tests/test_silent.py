@@ -46,11 +46,12 @@ def test_the_largest_seed_is_taken_by_claims_that_count_on_from_it() -> None:
 
 
 def test_a_stream_names_the_extra_that_compiles_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("machine", "interpreter", "kernels", "lanes"):  # what imports it
+    for name in ("machine", "interpreter", "kernels", "products", "rules", "narrowing", "lanes"):  # what imports it
         monkeypatch.delitem(sys.modules, f"leadline.sampling.compiled.{name}", raising=False)
         monkeypatch.delattr(compiled, name, raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     specimen = build("wavenet", classes=4, layers=1, length=6)
     sampler = leadline.stream(specimen.model, *specimen.inputs, layout=specimen.layout)
+    assert (sampler.backend, "leadline[fast]" in sampler.reason) == ("torch", True)
     with pytest.raises(UsageError, match=r"leadline\[fast\]"):
-        sampler.generate(1)
+        leadline.stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend="numba")

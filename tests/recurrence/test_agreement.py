@@ -10,7 +10,9 @@ import torch
 from helpers import grid_reference as reference
 from helpers.causal_models import AttentionNet, Conv1dNet, MaskedConv2dNet, convolutions
 from helpers.element_graph import brute_force
-from helpers.forms_of_attention import FORMS, LAYOUT, WIDTH, Net
+from helpers.forms_of_attention import FORMS as ATTENTIONS
+from helpers.forms_of_attention import LAYOUT, WIDTH, Net
+from helpers.streamed_forms import FORMS, Parts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -48,6 +50,7 @@ def assert_agree(model: nn.Module, *inputs: Tensor, layout: LayoutLike) -> None:
     assert derived(reading) == (reading.count().connections / len(inputs[0]), reading.span().steps)
 
 
+QUICK_FORMS = ("gathered", "shift by products", "maps")
 QUICK = (
     "shifted channels are joined",
     "the last position is not read",
@@ -160,6 +163,13 @@ def test_both_levels_agree_on_borders(name: str) -> None:
     assert_agree(BLOCKS[name](), torch.randn(2, 4, 7), layout="b c t -> b v t")
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK_FORMS else pytest.mark.slow) for name in FORMS]
+)
+def test_both_levels_agree_on_forms(name: str) -> None:
+    assert_agree(Parts(FORMS[name], 2), torch.randn(2, 5, 4), layout="b t c -> b t v")
+
+
 @given(
     convolutions(4),
     st.integers(2, 12),
@@ -202,7 +212,7 @@ EVEN = (
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "retention" else pytest.mark.slow) for n in EVEN])
 def test_both_levels_agree_on_forms_of_attention(name: str) -> None:
-    assert_agree(Net(FORMS[name], heads=2), torch.randn(2, 5, WIDTH), layout=LAYOUT)
+    assert_agree(Net(ATTENTIONS[name], heads=2), torch.randn(2, 5, WIDTH), layout=LAYOUT)
 
 
 class CellByCell(nn.Module):

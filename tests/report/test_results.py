@@ -28,7 +28,7 @@ from leadline.claims import run_claims
 from leadline.errors import UsageError
 from leadline.report.schema import schema
 from leadline.results import Gap, Place, Result
-from leadline.sampling import Exported
+from leadline.sampling import Exported, Narrowed
 from leadline.sweeps import Swept
 from leadline.training import Moment, Score
 from leadline.zoo import build
@@ -79,6 +79,10 @@ def exported() -> Exported:
         return made.export(Path(folder, "one.c"), compare=10)
 
 
+def narrowed() -> Narrowed:
+    return Narrowed("int8", "given", 0.25, Estimate.of([0.25, 0.125]), Estimate.of([0.01, 0.02]))
+
+
 def moment() -> Moment:
     model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)])
     with leadline.monitor(model) as watch:
@@ -106,7 +110,7 @@ def examples() -> tuple[Result, ...]:
     return (
         audit, leaky, *parts, audit.memory, audit.gradient, *audit.gradient.chains, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
-        reading.reach(), reading.remedies(probes=2), exported(), moment(), swept(),
+        reading.reach(), reading.remedies(probes=2), exported(), narrowed(), moment(), swept(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),
         leadline.lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=20),
         laws, laws.connections, reading.system(), *run_claims(["A1"]),

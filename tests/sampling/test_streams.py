@@ -189,7 +189,10 @@ def test_a_stream_draws_again_and_otherwise_without_a_trace_of_what_it_drew() ->
 def test_types_that_the_fast_path_lacks_are_refused() -> None:
     model, x = nn.Conv1d(2, 2, 1).to(torch.bfloat16), torch.randn(1, 2, 5, dtype=torch.bfloat16)
     with pytest.raises(UsageError, match="works in float32 and float64"):
-        stream(model, x, layout="b c t -> b v t").logits(x)
+        stream(model, x, layout="b c t -> b v t", backend="numba")
+    made = stream(model, x, layout="b c t -> b v t")
+    assert (made.backend, "works in float32 and float64" in made.reason) == ("torch", True)
+    torch.testing.assert_close(made.logits(x), model(x), rtol=0.02, atol=0.02)
 
 
 def test_changed_weights_and_wrong_input_end_in_clear_errors() -> None:

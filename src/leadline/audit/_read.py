@@ -33,7 +33,8 @@ from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
 from leadline.recurrence.ir import System
 from leadline.results import Bound
-from leadline.sampling._stream import Backend, Stream, stream_of
+from leadline.sampling._stream import Stream, stream_of
+from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream
 
@@ -196,12 +197,16 @@ class DepthReading(Reading):
         *,
         likelihood: Likelihood | None = None,
         encode: Encode | None = None,
-        backend: Backend = "numba",
+        backend: Backend = "auto",
         wavefront: bool = True,
+        weights: Stored | None = None,
+        within: float | None = None,
+        compared_on: Tensor | None = None,
     ) -> Stream | FrameStream:
         """Derive a sampler and a live stream, of the model in evaluation mode; see `leadline.stream`."""
         with self._unchanged():
-            return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
+            how: dict[str, Any] = {"weights": weights, "within": within, "compared_on": compared_on}
+            return stream_of(self, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront, **how)
 
     @public("check")
     def check(

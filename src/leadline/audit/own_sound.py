@@ -7,7 +7,8 @@ import torch
 from leadline.audit.trained import Drawn
 from leadline.errors import UsageError
 from leadline.graph.reading import Reading
-from leadline.sampling._stream import Backend, stream_of
+from leadline.sampling._stream import stream_of
+from leadline.sampling.backends import Backend
 from leadline.sampling.rates import FrameStream
 
 

@@ -1,6 +1,5 @@
 """Drawing from a trained run, whichever sampler does the work, and scoring data under it."""
 
-import importlib.util
 import math
 import os
 import time
@@ -24,7 +23,8 @@ from leadline.data.text import decoded
 from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
-from leadline.sampling._stream import Backend, Stream, stream
+from leadline.sampling._stream import Stream, stream
+from leadline.sampling.backends import Backend
 from leadline.sampling.compiled.kept import keep
 from leadline.sampling.rates import FrameStream
 from leadline.training import Run, Score, score
@@ -116,10 +116,12 @@ def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, s
     if not isinstance(drawn, Stream):
         return
     plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
-    machine = drawn._kept_machine(plan, n)
+    machine = drawn._kept_machine(plan, n, draws=True)
     if hasattr(machine, "kept"):
         axes = tuple(plan.system.axes.index(axis) for axis in drawn.source.reading.layout.positions)
-        keep(run.path, asked, machine.kept(drawn.lag, said["levels"], axes, said))
+        program = machine.kept(drawn.lag, said["levels"], axes, said)
+        if program is not None:
+            keep(run.path, asked, program)
 
 
 def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -153,13 +155,12 @@ def _derived(
 
     Raises `NotCausal` if the model sees what comes later, and what keeps a model from a `backend` that was asked for.
     """
-    usual: Backend = "torch" if importlib.util.find_spec("numba") is None else "numba"
     axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
     found: dict[int | None, Stream | FrameStream] = {}
     try:
         for label in dict.fromkeys(labels) or (None,):
             inputs = _inputs(specimen, () if label is None else (label,) * len(specimen.inputs[0]))
-            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend or usual, **axes)
+            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend or "auto", **axes)
     except (NotCausal, LayoutError):
         raise
     except ModelError:

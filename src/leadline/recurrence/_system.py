@@ -1,5 +1,6 @@
 """From a traced graph to a system of uniform recurrence equations: one walk, one rule for each operation."""
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -11,15 +12,22 @@ from leadline.domains.arguments import public
 from leadline.domains.engine import ruled
 from leadline.errors import LayoutError, NotUniform
 from leadline.graph import Graph, Kind, Layout, Node, Reading, Ref
-from leadline.graph.ir import frozen, substitute
+from leadline.graph.ir import Meta, frozen, substitute
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.run_node import run_node
-from leadline.graph.table import Move, Noise, Operation, Places, Statistics
+from leadline.graph.table import Form, Move, Noise, Operation, Places, Statistics
 from leadline.recurrence.ir import Input, System, Variable
-from leadline.recurrence.reading import rules_contraction, rules_pointwise, rules_scan, rules_views
+from leadline.recurrence.reading import (
+    rules_contraction,
+    rules_features,
+    rules_pointwise,
+    rules_positions,
+    rules_scan,
+    rules_views,
+)
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, copied, refuse
+from leadline.recurrence.reading.lowering import Around, Fixed, Lowering, Unread, Value, copied, refuse
 from leadline.recurrence.reading.pairs import Scores
 from leadline.recurrence.reading.rules_attention import attention, summed
 from leadline.recurrence.reading.rules_complex import Complex, complexes, paired
@@ -37,14 +45,23 @@ _BY_MOVE: dict[Move, Rule] = {
     Move.EXPAND: rules_views.expand,
     Move.REPEAT: rules_views.repeat,
     Move.PAD: rules_views.pad,
-    Move.JOIN: rules_views.concat,
+    Move.JOIN: rules_positions.concat,
     Move.PAIRS_TO_COMPLEX: paired,
     Move.STACK: rules_views.stack,
+    Move.WRITE: rules_positions.write,
+    Move.ROLL: rules_positions.roll,
+    Move.WINDOWS: rules_positions.windows,
+    Move.REPEAT: rules_features.repeat,
+    **dict.fromkeys(
+        (Move.MIRROR, Move.DIAGONAL, Move.TRIANGLE, Move.ENLARGE, Move.SHUFFLE),
+        rules_features.moved,
+    ),
 }
 _BY_PLACES: dict[Places | None, Rule] = {
     Places.ROWS: rules_pointwise.lookup,
     Places.LISTS: rules_pointwise.lookup,
     Places.SLICES: rules_views.take,
+    Places.ELEMENTS: rules_features.rowwise,
     Places.CLASSES: rules_pointwise.one_hot,
 }
 _BY_KIND: dict[Kind, Rule] = {
@@ -56,6 +73,8 @@ _BY_KIND: dict[Kind, Rule] = {
     Kind.CONTRACTION: rules_contraction.contraction,
     Kind.ATTENTION: attention,
     Kind.SCAN: rules_scan.scan,
+    Kind.MIXING: rules_features.rowwise,
+    Kind.WINDOW: rules_features.pool,
 }
 
 
@@ -64,8 +83,10 @@ def _rule(operation: Operation) -> Rule | None:
     if operation.kind is Kind.VIEW:
         return _BY_MOVE.get(operation.move)
     if operation.kind in (Kind.GATHER, Kind.SCATTER):
-        one_hot = operation.places is Places.CLASSES
-        return _BY_PLACES.get(operation.places) if one_hot == (operation.kind is Kind.SCATTER) else None
+        both = operation.places is Places.ELEMENTS
+        scatters = operation.places is Places.CLASSES
+        found = both or scatters == (operation.kind is Kind.SCATTER)
+        return _BY_PLACES.get(operation.places) if found else None
     if operation.kind is Kind.NORMALISATION:
         if operation.statistics is Statistics.GROUP:
             return rules_pointwise.group_norm
@@ -208,9 +229,19 @@ def _needed(graph: Graph, refs: Iterable[Ref], values: Mapping[Ref, Value], foun
         node = graph.nodes[ref.node]
         if node.index in found:
             waiting += found[node.index].outside(graph)
-        elif node.kind is not Kind.CREATION:  # which reads shapes alone
-            waiting += node.refs
+        else:
+            waiting += _read(node)
     return [graph.nodes[index] for index in sorted(needed)]
+
+
+def _read(node: Node) -> tuple[Ref, ...]:
+    """Return what a node reads; a creation reads shapes alone, and so does a copy of what it writes over."""
+    if node.kind is Kind.CREATION:
+        return ()
+    facts, named = node.operation.pointwise, node.bound()
+    if facts is None or facts.form is not Form.COPY or "self" not in named or facts.operands == ("self",):
+        return node.refs
+    return tuple(ref for ref in node.refs if ref != named["self"] or ref == named[facts.operands[0]])
 
 
 @torch.no_grad()
@@ -221,8 +252,10 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     if node.kind is Kind.CREATION:
         values[Ref(node.index)] = rules_pointwise.created(low, node)
         return
-    args = {name: frozen(substitute(arg, values.get)) for name, arg in node.bound().items()}
-    read = [values[ref] for ref in node.refs]
+    blank: dict[Ref, Value] = {ref: _blank(low.graph.meta(ref)) for ref in node.refs if ref not in _read(node)}
+    known = ChainMap(blank, values) if blank else values
+    args = {name: frozen(substitute(arg, known.get)) for name, arg in node.bound().items()}
+    read = [known[ref] for ref in node.refs]
     missing = [value for value in read if isinstance(value, Unread)]
     if missing:
         raise refuse(node, f"it reads {missing[0].why}")
@@ -233,9 +266,14 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
         rule = scored
     elif any(isinstance(value, Complex) for value in read):
         rule = complexes
+    around = next((value for value in read if isinstance(value, Around)), None)
+    if around is not None and node.operation.move not in (Move.TAKE, Move.WRITE):
+        if not rules_positions.hidden(node, around, known):
+            raise refuse(node, f"it reads {around.why}")
+        args = {name: around.read if value is around else value for name, value in args.items()}
     with ruled(node, low.graph):
         if all(isinstance(value, Fixed) for value in read):
-            result = _folded(node, values)
+            result = _folded(node, known)
         elif rule is None:
             raise refuse(node, f"operations of the kind {node.kind} are not read")
         else:
@@ -252,6 +290,12 @@ def _sum_up(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> No
     read = [(ref, value) for ref in node.refs if isinstance(value := values.get(ref), Scores | Extended)]
     if all(isinstance(value, Scores) and value.single for _, value in read):
         values.update({ref: summed(low, value) for ref, value in read if isinstance(value, Scores)})
+
+
+def _blank(meta: Meta) -> Fixed:
+    """Stand for a tensor of which the shape alone is read."""
+    zeros = torch.zeros(meta.shape, dtype=meta.dtype)
+    return Fixed(zeros, zeros)
 
 
 def _folded(node: Node, values: Mapping[Ref, Value]) -> Value:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from leadline.graph.table import Operation, operation_of
@@ -32,15 +33,25 @@ Offset: TypeAlias = tuple[int, ...]
 class Tap:
     """A read of ``source[p - offset]``: how far back along every axis, and which channels, in the order that is wanted.
 
-    Beyond the range of the source it reads `fill`; where that is the initial state of a recurrence (`initial`), what is
-    read there is a unit, which padding is not.
+    Beyond the range of the source it reads `fill`, one number or one for each of the channels; where that is the
+    initial state of a recurrence (`initial`), what is read there is a unit, which padding is not.
     """
 
     source: str
     offset: Offset
     channels: Channels = field(repr=False)
-    fill: float = 0.0
+    fill: float | Tensor = 0.0
     initial: bool = False
+
+    @property
+    def filled(self) -> bool:
+        """Whether anything but zeros is read beyond the range of the source."""
+        return bool((self.fill != 0).any()) if isinstance(self.fill, Tensor) else self.fill != 0
+
+    def part(self, start: int, stop: int) -> Tap:
+        """Return the read of some of the channels, which follow one another."""
+        fill = self.fill[start:stop] if isinstance(self.fill, Tensor) else self.fill
+        return replace(self, channels=self.channels[start:stop], fill=fill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +112,16 @@ class Pointwise:
 
     `function` is its ATen name, ``"tanh"``, without namespace and overload; `call` maps tensors of shape (...,
     channels), in the order of `operands`, to one of that shape; `literals` are the arguments that are not tensors, by
-    their names in the operator's schema.
+    their names in the operator's schema, and `names` (nothing: those of the table) are those of the operands there.
+    The model gives them in `types` (nothing: numbers like all others).
     """
 
     function: str
     operands: tuple[Operand, ...]
     call: Callable[..., Tensor] = field(repr=False)
     literals: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    types: tuple[torch.dtype, ...] = ()
     cost = 0
 
     @property
@@ -165,7 +179,29 @@ class Reduction:
         return (self.tap,)
 
 
-Equation: TypeAlias = Input | Contraction | Pointwise | Embedding | Reduction | Attention
+@dataclass(frozen=True, eq=False)
+class Rowwise:
+    """A function of rows of channels at one point that no other equation is: sorting, choosing and placing by indices.
+
+    The channels of each operand, and of the result, are as many rows as `rows` says, one after the other; a row of the
+    result rests on those of its number. `call` maps tensors of shape (points, rows, channels of a row), in the order of
+    `operands`, to one of that shape. `function` is its ATen name, `literals` are the arguments that are no tensors.
+    """
+
+    function: str
+    operands: tuple[Operand, ...]
+    rows: int
+    call: Callable[..., Tensor] = field(repr=False)
+    literals: Mapping[str, Any] = field(default_factory=dict)
+    cost = 0
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The operands that read other variables."""
+        return tuple(operand for operand in self.operands if isinstance(operand, Tap))
+
+
+Equation: TypeAlias = Input | Contraction | Pointwise | Embedding | Reduction | Rowwise | Attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,15 +318,16 @@ class System(Result):
     def tensors(self) -> Iterator[Tensor]:
         """Every weight, bias and table that the equations hold."""
         for variable in self.variables:
-            yield from _tensors(variable.equation)
+            yield from tensors_of(variable.equation)
 
 
-def _tensors(equation: Any) -> Iterator[Tensor]:
+def tensors_of(equation: Any) -> Iterator[Tensor]:
+    """Yield every weight, bias and table that an equation holds."""
     if isinstance(equation, Contraction):
         yield from equation.weights
         if equation.bias is not None:
             yield equation.bias
-    elif isinstance(equation, Pointwise):
+    elif isinstance(equation, Pointwise | Rowwise):
         yield from (operand.values for operand in equation.operands if not isinstance(operand, Tap))
     elif isinstance(equation, Embedding):
         yield equation.rows

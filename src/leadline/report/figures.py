@@ -22,7 +22,7 @@ from leadline.recurrence import Law, Laws, System
 from leadline.recurrence.analysis.schedule import Wavefronts
 from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
-from leadline.sampling import Exported
+from leadline.sampling import Exported, Narrowed
 from leadline.sweeps.swept import Swept
 from leadline.sweeps.trials._trial import Trial
 from leadline.training import Moment
@@ -256,6 +256,17 @@ def _(result: Exported) -> tuple[Figure, ...]:
         *compared,
         Figure("kept between positions", result.state_bytes, "B", "proved"),
         Figure("multiply-adds a position", result.multiply_adds, "", "proved"),
+    )
+
+
+@figures.register
+def _(result: Narrowed) -> tuple[Figure, ...]:
+    score = () if result.score is None else (Figure("change of the score", result.score, "nats", "estimate"),)
+    return (
+        Figure("weights", result.weights),
+        Figure("largest difference of an output", result.largest, "", "estimate"),
+        Figure("largest difference in a sequence", result.difference, "", "estimate"),
+        *score,
     )
 
 

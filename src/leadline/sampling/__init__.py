@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from leadline.sampling._export import Exported
     from leadline.sampling._stream import Stream, stream
     from leadline.sampling.naive import naive_sample, uniforms
+    from leadline.sampling.narrowed import Narrowed
     from leadline.sampling.rates import FrameStream
 
-__all__ = ["Exported", "FrameStream", "Stream", "naive_sample", "stream", "uniforms"]
+__all__ = ["Exported", "FrameStream", "Narrowed", "Stream", "naive_sample", "stream", "uniforms"]
 
 _HOMES = {
     "Exported": "_export",
     "FrameStream": "rates",
+    "Narrowed": "narrowed",
     "Stream": "_stream",
     "stream": "_stream",
     "naive_sample": "naive",

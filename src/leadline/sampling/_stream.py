@@ -6,20 +6,22 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import LayoutError, NotUniform, UsageError, near_misses, needing
+from leadline.errors import LayoutError, NotUniform, UsageError
 from leadline.graph.layout import LayoutLike, Order
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood
 from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
 from leadline.sampling._export import Exported, export_of
+from leadline.sampling.backends import Backend, Stored, checked_weights, chosen
+from leadline.sampling.compiled.packing import Packing
 from leadline.sampling.drawing import Drawing, Encode
 from leadline.sampling.exported.machine import CMachines
 from leadline.sampling.fusion import fused
@@ -28,14 +30,14 @@ from leadline.sampling.joining import joined
 from leadline.sampling.live import Live
 from leadline.sampling.machine import Machine, TorchMachine
 from leadline.sampling.naive import _checked_uniforms, _start
+from leadline.sampling.narrowed import Narrowed, narrowed, refuse_beyond
 from leadline.sampling.plan import Plan
 from leadline.sampling.rates import FrameStream, rated_source_of
 from leadline.sampling.source import Source, WeightsSnapshot
+from leadline.sampling.unfolding import unfolded
 
 if TYPE_CHECKING:
     from leadline.sampling.buffers import Array
-
-Backend = Literal["numba", "c", "torch"]
 
 
 @public("stream")
@@ -47,8 +49,11 @@ def stream(
     output: str | None = None,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
-    backend: Backend = "numba",
+    backend: Backend = "auto",
     wavefront: bool = True,
+    weights: Stored | None = None,
+    within: float | None = None,
+    compared_on: Tensor | None = None,
     **kwargs: Any,
 ) -> Stream | FrameStream:
     """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
@@ -67,9 +72,17 @@ def stream(
         From drawn symbols ``(n, points)`` to what the model reads, features last; default: the likelihood's.
     backend
         ``"numba"`` is the CPU's fast path; ``"c"`` is what `Stream.export` writes, compiled by the system's compiler
-        where there is one, and faster; ``"torch"`` runs anywhere.
+        where there is one; ``"torch"`` runs anywhere; ``"auto"`` takes the first where it is installed and runs the
+        model, else torch: the stream's `backend` says which, and `reason` why.
     wavefront
         Compute independent points of a grid together; False: raster order, with the least state.
+    weights
+        How the compiled path stores the weights of products, which are multiplied as the model's numbers are:
+        ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"int8"`` with a scale for each row; None: as the model has
+        them. What it costs is `Stream.narrowed`.
+    within, compared_on
+        The largest difference of an output that narrower weights may make, on inputs like the streamed one or,
+        without it, on random inputs.
 
     Raises
     ------
@@ -77,6 +90,8 @@ def stream(
         If no system of recurrence equations describes the model.
     NotCausal
         If an output depends on what comes after it; with the witness.
+    UsageError
+        Among others, if narrower weights change an output by more than `within`.
 
     Examples
     --------
@@ -89,7 +104,8 @@ def stream(
     (torch.Size([2, 9]), 1)
     """
     reading = Reading(model, inputs, kwargs, layout=layout, order=order, output=output)
-    return stream_of(reading, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront)
+    how: dict[str, Any] = {"weights": weights, "within": within, "compared_on": compared_on}
+    return stream_of(reading, likelihood=likelihood, encode=encode, backend=backend, wavefront=wavefront, **how)
 
 
 def stream_of(
@@ -97,16 +113,26 @@ def stream_of(
     *,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
-    backend: Backend = "numba",
+    backend: Backend = "auto",
     wavefront: bool = True,
+    weights: Stored | None = None,
+    within: float | None = None,
+    compared_on: Tensor | None = None,
 ) -> Stream | FrameStream:
     """Return the stream of a reading; see `stream`."""
+    if weights is None and (within is not None or compared_on is not None):
+        raise UsageError("within= and compared_on= say what narrower weights may cost: say which, weights=")
     source = Source(reading.in_evaluation())
     try:
         _ = source.system
     except NotUniform as error:
+        if weights is not None:
+            raise
         return _of_frames(reading, error, likelihood, encode, backend)
-    return Stream(source, likelihood, encode, backend, wavefront)
+    made = Stream(source, likelihood, encode, backend, wavefront, weights)
+    if within is not None or compared_on is not None:
+        made.compare_weights(compared_on, within)
+    return made
 
 
 def _of_frames(
@@ -117,7 +143,7 @@ def _of_frames(
         source = rated_source_of(reading)
         if backend == "c":
             raise NotUniform("no C is written for a model whose positions change their rate: leave backend= out")
-        return FrameStream(source, likelihood, encode, backend)
+        return FrameStream(source, likelihood, encode, "numba" if backend == "auto" else backend)
     except LayoutError:
         raise refused from None
     except NotUniform as error:
@@ -134,18 +160,25 @@ class Stream:
     """
 
     def __init__(
-        self, source: Source, likelihood: Likelihood | None, encode: Encode | None, backend: Backend, wavefront: bool
+        self,
+        source: Source,
+        likelihood: Likelihood | None,
+        encode: Encode | None,
+        backend: Backend,
+        wavefront: bool,
+        weights: Stored | None = None,
     ) -> None:
-        if backend not in get_args(Backend):
-            raise UsageError(f"unknown backend {backend!r}; {near_misses(str(backend), get_args(Backend))}")
-        self.source, self._backend, self._wavefront = source, backend, wavefront
+        self.source, self._wavefront = source, wavefront
+        self._stored = checked_weights(weights)
+        self._choice = chosen(backend, source.system, source.dtype, self._stored)
+        self._narrowed: Narrowed | None = None
         self.interface = Interface(source)
         self.lag = source.lag
-        self._likelihood = likelihood or usual_likelihood(self.interface)
+        self.likelihood = likelihood or usual_likelihood(self.interface)
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
-        self._machines: dict[tuple[int, int], Machine] = {}  # the latest one, by length and batch
+        self._machines: dict[bool, tuple[tuple[int, int], Machine]] = {}  # the latest, by whether it draws
         self._live: Live | None = None
         self._steps = 0
         self._one_at_a_time = threading.RLock()
@@ -157,12 +190,43 @@ class Stream:
     def __repr__(self) -> str:
         """Say what is streamed, and how."""
         model, axes = type(self.source.reading.model).__name__, " ".join(self.source.system.axes)
-        return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self._backend}>"
+        return f"<Stream of {model} along {axes}: lag {self.lag}, backend {self.backend}>"
+
+    @property
+    def backend(self) -> Literal["numba", "c", "torch"]:
+        """What runs the stream."""
+        return self._choice.backend
+
+    @property
+    def reason(self) -> str:
+        """Why it does, and, of the compiled path, what torch computes within it."""
+        if self.backend != "numba":
+            return self._choice.reason
+        machine: Any = self._machine(self.plan(self.source.system.sizes[0]), 1)
+        program = machine.program
+        inner = ", ".join(f"{what} ({variable.place})" for variable, what in program.called)
+        return self._choice.reason + (f"; torch computes {inner}" if inner else "")
 
     @public("Stream.using")
     def using(self, backend: Backend) -> Stream:
         """Return the same stream on another backend, without reading the model again."""
-        return Stream(self.source, self._likelihood, self._encode, backend, self._wavefront)
+        stored = None if backend == "torch" else self._stored
+        return Stream(self.source, self.likelihood, self._encode, backend, self._wavefront, stored)
+
+    @property
+    def narrowed(self) -> Narrowed | None:
+        """What weights that are stored narrower cost, on the given data or on random inputs; None: they are not."""
+        if self._stored is not None and self._narrowed is None:
+            self.compare_weights()
+        return self._narrowed
+
+    def compare_weights(self, data: Tensor | None = None, within: float | None = None) -> None:
+        """Compare outputs with those of the model's own weights; `UsageError` where they differ more than `within`."""
+        assert self._stored is not None
+        wide = Stream(self.source, self.likelihood, self._encode, "numba", self._wavefront)
+        self._narrowed = narrowed(self, wide, self._stored, data)
+        if within is not None:
+            refuse_beyond(self._narrowed, within)
 
     @property
     def schedule(self) -> Schedule:
@@ -187,7 +251,7 @@ class Stream:
             plan = self.plan(len(values))
             if values.shape[:-2] != plan.schedule.sizes:
                 raise UsageError(f"the input has {tuple(values.shape[:-2])} positions, the model {plan.schedule.sizes}")
-            return self.interface.as_output(self._kept_machine(plan, values.shape[-2]).feed(values))
+            return self.interface.as_output(self._kept_machine(plan, values.shape[-2], draws=False).feed(values))
 
     def step(self, chunk: Tensor, **others: Tensor) -> Tensor:
         """Go on with the next positions of a sequence, and return the outputs at them.
@@ -278,7 +342,7 @@ class Stream:
             raise UsageError(f"the number of samples must be at least 1, got {n}")
         with self._alone():
             self._check_weights()
-            name, likelihood = self.interface.name, self._likelihood
+            name, likelihood = self.interface.name, self.likelihood
             if likelihood is None or (self._encode is None and not self.interface.integer):
                 raise UsageError(
                     "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
@@ -297,7 +361,7 @@ class Stream:
             if self.lag == 0 and not kept[:, 0].all():
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
             drawing = Drawing(name, likelihood, self._encode, self.lag, temperature, top_k)
-            drawing.fill(self._kept_machine(plan, n), plan, symbols, kept, u)
+            drawing.fill(self._kept_machine(plan, n, draws=True), plan, symbols, kept, u)
             return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self.source.reading.layout.positions)])
 
     @public("Stream.export")
@@ -344,38 +408,40 @@ class Stream:
     def _planned(self, length: int) -> Plan:
         source, traced = self.source, self.source.system.sizes[0]
         one = len(source.system.axes) == 1
-        if (source.bound_to_length and length > traced) or not (source.holds_at(length) if one else length == traced):
+        ends = (length > traced and source.bound_to_length) or source.ends_before(length)
+        if ends or not (source.holds_at(length) if one else length == traced):
             source = source.at(length)
         system = joined(source.system)
         sizes = (length, *system.sizes[1:])
         order = generation_schedule if self._wavefront and self.lag else raster
         schedule = order(system, self.lag, sizes)
-        if self._backend == "numba":
-            system = fused(system)
+        if self.backend == "numba":
+            system = fused(unfolded(system))
             schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
         return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None)
 
-    def _kept_machine(self, plan: Plan, batch: int) -> Machine:
+    def _kept_machine(self, plan: Plan, batch: int, draws: bool) -> Machine:
         """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""
         key = plan.schedule.sizes[0], batch
-        if key not in self._machines:
-            self._machines = {key: self._machine(plan, batch)}
-        return self._machines[key]
+        if draws not in self._machines or self._machines[draws][0] != key:
+            self._machines[draws] = key, self._machine(plan, batch, blocks=not draws)
+        return self._machines[draws][1]
 
-    def _machine(self, plan: Plan, batch: int) -> Machine:
-        if self._backend == "torch":
+    def _machine(self, plan: Plan, batch: int, blocks: bool = False) -> Machine:
+        if self.backend == "torch":
             return TorchMachine(plan, batch, self.source.dtype)
-        if self._backend == "c":
+        if self.backend == "c":
             return self._c.machine(plan, batch)
-        with needing("fast", 'backend="numba" (the default; backend="torch" runs without)'):
-            from leadline.sampling.compiled.machine import NumbaMachine
-        return NumbaMachine(plan, batch, self.source.dtype)
+        from leadline.sampling.compiled.machine import NumbaMachine
+
+        packing = None if self._stored is None else Packing(self._stored)
+        return NumbaMachine(plan, batch, self.source.dtype, packing, blocks)
 
     def _started(self, batch: int, length: int | None = None) -> Live:
         if len(self.source.system.axes) > 1:
             raise NotUniform("step goes along one axis; a picture is run whole, by logits or generate")
         plan = self.plan(self.source.system.sizes[0] if length is None else length)
-        return Live(self._machine(plan, batch), plan, batch, self.interface)
+        return Live(self._machine(plan, batch, blocks=True), plan, batch, self.interface)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

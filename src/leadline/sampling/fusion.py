@@ -16,6 +16,7 @@ from torch import Tensor
 from leadline.graph.table import Form, Kind, Opcode, Tally
 from leadline.recurrence import ir
 from leadline.recurrence.scores import Attention
+from leadline.sampling.compiled.instructions import Op
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,8 @@ class _Fusion:
         """Let operands pass through functions as they are read."""
         facts = equation.facts
         opcode = None if facts is None else facts.opcode(equation.literals)
-        if equation.function == "concat" or (opcode is not None and opcode.before):  # those pass through others already
-            return equation
+        if equation.function == "concat" or (facts is not None and (opcode is None or opcode.before)):
+            return equation  # it has no instruction, or its operands pass through other functions already
         inner = [self._function(variable, operand) for operand in equation.operands]
         if not any(inner):
             return equation
@@ -146,7 +147,7 @@ class _Fusion:
         def call(*values: Tensor) -> Tensor:
             return equation.call(*(i.call(v) if i else v for i, v in zip(inner, values, strict=True)))
 
-        return FusedPointwise(equation.function, tuple(operands), call, equation.literals, before)
+        return FusedPointwise(equation.function, tuple(operands), call, equation.literals, before=before)
 
     def _function(self, variable: ir.Variable, operand: ir.Operand) -> ir.Pointwise | None:
         """Return an operand's source if it is a function of one number that may vanish into this variable."""
@@ -165,7 +166,8 @@ def instruction(equation: ir.Pointwise) -> str:
     if facts is None or facts.form is not Form.FUNCTION or isinstance(equation, FusedPointwise):
         return ""
     opcode = facts.opcode(equation.literals) if len(equation.operands) == 1 else None
-    return opcode.name if opcode is not None and opcode == Opcode(opcode.name) else ""
+    alone = opcode is not None and opcode == Opcode(opcode.name) and Op[opcode.name.upper()] < Op.ADD
+    return opcode.name if opcode is not None and alone else ""
 
 
 def _straightened(system: ir.System) -> ir.System:
@@ -192,7 +194,7 @@ def with_taps(equation: ir.Equation, change: Callable[[ir.Tap], ir.Tap]) -> ir.E
     """Return an equation whose taps have gone through a function."""
     if isinstance(equation, ir.Contraction):
         return replace(equation, taps=tuple(map(change, equation.taps)))
-    if isinstance(equation, ir.Pointwise):
+    if isinstance(equation, ir.Pointwise | ir.Rowwise):
         operands = (change(operand) if isinstance(operand, ir.Tap) else operand for operand in equation.operands)
         return replace(equation, operands=tuple(operands))
     if isinstance(equation, ir.Embedding | ir.Reduction):

@@ -42,13 +42,13 @@ class Machine(Protocol):
 class TorchMachine:
     """Runs a plan with torch, a batch at a time; rings are tensors of shape (slots, batch, channels)."""
 
-    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype) -> None:
+    def __init__(self, plan: Plan, batch: int, dtype: torch.dtype, rings: bool = True) -> None:
         if not (dtype.is_floating_point or dtype.is_complex):
             raise UsageError(f"a stream carries numbers, and the output is {dtype}: return the numbers before it")
         self.plan, self.batch, self.dtype = plan, batch, dtype
         self._rings = {
             v.name: torch.zeros(plan.slots[v.name], batch, v.channels, dtype=self._dtype(v.equation))
-            for v in plan.system.variables
+            for v in (plan.system.variables if rings else ())
         }
         self._channels = {id(tap): torch.tensor(tap.channels) for v in plan.system.variables for tap in v.equation.taps}
 
@@ -108,6 +108,10 @@ class TorchMachine:
         if isinstance(equation, ir.Reduction):
             value = self._tap(equation.tap, points).reshape(-1, *equation.shape)
             return equation.call(value).reshape(len(points), self.batch, -1)
+        if isinstance(equation, ir.Rowwise):
+            operands = (self._operand(operand, points).flatten(0, 1) for operand in equation.operands)
+            rows = (values.reshape(len(values), equation.rows, -1) for values in operands)
+            return equation.call(*rows).reshape(len(points), self.batch, -1)
         assert isinstance(equation, Attention), f"no rule for {type(equation).__name__}"
         return attend(equation, points, self._tap)
 
@@ -128,7 +132,8 @@ class TorchMachine:
         inside = ((origin >= 0) & (origin < np.array(self.plan.ranges[tap.source]))).all(axis=1)
         values = self.read(tap.source, np.where(inside[:, None], origin, 0))[..., self._channels[id(tap)]]
         if not inside.all():
-            values[torch.from_numpy(~inside)] = tap.fill
+            fill = tap.fill.to(values.dtype) if isinstance(tap.fill, Tensor) else tap.fill
+            values[torch.from_numpy(~inside)] = fill
         return values
 
     def _contract(self, equation: ir.Contraction, points: Points) -> Tensor:

@@ -111,7 +111,9 @@ class Plan:
 
     @property
     def step(self) -> tuple[int, int]:
-        """The step from one point of a front to the next, on a grid of two axes (one axis: columns of one point)."""
+        """The step from one point of a front to the next, on a grid of two axes; on one, from one front to the next."""
+        if len(self.schedule.slope) == 1:
+            return 1, 0
         si, sj = (*self.schedule.slope, 1)[:2]
         common = math.gcd(si, sj)
         return sj // common, -si // common if sj else 1
@@ -142,7 +144,11 @@ class Plan:
 
     def slot(self, name: str, points: Points) -> Points:
         """Return the slots of points of a variable."""
+        return self.number(name, points) % self.slots[name]
+
+    def number(self, name: str, points: Points) -> Points:
+        """Return the numbers of points of a variable, row by row."""
         number = np.zeros(len(points), np.int64)
         for axis, size in enumerate(self.ranges[name]):
             number = number * (size if axis else 1) + points[:, axis]
-        return number % self.slots[name]
+        return number

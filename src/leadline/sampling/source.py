@@ -142,6 +142,11 @@ class Source:
             return same_equations(self.system, self.at(2 * here + 1 - here % 2).system)
         return False
 
+    def ends_before(self, length: int) -> bool:
+        """Whether some equation that has points at the traced length has none at a shorter one."""
+        ranges = [v.range(self.system.sizes)[0] for v in self.system.variables if all(v.range(self.system.sizes))]
+        return min(ranges) <= self.system.sizes[0] - length
+
     def at(self, length: int) -> Source:
         """Read the model again on inputs of another length along the slowest axis.
 

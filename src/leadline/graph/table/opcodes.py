@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from leadline.graph.table.curves import number
 from leadline.graph.table.record import Literals, Opcode
 
@@ -42,6 +44,18 @@ def elu(literals: Literals) -> Opcode | None:
 
 
 def power(literals: Literals) -> Opcode | None:
-    """Choose the few exponents that have an instruction."""
+    """Choose the few exponents that have an instruction of their own; one that is a number is no operand of `pow`."""
     exponent = number(literals, "exponent")
-    return None if exponent is None else _POWERS.get(exponent)
+    return Opcode("pow") if exponent is None else _POWERS.get(exponent)
+
+
+_TYPES = {
+    torch.float64: Opcode("copy"), torch.float32: Opcode("single"),
+    **dict.fromkeys((torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8), Opcode("trunc")),
+}  # fmt: skip
+
+
+def retyped(literals: Literals) -> Opcode | None:
+    """Choose how a number becomes one of another type, as far as it is in its range."""
+    dtype = literals.get("dtype")
+    return Opcode("copy") if dtype is None else _TYPES.get(dtype)

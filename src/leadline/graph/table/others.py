@@ -131,11 +131,12 @@ _REDUCTIONS = {
     **_operations(Kind.REDUCTION, "count_nonzero", tally=Tally.COUNT),
     **_operations(
         Kind.REDUCTION,
-        """
-        aminmax kthvalue linalg_vector_norm median mode nanmedian nansum norm std std_mean var
-        var_mean
-        """,
+        "aminmax kthvalue median mode nanmedian nansum",
     ),
+    **_operations(Kind.REDUCTION, "linalg_vector_norm", norm="ord"),
+    **_operations(Kind.REDUCTION, "norm", norm="p"),
+    **_operations(Kind.REDUCTION, "var var_mean", spread=False),
+    **_operations(Kind.REDUCTION, "std std_mean", spread=True),
     **_operations(Kind.REDUCTION, "histc", grouping=Grouping.HISTOGRAM),
     **_operations(Kind.CUMULATIVE, "cumsum", tally=Tally.SUM),
     **_operations(Kind.CUMULATIVE, "cumprod", tally=Tally.PRODUCT),

@@ -239,6 +239,9 @@ class Opcode:
     before: tuple[str, ...] = ()
 
 
+Expression: TypeAlias = tuple[Any, ...]
+"""A function of functions, by names: ``("minimum", "self", 6.0)``. Operands are named, or numbers, or expressions."""
+
 Acts: TypeAlias = Callable[[Literals, int], tuple[int, ...] | None]
 
 
@@ -270,7 +273,9 @@ class Pointwise:
     curve
         The function of its first operand where everything else is a literal; None: it is not one, or nothing is known.
     opcode
-        How the compiled sampler computes it; None: not at all.
+        How the compiled sampler computes it; None: not by one instruction.
+    recipe
+        What it is made of, where it has no instruction (see `recipes`); None: of nothing that has one.
     vanishes
         Whether it takes minus infinity to zero, and what is far below to next to nothing.
     floored
@@ -291,6 +296,7 @@ class Pointwise:
     zeros: Callable[[Literals], tuple[str, ...]] = nothing
     curve: Callable[[Literals], Curve | None] = unknown
     opcode: Callable[[Literals], Opcode | None] = unknown
+    recipe: Callable[[Literals], Expression | None] = unknown
     vanishes: bool = False
     floored: Callable[[Literals], float | None] = unknown
     above: bool | None = None
@@ -322,6 +328,8 @@ class Operation:
         Convolutions: whether it is always one that is transposed; `convolution` has an argument for that.
     tally
         Reductions, cumulative operations and pooling: what is made of the elements.
+    norm, spread
+        Reductions: the argument that says which norm it is; whether it is a standard deviation, or (False) a variance.
     adaptive, spatial
         Pooling: whether it is given the result's size, and over how many last axes it goes.
     logarithm
@@ -368,6 +376,8 @@ class Operation:
     product: Product | None = None
     transposed: bool = False
     tally: Tally = Tally.OTHER
+    norm: str | None = None
+    spread: bool | None = None
     adaptive: bool = False
     spatial: int = 0
     logarithm: bool = False

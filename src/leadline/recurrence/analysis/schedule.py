@@ -145,22 +145,25 @@ def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
 
     Raises `NotUniform` if a recurrence does not advance along the form.
     """
-    delay = _relaxed(system, slope, dict.fromkeys(system.inputs, 0))
-    if len(delay) < len(system.variables):  # what rests on no input may go before the first front
-        delay = _relaxed(system, slope, dict.fromkeys(system.named, -1) | delay)
-    return delay
-
-
-def _relaxed(system: System, slope: tuple[int, ...], first: dict[str, int]) -> dict[str, int]:
-    """Return the smallest delays, not below `first`, of all variables that rest on those in `first`."""
-    delay = dict(first)
     place = {v.name: i for i, v in enumerate(system.variables)}
     edges = [
         # within a front, variables are computed in order: what stands later must come from an earlier front
         (e.reader, e.source, _dot(slope, e.offset) - (place[e.source] >= place[e.reader]))
         for e in system.edges
     ]
-    for _ in range(len(system.variables) + 2):
+    delay = _relaxed(edges, dict.fromkeys(system.inputs, 0))
+    free = {v.name: -1 for v in system.variables if v.name not in delay}
+    if free:  # what rests on no input may go before the first front, and has to be there for what reads it
+        free = _relaxed([edge for edge in edges if edge[0] in free], free)
+        late = max((free[s] - step - delay[r] for r, s, step in edges if s in free and r in delay), default=0)
+        delay |= {name: value - max(0, late) for name, value in free.items()}
+    return delay
+
+
+def _relaxed(edges: Sequence[tuple[str, str, int]], first: dict[str, int]) -> dict[str, int]:
+    """Return the smallest delays, not below `first`, of all variables that rest on those in `first`."""
+    delay = dict(first)
+    for _ in range(len({reader for reader, _, _ in edges} | delay.keys()) + 2):
         changed = False
         for reader, source, step in edges:
             if source in delay and delay[source] - step > delay.get(reader, -(2**62)):

@@ -6,7 +6,7 @@ one. Padding and other constants are not units. What is masked is not read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from leadline.recurrence.scores import AtKeys, AtQuery, Attention, Made
 
 _ALONE, _SUMS = (Form.FUNCTION, Form.COPY, Form.CLAMP), (Form.SUM, Form.DIFFERENCE)
 _FAR = 2**20
+_T = TypeVar("_T")
 
 
 class Presence(NamedTuple):
@@ -59,7 +60,7 @@ def read_through(tap: ir.Tap, everywhere: Region, found: Presences) -> list[Pres
     source = found[tap.source]
     for presence in {source[c] for c in tap.channels}:
         unit, alive = (intersection(moved(region, tap.offset), everywhere) for region in presence)
-        memory[presence] = Presence(unit, alive if tap.fill == 0 else everywhere)
+        memory[presence] = Presence(unit, everywhere if tap.filled else alive)
     return [memory[source[c]] for c in tap.channels]
 
 
@@ -76,8 +77,14 @@ def _present(equation: ir.Equation, taps: list[list[Presence]], everywhere: Regi
     if isinstance(equation, ir.Reduction):
         groups = _groups(equation, channels)
         return [Presence(union(taps[0][c].unit for c in group), everywhere) for group in groups]
+    if isinstance(equation, ir.Rowwise):
+        parts = zip(*(_parts(tap, equation.rows) for tap in taps), strict=True)
+        rows = [union(p.unit for part in same for p in part) for same in parts]
+        return [Presence(unit, everywhere) for unit in rows for _ in range(channels // equation.rows)]
     if equation.function == "concat":
         return _joined(equation, taps, everywhere)
+    if not taps:
+        return [Presence(NOWHERE, everywhere)] * channels
     memory: dict[tuple[Presence, ...], Presence] = {}
     for column in set(zip(*taps, strict=True)):
         memory[column] = _elementwise(equation, column, everywhere)
@@ -196,6 +203,9 @@ def _read_by(equation: ir.Equation, used: Sequence[Region]) -> list[tuple[ir.Tap
             for channel in group:
                 readers[channel].append(region)
         return [(equation.tap, [union(regions) for regions in readers])]
+    if isinstance(equation, ir.Rowwise):
+        rows = [union(part) for part in _parts(used, equation.rows)]
+        return [(tap, [row for row in rows for _ in range(len(tap.channels) // len(rows))]) for tap in equation.taps]
     if isinstance(equation, ir.Pointwise) and equation.function == "concat":
         starts = np.cumsum([0, *(_width(operand) for operand in equation.operands)])
         parts = zip(equation.operands, starts, strict=False)
@@ -207,9 +217,9 @@ def _width(operand: ir.Operand) -> int:
     return len(operand.channels) if isinstance(operand, ir.Tap) else int(operand.values.shape[-1])
 
 
-def _parts(regions: Sequence[Region], n: int) -> list[Sequence[Region]]:
-    each = len(regions) // n
-    return [regions[i * each : (i + 1) * each] for i in range(n)]
+def _parts(channels: Sequence[_T], n: int) -> list[Sequence[_T]]:
+    each = len(channels) // n
+    return [channels[i * each : (i + 1) * each] for i in range(n)]
 
 
 def asked_of(equation: Attention, used: Sequence[Region]) -> list[list[Region]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels, Offset
@@ -40,7 +41,7 @@ class Field:
 
     `dims` are the factors of every dimension, and `channels` says for every combination of their features, in order,
     which channel of the variable is read. `shift` and `sizes` go by position axis: how far the reading is delayed, and
-    how many positions the tensor has.
+    how many positions the tensor has. The fill is one number, or one for each channel of the variable.
     """
 
     dims: Dims
@@ -48,7 +49,7 @@ class Field:
     channels: Channels
     shift: Offset
     sizes: tuple[int, ...]
-    fill: float = 0.0
+    fill: float | Tensor = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:

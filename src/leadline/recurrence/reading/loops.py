@@ -31,7 +31,8 @@ class Loop:
 
     It adds `result` to the joined tensor, of which there are `length`. `body` are its nodes, in order, and `members`
     those of all iterations; `moving` and `states` are the reads in the body that differ from one iteration to the next.
-    It is `early` if the result comes before the update of the states that it rests on.
+    It is `early` if the result comes before the update of the states that it rests on. What is joined before all
+    results is `lead`.
     """
 
     result: Ref
@@ -41,13 +42,15 @@ class Loop:
     states: Mapping[Ref, State]
     members: frozenset[int]
     early: bool = False
+    lead: Ref | None = None
 
     def outside(self, graph: Graph) -> set[Ref]:
         """Return what the loop reads from elsewhere: weights, tensors of which it picks positions, first states."""
         read = {ref for index in self.body for ref in graph.nodes[index].refs}
         read |= {moving.source for moving in self.moving.values()}
         read -= self.moving.keys() | self.states.keys()
-        return {ref for ref in read if ref.node not in self.body} | {state.initial for state in self.states.values()}
+        starts = {state.initial for state in self.states.values()} | ({self.lead} if self.lead else set())
+        return {ref for ref in read if ref.node not in self.body} | starts
 
 
 def loops(graph: Graph) -> dict[int, Loop]:
@@ -73,7 +76,7 @@ def loops(graph: Graph) -> dict[int, Loop]:
     for node in graph.nodes:
         results, writes = _results(graph, node)
         if len(set(results)) >= SHORTEST:
-            loop = _rolled(graph, results)
+            loop = _rolled(graph, results) or _led(graph, results)
             if loop is not None:
                 found[node.index] = replace(loop, members=loop.members | writes)
     return found
@@ -108,6 +111,13 @@ def _results(graph: Graph, joint: Node) -> tuple[tuple[Ref, ...], frozenset[int]
         node = graph.nodes[given["self"].node]
         helpers.add(node.index)
     return (), frozenset()
+
+
+def _led(graph: Graph, results: tuple[Ref, ...]) -> Loop | None:
+    """Return the loop that gave all results but the first, which is what its state was before it."""
+    loop = _rolled(graph, results[1:]) if len(set(results[1:])) >= SHORTEST else None
+    starts = {state.initial for state in loop.states.values()} if loop else set()
+    return replace(loop, lead=results[0]) if loop and results[0] in starts else None
 
 
 def _rolled(graph: Graph, results: tuple[Ref, ...]) -> Loop | None:

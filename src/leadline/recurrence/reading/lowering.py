@@ -11,7 +11,7 @@ from torch import Tensor
 from leadline.errors import NotUniform
 from leadline.graph import Graph, Node, Ref
 from leadline.recurrence.ir import Constant, Contraction, Equation, Operand, Pointwise, Table, Tap, Variable
-from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, whole
+from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Field, Misfit, features, spread, taken, whole
 from leadline.recurrence.scores import Step
 
 
@@ -33,7 +33,26 @@ class Unread:
     why: str
 
 
-Value: TypeAlias = "Field | Fixed | Unread | Any"
+@dataclass(frozen=True, eq=False)
+class Around:
+    """A tensor whose positions have moved on by so many along one dimension, so that its last ones stand first.
+
+    What stands there rests on what comes later: it has to be cut off, or written over.
+    """
+
+    read: Field
+    dim: int
+    by: int
+    why = "what comes around from the last positions"
+
+    def after(self, dim: int, index: Sequence[int]) -> Field:
+        """Return some of the positions, none of which have come around."""
+        if dim != self.dim or (index and index[0] < self.by):
+            raise Misfit(f"it reads {self.why}")
+        return taken(self.read, dim, index)
+
+
+Value: TypeAlias = "Field | Fixed | Unread | Around | Any"
 
 
 @dataclass(eq=False)
@@ -101,16 +120,15 @@ class Lowering:
     def tap(self, read: Field, channels: Any = None, offset: Sequence[int] | None = None) -> Tap:
         """Return the tap that reads a field at the reader's own index, or `offset` before it."""
         move = offset or (0,) * self.rank
-        channels = read.channels if channels is None else channels
-        return Tap(
-            read.variable,
-            tuple(s + o for s, o in zip(read.shift, move, strict=True)),
-            np.ascontiguousarray(channels).reshape(-1),
-            read.fill,
-        )
+        which = np.ascontiguousarray(read.channels if channels is None else channels).reshape(-1)
+        fill = read.fill[torch.tensor(which)] if isinstance(read.fill, Tensor) else read.fill
+        return Tap(read.variable, tuple(s + o for s, o in zip(read.shift, move, strict=True)), which, fill)
 
-    def filled(self, read: Field, fill: float, over: Sequence[tuple[int, int]]) -> Field:
-        """Return a reading that gives `fill` up to `over` positions before and after its ends, on every axis."""
+    def filled(self, read: Field, fill: float | Tensor, over: Sequence[tuple[int, int]]) -> Field:
+        """Return a reading that gives `fill` up to `over` positions before and after its ends, on every axis.
+
+        Where there are several numbers they are those of its features, in order.
+        """
         if not any(map(any, over)):
             return read
         size = self.range_of(read.variable)
@@ -120,7 +138,7 @@ class Lowering:
             (before and first > 0) or (after and last < m)
             for (first, last, m), (before, after) in zip(ends, over, strict=True)
         )
-        if hides or (filled and read.fill != fill):
+        if hides or isinstance(fill, Tensor) or (filled and (isinstance(read.fill, Tensor) or read.fill != fill)):
             read = self.emit(copied(self.tap(read)), read.dims, read.sizes, "copy")
         return replace(read, fill=fill)
 
@@ -131,6 +149,14 @@ class Lowering:
                 raise Misfit(f"two tensors of {value.sizes} and {sizes} positions are combined")
             return self.tap(value, spread(value, dims))
         return self.constant(value.tensor, dims, sizes)
+
+    def fill_of(self, tensor: Tensor, dims: Dims, sizes: tuple[int, ...]) -> float | Tensor | None:
+        """Return a fixed tensor as a fill for all features of `dims`; None where it differs from place to place."""
+        values = self.constant(tensor, dims, sizes)
+        if not isinstance(values, Constant):
+            return None
+        numbers = {*values.values.tolist()}
+        return float(numbers.pop()) if len(numbers) == 1 else values.values
 
     def constant(self, tensor: Tensor, dims: Dims, sizes: tuple[int, ...]) -> Constant | Table:
         """Return a fixed tensor, which broadcasts to `dims`, as values by channel, or by position and channel."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leadline.domains.operations.convolutions import convolution_of
 from leadline.graph import Node
-from leadline.recurrence.ir import Contraction, Pointwise, Tap
+from leadline.recurrence.ir import Contraction, Operand, Pointwise
 from leadline.recurrence.reading.field import (
     FEATURE,
     Factor,
@@ -28,20 +28,22 @@ from leadline.recurrence.reading.lowering import Fixed, Lowering, Value
 from leadline.recurrence.reading.pairs import Scores
 from leadline.recurrence.reading.pairs import multiplied as products
 from leadline.recurrence.reading.rules_attention import added, scaled
+from leadline.recurrence.reading.rules_features import along_features, slides_within
 from leadline.recurrence.reading.rules_scores import mixed
 
 
 def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Read a convolution as taps at the offsets of its kernel that are not masked; on a uniform grid, of stride 1."""
-    conv = convolution_of(node, low.graph)
-    read, weight, kernel = args["input"], args["weight"], conv.taps
-    if not isinstance(weight, Fixed) or not isinstance(read, Field):
-        raise Misfit("its kernel is computed")
+    """Read a convolution as taps at the offsets of its kernel that are not masked; on a uniform grid, of stride 1.
+
+    Along axes of features it is a linear map at each position.
+    """
+    conv, (read, weight) = convolution_of(node, low.graph), _convolved(node, args)
+    kernel = conv.taps
+    if any(map(slides_within, read.dims[2:], kernel, conv.padding)):
+        return along_features(low, node, read, weight, _bias(args.get("bias")))
     strided = any(s != 1 for s, n in zip(conv.stride, node.shape[2:], strict=False) if n > 1)
     if conv.transposed or (strided and not low.rated):
         raise Misfit("a stride changes the grid (leadline.stream goes on in frames)")
-    if len(read.dims) != conv.axes + 2 or len(read.dims[0]) > 1 or not of_features(read.dims[1]):
-        raise Misfit("channels do not stand on the second axis of its input")
     spans = [d * (k - 1) for d, k in zip(conv.dilation, kernel, strict=True)]
     steps = conv.stride if low.rated else (1,) * conv.axes
     sizes = zip(conv.padding, spans, low.graph.meta(conv.input).shape[2:], node.shape[2:], steps, strict=True)
@@ -55,7 +57,7 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
             over[role] = pads
     read = low.filled(read, 0.0, over)
     stride = [next((s for r, s in zip(roles, steps, strict=True) if r == axis), 1) for axis in range(low.rank)]
-    taps, weights, alive = [], [], []
+    taps, weights, alive, many = [], [], [], math.prod(features(read.dims[:1]))
     for place in product(*map(range, kernel)):
         offset = [0] * low.rank
         for role, k, d, (before, _) in zip(roles, place, conv.dilation, padding, strict=True):
@@ -65,16 +67,27 @@ def convolution(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         tap, nonzero = low.spaced(low.tap(read, offset=offset), stride), weight.generic[index] != 0
         if bool(nonzero.any()):
             taps.append(tap)
-            weights.append(weight.tensor[index].contiguous())
-            alive.append(nonzero)
-    bias, dense = _bias(args.get("bias")), weight.tensor.numel()
-    equation = Contraction(tuple(taps), tuple(weights), bias, conv.groups, tuple(alive), dense=dense)
+            weights.append(weight.tensor[index].repeat(many, 1))
+            alive.append(nonzero.repeat(many, 1))
+    bias, dense = _bias(args.get("bias")), many * weight.tensor.numel()
+    bias = None if bias is None else bias.repeat(many)
+    equation = Contraction(tuple(taps), tuple(weights), bias, many * conv.groups, tuple(alive), dense=dense)
     dims, counts = [read.dims[0], (Factor(FEATURE, node.shape[1]),)], list(read.sizes)
     for role, dim, size in zip(roles, read.dims[2:], node.shape[2:], strict=True):
         dims.append(dim if role is None else (Factor(role, size),))
         if role is not None:
             counts[role] = size
     return canonical(low.emit(equation, tuple(dims), tuple(counts), "conv"))
+
+
+def _convolved(node: Node, args: dict[str, Any]) -> tuple[Field, Fixed]:
+    """Return what is convolved, and the kernel."""
+    read, weight = args["input"], args["weight"]
+    if not isinstance(weight, Fixed) or not isinstance(read, Field):
+        raise Misfit("its kernel is computed")
+    if len(read.dims) != weight.tensor.ndim or not of_features(read.dims[1]):
+        raise Misfit("channels do not stand on the second axis of its input")
+    return read, weight
 
 
 def _role(dim: tuple[Factor, ...], kernel: int, padding: tuple[int, int]) -> int | None:
@@ -100,13 +113,13 @@ def contraction(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     if "b" in left and "b" not in result:
         raise Misfit("a product that sums over samples")
     if min(ranks) < 2:
-        return _with_vector(low, args[factors.left], args[factors.right], ranks, args)
+        return _with_vector(low, node, args[factors.left], args[factors.right], ranks, args)
     if right.startswith("jk"):
         weight = _fixed(args["weight"])
         return multiplied(low, args["input"], weight.tensor, weight.generic, _bias(args.get("bias")))
     if "beta" not in args:
         return _matmul(low, node, args[factors.left], args[factors.right])
-    return _baddbmm(low, node, args) if left.startswith("b") else _addmm(low, args)
+    return _baddbmm(low, node, args) if left.startswith("b") else _addmm(low, node, args)
 
 
 def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
@@ -130,13 +143,29 @@ def _products(low: Lowering, node: Node, query: Field, key: Field) -> Scores:
     return products(low, query, turned(key), node.shape)
 
 
-def _with_vector(low: Lowering, left: Any, right: Any, ranks: list[int], args: dict[str, Any]) -> Value:
+def _with_vector(low: Lowering, node: Node, left: Any, right: Any, ranks: list[int], args: dict[str, Any]) -> Value:
     """Read a product with a fixed vector, on either side, as one with a matrix of one row."""
     read, vector = (left, right) if ranks[1] == 1 else (turned(right) if isinstance(right, Field) else right, left)
-    if max(ranks) < 2 or "beta" in args or not (isinstance(read, Field) and isinstance(vector, Fixed)):
+    if max(ranks) < 2 or not (isinstance(read, Field) and isinstance(vector, Fixed)):
         raise Misfit("a product with a vector that is computed, or with two")
     total = multiplied(low, read, vector.tensor.unsqueeze(0), vector.generic.unsqueeze(0), None)
-    return canonical(replace(total, dims=total.dims[:-1]))
+    return _added(low, node, canonical(replace(total, dims=total.dims[:-1])), args)
+
+
+def _added(low: Lowering, node: Node, total: Value, args: dict[str, Any]) -> Field:
+    """Return ``β · added + α · total``, where an operation adds anything."""
+    if not isinstance(total, Field):
+        raise Misfit("two computed tensors are multiplied, and something is added")
+    if "beta" not in args:
+        return total
+    added, dims = args["self"], total.dims
+    terms: list[Operand] = [low.tap(total), low.operand(added, dims, total.sizes)]
+    for place, name in enumerate(("alpha", "beta")):
+        if args.get(name, 1) != 1:
+            factor = low.constant(torch.full((), args[name], dtype=node.meta.dtype), dims, total.sizes)
+            product = low.emit(Pointwise("mul", (terms[place], factor), torch.mul), dims, total.sizes, "mul")
+            terms[place] = low.tap(product)
+    return low.emit(Pointwise("add", tuple(terms), torch.add), dims, total.sizes, "add")
 
 
 def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
@@ -152,8 +181,10 @@ def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Fiel
 
 
 def _baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Read ``β · fixed + α · queries · keys``."""
+    """Read ``β · added + α · left · right``: of queries and keys, or where one of them is fixed."""
     bias, query, key = args["self"], args["batch1"], args["batch2"]
+    if isinstance(query, Fixed) or isinstance(key, Fixed):
+        return _added(low, node, _matmul(low, node, query, key), args)
     if not (isinstance(bias, Fixed) and isinstance(query, Field) and isinstance(key, Field)):
         raise Misfit("two computed tensors are multiplied that are not queries and keys")
     beta, scores = args.get("beta", 1), _products(low, node, query, key)
@@ -161,13 +192,13 @@ def _baddbmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return added(low, scores, Fixed(bias.tensor * beta, bias.generic * beta)) if beta else scores
 
 
-def _addmm(low: Lowering, args: dict[str, Any]) -> Value:
-    """Read ``b + x W``."""
-    right = _fixed(args["mat2"])
-    bias = _bias(args["self"])
-    if args.get("alpha", 1) != 1 or args.get("beta", 1) != 1 or bias is None or bias.ndim != 1:
-        raise Misfit("a scaled sum of products")
-    return multiplied(low, args["mat1"], right.tensor.mT, right.generic.mT, bias)
+def _addmm(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read ``β · added + α · x W``, most often a bias."""
+    added = args["self"]
+    plain = args.get("alpha", 1) == args.get("beta", 1) == 1 and isinstance(added, Fixed) and added.tensor.ndim == 1
+    if not plain or not isinstance(args["mat2"], Fixed):
+        return _added(low, node, _matmul(low, node, args["mat1"], args["mat2"]), args)
+    return multiplied(low, args["mat1"], args["mat2"].tensor.mT, args["mat2"].generic.mT, added.tensor)
 
 
 def _fixed(value: Any) -> Fixed:
@@ -184,7 +215,7 @@ def multiplied(low: Lowering, read: Field, weight: Tensor, generic: Tensor, bias
     lead = read.channels.reshape(*features(read.dims[:-1]), inner)
     groups = math.prod(lead.shape[:-1])
     weights = [_grouped(read, matrix, groups) for matrix in (weight, generic)]
-    tap = Tap(read.variable, read.shift, lead.reshape(-1), read.fill)
+    tap = low.tap(read, lead)
     alive = weights[1] != 0
     full = None if bias is None else bias.repeat(groups)
     if bool(alive.any()):

@@ -14,6 +14,7 @@ from leadline.recurrence.reading.field import Dims, Factor, Field, Misfit, axis_
 from leadline.recurrence.reading.iterations import Moving
 from leadline.recurrence.reading.loops import Loop
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, copied
+from leadline.recurrence.reading.rules_positions import beside
 
 Apply: TypeAlias = Callable[[Lowering, Node, MutableMapping[Ref, Value]], None]
 
@@ -75,9 +76,9 @@ class Body:
         if not isinstance(start, Fixed) or not start.tensor.numel():
             raise Misfit("a loop begins with a state that is computed")
         step = tuple(int(a == self.axis) for a in range(self.low.rank))
-        numbers = {*start.tensor.flatten().tolist()}
-        if len(numbers) == 1:
-            return replace(state, shift=step, fill=float(numbers.pop()))
+        fill = self.low.fill_of(start.tensor, state.dims, state.sizes)
+        if fill is not None:
+            return replace(state, shift=step, fill=fill)
         if self.loop.early:  # the table would be needed before the state that it is added to
             raise Misfit("a loop whose results come before the update begins with a state of different numbers")
         given = self.low.constant(start.tensor, state.dims, state.sizes).values.expand(*state.sizes, -1)
@@ -120,7 +121,18 @@ def rolled(low: Lowering, loop: Loop, joint: Node, values: MutableMapping[Ref, V
     low.variables[start:] = _states_first(low.variables[start:], {state.variable for state in states.values()})
     joined = _joined(inner[loop.result], joint, body.axis, loop.length)
     low.looped = True
-    return joined
+    return joined if loop.lead is None else _after(low, joined, values[loop.lead], joint)
+
+
+def _after(low: Lowering, joined: Field, lead: Value, joint: Node) -> Field:
+    """Put what a state was before the loop in front of the results."""
+    dim = joint.bound().get("dim", 0) % len(joint.shape)
+    axis = axis_of(joined.dims[dim])
+    if not isinstance(lead, Fixed) or axis is None:
+        raise Misfit("a loop begins with a state that is computed")
+    if joint.operation.move is not Move.JOIN:
+        lead = Fixed(lead.tensor.unsqueeze(dim), lead.generic.unsqueeze(dim))
+    return beside(low, [lead, joined], dim, axis)
 
 
 def _states_first(variables: list[Variable], states: set[str]) -> list[Variable]:

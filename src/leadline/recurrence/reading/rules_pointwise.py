@@ -28,6 +28,7 @@ from leadline.recurrence.reading.field import (
     widened,
 )
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, no_tensor
+from leadline.recurrence.reading.rules_features import repeated, rowwise
 from leadline.recurrence.reading.rules_scores import function as of_pairs
 from leadline.recurrence.reading.rules_scores import over_pairs
 
@@ -47,7 +48,9 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
         return result
 
     literals = {name: value for name, value in node.bound().items() if name not in place and value is not None}
-    made = low.emit(Pointwise(node.packet, operands, call, literals), dims, reads[0].sizes)
+    types = tuple(low.graph.meta(node.bound()[name]).dtype for name in place)
+    equation = Pointwise(node.packet, operands, call, literals, tuple(place), types)
+    made = low.emit(equation, dims, reads[0].sizes)
     return _with_others(made, node, "what is kept for the backward pass")
 
 
@@ -89,7 +92,10 @@ def created(low: Lowering, node: Node) -> Fixed:
     """Make a tensor that depends on the shape and type of another only: zeros_like, new_zeros, full_like."""
     metas = {ref: low.graph.meta(ref) for ref in node.refs}
     like = {ref: torch.zeros(meta.shape, dtype=meta.dtype) for ref, meta in metas.items()}
-    (made,) = run_node(node, like.__getitem__)
+    if node.operation.unwritten:
+        made = torch.zeros(node.shape, dtype=node.meta.dtype)  # whatever stood there
+    else:
+        (made,) = run_node(node, like.__getitem__)
     return Fixed(made, made)
 
 
@@ -97,8 +103,9 @@ def lookup(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Choose rows of a fixed table by computed integers: embeddings; or channels by fixed ones."""
     if isinstance(args.get("self"), Field):
         return _picked(args["self"], args["indices"])
-    table, read = (args["weight"], args["indices"]) if "weight" in args else (args["self"], args["indices"][0])
-    if not isinstance(table, Fixed) or not isinstance(read, Field) or table.tensor.ndim != 2:
+    table, indices = (args["weight"], (args["indices"],)) if "weight" in args else (args["self"], args["indices"])
+    read = indices[0]
+    if not isinstance(table, Fixed) or not isinstance(read, Field) or len(indices) > 1:
         raise Misfit("values are picked by computed indices from something other than a fixed table of rows")
     return looked_up(low, read, table.tensor)
 
@@ -108,8 +115,12 @@ def _picked(read: Field, indices: tuple[Any, ...]) -> Field:
     dims = [dim for dim, index in enumerate(indices) if index is not None]
     if len(dims) != 1 or not isinstance(indices[dims[0]], Fixed) or indices[dims[0]].tensor.ndim != 1:
         raise Misfit("elements are picked by computed indices, or by several at once")
-    chosen = torch.arange(read.shape[dims[0]])[indices[dims[0]].tensor]
-    return taken(read, dims[0], chosen.tolist())
+    size = read.shape[dims[0]]
+    chosen = torch.arange(size)[indices[dims[0]].tensor].tolist()
+    times = len(chosen) // size
+    if times > 1 and not of_features(read.dims[dims[0]]) and chosen == [i // times for i in range(len(chosen))]:
+        return repeated(read, dims[0], times)
+    return taken(read, dims[0], chosen)
 
 
 def one_hot(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
@@ -119,13 +130,16 @@ def one_hot(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
 def looked_up(low: Lowering, read: Field, rows: Tensor) -> Field:
     """Return the rows that a reading of classes picks, as features of a new last dimension."""
-    dims = (*read.dims, (Factor(FEATURE, rows.shape[1]),))
-    return canonical(low.emit(Embedding(low.tap(read), rows), dims, read.sizes, "embedding"))
+    dims = (*read.dims, *((Factor(FEATURE, size),) for size in rows.shape[1:]))
+    flat = rows.reshape(len(rows), -1)
+    return canonical(low.emit(Embedding(low.tap(read), flat), dims, read.sizes, "embedding"))
 
 
 def reduce(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Apply a function along dimensions that hold features only: sums, softmax, layer normalisation."""
     read: Field = args["self"] if "self" in args else args["input"]
+    if node.operation.first is not None and isinstance(args.get("dim"), int):
+        return rowwise(low, node, args)
     along = _along(read, args)
     if not all(of_features(read.dims[dim]) for dim in along):
         raise Misfit("it mixes positions or samples")

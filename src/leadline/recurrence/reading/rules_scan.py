@@ -32,9 +32,12 @@ class Cells:
         """Return the dimensions of k features at the positions of the reading."""
         return (*self.lead, (Factor(FEATURE, k),))
 
-    def past(self, state: Field, step: Offset) -> Tap:
-        """Return the tap that reads a state `step` earlier, which is zero where there is none."""
-        return Tap(state.variable, step, state.channels.reshape(-1), initial=self.initial)
+    def past(self, state: Field, step: Offset, start: Tensor | None = None) -> Tap:
+        """Return the tap that reads a state `step` earlier; where there is none, it is zero, or as it starts."""
+        fill = None if start is None else self.low.fill_of(start, state.dims, state.sizes)
+        if start is not None and fill is None:
+            raise Misfit("its initial state differs between positions")
+        return Tap(state.variable, step, state.channels.reshape(-1), 0.0 if fill is None else fill, self.initial)
 
     def given(self, state: Field | Fixed) -> Tap:
         """Return the tap that reads a state which a cell is given, a fixed one too."""
@@ -105,17 +108,18 @@ def recurrent(low: Lowering, node: Node, args: dict[str, Any], kind: Cell) -> Va
         raise Misfit("it does not run along a position axis")
     step = tuple(int(a == time) for a in range(low.rank))
     states = args["hx"] if isinstance(args["hx"], tuple) else (args["hx"],)
-    if not all(isinstance(s, Fixed) and bool((s.tensor == 0).all()) for s in states):
-        raise Misfit("its initial state is not zero")
-    per = 4 if args["has_biases"] else 2
+    if not all(isinstance(s, Fixed) for s in states):
+        raise Misfit("its initial state is computed from the inputs")
+    batch = 0 if args["batch_first"] else 1  # of what is read; states have theirs second
     tensors = [p.tensor for p in args["params"]]
+    per = len(tensors) // args["num_layers"]
     for layer in range(args["num_layers"]):
-        mine = tensors[layer * per : (layer + 1) * per]
-        if len(mine) != per or (kind is Cell.LSTM and len(tensors) != per * args["num_layers"]):
-            raise Misfit("a projected recurrence")
-        w_in, w_own = mine[:2]
-        b_in, b_own = mine[2:] if per == 4 else (None, None)
-        read = _layer(kind, Cells(low, read, initial=True), read, step, w_in, w_own, b_in, b_own)
+        w_in, w_own, *rest = tensors[layer * per : (layer + 1) * per]
+        b_in, b_own = rest[:2] if args["has_biases"] else (None, None)
+        projected = rest[2 * args["has_biases"] :]
+        starts = [s.tensor[layer].unsqueeze(1 - batch) for s in states]
+        cells = Cells(low, read, initial=True)
+        read = _layer(kind, cells, read, step, starts, projected, w_in, w_own, b_in, b_own)
     return (read, *(Unread("the state after the last position") for _ in node.outputs[1:]))
 
 
@@ -144,7 +148,7 @@ def _lstm(
     c: Cells, x: Field, past: Past, cell: Past, w_in: Tensor, w_own: Tensor, b_in: Any, b_own: Any
 ) -> tuple[Last, Field]:
     """Gates i, f, g, o: ``c = f c + i g``, ``h = o tanh c``; return what makes c, and the gate o."""
-    k = w_own.shape[1]
+    k = w_own.shape[0] // 4
     pre = c.product([(x, w_in), (past, w_own)], _sum(b_in, b_own))
     i_f = c.apply("sigmoid", part(pre, 0, 2 * k))
     g = c.apply("tanh", part(pre, 2 * k, 3 * k))
@@ -159,17 +163,28 @@ _CELLS: dict[Cell, Callable[..., Last]] = {
 }
 
 
-def _layer(kind: Cell, c: Cells, x: Field, step: Offset, *weights: Any) -> Field:
-    """Emit one layer that reads its own states `step` earlier."""
-    k = weights[1].shape[1]
-    h = c.state(k, "h")
+def _layer(
+    kind: Cell,
+    c: Cells,
+    x: Field,
+    step: Offset,
+    starts: Sequence[Tensor],
+    projected: Sequence[Tensor],
+    *weights: Any,
+) -> Field:
+    """Emit one layer that reads its own states `step` earlier, and `starts` where there are none."""
+    h = c.state(weights[1].shape[1], "h")
     if kind is not Cell.LSTM:
-        c.close(h, *_CELLS[kind](c, x, c.past(h, step), *weights))
+        c.close(h, *_CELLS[kind](c, x, c.past(h, step, starts[0]), *weights))
         return h
-    cell = c.state(k, "c")
-    last, o = _lstm(c, x, c.past(h, step), c.past(cell, step), *weights)
+    cell = c.state(weights[1].shape[0] // 4, "c")
+    last, o = _lstm(c, x, c.past(h, step, starts[0]), c.past(cell, step, starts[1]), *weights)
     c.close(cell, *last)
-    c.close(h, "mul", o, c.apply("tanh", cell))
+    if projected:
+        out = c.apply("mul", o, c.apply("tanh", cell))
+        c.low.close(h, copied(c.low.tap(c.product([(out, projected[0])], None))))
+    else:
+        c.close(h, "mul", o, c.apply("tanh", cell))
     return h
 
 

@@ -29,7 +29,7 @@ from leadline.recurrence.reading.field import (
     taken,
     widened,
 )
-from leadline.recurrence.reading.lowering import Fixed, Lowering, Value, no_tensor
+from leadline.recurrence.reading.lowering import Around, Fixed, Lowering, Value, no_tensor
 
 if TYPE_CHECKING:
     from leadline.recurrence.ir import Channels
@@ -53,6 +53,8 @@ def permute(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Keep some indices of one dimension: slice, select, split, chunk; the operator itself says which, on a ruler."""
     read = args["self"]
+    rolled = read if isinstance(read, Around) else None
+    read = rolled.read if rolled else read
     if not isinstance(read, Field):
         raise Misfit("values are picked by computed indices")
     dim = args.get("dim", 0) % len(read.dims)
@@ -60,6 +62,8 @@ def take(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     parts = run_node(node, no_tensor, {"self": torch.arange(read.shape[dim]), "dim": 0, **fixed})
     start = int(args.get("start") or 0)  # where it would start tells an empty slice, to be padded, from another
     nowhere = max(0, min(read.shape[dim], start + read.shape[dim] * (start < 0)))
+    if rolled is not None:
+        return tuple(rolled.after(dim, part.tolist()) for part in parts)
     return tuple(taken(read, dim, part.tolist(), nowhere) for part in parts)
 
 
@@ -118,15 +122,6 @@ def _pad_features(low: Lowering, read: Field, dim: int, before: int, after: int,
     return joined(low, [Fixed(ends[0], ends[0]), read, Fixed(ends[1], ends[1])], dim)
 
 
-def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Join along features; or put fixed values before or after along positions."""
-    dim = args.get("dim", 0) % len(node.shape)
-    parts = [p for p in args["tensors"] if not isinstance(p, Fixed) or p.tensor.numel()]
-    read = next(p for p in parts if isinstance(p, Field))
-    axis = axis_of(read.dims[dim])
-    return joined(low, parts, dim) if axis is None else _beside(low, parts, read, dim, axis)
-
-
 def stack(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along a new dimension of features."""
     dim = args.get("dim", 0) % len(node.shape)
@@ -169,22 +164,3 @@ def _wide(part: Field | Fixed, dim: int) -> Field | Fixed:
     axis = sum(f.role == FEATURE for d in part.dims[:dim] for f in d)
     dims = (*part.dims[:dim], (Factor(FEATURE, 1),), *part.dims[dim + 1 :])
     return replace(part, dims=dims, channels=np.expand_dims(part.channels, axis))
-
-
-def _beside(low: Lowering, parts: list[Field | Fixed], read: Field, dim: int, axis: int) -> Field:
-    """Put fixed values before and after along positions: a shift, and what is not its fill as a table that is added."""
-    if sum(isinstance(p, Field) for p in parts) > 1:
-        raise Misfit("computed tensors are joined along a position axis")
-    place = next(i for i, p in enumerate(parts) if isinstance(p, Field))
-    fixed = [p.tensor for p in parts if isinstance(p, Fixed)]
-    before, after = (sum(t.shape[dim] for t in side) for side in (fixed[:place], fixed[place:]))
-    values = {float(v) for t in fixed for v in t.flatten().tolist()}
-    fill = values.pop() if len(values) == 1 else 0.0
-    over = [(before, after) if a == axis else (0, 0) for a in range(low.rank)]
-    moved = shifted(low.filled(read, fill, over), dim, before, after)
-    if not values:
-        return moved
-    middle = torch.zeros_like(fixed[0].narrow(dim, 0, 1)).repeat_interleave(read.shape[dim], dim)
-    table = torch.cat([*fixed[:place], middle, *fixed[place:]], dim)
-    operands = (low.tap(moved), low.constant(table, moved.dims, moved.sizes))
-    return low.emit(Pointwise("add", operands, torch.add), moved.dims, moved.sizes, "start")

@@ -65,5 +65,5 @@ def _theory(swept: Swept, theory: Theory, up: str, rows: tuple[float, ...]) -> L
 
 def _measured(swept: Swept, measure: str, across: str, up: str, rows: dict[float, Value]) -> Line:
     """Return where the measure was found to pass zero."""
-    found = [(swept.crossing(across, measure, **{up: value}), y) for y, value in rows.items()]
+    found = [(swept.crossing(across, measure, 0.0, **{up: value}), y) for y, value in rows.items()]
     return "measured", tuple((place.value, y) for place, y in found if place is not None)

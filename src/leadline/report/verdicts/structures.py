@@ -25,7 +25,7 @@ from leadline.report.mathematics import Sentence
 from leadline.report.numbers import bound, magnitude, places, size, whole
 from leadline.report.verdicts.cards import cards
 from leadline.results import Place, Result
-from leadline.sampling import Exported
+from leadline.sampling import Exported, Narrowed
 
 _LITTLE_IDLE = 0.95
 """Masked pairs below one in twenty are not worth a word."""
@@ -251,6 +251,14 @@ def _(result: Exported, *, rate: float | None = None) -> tuple[Card, ...]:
         f"{size(result.state_bytes)}; {known}"
     )
     return (Card("good" if result.difference is not None else "notice", "exported", text, str(result.status)),)
+
+
+@cards.register
+def _(result: Narrowed, *, rate: float | None = None) -> tuple[Card, ...]:
+    text = f"outputs differ by up to {result.largest:.2g} on {result.difference.n} {result.data} sequences"
+    if result.score is not None:
+        text += f"; a symbol costs {result.score} nats more"
+    return (Card("plain", f"weights as {result.weights}", text, str(result.status)),)
 
 
 @cards.register

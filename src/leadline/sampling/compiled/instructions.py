@@ -11,58 +11,78 @@ class Op(IntEnum):
     LOOKUP = 2
     ATTEND = 3
     SOFTMAX = 4
-    LAYER_NORM = 5
-    SUM = 6
-    CONCAT = 7
-    SELECT = 8
-    COPY = 10
-    RELU = 11
-    TANH = 12
-    SIGMOID = 13
-    SILU = 14
-    GELU = 15
-    GELU_TANH = 16
-    EXP = 17
-    NEG = 18
-    SQUARE = 19
-    LEAKY = 20
-    ELU = 21
-    SQRT = 22
-    RSQRT = 23
-    LOG = 24
-    SOFTPLUS = 25
-    ADD = 30
-    SUB = 31
-    RSUB = 32
-    MUL = 33
-    DIV = 34
-    MAXIMUM = 35
-    MINIMUM = 36
-    AFFINE = 40
-    BLEND = 41
-    ADDMUL = 42
-    MULADD = 43
+    LOG_SOFTMAX = 5
+    LAYER_NORM = 6
+    RMS_NORM = 7
+    FOLD = 8
+    CONCAT = 9
+    SELECT = 10
+    CALL = 11  # torch computes it
+    COPY = 20
+    RELU = 21
+    TANH = 22
+    SIGMOID = 23
+    SILU = 24
+    GELU = 25
+    GELU_TANH = 26
+    EXP = 27
+    NEG = 28
+    SQUARE = 29
+    LEAKY = 30
+    ELU = 31
+    SQRT = 32
+    RSQRT = 33
+    LOG = 34
+    SOFTPLUS = 35
+    ABS = 36
+    FLOOR = 37
+    CEIL = 38
+    ROUND = 39
+    TRUNC = 40
+    SIGN = 41
+    SINGLE = 42  # rounded to float32
+    ERF = 43
+    EXPM1 = 44
+    LOG1P = 45
+    SIN = 46
+    COS = 47
+    ADD = 60
+    SUB = 61
+    RSUB = 62
+    MUL = 63
+    DIV = 64
+    MAXIMUM = 65
+    MINIMUM = 66
+    LT = 67
+    LE = 68
+    EQ = 69
+    NE = 70
+    POW = 71
+    AFFINE = 80
+    BLEND = 81
+    ADDMUL = 82
+    CHOOSE = 83
+    MULADD = 84
 
 
-class Part(IntEnum):
-    """Kinds of steps of attention, and of what they read."""
+class Fold(IntEnum):
+    """What a fold makes of the numbers along the middle of its shape."""
 
-    PRODUCTS = 0
-    FUNCTION = 1
-    ACROSS = 2
-    QUERY = 10
-    KEYS = 11
-    TABLE = 12
-    BLOCK = 13
+    SUM = 0
+    PRODUCT = 1
+    LARGEST = 2
+    LEAST = 3
+    SPREAD = 4  # the sum of squares of what is left without the mean
 
 
-# Words of a frame, which says what is run: fronts, the grid whose points are fed or drawn, how fronts lie on it (the
-# linear form, and the step from one point to the next), and what the program needs.
+# Words of a frame, which says what is run: fronts, and how many may run together; the grid whose points are fed or
+# drawn, how fronts lie on it (the linear form, and the step from one point to the next; or whether it is a line), and
+# what the program needs.
 (
-    BEGIN, END, HEIGHT, WIDTH, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH, OUTPUT, INPUT,
-    LAG, CLASSES, TOP_K, FED, ORIGIN,
-) = range(19)  # fmt: skip
-FRAME = 19
+    BEGIN, END, BLOCK, HEIGHT, WIDTH, LINEAR, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH,
+    OUTPUT, INPUT, LAG, CLASSES, TOP_K, FED, ORIGIN, CALLED,
+) = range(22)  # fmt: skip
+FRAME = 22
 
 # Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
 # n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at
@@ -70,7 +90,8 @@ FRAME = 19
 BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS, FURTHER = range(11)
 OPERAND = 11
 
-# Words of an instruction: the place of the first of its operands, which is its result, and their number; the function
-# that the result passes through; what its rule needs; and the functions that its operands pass through first.
-OP, DELAY, FIRST, COUNT, AFTER, WEIGHT, BIAS, P0, P1, P2, BEFORE = range(11)
-INSTRUCTION = 15
+# Words of an instruction: the place of the first of its operands, which is its result, and their number; the place
+# after the circle of instructions that begins here (0: none does); the function that the result passes through; what
+# its rule needs; and the functions that its operands pass through first.
+OP, DELAY, FIRST, COUNT, UNTIL, AFTER, WEIGHT, BIAS, SCALE, P0, P1, P2, BEFORE = range(13)
+INSTRUCTION = 16

@@ -1,9 +1,9 @@
 """The interpreter of programs: one loop over fronts and instructions, compiled once by numba and kept in its cache.
 
 An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
-where they stand: nothing is gathered or scattered. Numba's cache looks at this file alone: after a change in `kernels`,
-`rules`, `weighing`, `lanes` or `instructions`, save this one too. (`no_type_check` keeps the tests' run-time checks out
-of what numba compiles.)
+where they stand: nothing is gathered or scattered. On a line, what is in no circle is worked out for a block of points
+at once. Numba's cache looks at this file alone: after a change in another module of the compiled path, save this
+one too. (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
 """
 
 from typing import no_type_check
@@ -15,6 +15,8 @@ from leadline.sampling.compiled.instructions import (
     BASE,
     BATCH,
     BEGIN,
+    BLOCK,
+    CALLED,
     CHANNELS,
     CLASSES,
     COLUMNS,
@@ -31,11 +33,13 @@ from leadline.sampling.compiled.instructions import (
     INSTRUCTIONS,
     LAG,
     LEFT,
+    LINEAR,
     MANY,
     OP,
     OPERAND,
     ORIGIN,
     OUTPUT,
+    P0,
     P2,
     ROWS,
     SCRATCH,
@@ -47,26 +51,33 @@ from leadline.sampling.compiled.instructions import (
     STEP_J,
     STRIDE,
     TOP_K,
+    UNTIL,
     UP,
     WIDTH,
     Op,
 )
 from leadline.sampling.compiled.keeping import kept
-from leadline.sampling.compiled.kernels import COPY, compiled, draw, multiply_row, multiply_rows, once, pass_through
-from leadline.sampling.compiled.lanes import get, larger, numbers, put, smaller
-from leadline.sampling.compiled.rules import add_up, grouped, look_up, move, pointwise, standardise
-from leadline.sampling.compiled.weighing import attend
+from leadline.sampling.compiled.kernels import COPY, compiled, draw, once
+from leadline.sampling.compiled.lanes import call_back, get, larger, numbers, put, smaller
+from leadline.sampling.compiled.products import multiply_row, multiply_rows, pass_through
+from leadline.sampling.compiled.rules import attend, fold, grouped, look_up, move, pointwise, standardise, weigh
 
-CONTRACT, GROUPED, LOOKUP, ATTEND, SUM, CONCAT = map(
-    int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.SUM, Op.CONCAT)
+CONTRACT, GROUPED, LOOKUP, ATTEND, LOG_SOFTMAX, RMS_NORM, FOLD, CALL = map(
+    int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.LOG_SOFTMAX, Op.RMS_NORM, Op.FOLD, Op.CALL)
 )
 
 
 @compiled
 @no_type_check
-def due(frame, front, rows, columns):
-    """Return the first point (i, j) of a range that is due in a front, and how many are: they lie on a line."""
+def due(frame, front, last, rows, columns):
+    """Return the first point (i, j) of a range that is due in fronts, and how many are: they lie on a line.
+
+    There are several fronts, up to the last one, on a grid of one axis alone.
+    """
     si, sj, step = get(frame, SLOPE_I), get(frame, SLOPE_J), get(frame, STEP_I)
+    if get(frame, LINEAR):
+        i = larger(0, front)
+        return i, 0, larger(0, smaller(rows - 1, last) - i + 1)
     if front < 0:
         return 0, 0, 0
     if sj == 0:
@@ -126,14 +137,14 @@ def locate(frame, words, at, i, j, count, where):
 
 @once
 @no_type_check
-def perform(frame, memory, words, at, where, rows, last):
+def perform(frame, memory, narrow, words, at, where, rows, place):
     """Carry out one instruction on rows; return False for a class without an embedding."""
     op, many = get(words, at + OP), get(frame, MANY)
     if op == CONTRACT:
         if rows == 1 and get(words, at + P2) > 2:
-            multiply_row(memory, words, at, where, many)
+            multiply_row(memory, narrow, words, at, where, many)
         else:
-            multiply_rows(memory, words, at, where, many, rows)
+            multiply_rows(memory, narrow, words, at, where, many, rows)
         if get(words, at + AFTER) != COPY:
             pass_through(memory, words, at, where, rows)
     elif op >= COPY:
@@ -143,14 +154,52 @@ def perform(frame, memory, words, at, where, rows, last):
     elif op == GROUPED:
         grouped(memory, words, at, where, many, rows)
     elif op == ATTEND:
-        attend(memory, words, at, where, many, get(frame, BATCH), last, get(frame, SCRATCH))
-    elif op == SUM:
-        add_up(memory, words, at, where, many, rows)
-    elif op < CONCAT:
-        standardise(memory, words, at, where, many, rows, get(frame, SCRATCH))
+        attend(memory, words, at, where, many, rows, get(frame, BATCH), place, get(frame, SCRATCH))
+    elif op == FOLD:
+        fold(memory, words, at, where, many, rows)
+    elif op <= LOG_SOFTMAX:
+        weigh(memory, words, at, where, many, rows, get(frame, SCRATCH))
+    elif op <= RMS_NORM:
+        standardise(memory, words, at, where, many, rows)
     else:
         move(memory, words, at, where, many, rows)
     return True
+
+
+@once
+@no_type_check
+def carry_out(frame, memory, narrow, words, at, front, last, where):
+    """Carry out one instruction at the points that are due in fronts; return what `execute` does."""
+    result, delay = get(words, at + FIRST), get(words, at + DELAY)
+    i, j, count = due(frame, front - delay, last - delay, get(words, result + ROWS), get(words, result + COLUMNS))
+    if count <= 0:
+        return 0
+    if get(words, at + OP) == CALL:
+        return call_back(get(frame, CALLED), get(words, at + P0), i, j, count)
+    if not locate(frame, words, at, i, j, count, where):
+        return 2
+    return 0 if perform(frame, memory, narrow, words, at, where, count * get(frame, BATCH), i) else 2
+
+
+@once
+@no_type_check
+def advance(frame, memory, narrow, words, front, last, where):
+    """Run the program over fronts: each instruction over all of them, a circle of instructions over one by one."""
+    status = 0
+    at = last - last  # nothing, but no literal: everything that it is given to would be compiled for that one too
+    while at < get(frame, INSTRUCTIONS) * INSTRUCTION and status == 0:
+        until = get(words, at + UNTIL)
+        together = 0 if until > 0 else last - front
+        until = larger(until, at + INSTRUCTION)
+        begin = front
+        while begin <= last and status == 0:
+            now = at
+            while now < until and status == 0:
+                status = carry_out(frame, memory, narrow, words, now, begin, begin + together, where)
+                now += INSTRUCTION
+            begin += together + 1
+        at = until
+    return status
 
 
 @compiled
@@ -208,8 +257,8 @@ def exchange(frame, memory, words, operand, i, j, count, values):
 @kept
 @nb.njit(error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True, _nrt=False)
 @no_type_check
-def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p, chosen, given, found):
-    """Run the fronts of a frame (its words: see `instructions`).
+def execute(frame, memory, narrow, words, where, symbols, kept, uniforms, temperature, p, chosen, given, found):
+    """Run the fronts of a frame (its words: see `instructions`), a block at a time.
 
     Before each one the inputs of its points are copied from `given`, and after it their outputs into `found`, if these
     hold any; else their symbols are drawn and stored as inputs. A grid without points has none.
@@ -217,29 +266,26 @@ def execute(frame, memory, words, where, symbols, kept, uniforms, temperature, p
     Returns
     -------
     status, where
-        0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended.
+        0; or 1 and the place of a logit that is not finite; or 2 and the front where a table or an embedding ended; or
+        3 and the front where a function that was called back has failed.
     """
-    frame, memory, words, where = numbers(frame), numbers(memory), numbers(words), numbers(where)
-    symbols, kept, uniforms = numbers(symbols), numbers(kept), numbers(uniforms)
+    frame, memory, narrow, words = numbers(frame), numbers(memory), numbers(narrow), numbers(words)
+    where, symbols, kept, uniforms = numbers(where), numbers(symbols), numbers(kept), numbers(uniforms)
     p, chosen, given, found = numbers(p), numbers(chosen), numbers(given), numbers(found)
-    for front in range(get(frame, BEGIN), get(frame, END) + 1):
-        i, j, count = due(frame, front, get(frame, HEIGHT), get(frame, WIDTH))
+    front = get(frame, BEGIN)
+    while front <= get(frame, END):
+        last = smaller(front + get(frame, BLOCK) - 1, get(frame, END))
+        i, j, count = due(frame, front, last, get(frame, HEIGHT), get(frame, WIDTH))
         if count > 0 and get(frame, FED):
             exchange(frame, memory, words, get(frame, INPUT), i, j, count, given)
         elif count > 0:
             bad = draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen)
             if bad >= 0:
                 return 1, bad
-        for at in range(0, get(frame, INSTRUCTIONS) * INSTRUCTION, INSTRUCTION):
-            result = get(words, at + FIRST)
-            rows, columns = get(words, result + ROWS), get(words, result + COLUMNS)
-            y, x, points = due(frame, front - get(words, at + DELAY), rows, columns)
-            if points <= 0:
-                continue
-            if not locate(frame, words, at, y, x, points, where):
-                return 2, front
-            if not perform(frame, memory, words, at, where, points * get(frame, BATCH), y):
-                return 2, front
+        status = advance(frame, memory, narrow, words, front, last, where)
+        if status != 0:
+            return status, front
         if count > 0 and get(frame, FED):
             exchange(frame, memory, words, get(frame, OUTPUT), i, j, count, found)
+        front = last + 1
     return 0, 0

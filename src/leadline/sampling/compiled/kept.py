@@ -44,6 +44,7 @@ class Kept:
     words: NDArray[np.int64]
     frame: NDArray[np.int64]
     numbers: NDArray[Any]
+    weights: NDArray[Any]
     length: int
     where: int
     fronts: tuple[int, int]
@@ -61,6 +62,8 @@ class Kept:
         positions = int(np.prod(self.sizes))
         memory = on_a_line(self.length, self.numbers.dtype)
         memory[: len(self.numbers)] = self.numbers
+        weights = on_a_line(len(self.weights), self.weights.dtype)
+        weights[:] = self.weights
         frame = self.frame.copy()
         frame[[word.BEGIN, word.END, word.HEIGHT, word.WIDTH]] = *self.fronts, *(*self.sizes, 1)[:2]
         frame[[word.LAG, word.CLASSES, word.TOP_K]] = self.lag, self.classes, top_k or self.classes
@@ -69,8 +72,8 @@ class Kept:
         drawing = symbols, np.zeros(len(symbols), np.uint8), uniform_rows(seed, self.n, positions).reshape(-1)
         scratch = np.zeros(self.classes + LINE), np.zeros(self.classes, np.int64)
         status, where = interpreter.execute(
-            frame, memory, self.words, np.zeros(self.where, np.int64), *drawing, float(temperature), *scratch, nothing,
-            nothing,
+            frame, memory, weights, self.words, np.zeros(self.where, np.int64), *drawing, float(temperature), *scratch,
+            nothing, nothing,
         )  # fmt: skip
         if status == 1:
             place = tuple(int(p) for p in np.unravel_index(where, self.sizes))
@@ -80,7 +83,7 @@ class Kept:
         return symbols.reshape(self.n, *self.sizes).transpose(0, *(1 + axis for axis in self.axes))
 
 
-_ARRAYS = ("words", "frame", "numbers")
+_ARRAYS = ("words", "frame", "numbers", "weights")
 
 
 def keep(run: Path, asked: str, kept: Kept) -> None:

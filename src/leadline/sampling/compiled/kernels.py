@@ -1,4 +1,4 @@
-"""Arithmetic of the interpreter: products, functions of numbers, and drawing from a distribution.
+"""Arithmetic of the interpreter: functions of numbers, and drawing from a distribution.
 
 All numbers stand in one array, `memory`, where the rows of points begin on lines. Whole lines are worked on: what lies
 behind a row's last channel is never read as a number of the model. Nothing here assumes that numbers are finite.
@@ -13,24 +13,35 @@ from typing import Any, no_type_check
 import numba as nb
 import numpy as np
 
-from leadline.sampling.compiled.instructions import AFTER, BIAS, CHANNELS, COUNT, FIRST, OPERAND, P0, P1, P2, WEIGHT, Op
+from leadline.sampling.compiled.instructions import (
+    Op,
+)
 from leadline.sampling.compiled.lanes import (
+    at_most,
+    ceiling,
+    choose,
     choose_less,
+    equal,
     exponential,
+    floor,
     fma,
     get,
     lane,
     lanes,
     larger,
+    less,
     load,
+    magnitude,
     maximum,
     minimum,
-    prefetch,
+    nearest,
     put,
+    root,
     same,
-    smaller,
-    spread,
+    single,
     store,
+    truncated,
+    unequal,
     with_lane,
 )
 
@@ -38,8 +49,9 @@ from leadline.sampling.compiled.lanes import (
 COPY, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH, EXP, NEG, SQUARE, LEAKY, ELU, SQRT, RSQRT, LOG, SOFTPLUS = map(
     int, range(Op.COPY, Op.SOFTPLUS + 1)
 )
-ADD, SUB, RSUB, MUL, DIV, MAXIMUM, MINIMUM = map(int, range(Op.ADD, Op.MINIMUM + 1))
-AFFINE, BLEND, ADDMUL, MULADD = map(int, range(Op.AFFINE, Op.MULADD + 1))
+ABS, FLOOR, CEIL, ROUND, TRUNC, SIGN, SINGLE, ERF, EXPM1, LOG1P, SIN, COS = map(int, range(Op.ABS, Op.COS + 1))
+ADD, SUB, RSUB, MUL, DIV, MAXIMUM, MINIMUM, LT, LE, EQ, NE, POW = map(int, range(Op.ADD, Op.POW + 1))
+AFFINE, BLEND, ADDMUL, CHOOSE, MULADD = map(int, range(Op.AFFINE, Op.MULADD + 1))
 # Only the interpreter is kept in the cache, with all that it calls, and only it is called from Python. Nothing is
 # allocated, so that no references need counting, which would take an atomic operation for each array of each call.
 _INNER: dict[str, Any] = {
@@ -66,10 +78,34 @@ def one_by_one(function, a, parameter):
             x = x if x > 20.0 else math.log1p(math.exp(x))
         elif function == LOG:
             x = math.log(x)
+        elif function == ERF:
+            x = math.erf(x)
+        elif function == EXPM1:
+            x = math.expm1(x)
+        elif function == LOG1P:
+            x = math.log1p(x)
         else:
-            x = math.sqrt(x) if function == SQRT else 1.0 / math.sqrt(x)
+            x = math.sin(x) if function == SIN else math.cos(x)
         a = with_lane(a, c, x)
     return a
+
+
+@once
+@no_type_check
+def rounded(function, a):
+    """Return a function that chooses a number nearby."""
+    if function == FLOOR:
+        return floor(a)
+    if function == CEIL:
+        return ceiling(a)
+    if function == ROUND:
+        return nearest(a)
+    if function == TRUNC:
+        return truncated(a)
+    if function == SINGLE:
+        return single(a)
+    zero = same(0.0, a)
+    return less(zero, a) - less(a, zero)  # the sign
 
 
 @compiled
@@ -87,6 +123,14 @@ def unary(function, a, parameter):
         return a * a
     if function == LEAKY:
         return choose_less(a, zero, a * parameter, a)
+    if function == ABS:
+        return magnitude(a)
+    if function == SQRT:
+        return root(a)
+    if function == RSQRT:
+        return 1.0 / root(a)
+    if FLOOR <= function <= SINGLE:
+        return rounded(function, a)
     if function == GELU or function >= ELU:
         return one_by_one(function, a, parameter)
     x = a
@@ -106,6 +150,26 @@ def unary(function, a, parameter):
         return a * part
     tanh = 1.0 - 2.0 * part
     return tanh if function == TANH else 0.5 * a * (1.0 + tanh)
+
+
+@compiled
+@no_type_check
+def powers(a, b):
+    """Return lanes raised to the powers in others."""
+    for c in range(lanes(a)):
+        a = with_lane(a, c, math.pow(lane(a, c), lane(b, c)))
+    return a
+
+
+@once
+@no_type_check
+def compare(function, a, b):
+    """Return 1 where a comparison holds, else 0."""
+    if function == LT:
+        return less(a, b)
+    if function == LE:
+        return at_most(a, b)
+    return equal(a, b) if function == EQ else unequal(a, b)
 
 
 @compiled
@@ -132,117 +196,13 @@ def combine(function, a, b, c, d):
         return b + a * (c - b)
     if function == ADDMUL:
         return a + b * c
-    return a * b + c * d  # MULADD
-
-
-@inlined
-@no_type_check
-def begin(memory, where, many, row, shift, bias, addends):
-    """Return a bias and what else is added to one line of a product."""
-    total = load(memory, bias + shift)
-    for t in range(1, 1 + addends):
-        total = total + load(memory, get(where, t * many + row) + shift)
-    return total
-
-
-@once
-@no_type_check
-def pass_through(memory, words, at, where, rows):
-    """Let the results of a product pass through the function that follows it."""
-    function, none = get(words, at + AFTER), get(memory, 0)
-    for r in range(rows):
-        for c in range(get(where, r), get(where, r) + get(words, at + P2) * lanes(memory), lanes(memory)):
-            store(memory, c, unary(function, load(memory, c), none))
-
-
-@compiled
-@no_type_check
-def multiply_row(memory, words, at, where, many):
-    """Write the products of one row with a matrix, four lines of outputs at once.
-
-    Weights stand in panels, one for each line of outputs: (panels, inputs, lanes). Where fewer than four panels are
-    left, the last is computed again.
-    """
-    bias, weight = get(words, at + BIAS), get(words, at + WEIGHT)
-    addends, inputs, panels = get(words, at + P0), get(words, at + P1), get(words, at + P2)
-    channels = get(words, at + FIRST) + CHANNELS
-    line = lanes(memory)
-    for panel in range(0, panels, 4):
-        s0, last = panel * line, (panels - 1) * line
-        s1, s2, s3 = smaller(s0 + line, last), smaller(s0 + 2 * line, last), smaller(s0 + 3 * line, last)
-        y0 = begin(memory, where, many, 0, s0, bias, addends)
-        y1 = begin(memory, where, many, 0, s1, bias, addends)
-        y2 = begin(memory, where, many, 0, s2, bias, addends)
-        y3 = begin(memory, where, many, 0, s3, bias, addends)
-        w0, w1, w2, w3 = weight + s0 * inputs, weight + s1 * inputs, weight + s2 * inputs, weight + s3 * inputs
-        for t in range(1 + addends, get(words, at + COUNT)):
-            x, n = get(where, t * many), get(words, channels + t * OPERAND)
-            for i in range(n):
-                a = spread(memory, x + i)
-                y0 = fma(a, load(memory, w0 + i * line), y0)
-                y1 = fma(a, load(memory, w1 + i * line), y1)
-                y2 = fma(a, load(memory, w2 + i * line), y2)
-                y3 = fma(a, load(memory, w3 + i * line), y3)
-            w0, w1, w2, w3 = w0 + n * line, w1 + n * line, w2 + n * line, w3 + n * line
-        y = get(where, 0)
-        store(memory, y + s0, y0)
-        store(memory, y + s1, y1)
-        store(memory, y + s2, y2)
-        store(memory, y + s3, y3)
-
-
-@compiled
-@no_type_check
-def multiply_rows(memory, words, at, where, many, rows):
-    """Write the products of rows with a matrix, laid out as in `multiply_row`: one line of outputs, six or four rows.
-
-    Six rows keep all registers busy, four leave less to waste: of fewer the last is computed again, and `where` repeats
-    it. A panel is asked for while the one before it is worked on.
-    """
-    bias, weight = get(words, at + BIAS), get(words, at + WEIGHT)
-    addends, channels = get(words, at + P0), get(words, at + FIRST) + CHANNELS
-    line = lanes(memory)
-    size = get(words, at + P1) * line
-    for panel in range(get(words, at + P2)):
-        shift, r = panel * line, 0
-        while r < rows:
-            left = rows - r
-            six = left > 4 and left != 7 and left != 8
-            y0 = begin(memory, where, many, r, shift, bias, addends)
-            y1 = begin(memory, where, many, r + 1, shift, bias, addends)
-            y2 = begin(memory, where, many, r + 2, shift, bias, addends)
-            y3 = begin(memory, where, many, r + 3, shift, bias, addends)
-            y4 = y5 = y3
-            if six:
-                y4 = begin(memory, where, many, r + 4, shift, bias, addends)
-                y5 = begin(memory, where, many, r + 5, shift, bias, addends)
-            w = weight + panel * size
-            for t in range(1 + addends, get(words, at + COUNT)):
-                row, end = t * many + r, w + get(words, channels + t * OPERAND) * line
-                x0, x1, x2, x3 = get(where, row), get(where, row + 1), get(where, row + 2), get(where, row + 3)
-                if six:
-                    x4, x5 = get(where, row + 4), get(where, row + 5)
-                    while w < end:
-                        b = load(memory, w)
-                        prefetch(memory, w + size)
-                        y0, y1 = fma(spread(memory, x0), b, y0), fma(spread(memory, x1), b, y1)
-                        y2, y3 = fma(spread(memory, x2), b, y2), fma(spread(memory, x3), b, y3)
-                        y4, y5 = fma(spread(memory, x4), b, y4), fma(spread(memory, x5), b, y5)
-                        x0, x1, x2, x3, x4, x5, w = x0 + 1, x1 + 1, x2 + 1, x3 + 1, x4 + 1, x5 + 1, w + line
-                while w < end:
-                    b = load(memory, w)
-                    prefetch(memory, w + size)
-                    y0, y1 = fma(spread(memory, x0), b, y0), fma(spread(memory, x1), b, y1)
-                    y2, y3 = fma(spread(memory, x2), b, y2), fma(spread(memory, x3), b, y3)
-                    x0, x1, x2, x3, w = x0 + 1, x1 + 1, x2 + 1, x3 + 1, w + line
-            store(memory, get(where, r) + shift, y0)
-            store(memory, get(where, r + 1) + shift, y1)
-            store(memory, get(where, r + 2) + shift, y2)
-            store(memory, get(where, r + 3) + shift, y3)
-            if six:
-                store(memory, get(where, r + 4) + shift, y4)
-                store(memory, get(where, r + 5) + shift, y5)
-            r += 6 if six else 4
+    if function == MULADD:
+        return a * b + c * d
+    if function == POW:
+        return powers(a, b)
+    if function == CHOOSE:
+        return choose(a, b, c)
+    return compare(function, a, b)
 
 
 @compiled

@@ -3,6 +3,7 @@
 Numba has no type for them, and keeps in memory the sums that belong in registers. `Lanes` is LLVM's own vector type,
 64 bytes of it: LLVM makes of it as many registers as the processor's width asks for. `get` and `put` read and write
 single numbers without asking whether a place is counted from the end, which halves what there is to compile.
+Numbers that are stored narrower than they are worked on are read by `narrowing`.
 """
 
 import math
@@ -44,7 +45,8 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.real).get_value_type(), kind.count))
 
 
-def _pointer(context: Any, builder: Any, array: Any, args: Any, to: Any) -> Any:
+def pointer_to(context: Any, builder: Any, array: Any, args: Any, to: Any) -> Any:
+    """Return where an array's number stands, as the place of another type."""
     data = args[0]
     if isinstance(array, types.Array):
         data = cgutils.create_struct_proxy(array)(context, builder, data).data
@@ -58,7 +60,8 @@ def _all(builder: Any, vector: Any, number: Any) -> Any:
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _constant(vector: Any, value: float) -> Any:
+def constant(vector: Any, value: float) -> Any:
+    """Return a constant in all lanes."""
     return ir.Constant(vector, [value] * vector.count)
 
 
@@ -84,7 +87,7 @@ def load(typingctx: Any, memory: Any, at: Any) -> Any:
     kind = Lanes(memory.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, memory, args, context.get_value_type(kind))
+        pointer = pointer_to(context, builder, memory, args, context.get_value_type(kind))
         return builder.load(pointer, align=kind.bits // 8)
 
     return kind(memory, at), generate
@@ -95,10 +98,23 @@ def store(typingctx: Any, memory: Any, at: Any, value: Any) -> Any:
     """Write numbers into an array from a place on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(context, builder, memory, args, args[2].type), align=value.bits // 8)
+        builder.store(args[2], pointer_to(context, builder, memory, args, args[2].type), align=value.bits // 8)
         return context.get_dummy_value()
 
     return types.void(memory, at, value), generate
+
+
+@intrinsic
+def call_back(typingctx: Any, address: Any, which: Any, i: Any, j: Any, count: Any) -> Any:
+    """Call a function of four integers, which returns one, at an address."""
+    word = types.int64
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(bits, [bits] * 4).as_pointer())
+        return builder.call(function, args[1:])
+
+    return word(word, word, word, word, word), generate
 
 
 @intrinsic
@@ -107,7 +123,7 @@ def prefetch(typingctx: Any, memory: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         flag = ir.IntType(32)
-        pointer = _pointer(context, builder, memory, args, ir.IntType(8))
+        pointer = pointer_to(context, builder, memory, args, ir.IntType(8))
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         builder.call(function, [pointer, flag(0), flag(3), flag(1)])  # a read, to be kept, of data
@@ -122,7 +138,7 @@ def get(typingctx: Any, memory: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_data_type(memory.dtype)
-        return builder.load(_pointer(context, builder, memory, args, kind))
+        return builder.load(pointer_to(context, builder, memory, args, kind))
 
     return memory.dtype(memory, at), generate
 
@@ -134,7 +150,7 @@ def put(typingctx: Any, memory: Any, at: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_data_type(memory.dtype)
         number = context.cast(builder, args[2], value, memory.dtype)
-        builder.store(number, _pointer(context, builder, memory, args, kind))
+        builder.store(number, pointer_to(context, builder, memory, args, kind))
         return context.get_dummy_value()
 
     return types.void(memory, at, value), generate
@@ -147,7 +163,7 @@ def spread(typingctx: Any, memory: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = context.get_value_type(kind)
-        return _all(builder, vector, builder.load(_pointer(context, builder, memory, args, vector.element)))
+        return _all(builder, vector, builder.load(pointer_to(context, builder, memory, args, vector.element)))
 
     return kind(memory, at), generate
 
@@ -185,6 +201,22 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), lambda context, builder, signature, args: _multiply_add(builder, *args)
 
 
+def _comparison(symbol: str) -> Any:
+    """Make a function that returns 1 in the lanes where a comparison holds, else 0; it holds for no NaN, but for !=."""
+
+    def choose(typingctx: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            compare = builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered
+            return builder.uitofp(compare(symbol, *args), args[0].type)
+
+        return a(a, b), generate
+
+    return intrinsic(choose)
+
+
+less, at_most, equal, unequal = map(_comparison, ("<", "<=", "==", "!="))
+
+
 @intrinsic
 def choose_less(typingctx: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """Return `yes` in the lanes where a < b, else `no`; nothing is less than what is not a number."""
@@ -193,6 +225,17 @@ def choose_less(typingctx: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
 
     return a(a, b, yes, no), generate
+
+
+@intrinsic
+def choose(typingctx: Any, a: Any, yes: Any, no: Any) -> Any:
+    """Return `yes` in the lanes where a number is not zero, else `no`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        holds = builder.fcmp_unordered("!=", args[0], ir.Constant(args[0].type, None))
+        return builder.select(holds, args[1], args[2])
+
+    return a(a, yes, no), generate
 
 
 def _extreme(name: str) -> Any:
@@ -212,6 +255,37 @@ def _extreme(name: str) -> Any:
 maximum, minimum = _extreme("maximum"), _extreme("minimum")
 
 
+def _rounding(name: str) -> Any:
+    """Make a function of lanes that LLVM has by a name."""
+
+    def choose(typingctx: Any, a: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = ir.FunctionType(args[0].type, [args[0].type])
+            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{a.count}f{a.bits}")
+            return builder.call(function, args)
+
+        return a(a), generate
+
+    return intrinsic(choose)
+
+
+floor, ceiling, truncated, nearest = map(_rounding, ("floor", "ceil", "trunc", "rint"))
+root, magnitude = _rounding("sqrt"), _rounding("fabs")
+
+
+@intrinsic
+def single(typingctx: Any, a: Any) -> Any:
+    """Return lanes rounded to float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if a.bits == 32:
+            return args[0]
+        rounded = builder.fptrunc(args[0], ir.VectorType(ir.FloatType(), a.count))
+        return builder.fpext(rounded, args[0].type)
+
+    return a(a), generate
+
+
 @intrinsic
 def exponential(typingctx: Any, x: Any) -> Any:
     """Return the exponential of lanes: exactly 0 and infinite where it cannot be told from them."""
@@ -223,21 +297,19 @@ def exponential(typingctx: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (a,), vector, bits = args, args[0].type, x.integers
-        shifted = _multiply_add(builder, a, _constant(vector, log2e), _constant(vector, shift))
-        m = builder.fsub(shifted, _constant(vector, shift))
-        r = _multiply_add(
-            builder, m, _constant(vector, -lower), _multiply_add(builder, m, _constant(vector, -upper), a)
-        )
-        total = _constant(vector, 1 / math.factorial(terms))
+        shifted = _multiply_add(builder, a, constant(vector, log2e), constant(vector, shift))
+        m = builder.fsub(shifted, constant(vector, shift))
+        r = _multiply_add(builder, m, constant(vector, -lower), _multiply_add(builder, m, constant(vector, -upper), a))
+        total = constant(vector, 1 / math.factorial(terms))
         for n in range(terms - 1, -1, -1):
-            total = _multiply_add(builder, total, r, _constant(vector, 1 / math.factorial(n)))
+            total = _multiply_add(builder, total, r, constant(vector, 1 / math.factorial(n)))
         # 2^m for whole m, given 1.5 · 2^mantissa + m, whose lowest bits are m: moved into the exponent
-        moved = builder.shl(builder.bitcast(shifted, bits), _constant(bits, x.mantissa))
-        biased = builder.add(moved, _constant(bits, (2 ** (x.bits - 2 - x.mantissa) - 1) << x.mantissa))
+        moved = builder.shl(builder.bitcast(shifted, bits), constant(bits, x.mantissa))
+        biased = builder.add(moved, constant(bits, (2 ** (x.bits - 2 - x.mantissa) - 1) << x.mantissa))
         value = builder.fmul(total, builder.bitcast(biased, vector))
-        none, infinite = _constant(vector, 0.0), _constant(vector, math.inf)
-        value = builder.select(builder.fcmp_ordered("<", a, _constant(vector, low)), none, value)
-        return builder.select(builder.fcmp_ordered(">", a, _constant(vector, high)), infinite, value)
+        none, infinite = constant(vector, 0.0), constant(vector, math.inf)
+        value = builder.select(builder.fcmp_ordered("<", a, constant(vector, low)), none, value)
+        return builder.select(builder.fcmp_ordered(">", a, constant(vector, high)), infinite, value)
 
     return x(x), generate
 

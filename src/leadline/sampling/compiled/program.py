@@ -1,12 +1,12 @@
 """A plan as arrays of numbers: the program that the interpreter runs.
 
-One row for each instruction and each operand, whose columns `instructions` names, and one array of everything else:
-weights, biases, constants, tables and fills, each from the beginning of a line on.
+One row for each instruction and each operand, whose columns `instructions` names, an array of the weights of products,
+as they are stored, and one of everything else: biases, constants, tables and fills. All begin on a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.errors import UsageError
-from leadline.graph.table import Kind, Opcode, Statistics, Tally
+from leadline.graph.table import Opcode, Statistics
 from leadline.recurrence import ir
-from leadline.recurrence.scores import Applied, Attention
+from leadline.recurrence.scores import Attention
 from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled.instructions import Op
-from leadline.sampling.compiled.kept import LINE
-from leadline.sampling.compiled.steps import Layout
+from leadline.sampling.compiled.kept import LINE, on_a_line
+from leadline.sampling.compiled.packing import Packing
+from leadline.sampling.compiled.shapes import Lacking, folding, parted
+from leadline.sampling.exported.parts import parts
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import ENDLESS, Plan
 
@@ -36,21 +37,24 @@ class Program:
     """The arrays of one program, and what it needs to run.
 
     The `words` are so many `instructions`, their operands, and channels that are chosen one by one; the module
-    `instructions` says what they mean. The `numbers` are weights, biases, constants, tables and fills; rings follow
-    them in memory. `ends` says where in the words the output and the input stand as operands. `rings` has for each
-    variable its address, how many slots it has, and how many numbers a slot takes for one sample; `state` is how many
-    they all hold. `most` has the largest number of operands, of points in a front, and of channels; `scratch` is how
-    many numbers attention and normalisations are worked out on.
+    `instructions` says what they mean. The `weights` are those of products; the `numbers` are biases, constants, tables
+    and fills; rings follow them in memory. `ends` says where in the words the output and the input stand as operands.
+    `rings` has for each variable its address, how many slots it has, and how many numbers a slot takes for one sample;
+    they take so much `room`, of which `state` holds what is read of earlier fronts, and the rest lets a block of fronts
+    run at once. `most` has the largest number of operands, of points in a front, and of channels. What torch computes
+    is `called`, with what has no instruction there.
     """
 
     words: NDArray[np.int64]
     instructions: int
+    weights: NDArray[Any]
     numbers: NDArray[Any]
     ends: tuple[int, int]
     rings: dict[str, tuple[int, int, int]]
+    room: int
     state: int
     most: tuple[int, int, int]
-    scratch: int
+    called: tuple[tuple[ir.Variable, str], ...]
 
 
 @dataclass(eq=False)
@@ -58,25 +62,30 @@ class _Builder:
     plan: Plan
     dtype: np.dtype[Any]
     batch: int
+    packing: Packing
+    block: int
     code: list[list[int]] = field(default_factory=list)
     operands: list[list[int]] = field(default_factory=list)
     index: list[int] = field(default_factory=list)
     numbers: list[NDArray[Any]] = field(default_factory=list)
+    weights: list[NDArray[Any]] = field(default_factory=list)
     fills: dict[float, int] = field(default_factory=dict)
-    places: list[int] = field(default_factory=list)
+    called: list[tuple[ir.Variable, str]] = field(default_factory=list)
     used: int = 0
-    scratch: int = 0
+    stored: int = 0
 
     def __post_init__(self) -> None:
         self.line = LINE // self.dtype.itemsize
         self.widest = max(v.channels for v in self.plan.system.variables) + self.line
         self.number(np.zeros(self.line))  # the spare line
         self.rings: dict[str, tuple[int, int, int]] = {}
-        self.state = 0
+        self.room = self.state = 0
         for v in self.plan.system.variables:
-            width, slots = self.padded(v.channels), self.plan.slots[v.name]
-            self.rings[v.name] = self.state, slots, width
-            self.state += width * slots
+            width, kept = self.padded(v.channels), self.plan.slots[v.name]
+            slots = kept if v.name in self.plan.grown else kept + self.block - 1
+            self.rings[v.name] = self.room, slots, width
+            self.room += width * slots
+            self.state += width * kept
         self.rules: dict[type, Callable[[ir.Variable, Any], None]] = {
             ir.Contraction: self.contraction,
             FusedContraction: self.contraction,
@@ -100,8 +109,10 @@ class _Builder:
         self.used += len(self.numbers[-1])
         return self.used - len(self.numbers[-1])
 
-    def fill(self, value: float) -> int:
-        """Return where a row of one number stands."""
+    def fill(self, value: float | Tensor) -> int:
+        """Return where a row of one number stands, or of several."""
+        if isinstance(value, Tensor):
+            return self.number(value)
         if value not in self.fills:
             self.fills[value] = self.number(np.full(self.widest, value))
         return self.fills[value]
@@ -150,20 +161,39 @@ class _Builder:
         self,
         op: Op,
         variable: ir.Variable,
-        operands: tuple[ir.Operand, ...],
-        *rest: int,
-        after: Op = Op.COPY,
-        before: tuple[Op, ...] = (),
+        operands: Sequence[ir.Operand],
+        p: Sequence[int] = (),
+        *,
+        weight: int = 0,
+        bias: int = 0,
+        scale: int = 0,
+        after: int = Op.COPY,
+        before: Sequence[int] = (),
     ) -> None:
-        """Add an instruction; `rest` is its weight, bias and parameters."""
+        """Add an instruction; its rule says what it needs beside operands."""
         first = self.result(variable)
         self.operands.extend(self.operand(operand, variable) for operand in operands)
-        row = [int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), int(after), *rest]
-        through = max(
-            (i for i, f in enumerate(before, 1) if f is not Op.COPY), default=0
-        )  # of many nothing else is told
-        row += [0] * (word.BEFORE - len(row)) + [int(f) for f in before[:through]]
-        self.code.append(row + [int(Op.COPY)] * (word.INSTRUCTION - len(row)))
+        row = [int(Op.COPY)] * word.INSTRUCTION
+        row[: word.P0] = [
+            int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), 0, int(after), weight, bias,
+            scale,
+        ]  # fmt: skip
+        row[word.P0 : word.BEFORE] = [*p, 0, 0, 0][: word.BEFORE - word.P0]
+        through = max((i for i, f in enumerate(before, 1) if f is not Op.COPY), default=0)  # of many, no more is told
+        row[word.BEFORE : word.BEFORE + through] = map(int, before[:through])
+        self.code.append(row)
+
+    def variable(self, variable: ir.Variable) -> None:
+        """Add the instructions of a variable; torch computes what has none."""
+        try:
+            rule = self.rules.get(type(variable.equation))
+            if rule is None:
+                name = type(variable.equation).__name__.lower()
+                raise Lacking(getattr(variable.equation, "function", name))
+            rule(variable, variable.equation)
+        except Lacking as lacking:
+            self.emit(Op.CALL, variable, (), (len(self.called),))
+            self.called.append((variable, str(lacking)))
 
     def contraction(self, variable: ir.Variable, equation: ir.Contraction) -> None:
         """Lay weights out panel by panel: (lines of outputs, inputs, one line); long sums go on where they stopped."""
@@ -180,18 +210,30 @@ class _Builder:
             matrix = torch.cat(
                 [torch.zeros(variable.channels, 0, dtype=torch.float64), *(w.detach().double() for w in weights)], 1
             )
-            matrix = torch.nn.functional.pad(matrix, (0, 0, 0, panels * self.line - variable.channels))
-            weight = self.number(matrix.reshape(panels, self.line, inputs).mT.contiguous())
-            after = function if n == len(chunks) - 1 else Op.COPY
-            self.emit(Op.CONTRACT, variable, (*addends, *taps), weight, bias, len(addends), inputs, panels, after=after)
+            weight, scale = self.matrix(matrix, panels, variable)
+            self.emit(
+                Op.CONTRACT, variable, (*addends, *taps), (len(addends), inputs, panels), weight=weight, bias=bias,
+                scale=scale, after=function if n == len(chunks) - 1 else Op.COPY,
+            )  # fmt: skip
             here = (0,) * len(self.plan.schedule.slope)
             addends, bias = (ir.Tap(variable.name, here, np.arange(variable.channels)),), self.fill(0.0)
+
+    def matrix(self, rows: Tensor, panels: int, variable: ir.Variable) -> tuple[int, int]:
+        """Store the weights of a product; return where they stand, and where the scales of its rows."""
+        packed, scales = self.packing.packed(rows.cpu(), str(variable.place))
+        full = np.zeros((panels * self.line, rows.shape[1]), packed.dtype)
+        full[: len(packed)] = packed
+        self.weights.append(full.reshape(panels, self.line, -1).transpose(0, 2, 1).reshape(-1))
+        self.stored += full.size
+        scale = self.number(np.pad(scales.numpy(), (0, panels * self.line - len(scales)), constant_values=1.0))
+        return self.stored - full.size, scale
 
     def grouped(self, variable: ir.Variable, equation: ir.Contraction, bias: int) -> None:
         """Lay weights out as (groups, taps · inputs, outputs)."""
         groups, outputs = equation.groups, variable.channels // equation.groups
         parts = [w.detach().reshape(groups, outputs, -1).permute(0, 2, 1) for w in equation.weights]
-        self.emit(Op.GROUPED, variable, equation.taps, self.number(torch.cat(parts, 1)), bias, 0, groups, outputs)
+        weight = self.number(torch.cat(parts, 1))
+        self.emit(Op.GROUPED, variable, equation.taps, (0, groups, outputs), weight=weight, bias=bias)
 
     def pointwise(self, variable: ir.Variable, equation: ir.Pointwise) -> None:
         """Choose the instruction of a function."""
@@ -199,79 +241,64 @@ class _Builder:
             (tap,) = equation.taps
             self.index.extend(map(int, tap.channels))
             whole = replace(tap, channels=np.arange(len(tap.channels)))
-            self.emit(Op.SELECT, variable, (whole,), 0, 0, len(self.index) - len(tap.channels))
+            self.emit(Op.SELECT, variable, (whole,), (len(self.index) - len(tap.channels),))
             return
         opcode, operands, before = resolved(equation, variable.channels)
         op = None if opcode is None else Op[opcode.name.upper()]
         if opcode is None or op is None or (op >= Op.COPY and (op >= Op.ADD) is (len(operands) == 1)):
-            what = ", ".join(f"{name}={value}" for name, value in equation.literals.items())
-            raise self.missing(variable, equation.function + (f" with {what}" if what else ""))
-        place, inner = self.number(np.array([opcode.parameter])), tuple(Op[name.upper()] for name in before)
-        self.emit(op, variable, tuple(operands), 0, 0, place, variable.channels, before=inner)
+            raise Lacking(equation.function)
+        p = self.number(np.array([opcode.parameter])), variable.channels
+        inner = [Op[name.upper()] for name in before] if op >= Op.COPY else []  # rows are moved as they are
+        self.emit(op, variable, operands, p, before=inner)
 
     def lookup(self, variable: ir.Variable, equation: ir.Embedding) -> None:
         """Rows are copied."""
         rows = self.number(equation.rows)
-        self.emit(Op.LOOKUP, variable, (equation.tap,), rows, 0, equation.rows.shape[1], len(equation.rows))
+        self.emit(Op.LOOKUP, variable, (equation.tap,), (equation.rows.shape[1], len(equation.rows)), weight=rows)
 
     def reduction(self, variable: ir.Variable, equation: ir.Reduction) -> None:
-        """Read the shape as (outer, length, inner), the middle one being reduced."""
-        shape, literals, along = equation.shape, equation.literals, sorted(equation.along)
-        operation = equation.operation
-        if operation.statistics is Statistics.LAYER:
+        """Choose the normalisation or the fold that a function is."""
+        statistics, literals = equation.operation.statistics, equation.literals
+        if statistics in (Statistics.LAYER, Statistics.SQUARES):
             length = int(np.prod(literals["normalized_shape"]))
             scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
             weight = self.number(torch.ones(length) if scale is None else scale)
             bias = self.number(torch.zeros(length) if shift is None else shift)
-            eps = self.number(np.array([literals["eps"]]))
-            self.emit(Op.LAYER_NORM, variable, (equation.tap,), weight, bias, 0, length, eps)
+            given = literals.get("eps")
+            eps = self.number(np.array([np.finfo(self.dtype).eps if given is None else given]))
+            op = Op.LAYER_NORM if statistics is Statistics.LAYER else Op.RMS_NORM
+            self.emit(op, variable, (equation.tap,), (0, length, eps), weight=weight, bias=bias)
             return
-        softmax = operation.kind is Kind.SOFTMAX and not operation.logarithm
-        sums = operation.kind is Kind.REDUCTION and operation.tally in (Tally.SUM, Tally.MEAN)
-        if not (softmax or sums) or along != list(range(along[0], along[0] + len(along))):
-            raise self.missing(variable, equation.function)
-        outer, inner = int(np.prod(shape[: along[0]])), int(np.prod(shape[along[-1] + 1 :]))
-        length = int(np.prod([shape[d] for d in along]))
-        if sums:
-            factor = self.number(np.array([1.0 / length if operation.tally is Tally.MEAN else 1.0]))
-            self.emit(Op.SUM, variable, (equation.tap,), factor, 0, outer, length, inner)
-        elif inner == 1:
-            self.emit(Op.SOFTMAX, variable, (equation.tap,), 0, 0, 0, length)
-        else:
-            raise self.missing(variable, f"{equation.function} along inner features")
+        shape = parted(equation)
+        if (fold := folding(equation, shape[1])) is None:
+            op = Op.LOG_SOFTMAX if equation.operation.logarithm else Op.SOFTMAX
+            self.emit(op, variable, (equation.tap,), shape)
+            return
+        self.emit(
+            Op.FOLD, variable, (equation.tap,), shape, weight=self.number(np.array([fold.factor])), bias=fold.kind,
+            after=fold.after, before=(fold.before, fold.so_far),
+        )  # fmt: skip
 
     def attention(self, variable: ir.Variable, equation: Attention) -> None:
-        """Lay the steps of attention out as a program of their own, whose places are known once all words are."""
-        most = max([0, *(step.more for step in equation.steps if isinstance(step, Applied))])
-        length = self.padded(self.plan.capacity + equation.lead + most + self.line)
-        layout = Layout(variable, equation, length, self.number, self.listed, self.missing)
-        layout.made()
-        begin = self.listed(layout.words)
-        self.places += [begin + at for at in layout.addresses]
-        self.scratch = max(self.scratch, layout.scratch)
-        self.emit(Op.ATTEND, variable, tuple(layout.taps), 0, 0, begin, equation.lead, equation.window or 0)
-
-    def listed(self, words: list[int]) -> int:
-        """Store words, and return which is the first."""
-        self.index.extend(words)
-        return len(self.index) - len(words)
-
-    def missing(self, variable: ir.Variable, what: str) -> UsageError:
-        """Return the error for a function that the interpreter lacks."""
-        return UsageError(f"the numba backend has no {what} ({variable.place}); use backend='torch'")
+        """Lay queries, keys and values out head by head; what is more than a softmax of products, torch computes."""
+        plain = equation.plain
+        if plain is None or equation.value is None:
+            raise Lacking("attention whose scores go through more than a softmax")
+        scale = self.number(np.array([plain.scale]))
+        operands = (plain.query, plain.key, equation.value)
+        self.emit(Op.ATTEND, variable, operands, (equation.heads, equation.window or 0), weight=scale)
 
 
-def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
-    """Turn a plan into a program for a batch.
-
-    `UsageError` if the grid has more than two axes, or names the function that has no instruction, and its place.
-    """
-    if len(plan.schedule.slope) > 2:
-        raise UsageError("the numba backend runs grids of one or two axes; use backend='torch'")
-    builder = _Builder(plan, dtype, batch)
-    for variable in plan.system.variables:
-        if not isinstance(variable.equation, ir.Input):
-            builder.rules[type(variable.equation)](variable, variable.equation)
+def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | None = None, block: int = 1) -> Program:
+    """Turn a plan into a program for a batch, with weights stored as `packing` says, for blocks of fronts."""
+    packing = Packing("float32" if dtype == np.float32 else "float64") if packing is None else packing
+    builder = _Builder(plan, dtype, batch, packing, block)
+    for variables, turns in parts(plan.system):
+        first = len(builder.code)
+        for variable in variables:
+            builder.variable(variable)
+        if turns:
+            builder.code[first][word.UNTIL] = len(builder.code) * word.INSTRUCTION
     output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
     code = np.array(builder.code, np.int64).reshape(-1, word.INSTRUCTION)
     operands = np.array(builder.operands, np.int64).reshape(-1, word.OPERAND)
@@ -279,18 +306,20 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int) -> Program:
     down, right = plan.step
     operands[:, word.FURTHER] = (down * operands[:, word.COLUMNS] + right) % operands[:, word.SLOTS]
     code[:, word.FIRST] = code.size + code[:, word.FIRST] * word.OPERAND
-    index = np.array(builder.index, np.int64)
-    index[builder.places] += code.size + operands.size
-    code[np.isin(code[:, word.OP], (Op.SELECT, Op.ATTEND)), word.P0] += code.size + operands.size
+    code[code[:, word.OP] == Op.SELECT, word.P0] += code.size + operands.size
+    weights = on_a_line(builder.stored + builder.line, packing.dtype)  # a line more, that there always is one
+    weights[: builder.stored] = np.concatenate([*builder.weights, weights[:0]])
     return Program(
-        np.concatenate([code.reshape(-1), operands.reshape(-1), index]),
+        np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64)]),
         len(code),
+        weights,
         np.concatenate(builder.numbers),
         (code.size + output * word.OPERAND, code.size + given * word.OPERAND),
         {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
+        builder.room,
         builder.state,
         (int(code[:, word.COUNT].max(initial=1)), plan.width, builder.widest),
-        max(builder.scratch, plan.capacity + 2 * builder.widest),
+        tuple(builder.called),
     )
 
 
@@ -330,7 +359,7 @@ def _chunks(equation: ir.Contraction) -> Iterator[tuple[list[ir.Tap], list[Tenso
             if inputs + part.shape[1] > CHUNK:
                 yield taps, weights
                 taps, weights, inputs = [], [], 0
-            taps.append(replace(tap, channels=tap.channels[start : start + CHUNK]))
+            taps.append(tap.part(start, start + CHUNK))
             weights.append(part)
             inputs += part.shape[1]
     yield taps, weights

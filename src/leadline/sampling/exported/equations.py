@@ -43,6 +43,7 @@ class Equations:
             ir.Pointwise: self.pointwise,
             ir.Embedding: self.embedding,
             ir.Reduction: self.reduction,
+            ir.Rowwise: self.rowwise,
             Attention: self.attention,
         }
 
@@ -251,6 +252,10 @@ class Equations:
         yield "    }"
         yield "}"
 
+    def rowwise(self, variable: ir.Variable, equation: ir.Rowwise) -> Iterator[str]:
+        """Refuse it."""
+        raise self.missing(variable, equation.function)
+
     def missing(self, variable: ir.Variable, what: str) -> NotUniform:
         """Return the error for a function that C is not written for."""
         return NotUniform(f"no C is written for {what} ({variable.place}) yet: stream it from Python")
@@ -265,9 +270,11 @@ def number_in_c(value: float, digits: int) -> str:
 
 def fills(system: ir.System) -> dict[str, float]:
     """Return for each variable what is read before its first point; `NotUniform` where its readers differ in that."""
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for variable in system.variables:
         for tap in variable.equation.taps:
+            if tap.offset[0] > 0 and isinstance(tap.fill, Tensor):
+                raise NotUniform(f"no C is written for states that begin with different numbers, as {tap.source} does")
             if tap.offset[0] > 0 and found.setdefault(tap.source, tap.fill) != tap.fill:
                 raise NotUniform(f"what {tap.source} is before its first position is not the same for all its readers")
     return found

@@ -112,6 +112,19 @@ static inline real f_rsqrt(real x, real p) { (void)p; return 1 / (real)sqrt(x); 
 static inline real f_log(real x, real p) { (void)p; return (real)log(x); }
 static inline real f_softplus(real x, real p) { (void)p; return x > 20 ? x : (real)log1p(exp(x)); }
 
+static inline real f_abs(real x, real p) { (void)p; return (real)fabs(x); }
+static inline real f_floor(real x, real p) { (void)p; return (real)floor(x); }
+static inline real f_ceil(real x, real p) { (void)p; return (real)ceil(x); }
+static inline real f_round(real x, real p) { (void)p; return (real)rint(x); }
+static inline real f_trunc(real x, real p) { (void)p; return (real)trunc(x); }
+static inline real f_sign(real x, real p) { (void)p; return (real)((x > 0) - (x < 0)); }
+static inline real f_single(real x, real p) { (void)p; return (real)(float)x; }
+static inline real f_erf(real x, real p) { (void)p; return (real)erf(x); }
+static inline real f_expm1(real x, real p) { (void)p; return (real)expm1(x); }
+static inline real f_log1p(real x, real p) { (void)p; return (real)log1p(x); }
+static inline real f_sin(real x, real p) { (void)p; return (real)sin(x); }
+static inline real f_cos(real x, real p) { (void)p; return (real)cos(x); }
+
 static inline real g_add(real a, real b) { return a + b; }
 static inline real g_sub(real a, real b) { return a - b; }
 static inline real g_rsub(real a, real b) { return b - a; }
@@ -119,6 +132,12 @@ static inline real g_mul(real a, real b) { return a * b; }
 static inline real g_div(real a, real b) { return a / b; }
 static inline real g_maximum(real a, real b) { return a != a ? a : b != b ? b : a > b ? a : b; }
 static inline real g_minimum(real a, real b) { return a != a ? a : b != b ? b : a < b ? a : b; }
+static inline real g_lt(real a, real b) { return a < b; }
+static inline real g_le(real a, real b) { return a <= b; }
+static inline real g_eq(real a, real b) { return a == b; }
+static inline real g_ne(real a, real b) { return a != b; }
+static inline real g_pow(real a, real b) { return (real)pow(a, b); }
+static inline real g_choose(real a, real b, real c) { return a != 0 ? b : c; }
 static inline real g_affine(real a, real b, real c) { return a * b + c; }
 static inline real g_blend(real a, real b, real c) { return b + a * (c - b); }
 static inline real g_addmul(real a, real b, real c) { return a + b * c; }

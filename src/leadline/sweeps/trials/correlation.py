@@ -57,7 +57,8 @@ def spearman(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDAr
     """
     x, y = (each - each.mean(-1, keepdims=True) for each in (ranks(a), ranks(b)))
     scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    return np.round((x * y).sum(-1) / np.where(scale > 0, scale, np.nan), 12)
+    found: NDArray[np.float64] = np.round((x * y).sum(-1) / np.where(scale > 0, scale, np.nan), 12)
+    return found
 
 
 def correlated(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], seed: int = 0) -> RankCorrelation:
