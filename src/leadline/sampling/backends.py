@@ -22,7 +22,7 @@ class Choice:
     reason: str
 
 
-def chosen(backend: Backend, system: System, dtype: torch.dtype, weights: str | None) -> Choice:
+def chosen(backend: Any, system: System, dtype: torch.dtype, weights: str | None) -> Choice:
     """Choose the compiled path where it is installed and runs these equations, else torch.
 
     Raises `UsageError` where what is asked for cannot be: another backend, the compiled one where it is missing or does

@@ -70,6 +70,8 @@ def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along features, or along positions."""
     dim = args.get("dim", 0) % len(node.shape)
     parts = [p for p in args["tensors"] if not isinstance(p, Fixed) or p.tensor.numel()]
+    if len(parts) == 1:  # the others are empty
+        return parts[0]
     axis = axis_of(next(p for p in parts if isinstance(p, Field)).dims[dim])
     return joined(low, parts, dim) if axis is None else beside(low, parts, dim, axis)
 
