@@ -77,7 +77,19 @@ def dense(model: nn.Module, x: torch.Tensor, place: int) -> torch.Tensor:
     return (J.square().sum(2).mean((0, 1, 3))).sqrt()
 
 
-SLOW = ["gated-pixelcnn", "pixelcnn", "wavenet", "transformer", "mdrnn", "rnn", "gru", "lstm", "dilated-stack"]
+SLOW = [
+    "gated-pixelcnn",
+    "pixelcnn",
+    "pixelcnn-plus",
+    "pixelsnail",
+    "wavenet",
+    "transformer",
+    "mdrnn",
+    "rnn",
+    "gru",
+    "lstm",
+    "dilated-stack",
+]
 QUICK = ["masked-stack", "grid-rnn"]
 
 
@@ -97,8 +109,8 @@ GRIDS = {
     "lstm cells": (2, lambda: GridRNN(GridRNNConfig(2, 2, cell="lstm"))),
     "masks": (2, lambda: Grid(MaskedConv2d(2, 3, 3, "A", bias=True), nn.Tanh(), MaskedConv2d(3, 2, 3, "B", bias=True))),
     "wide": (2, lambda: Grid(nn.Conv2d(2, 3, (1, 5), padding=(0, 2)), nn.ELU(), nn.Conv2d(3, 2, 3, padding=1))),
-    "mixed samples": (2, lambda: Grid(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 2, padding="same"))),
-    "video": (3, lambda: Grid(nn.Conv3d(2, 2, 2, padding="same"), nn.SiLU())),
+    "mixed samples": (2, lambda: Grid(nn.BatchNorm2d(2), nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 2, 2))),
+    "video": (3, lambda: Grid(nn.ZeroPad3d((0, 1, 0, 1, 0, 1)), nn.Conv3d(2, 2, 2), nn.SiLU())),
 }
 
 

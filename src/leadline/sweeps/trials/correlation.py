@@ -52,8 +52,8 @@ def spearman(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDAr
 
     Examples
     --------
-    >>> spearman([1, 2, 3], [10, 100, 1000]), spearman([1, 2, 3], [3, 2, 1])
-    (array(1.), array(-1.))
+    >>> float(spearman([1, 2, 3], [10, 100, 1000])), float(spearman([1, 2, 3], [3, 2, 1]))
+    (1.0, -1.0)
     """
     x, y = (each - each.mean(-1, keepdims=True) for each in (ranks(a), ranks(b)))
     scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
