@@ -22,6 +22,7 @@ from leadline.recurrence.analysis.schedule import Schedule, delays, generation_s
 from leadline.sampling._export import Exported, export_of
 from leadline.sampling.backends import Backend, Stored, checked_weights, chosen
 from leadline.sampling.compiled.packing import Packing
+from leadline.sampling.compiled.unfolding import unfolded
 from leadline.sampling.drawing import Drawing, Encode
 from leadline.sampling.exported.machine import CMachines
 from leadline.sampling.fusion import fused
@@ -34,7 +35,6 @@ from leadline.sampling.narrowed import Narrowed, narrowed, refuse_beyond
 from leadline.sampling.plan import Plan
 from leadline.sampling.rates import FrameStream, rated_source_of
 from leadline.sampling.source import Source, WeightsSnapshot
-from leadline.sampling.unfolding import unfolded
 
 if TYPE_CHECKING:
     from leadline.sampling.buffers import Array

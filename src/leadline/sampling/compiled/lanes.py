@@ -269,8 +269,12 @@ def _rounding(name: str) -> Any:
     return intrinsic(choose)
 
 
-floor, ceiling, truncated, nearest = map(_rounding, ("floor", "ceil", "trunc", "rint"))
-root, magnitude = _rounding("sqrt"), _rounding("fabs")
+floor = _rounding("floor")
+ceiling = _rounding("ceil")
+truncated = _rounding("trunc")
+nearest = _rounding("rint")
+root = _rounding("sqrt")
+magnitude = _rounding("fabs")
 
 
 @intrinsic
