@@ -33,10 +33,11 @@ from leadline.likelihoods import Likelihood
 from leadline.recurrence._system import system_of
 from leadline.recurrence.ir import System
 from leadline.results import Bound
-from leadline.sampling._stream import Stream, stream_of
+from leadline.sampling._stream import stream_of
 from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream
+from leadline.sampling.streaming import Stream
 
 
 @public("read")

@@ -23,10 +23,11 @@ from leadline.data.text import decoded
 from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
-from leadline.sampling._stream import Stream, stream
+from leadline.sampling._stream import stream
 from leadline.sampling.backends import Backend
 from leadline.sampling.compiled.kept import keep
 from leadline.sampling.rates import FrameStream
+from leadline.sampling.streaming import Stream
 from leadline.training import Run, Score, score
 from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen

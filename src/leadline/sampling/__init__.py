@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leadline.sampling._export import Exported
-    from leadline.sampling._stream import Stream, stream
+    from leadline.sampling._stream import stream
     from leadline.sampling.naive import naive_sample, uniforms
     from leadline.sampling.narrowed import Narrowed
     from leadline.sampling.rates import FrameStream
+    from leadline.sampling.streaming import Stream
 
 __all__ = ["Exported", "FrameStream", "Narrowed", "Stream", "naive_sample", "stream", "uniforms"]
 
@@ -19,7 +20,7 @@ _HOMES = {
     "Exported": "_export",
     "FrameStream": "rates",
     "Narrowed": "narrowed",
-    "Stream": "_stream",
+    "Stream": "streaming",
     "stream": "_stream",
     "naive_sample": "naive",
     "uniforms": "naive",

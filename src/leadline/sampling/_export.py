@@ -26,7 +26,7 @@ from leadline.sampling.exported.source import c_code, multiply_adds
 from leadline.sampling.plan import ENDLESS, Plan
 
 if TYPE_CHECKING:
-    from leadline.sampling._stream import Stream
+    from leadline.sampling.streaming import Stream
 
 Given: TypeAlias = Mapping[str, Tensor]
 _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

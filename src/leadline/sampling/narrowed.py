@@ -14,7 +14,7 @@ from leadline.errors import UsageError
 from leadline.results import Estimate, Result, Status
 
 if TYPE_CHECKING:
-    from leadline.sampling._stream import Stream
+    from leadline.sampling.streaming import Stream
 
 SEQUENCES = 8
 
