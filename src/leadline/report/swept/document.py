@@ -22,13 +22,14 @@ def describe_sweep(swept: Swept, command: str = "") -> Document:
     (('2', '0', '2'),)
     """
     fixed = ", ".join(f"{name}={values[0]}" for name, values in swept.settings.items() if len(values) == 1)
+    seeds = "one seed" if swept.seeds == 1 else f"{swept.seeds} seeds"
     pictures = sweep_pictures(swept)
     drawn = (Section("Pictures", (Row(pictures) if len(pictures) > 1 else pictures[0],)),) if pictures else ()
     failed = (Section("Failed", (_failed(swept),)),) if swept.failed else ()
     cells = Section("Cells", (_cells(swept),))
     return Document(
         f"Sweep of {swept.model}",
-        ", ".join(filter(None, (fixed, f"{len(swept.rows)} cells, {swept.seeds} seeds, {swept.made_with}"))),
+        ", ".join(filter(None, (fixed, f"{len(swept.rows)} cells, {seeds}, {swept.made_with}"))),
         (*drawn, cells, *failed),
         cards(swept),
         how_to_repeat(command),

@@ -77,7 +77,7 @@ def _name(found: Trial, point: Point) -> str:
 def _models(found: Trial) -> Table:
     points = found.points
     names = [name for name in found.swept.varied if name != found.task.tuned]
-    head = (*names, found.task.tuned, "rate × depth", "rank", "float16 loses it at", "accuracy", "rank by accuracy")
+    head = (*names, found.task.tuned, "rate × depth", "rank", "float16 ends", "accuracy", "its rank")
     by_verdict = ranks([_size(point) for point in points]).tolist()
     by_accuracy = ranks([-point.accuracy.value for point in points]).tolist()
     rows = tuple(
