@@ -70,7 +70,10 @@ def concat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along features, or along positions."""
     dim = args.get("dim", 0) % len(node.shape)
     parts = [p for p in args["tensors"] if not isinstance(p, Fixed) or p.tensor.numel()]
-    axis = axis_of(next(p for p in parts if isinstance(p, Field)).dims[dim])
+    read = next(p for p in parts if isinstance(p, Field))
+    if len(parts) == 1:
+        return read
+    axis = axis_of(read.dims[dim])
     return joined(low, parts, dim) if axis is None else beside(low, parts, dim, axis)
 
 
