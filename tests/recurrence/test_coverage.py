@@ -271,7 +271,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "norm over time": (lambda: nn.GroupNorm(1, CHANNELS), "mixes positions"),
     "instance norm": (lambda: nn.InstanceNorm1d(CHANNELS), "statistics of the batch|mixes positions"),
     "both directions": (lambda: recurrent(nn.GRU, bidirectional=True), "bidirectional"),
-    "projected cells": (lambda: recurrent(nn.LSTM, proj_size=2), "projected"),
     "reversed": (lambda: Apply(lambda x: x.flip(-1)), "another order"),
     "whole attention": (
         lambda: Apply(lambda x: functional.scaled_dot_product_attention(x.mT, x.mT, x.mT).mT),
