@@ -142,8 +142,10 @@ class Source:
             return same_equations(self.system, self.at(2 * here + 1 - here % 2).system)
         return False
 
-    def ends_before(self, length: int) -> bool:
-        """Whether some equation that has points at the traced length has none at a shorter one."""
+    def lacks(self, length: int) -> bool:
+        """Whether a table ends before a length, or an equation that has points at the traced one has none there."""
+        if length > self.system.sizes[0]:
+            return self.bound_to_length
         ranges = [v.range(self.system.sizes)[0] for v in self.system.variables if all(v.range(self.system.sizes))]
         return min(ranges) <= self.system.sizes[0] - length
 

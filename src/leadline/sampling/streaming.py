@@ -292,8 +292,7 @@ class Stream:
     def _planned(self, length: int) -> Plan:
         source, traced = self.source, self.source.system.sizes[0]
         one = len(source.system.axes) == 1
-        ends = (length > traced and source.bound_to_length) or source.ends_before(length)
-        if ends or not (source.holds_at(length) if one else length == traced):
+        if source.lacks(length) or not (source.holds_at(length) if one else length == traced):
             source = source.at(length)
         system = joined(source.system)
         sizes = (length, *system.sizes[1:])
