@@ -53,6 +53,7 @@ def row(net: CausalNet) -> dict[str, Any]:
     found["package"] = f"{net.package} {importlib.metadata.version(net.package)}"
     model = net.model().double()
     inputs = double(net.inputs(LENGTH))
+    forward(net, model, inputs)  # some rewrite their weights in their first pass
     try:
         made = leadline.stream(model, layout=net.layout, backend="torch", **inputs)
         found["difference"] = difference(net, model, made, inputs)
@@ -70,6 +71,7 @@ def compiled(net: CausalNet) -> str:
     """Return the difference of the compiled interpreter, in float32, or what it lacks."""
     torch.manual_seed(0)
     model, inputs = net.model(), net.inputs(LENGTH)
+    forward(net, model, inputs)
     try:
         made = leadline.stream(model, layout=net.layout, **inputs)
         if isinstance(made, FrameStream) and made.why:
