@@ -24,6 +24,10 @@ PAGES = {
     "claims": ["claims", "A1", "B3", "B5"],
     "law": ["law", "masked-stack"],
     "run": ["check", "pixelcnn-digits"],
+    "phases": [
+        *("sweep", "mlp", "sigma_w=0.5,1,1.2,1.3,1.4,1.5,2,2.5,3", "layers=25,50,100", "width=256"),
+        *("sigma_b=0.22360679774997896", "--seeds", "5", "--measure", "gradient.rate", "--out", "phases"),
+    ],
 }
 TRAIN = "train pixelcnn layers=2 --data digits --steps 60 --run pixelcnn-digits -t validate_every=6"
 

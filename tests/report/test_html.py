@@ -145,6 +145,8 @@ def test_heat_maps_take_their_colours_from_the_page_and_hold_all_numbers() -> No
         assert all(colour.startswith("var(--") for colour in colours)
         table = figures_of(block)
         assert [cell for row in table.rows for cell in row[1:] if cell] == [f"{value:.4g}" for _, _, value in known]
+        scale = spec["layer"][0]["encoding"]["opacity"]["scale"]  # what is interpolated is no colour
+        assert all(isinstance(end, int | float) for end in scale["range"])
     signs = {cell["value"] > 0: cell["sign"] for cell in heat_map(HEAT)["layer"][0]["data"]["values"] if cell["value"]}
     assert len(set(signs.values())) == 2
     lines = heat_map(HEAT)["layer"][1]

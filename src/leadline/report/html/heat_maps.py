@@ -37,7 +37,7 @@ def heat_map(block: HeatMap) -> Spec:
     drawn: Spec = {
         "data": {"values": cells},
         "mark": {"type": "rect", "stroke": None},
-        "encoding": {**corners, "fill": fill, "fillOpacity": _opacity(block, cells, size), "tooltip": hints},
+        "encoding": {**corners, "fill": fill, "opacity": _opacity(block, cells, size), "tooltip": hints},
     }
     return chart([drawn, *_lines(block, x, y)], describe=block.caption, height=260)
 
@@ -117,7 +117,9 @@ def _lines(block: HeatMap, x: Spec, y: Spec) -> list[Spec]:
         for place, (across, up) in enumerate(points)
     ]
     dashes = [DASHES[i % len(DASHES)] for i in range(len(names))]
-    legend = {"title": None, "orient": "top", "symbolType": "stroke", "symbolStrokeColor": "var(--here)"}
+    legend = {
+        "title": None, "orient": "top", "symbolType": "stroke", "symbolStrokeColor": "var(--here)", "columns": 1
+    }  # fmt: skip
     dash = {"field": "line", "scale": {"domain": names, "range": dashes}, "legend": legend}
     mark = {"type": "line", "clip": True, "color": "var(--here)", "strokeWidth": 2}
     encoding = {"x": {"field": "x", **x}, "y": {"field": "y", **y}, "strokeDash": dash, "order": {"field": "order"}}

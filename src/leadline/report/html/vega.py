@@ -72,7 +72,14 @@ _CONFIG: Spec = {
         "labelFontSize": 12,
         "titleFontSize": 12,
     },
-    "legend": {**_TEXT, "labelFontSize": 12, "symbolStrokeWidth": 2, "labelLimit": 300},
+    "legend": {
+        **_TEXT,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "symbolStrokeWidth": 2,
+        "labelLimit": 300,
+        "layout": {"bottom": {"direction": "vertical"}},  # side by side they are cut where a page is narrow
+    },
     "text": {"color": "var(--ink)", "fontSize": 12},
     "rect": {"aria": False},
     "point": {"aria": False},

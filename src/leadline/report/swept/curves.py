@@ -68,7 +68,8 @@ def _series(swept: Swept, along: str, measure: str, values: list[Value], others:
     found = tuple(swept.mean(measure, **others, **{along: value}) for value in values)
     means = tuple(math.nan if each is None else each.value for each in found)
     model = str(others["model"]) if len(swept.models) > 1 else swept.model
-    theory, expected = theory_of(model, along, measure), tuple[float, ...]()
+    theory = theory_of(model, along, measure)
+    expected: tuple[float, ...] = ()
     if theory is not None:
         at = settings_at(swept, model, others)
         expected = tuple(theory.value({**at, along: value}) for value in values)

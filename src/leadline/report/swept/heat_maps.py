@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -65,5 +66,9 @@ def _theory(swept: Swept, theory: Theory, up: str, rows: tuple[float, ...]) -> L
 
 def _measured(swept: Swept, measure: str, across: str, up: str, rows: dict[float, Value]) -> Line:
     """Return where the measure was found to pass zero."""
-    found = [(swept.crossing(across, measure, 0.0, **{up: value}), y) for y, value in rows.items()]
-    return "measured", tuple((place.value, y) for place, y in found if place is not None)
+    points = []
+    for y, value in rows.items():
+        fixed: dict[str, Any] = {up: value}
+        place = swept.crossing(across, measure, **fixed)
+        points += [] if place is None else [(place.value, y)]
+    return "measured", tuple(points)
