@@ -422,3 +422,17 @@ def test_what_a_backward_pass_raises_is_the_model_s(name: str) -> None:
 def test_a_default_device_that_a_model_leaves_behind_is_put_back_before_the_backward_pass() -> None:
     model, inputs = odd_model("changes the default device")
     assert reach(model, *inputs, layout="b t c -> b t v").within(1) == 0
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0, 2.0, 3.0])
+def test_of_a_cell_without_recurrent_weights_it_is_what_the_forget_gate_leaves(bias):
+    model = nn.LSTM(1, 1, batch_first=True).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.weight_ih_l0[2], model.bias_ih_l0[1] = 0.5, bias
+    found = reach(First(model), torch.zeros(1, 30, 1, dtype=torch.float64), layout="b t c -> b t v", positions=[29])
+    kept = 1 / (1 + math.exp(-bias))
+    for (offset,), rms in zip(found.offsets.tolist(), found.rms.tolist(), strict=True):
+        assert rms == pytest.approx(0.125 * kept**offset, rel=1e-10)  # half of each gate, and half the weight
+    assert found.half_life == pytest.approx(math.log(2) / -math.log(kept), rel=1e-9)
