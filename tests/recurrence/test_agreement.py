@@ -196,6 +196,12 @@ EVEN = (
     "cosine",
     "rotary",
     "one_more_axis",
+    "linear",
+    "memories",
+    "sinks",
+    "averaged",
+    "forgetting",
+    "gqa",
     "renormalised",
 )
 
