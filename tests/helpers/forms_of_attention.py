@@ -94,7 +94,7 @@ def one_more_axis(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def one_head_of_keys(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """As `einsum` has it, which multiplies all heads of a query in one go."""
     scores = hide(x, torch.einsum("b h i d, b j d -> b h i j", q, k[:, 0]))
-    return torch.einsum("b h i j, b j d -> b h i d", scores.softmax(-1, dtype=torch.float64), v[:, 0])
+    return torch.einsum("b h i j, b j d -> b h i d", scores.softmax(-1, dtype=x.dtype), v[:, 0])
 
 
 def no_heads(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -150,6 +150,11 @@ def sinks(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (scores - scores.max(-1, keepdim=True).values).softmax(-1)[..., :-1] @ v
 
 
+def nothing(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A score of zero beside the others: what sees nothing that it wants may add up to less than one."""
+    return functional.pad(hide(x, products(q, k)), (1, 0)).softmax(-1)[..., 1:] @ v
+
+
 def memories(m: Net, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Learned keys and values before those of the positions, which all queries see."""
     more, (mk, mv) = m.memory.shape[2], m.memory
@@ -197,8 +202,8 @@ COMPILED: dict[str, Form] = {
     form.__name__: form
     for form in (
         alibi, alibi_by_keys, buckets, by_place, repeated, gqa, one_more_axis, one_head_of_keys, no_heads, retention,
-        linear, squared, sigmoid, renormalised, cosine, averaged, forgetting, sinks, memories, capped,
-        capped_in_a_window, strided, rotary,
+        linear, squared, sigmoid, renormalised, cosine, averaged, forgetting, sinks, nothing, memories,
+        capped, capped_in_a_window, strided, rotary,
     )
 }  # fmt: skip
 FORMS: dict[str, Form] = {**COMPILED, "documents": documents, "largest": largest}

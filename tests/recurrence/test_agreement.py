@@ -206,6 +206,12 @@ EVEN = (
     "cosine",
     "rotary",
     "one_more_axis",
+    "linear",
+    "memories",
+    "sinks",
+    "averaged",
+    "forgetting",
+    "gqa",
     "renormalised",
 )
 

@@ -138,6 +138,7 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
         lambda x, c: c(functional.pad(x[:, :, None], (2, 0)))[:, :, 0], c=nn.Conv2d(CHANNELS, 3, (1, 3))
     ),
     "linear": lambda: last(nn.Linear(CHANNELS, 3)),
+    "repeated": lambda: Apply(lambda x, c: c(x.repeat(1, 2, 1) - x.repeat_interleave(2, 1)), c=nn.Conv1d(8, 3, 1)),
     "einsum": lambda: Apply(lambda x, m: torch.einsum("oc,bct->bot", m.weight, x), m=nn.Linear(CHANNELS, 3)),
     "elementwise": lambda: Apply(
         lambda x: functional.gelu(x) + x.abs().sqrt() * x.clamp(-1, 1) - functional.elu(x).exp() / 3

@@ -43,7 +43,6 @@ _BY_MOVE: dict[Move, Rule] = {
     Move.TAKE: rules_views.take,
     Move.FLIP: rules_views.flip,
     Move.EXPAND: rules_views.expand,
-    Move.REPEAT: rules_views.repeat,
     Move.PAD: rules_views.pad,
     Move.JOIN: rules_positions.concat,
     Move.PAIRS_TO_COMPLEX: paired,

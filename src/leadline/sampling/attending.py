@@ -37,7 +37,8 @@ def attend(equation: Attention, points: Points, read: Callable[[Tap, Points], Te
 
     for step in equation.steps:
         operands = map(value_of, step.operands)
-        made.append(_products(step, *operands) if isinstance(step, Products) else step.call(*operands))
+        found = _products(step, *operands) if isinstance(step, Products) else step.call(*operands)
+        made.append(found.expand(-1, -1, step.channels))
     weights = value_of(equation.weights)
     batch = read(equation.taps[0], points).shape[1]
     if equation.value is None:

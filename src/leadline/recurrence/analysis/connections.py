@@ -7,8 +7,8 @@ import sympy
 
 from leadline.errors import NotUniform
 from leadline.recurrence.analysis.depth import symbol
-from leadline.recurrence.analysis.regions import Box, Region, intersection, points, size
-from leadline.recurrence.analysis.units import Presences, asked_of, extent, read_through, reads, units
+from leadline.recurrence.analysis.regions import Box, Region, intersection, points, size, union
+from leadline.recurrence.analysis.units import Presences, Reads, asked_of, extent, read_through, reads, units
 from leadline.recurrence.ir import Contraction, System
 from leadline.recurrence.scores import Attention, Products
 
@@ -33,9 +33,7 @@ def connections(system: System) -> sympy.Expr:
         if isinstance(equation, Contraction) and equation.cost:
             for count, region in _joined(system, variable.name, equation, readers, present):
                 total += count * size(region, lambda box: points(box, system.axes))
-        elif isinstance(equation, Attention):
-            total += _attended(system, equation, readers)
-    return sympy.expand(total)
+    return sympy.expand(total + _attended(system, used))
 
 
 def _joined(
@@ -62,18 +60,28 @@ def _numbered(regions: Sequence[Region]) -> tuple[list[Region], np.ndarray]:
     return distinct, np.array([number[region] for region in regions])
 
 
-def _attended(system: System, equation: Attention, readers: Sequence[Region]) -> sympy.Expr:
-    """Return the pairs of attention: each query that is read with the keys, and with the values, in its window."""
-    if equation.uneven:
-        raise NotUniform("the connections of attention whose mask is not a band are no formula; `count` has them")
-    (axis,) = system.axes
-    used, asked = asked_of(equation, readers), list[tuple[Region, int]]()
-    for step, regions in zip(equation.steps, used, strict=True):
-        if isinstance(step, Products):
-            asked += [(region, len(step.query.channels) // step.heads) for region in regions]
-    asked += [(region, 1) for region in readers] if equation.value is not None else []
-    return sum((each * size(region, lambda box: _pairs(box, axis, equation)) for region, each in asked),
-               sympy.Integer(0))  # fmt: skip
+def _attended(system: System, used: Reads) -> sympy.Expr:
+    """Return the pairs of attention: each query that is read with the keys, and with the values, in its window.
+
+    Products that several sums are made of are counted once.
+    """
+    asked: dict[int, tuple[Attention, int, list[Region]]] = {}
+    for variable in system.variables:
+        equation, readers = variable.equation, used[variable.name]
+        if not isinstance(equation, Attention):
+            continue
+        if equation.uneven:
+            raise NotUniform("the connections of attention whose mask is not a band are no formula; `count` has them")
+        if equation.value is not None:
+            asked[id(equation)] = equation, 1, list(readers)
+        for step, regions in zip(equation.steps, asked_of(equation, readers), strict=True):
+            if isinstance(step, Products):
+                _, each, before = asked.get(id(step), (equation, len(step.query.channels) // step.heads, regions))
+                asked[id(step)] = equation, each, [union(both) for both in zip(before, regions, strict=True)]
+    (axis, *_) = system.axes
+    pairs = (each * size(region, lambda box, of=equation: _pairs(box, axis, of))  # type: ignore[misc]
+             for equation, each, regions in asked.values() for region in regions)  # fmt: skip
+    return sum(pairs, sympy.Integer(0))
 
 
 def _pairs(box: Box, axis: str, equation: Attention) -> sympy.Expr:

@@ -22,7 +22,8 @@ def dense_macs(system: System, counted: int, *, alike: bool = True) -> sympy.Exp
     (9*H*W, None)
     """
     points = sympy.Mul(*map(symbol, system.axes))
-    total = sum((_macs(system, variable) for variable in system.variables), sympy.Integer(0))
+    seen: set[int] = set()
+    total = sum((_macs(system, variable, seen) for variable in system.variables), sympy.Integer(0))
     here = dict(zip(map(symbol, system.axes), system.sizes, strict=True))
     left = counted - int(total.subs(here))
     each, rest = divmod(left, int(points.subs(here)))
@@ -30,12 +31,15 @@ def dense_macs(system: System, counted: int, *, alike: bool = True) -> sympy.Exp
     return sympy.expand(total + points * each) if fits else None
 
 
-def _macs(system: System, variable: Variable) -> sympy.Expr:
+def _macs(system: System, variable: Variable, seen: set[int]) -> sympy.Expr:
+    """Return those of one variable, but for products of queries and keys that were `seen` before, and are now."""
     equation, axes = variable.equation, list(map(symbol, system.axes))
     if isinstance(equation, Contraction) and equation.cost:
         return equation.macs * sympy.Mul(*(n + margin for n, margin in zip(axes, variable.computed, strict=True)))
     if isinstance(equation, Attention):
         (n,) = axes
-        each = sum(len(step.query.channels) for step in equation.products)
+        new = [step for step in equation.products if id(step) not in seen]
+        seen.update(map(id, new))
+        each = sum(len(step.query.channels) for step in new)
         return n * (n + equation.lead) * (each + (variable.channels if equation.value is not None else 0))
     return sympy.Integer(0)

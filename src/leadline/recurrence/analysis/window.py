@@ -28,7 +28,9 @@ def live_windows(system: System) -> Mapping[str, sympy.Expr]:
     for edge in system.edges:
         longest[edge.source] = max(longest.get(edge.source, zero), _way(ready, edge))
     return {
-        v.name: symbol(system.axes[0]) if v.name in growing else _points(system, longest.get(v.name, zero))
+        v.name: symbol(system.axes[0]) + max(0, v.margin[0])
+        if v.name in growing
+        else _points(system, longest.get(v.name, zero))
         for v in system.variables
     }
 

@@ -154,7 +154,7 @@ def _with_vector(low: Lowering, node: Node, left: Any, right: Any, ranks: list[i
 
 def _added(low: Lowering, node: Node, total: Value, args: dict[str, Any]) -> Field:
     """Return ``β · added + α · total``, where an operation adds anything."""
-    if not isinstance(total, Field):
+    if not isinstance(total, Field) or isinstance(total, Scores):
         raise Misfit("two computed tensors are multiplied, and something is added")
     if "beta" not in args:
         return total

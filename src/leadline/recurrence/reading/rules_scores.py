@@ -111,9 +111,15 @@ def _taken(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
 
 
 def _padded(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
-    if any(args["pad"]):
-        raise Misfit("its scores are padded")
-    return args["self"]
+    """Put a number beside scores, for a few more keys; a zero makes a softmax that may add up to less than one."""
+    read: Scores = args["self"]
+    before, after, *rest = args["pad"]
+    if not any(args["pad"]):
+        return read
+    if min(before, after) or max(before, after) <= 0 or any(rest) or [f.role for f in read.dims[-1]] != [KEYS]:
+        raise Misfit("its scores are padded otherwise than by a few keys on one side")
+    more = torch.full((before + after,), float(args.get("value") or 0.0))
+    return _beside(low, read, Fixed(more, more), len(read.dims) - 1, before + after, before=before > 0)
 
 
 def _triangle(low: Lowering, node: Node, args: Mapping[str, Any]) -> Value:
@@ -252,7 +258,7 @@ def _beside(low: Lowering, scores: Scores, more: Any, dim: int, size: int, befor
         read = apply(low, copy, {"self": more}, shape)
     axis = sum(f.role == FEATURE for d in dims[:dim] for f in d)
     last = replace(read, dims=(*dims[:dim], *dims[dim + 1 :], dims[dim]), channels=np.moveaxis(
-        np.broadcast_to(read.channels, frame.channels.shape), axis, -1))  # fmt: skip
+        np.array(np.broadcast_to(read.channels, frame.channels.shape)), axis, -1))  # fmt: skip
     return Extended(scores, last, size, before)
 
 

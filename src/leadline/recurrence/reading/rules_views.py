@@ -82,20 +82,6 @@ def expand(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     return canonical(replace(read, dims=dims, channels=spread(read, dims)))
 
 
-def repeat(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
-    """Repeat features, as a whole or each by itself; the operation says which, on a ruler along each dimension."""
-    read: Field = args["self"]
-    read = replace(read, dims=((),) * (len(node.shape) - len(read.dims)) + read.dims)
-    for dim, size in enumerate(node.shape):
-        if size != read.shape[dim] and read.shape[dim] > 1:
-            shape = [read.shape[d] if d == dim else 1 for d in range(len(node.shape))]
-            ruler = torch.arange(read.shape[dim]).reshape(shape).expand(read.shape)
-            (laid,) = run_node(node, no_tensor, {"self": ruler})
-            read = taken(read, dim, laid.movedim(dim, 0).flatten(1)[:, 0].tolist())
-    dims = widened(read.dims, node.shape)
-    return canonical(replace(read, dims=dims, channels=spread(read, dims)))
-
-
 def pad(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Pad or crop with a constant; along positions this is a shift whose fill is that constant."""
     read: Field = args["self"]
