@@ -68,9 +68,9 @@ $(BIN)/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leadline needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 
-# Another torch may need another sympy than the pinned one.
+# Another torch may need another sympy or setuptools than the pinned ones.
 $(VENV)/constraints.txt: $(BIN)/pip constraints.txt
-	sed -E 's/^torch==.*/torch==$(TORCH)/; /^(sympy|mpmath)==/d' constraints.txt > $@
+	sed -E 's/^torch==.*/torch==$(TORCH)/; /^(sympy|mpmath|setuptools)==/d' constraints.txt > $@
 
 $(VENV)/.run: $(BIN)/pip pyproject.toml $(PINS)
 	$(BIN)/pip install -q -c $(PINS) -e '.[train,report,fast]'
