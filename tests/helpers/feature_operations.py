@@ -71,6 +71,8 @@ def calls() -> dict[str, Call]:
         call = call_of(operator)
         try:
             result = None if call is None else call(x)
+            if call is not None:
+                call(x.float())
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError):
             continue
         if call is not None and result is not None and result.shape[:2] == x.shape[:2]:
