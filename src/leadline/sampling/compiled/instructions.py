@@ -76,22 +76,24 @@ class Fold(IntEnum):
 
 
 # Words of a frame, which says what is run: fronts, and how many may run together; the grid whose points are fed or
-# drawn, how fronts lie on it (the linear form, and the step from one point to the next; or whether it is a line), and
-# what the program needs.
+# drawn, how fronts lie on it (the linear form, and the step from one point to the next; or whether it is a line), what
+# the program needs, and which points are due.
 (
     BEGIN, END, BLOCK, HEIGHT, WIDTH, LINEAR, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH,
-    OUTPUT, INPUT, LAG, CLASSES, TOP_K, FED, ORIGIN, CALLED,
-) = range(22)  # fmt: skip
-FRAME = 22
+    OUTPUT, INPUT, LAG, CLASSES, TOP_K, FED, ORIGIN, CALLED, DUE_I, DUE_J, DUE,
+) = range(25)  # fmt: skip
+FRAME = 25
 
 # Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
 # n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at
-# `fill` (-1: nowhere). The next point of a front stands `further` slots on.
-BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS, FURTHER = range(11)
-OPERAND = 11
+# `fill` (-1: nowhere). The next point of a front stands `further` slots on. Many operands lie alike behind their bases:
+# how they do is found once for all, by the one that is `new`, and kept in `pattern` (-1: it is needed once).
+BASE, STEP, STRIDE, SLOTS, ROWS, COLUMNS, UP, LEFT, FILL, CHANNELS, FURTHER, PATTERN, NEW = range(13)
+OPERAND = 13
 
 # Words of an instruction: the place of the first of its operands, which is its result, and their number; the place
-# after the circle of instructions that begins here (0: none does); the function that the result passes through; what
-# its rule needs; and the functions that its operands pass through first.
-OP, DELAY, FIRST, COUNT, UNTIL, AFTER, WEIGHT, BIAS, SCALE, P0, P1, P2, BEFORE = range(13)
-INSTRUCTION = 16
+# after the circle of instructions that begins here (0: none does); the function that the result passes through; the
+# operand that gets it rectified too (0: none does); whether other points are due than for the one before it; what its
+# rule needs; and the functions that its operands pass through first.
+OP, DELAY, FIRST, COUNT, UNTIL, AFTER, ALSO, FRESH, WEIGHT, BIAS, SCALE, P0, P1, P2, BEFORE = range(15)
+INSTRUCTION = 19  # each of four operands may pass through a function

@@ -20,31 +20,27 @@ from leadline.sampling.compiled.instructions import (
     CHANNELS,
     CLASSES,
     COLUMNS,
-    COUNT,
     DELAY,
+    DUE,
+    DUE_I,
+    DUE_J,
     END,
     FED,
-    FILL,
     FIRST,
-    FURTHER,
+    FRESH,
     HEIGHT,
     INPUT,
     INSTRUCTION,
     INSTRUCTIONS,
     LAG,
-    LEFT,
-    LINEAR,
     MANY,
     OP,
-    OPERAND,
     ORIGIN,
     OUTPUT,
     P0,
     P2,
     ROWS,
     SCRATCH,
-    SLOPE_I,
-    SLOPE_J,
     SLOTS,
     STEP,
     STEP_I,
@@ -52,87 +48,19 @@ from leadline.sampling.compiled.instructions import (
     STRIDE,
     TOP_K,
     UNTIL,
-    UP,
     WIDTH,
     Op,
 )
 from leadline.sampling.compiled.keeping import kept
-from leadline.sampling.compiled.kernels import COPY, compiled, draw, once
+from leadline.sampling.compiled.kernels import COPY, RELU, compiled, draw, once
 from leadline.sampling.compiled.lanes import call_back, get, larger, numbers, put, smaller
+from leadline.sampling.compiled.locating import due, locate
 from leadline.sampling.compiled.products import multiply_row, multiply_rows, pass_through
 from leadline.sampling.compiled.rules import attend, fold, grouped, look_up, move, pointwise, standardise, weigh
 
 CONTRACT, GROUPED, LOOKUP, ATTEND, LOG_SOFTMAX, RMS_NORM, FOLD, CALL = map(
     int, (Op.CONTRACT, Op.GROUPED, Op.LOOKUP, Op.ATTEND, Op.LOG_SOFTMAX, Op.RMS_NORM, Op.FOLD, Op.CALL)
 )
-
-
-@compiled
-@no_type_check
-def due(frame, front, last, rows, columns):
-    """Return the first point (i, j) of a range that is due in fronts, and how many are: they lie on a line.
-
-    There are several fronts, up to the last one, on a grid of one axis alone.
-    """
-    si, sj, step = get(frame, SLOPE_I), get(frame, SLOPE_J), get(frame, STEP_I)
-    if get(frame, LINEAR):
-        i = larger(0, front)
-        return i, 0, larger(0, smaller(rows - 1, last) - i + 1)
-    if front < 0:
-        return 0, 0, 0
-    if sj == 0:
-        i = front // si
-        return i, 0, columns if i * si == front and i < rows else 0
-    if si == 0:
-        j = front // sj
-        return 0, j, rows if j * sj == front and j < columns else 0
-    beyond = front - sj * (columns - 1)
-    i = (beyond + si - 1) // si if beyond > 0 else 0
-    last = smaller(rows - 1, front // si)
-    if sj == 1:
-        return i, front - si * i, larger(0, last - i + 1)
-    while i <= last and (front - si * i) % sj != 0:
-        i += 1
-    return i, (front - si * i) // sj, larger(0, (last - i) // step + 1)
-
-
-@compiled
-@no_type_check
-def locate(frame, words, at, i, j, count, where):
-    """List the addresses of an instruction's operands, points times batch; return False beyond the end of a table.
-
-    The last address of each is repeated up to a multiple of four.
-    """
-    di, dj, batch = get(frame, STEP_I), get(frame, STEP_J), get(frame, BATCH)
-    for t in range(get(words, at + COUNT)):
-        operand, to = get(words, at + FIRST) + t * OPERAND, t * get(frame, MANY)
-        rows, columns, fill = get(words, operand + ROWS), get(words, operand + COLUMNS), get(words, operand + FILL)
-        base, step, stride = get(words, operand + BASE), get(words, operand + STEP), get(words, operand + STRIDE)
-        y, x, whole = i - get(words, operand + UP), j - get(words, operand + LEFT), get(words, operand + SLOTS) * step
-        place, further = (y * columns + x) * step, get(words, operand + FURTHER) * step
-        if not 0 <= place < whole and whole > 0:
-            place %= whole
-        below, right = y + (count - 1) * di, x + (count - 1) * dj
-        inside = 0 <= y < rows and 0 <= x < columns and 0 <= below < rows and 0 <= right < columns
-        if fill < 0 and not inside:
-            return False
-        for _ in range(count):
-            address, apart = base + place, stride
-            if not inside and not (0 <= y < rows and 0 <= x < columns):
-                address, apart = fill, 0
-            for _ in range(batch):
-                put(where, to, address)
-                address += apart
-                to += 1
-            y += di
-            x += dj
-            place += further
-            if place >= whole:
-                place -= whole
-        for _ in range(-(count * batch) % 4):
-            put(where, to, get(where, to - 1))
-            to += 1
-    return True
 
 
 @once
@@ -145,7 +73,7 @@ def perform(frame, memory, narrow, words, at, where, rows, place):
             multiply_row(memory, narrow, words, at, where, many)
         else:
             multiply_rows(memory, narrow, words, at, where, many, rows)
-        if get(words, at + AFTER) != COPY:
+        if get(words, at + AFTER) > RELU:
             pass_through(memory, words, at, where, rows)
     elif op >= COPY:
         pointwise(memory, words, at, where, many, rows)
@@ -171,7 +99,12 @@ def perform(frame, memory, narrow, words, at, where, rows, place):
 def carry_out(frame, memory, narrow, words, at, front, last, where):
     """Carry out one instruction at the points that are due in fronts; return what `execute` does."""
     result, delay = get(words, at + FIRST), get(words, at + DELAY)
-    i, j, count = due(frame, front - delay, last - delay, get(words, result + ROWS), get(words, result + COLUMNS))
+    if get(words, at + FRESH):
+        i, j, count = due(frame, front - delay, last - delay, get(words, result + ROWS), get(words, result + COLUMNS))
+        put(frame, DUE_I, i)
+        put(frame, DUE_J, j)
+        put(frame, DUE, count)
+    i, j, count = get(frame, DUE_I), get(frame, DUE_J), get(frame, DUE)
     if count <= 0:
         return 0
     if get(words, at + OP) == CALL:

@@ -18,6 +18,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LINE = 64  # bytes
+WORDS = 8  # whole numbers that fill one
 
 
 class Lanes(types.Type):
@@ -53,7 +54,7 @@ def pointer_to(context: Any, builder: Any, array: Any, args: Any, to: Any) -> An
     return builder.bitcast(builder.gep(data, [args[1]]), to.as_pointer())
 
 
-def _all(builder: Any, vector: Any, number: Any) -> Any:
+def broadcast(builder: Any, vector: Any, number: Any) -> Any:
     """Return a vector of one number."""
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
@@ -65,7 +66,8 @@ def constant(vector: Any, value: float) -> Any:
     return ir.Constant(vector, [value] * vector.count)
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a product and what is added to it, rounded once where the processor can."""
     name = f"llvm.fmuladd.v{a.type.count}f{LINE * 8 // a.type.count}"
     kind = ir.FunctionType(a.type, [a.type] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
@@ -157,13 +159,31 @@ def put(typingctx: Any, memory: Any, at: Any, value: Any) -> Any:
 
 
 @intrinsic
+def place_words(typingctx: Any, array: Any, to: Any, source: Any, base: Any, fill: Any) -> Any:
+    """Copy a line of whole numbers within an array, a base being added to each; what is negative becomes `fill`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data, at, of, start, other = args
+        vector = ir.VectorType(ir.IntType(64), WORDS)
+        found = builder.load(builder.bitcast(builder.gep(data, [of]), vector.as_pointer()), align=8)
+        moved = builder.add(found, broadcast(builder, vector, start))
+        inside = builder.icmp_signed(">=", found, ir.Constant(vector, None))
+        value = builder.select(inside, moved, broadcast(builder, vector, other))
+        builder.store(value, builder.bitcast(builder.gep(data, [at]), vector.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    word = types.int64
+    return types.void(array, word, word, word, word), generate
+
+
+@intrinsic
 def spread(typingctx: Any, memory: Any, at: Any) -> Any:
     """Return one number of an array in all lanes."""
     kind = Lanes(memory.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = context.get_value_type(kind)
-        return _all(builder, vector, builder.load(pointer_to(context, builder, memory, args, vector.element)))
+        return broadcast(builder, vector, builder.load(pointer_to(context, builder, memory, args, vector.element)))
 
     return kind(memory, at), generate
 
@@ -190,7 +210,7 @@ def same(typingctx: Any, number: Any, like: Any) -> Any:
     """Return a number in all lanes, in the type of other ones."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _all(builder, args[1].type, context.cast(builder, args[0], number, like.real))
+        return broadcast(builder, args[1].type, context.cast(builder, args[0], number, like.real))
 
     return like(number, like), generate
 
@@ -198,7 +218,7 @@ def same(typingctx: Any, number: Any, like: Any) -> Any:
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Return ``a · b + c``, rounded once where the processor can."""
-    return a(a, b, c), lambda context, builder, signature, args: _multiply_add(builder, *args)
+    return a(a, b, c), lambda context, builder, signature, args: multiply_add(builder, *args)
 
 
 def _comparison(symbol: str) -> Any:
@@ -301,12 +321,12 @@ def exponential(typingctx: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (a,), vector, bits = args, args[0].type, x.integers
-        shifted = _multiply_add(builder, a, constant(vector, log2e), constant(vector, shift))
+        shifted = multiply_add(builder, a, constant(vector, log2e), constant(vector, shift))
         m = builder.fsub(shifted, constant(vector, shift))
-        r = _multiply_add(builder, m, constant(vector, -lower), _multiply_add(builder, m, constant(vector, -upper), a))
+        r = multiply_add(builder, m, constant(vector, -lower), multiply_add(builder, m, constant(vector, -upper), a))
         total = constant(vector, 1 / math.factorial(terms))
         for n in range(terms - 1, -1, -1):
-            total = _multiply_add(builder, total, r, constant(vector, 1 / math.factorial(n)))
+            total = multiply_add(builder, total, r, constant(vector, 1 / math.factorial(n)))
         # 2^m for whole m, given 1.5 · 2^mantissa + m, whose lowest bits are m: moved into the exponent
         moved = builder.shl(builder.bitcast(shifted, bits), constant(bits, x.mantissa))
         biased = builder.add(moved, constant(bits, (2 ** (x.bits - 2 - x.mantissa) - 1) << x.mantissa))
@@ -359,7 +379,7 @@ def _arithmetic(python: Callable[..., Any], instruction: str) -> None:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector, real = context.get_value_type(sig.return_type), sig.return_type.real
         vectors = (
-            value if isinstance(kind, Lanes) else _all(builder, vector, context.cast(builder, value, kind, real))
+            value if isinstance(kind, Lanes) else broadcast(builder, vector, context.cast(builder, value, kind, real))
             for kind, value in zip(sig.args, args, strict=True)
         )
         return getattr(builder, instruction)(*vectors)

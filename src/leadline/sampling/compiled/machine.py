@@ -21,6 +21,7 @@ from leadline.sampling.compiled import instructions as word
 from leadline.sampling.compiled import interpreter
 from leadline.sampling.compiled.called import Called
 from leadline.sampling.compiled.kept import LINE, Kept, on_a_line
+from leadline.sampling.compiled.lanes import WORDS
 from leadline.sampling.compiled.packing import Packing
 from leadline.sampling.compiled.program import assemble
 from leadline.sampling.plan import Plan
@@ -53,9 +54,9 @@ class NumbaMachine:
         real, linear = _TYPES[dtype], plan.schedule.slope == (1,)
         block = max(1, BLOCK // batch) if blocks and linear else 1
         self.program = program = assemble(plan, real, batch, packing, block)
-        operands, points, widest = program.most
-        many = -(-points * block * batch // 4) * 4
-        self._where = np.zeros(operands * many, np.int64)
+        lists, points, widest = program.most
+        many = -(-points * block * batch // WORDS) * WORDS
+        self._where = np.zeros(lists * many, np.int64)
         scratch = len(program.numbers) + program.room * batch
         self._memory = on_a_line(scratch + plan.capacity + 2 * widest, real)
         self._memory[: len(program.numbers)] = program.numbers

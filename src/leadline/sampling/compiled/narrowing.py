@@ -14,7 +14,7 @@ from leadline.sampling.compiled.lanes import Lanes, constant, pointer_to
 HALVES = platform.machine().lower() not in ("x86_64", "amd64") or get_host_cpu_features().get("f16c", False)
 
 
-def _wide(builder: Any, stored: Any, bits: Any, to: Any) -> Any:
+def wide(builder: Any, stored: Any, bits: Any, to: Any) -> Any:
     """Return lanes of numbers from those stored: numbers, or integers whose type says what their bits mean."""
     if isinstance(stored, types.Float):
         return bits if bits.type == to else builder.fpext(bits, to)
@@ -49,7 +49,7 @@ def widened(typingctx: Any, narrow: Any, at: Any, memory: Any) -> Any:
         stored = ir.VectorType(context.get_value_type(narrow.dtype), kind.count)
         place = pointer_to(context, builder, narrow, args, stored)
         bits = builder.load(place, align=narrow.dtype.bitwidth // 8)
-        return _wide(builder, narrow.dtype, bits, context.get_value_type(kind))
+        return wide(builder, narrow.dtype, bits, context.get_value_type(kind))
 
     return kind(narrow, at, memory), generate
 
@@ -57,5 +57,10 @@ def widened(typingctx: Any, narrow: Any, at: Any, memory: Any) -> Any:
 @intrinsic
 def scaled(typingctx: Any, narrow: Any) -> Any:
     """Say whether numbers are stored such that each row has a scale: known as the code is compiled."""
-    answer = narrow.dtype == types.int8
+    answer = is_scaled(narrow.dtype)
     return types.boolean(narrow), lambda context, builder, signature, args: context.get_constant(types.boolean, answer)
+
+
+def is_scaled(stored: Any) -> bool:
+    """Say whether numbers of a type are stored such that each row has a scale."""
+    return bool(stored == types.int8)

@@ -22,6 +22,7 @@ from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.compiled.kept import LINE, on_a_line
 from leadline.sampling.compiled.packing import Packing
 from leadline.sampling.compiled.shapes import Lacking, folding, parted
+from leadline.sampling.compiled.sharing import rectified, share
 from leadline.sampling.exported.parts import parts
 from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import ENDLESS, Plan
@@ -41,8 +42,8 @@ class Program:
     and fills; rings follow them in memory. `ends` says where in the words the output and the input stand as operands.
     `rings` has for each variable its address, how many slots it has, and how many numbers a slot takes for one sample;
     they take so much `room`, of which `state` holds what is read of earlier fronts, and the rest lets a block of fronts
-    run at once. `most` has the largest number of operands, of points in a front, and of channels. What torch computes
-    is `called`, with what has no instruction there.
+    run at once. `most` has how many lists of addresses there are at a time, and the largest number of points in a front
+    and of channels. What torch computes is `called`, with what has no instruction there.
     """
 
     words: NDArray[np.int64]
@@ -71,6 +72,7 @@ class _Builder:
     weights: list[NDArray[Any]] = field(default_factory=list)
     fills: dict[float, int] = field(default_factory=dict)
     called: list[tuple[ir.Variable, str]] = field(default_factory=list)
+    rectified: dict[str, ir.Variable] = field(default_factory=dict)
     used: int = 0
     stored: int = 0
 
@@ -127,13 +129,13 @@ class _Builder:
         channels = operand.values.shape[-1]
         columns = self.sizes(reader.name)[1]
         if isinstance(operand, ir.Constant):
-            return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels, 0]
+            return [self.number(operand.values), 0, 0, ENDLESS, ENDLESS, columns, 0, 0, -1, channels, 0, -1, 1]
         assert isinstance(operand, ir.Table)
         rows, columns = (*operand.values.shape[:-1], 1)[:2]
         values = operand.values.detach().reshape(rows * columns, channels)
         width = self.padded(channels)
         at = self.number(torch.nn.functional.pad(values, (0, width - channels)))
-        return [at, width, 0, rows * columns, rows, columns, 0, 0, -1, channels, 0]
+        return [at, width, 0, rows * columns, rows, columns, 0, 0, -1, channels, 0, -1, 1]
 
     def ring(self, name: str, first: int, offset: tuple[int, ...], fill: int, channels: int) -> list[int]:
         """Return the row of an operand in a ring; `Program` knows where rings begin."""
@@ -141,7 +143,7 @@ class _Builder:
         di, dj = (*offset, 0)[:2]
         rows, columns = self.sizes(name)
         return [
-            base * self.batch + first, width * self.batch, width, slots, rows, columns, di, dj, fill, channels, 0
+            base * self.batch + first, width * self.batch, width, slots, rows, columns, di, dj, fill, channels, 0, -1, 1
         ]  # fmt: skip
 
     def sizes(self, name: str) -> tuple[int, int]:
@@ -169,14 +171,16 @@ class _Builder:
         scale: int = 0,
         after: int = Op.COPY,
         before: Sequence[int] = (),
+        also: ir.Variable | None = None,
     ) -> None:
-        """Add an instruction; its rule says what it needs beside operands."""
+        """Add an instruction; its rule says what it needs beside operands, the last of which is `also` written."""
         first = self.result(variable)
         self.operands.extend(self.operand(operand, variable) for operand in operands)
+        other = 0 if also is None else self.result(also) - first
         row = [int(Op.COPY)] * word.INSTRUCTION
         row[: word.P0] = [
-            int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), 0, int(after), weight, bias,
-            scale,
+            int(op), self.plan.schedule.delay[variable.name], first, 1 + len(operands), 0, int(after), other, 0,
+            weight, bias, scale,
         ]  # fmt: skip
         row[word.P0 : word.BEFORE] = [*p, 0, 0, 0][: word.BEFORE - word.P0]
         through = max((i for i, f in enumerate(before, 1) if f is not Op.COPY), default=0)  # of many, no more is told
@@ -206,6 +210,7 @@ class _Builder:
         panels = self.padded(variable.channels) // self.line
         chunks = list(_chunks(equation))
         for n, (taps, weights) in enumerate(chunks):
+            last = n == len(chunks) - 1
             inputs = sum(w.shape[1] for w in weights)
             matrix = torch.cat(
                 [torch.zeros(variable.channels, 0, dtype=torch.float64), *(w.detach().double() for w in weights)], 1
@@ -213,7 +218,8 @@ class _Builder:
             weight, scale = self.matrix(matrix, panels, variable)
             self.emit(
                 Op.CONTRACT, variable, (*addends, *taps), (len(addends), inputs, panels), weight=weight, bias=bias,
-                scale=scale, after=function if n == len(chunks) - 1 else Op.COPY,
+                scale=scale, after=function if last else Op.COPY,
+                also=self.rectified.get(variable.name) if last else None,
             )  # fmt: skip
             here = (0,) * len(self.plan.schedule.slope)
             addends, bias = (ir.Tap(variable.name, here, np.arange(variable.channels)),), self.fill(0.0)
@@ -293,10 +299,14 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | No
     """Turn a plan into a program for a batch, with weights stored as `packing` says, for blocks of fronts."""
     packing = Packing("float32" if dtype == np.float32 else "float64") if packing is None else packing
     builder = _Builder(plan, dtype, batch, packing, block)
-    for variables, turns in parts(plan.system):
+    found = list(parts(plan.system))
+    builder.rectified = rectified(plan, found)
+    beside = {v.name for v in builder.rectified.values()}
+    for variables, turns in found:
         first = len(builder.code)
         for variable in variables:
-            builder.variable(variable)
+            if variable.name not in beside:
+                builder.variable(variable)
         if turns:
             builder.code[first][word.UNTIL] = len(builder.code) * word.INSTRUCTION
     output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
@@ -305,6 +315,8 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | No
     operands[operands[:, word.STRIDE] > 0, word.BASE] += builder.used
     down, right = plan.step
     operands[:, word.FURTHER] = (down * operands[:, word.COLUMNS] + right) % operands[:, word.SLOTS]
+    most = int((code[:, word.COUNT] + (code[:, word.ALSO] > 0)).max(initial=1))
+    patterns = share(code, operands, most)
     code[:, word.FIRST] = code.size + code[:, word.FIRST] * word.OPERAND
     code[code[:, word.OP] == Op.SELECT, word.P0] += code.size + operands.size
     weights = on_a_line(builder.stored + builder.line, packing.dtype)  # a line more, that there always is one
@@ -318,7 +330,7 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | No
         {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
         builder.room,
         builder.state,
-        (int(code[:, word.COUNT].max(initial=1)), plan.width, builder.widest),
+        (most + patterns, plan.width, builder.widest),
         tuple(builder.called),
     )
 
