@@ -105,3 +105,13 @@ def waits(system: RatedSystem) -> tuple[int, int]:
             lag = min(q + 1 - math.ceil(n / frame) for q, n in enumerate(rests))
             return min(lag, 1), max(0, *(n - (q + 1) * frame for q, n in enumerate(known)))
     raise NotUniform(f"some outputs wait for more than {64 * length} positions: trace a longer sequence")
+
+
+def by_whole_frames(system: RatedSystem) -> bool:
+    """Whether there is an output at every position, of which some wait for more of their frame than themselves."""
+    ends = [*system.inputs, system.output]
+    if len(system.axes) > 1 or any(system.rates[name][0] != 1 for name in ends) or system[system.output].margin != (0,):
+        return False
+    length = system.sizes[0]
+    known = needs(system, 2 * length, rows(system), 1, endless=True, sure=True)[system.output][:length]
+    return bool((known > np.arange(1, length + 1)).any())

@@ -23,7 +23,7 @@ from leadline.recurrence.rates.lowering import (
     repeated,
     windows,
 )
-from leadline.recurrence.reading import rules_contraction, rules_views
+from leadline.recurrence.reading import rules_contraction, rules_features, rules_views
 from leadline.recurrence.reading.field import (
     FEATURE,
     Dims,
@@ -191,10 +191,10 @@ def enlarge(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
 
 
 def repeat(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
-    """Repeat every position, by `repeat_interleave`."""
+    """Repeat every position, by `repeat_interleave`; or features, as on a uniform grid."""
     read, dim = args["self"], args.get("dim")
     if not isinstance(dim, int) or axis_of(read.dims[dim % len(read.dims)]) is None:
-        raise Misfit("positions are repeated as a whole, or something else than positions is")
+        return rules_features.repeat(low, node, args)
     return repeated(low, read, {dim % len(read.dims): args["repeats"]})
 
 

@@ -116,6 +116,8 @@ class _Unrolling:
     def _equation(self, variable: Variable, number: int, count: int) -> Equation:
         """Return the equation of one sample of a frame."""
         equation: Any = variable.equation
+        if isinstance(equation, Attention):
+            return equation.with_taps(lambda tap: self._tap(tap, number, count))
 
         def moved(value: Any) -> Any:
             if isinstance(value, Tap):

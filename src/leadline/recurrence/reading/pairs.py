@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.graph.table import Form, Pointwise
+from leadline.graph.table import Form, Pointwise, operation_of
 from leadline.recurrence.reading import known
 from leadline.recurrence.reading.field import (
     BATCH,
@@ -45,13 +45,15 @@ class Scores(Field):
 
     `known` is what is the same for all inputs, by channel of the step, and `truths` says that these are truth values.
     Where nothing but a scale and masks has been applied to one product, and perhaps a softmax at last, `plain` has the
-    product's step, the scale, and whether there was the softmax. `masked` says that a table was read.
+    product's step, the scale, and whether there was the softmax. `masked` says that a table was read. Where a step is
+    what stands at the query from so many positions after the key on, and zero before, these are `since`.
     """
 
     known: Tensor = field(default_factory=known.unknown)
     truths: bool = False
     plain: tuple[int, float, bool] | None = None
     masked: bool = False
+    since: int | None = None
     why = "the output is made of scores of attention"
 
     @property
@@ -267,6 +269,17 @@ def _plain(
     if factor is not None:
         return own.plain[0], own.plain[1] * factor, False
     return own.plain if left is not None and bool((left | (found == -torch.inf)).all()) else None
+
+
+def chosen(low: Lowering, scores: Scores, seen: Any, level: float) -> Scores:
+    """Put a number where scores are not seen."""
+
+    def call(tensors: Mapping[str, Tensor]) -> Tensor:
+        own = tensors["self"]
+        return torch.where(tensors["condition"], own, torch.full((), level, dtype=own.dtype))
+
+    choice = Function("where", operation_of("aten.where.self").pointwise, {"other": level}, call)
+    return apply(low, choice, {"condition": seen, "self": scores}, scores.shape)
 
 
 def for_rows(channels: Channels, rows: Sequence[Factor]) -> Channels:

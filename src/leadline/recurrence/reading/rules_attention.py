@@ -14,6 +14,7 @@ from torch import Tensor
 from leadline.graph import Node
 from leadline.graph.table import operation_of
 from leadline.recurrence.reading import known
+from leadline.recurrence.reading.decays import decayed
 from leadline.recurrence.reading.field import (
     BATCH,
     FEATURE,
@@ -34,6 +35,7 @@ from leadline.recurrence.reading.pairs import (
     Scores,
     apply,
     at_keys,
+    chosen,
     column,
     emitted,
     for_rows,
@@ -93,17 +95,6 @@ def added(low: Lowering, scores: Scores, other: Any) -> Scores:
     return apply(low, total, {"self": scores, "other": other}, scores.shape)
 
 
-def chosen(low: Lowering, scores: Scores, seen: Any, level: float) -> Scores:
-    """Put a number where scores are not seen."""
-
-    def call(tensors: Mapping[str, Tensor]) -> Tensor:
-        own = tensors["self"]
-        return torch.where(tensors["condition"], own, torch.full((), level, dtype=own.dtype))
-
-    choice = Function("where", operation_of("aten.where.self").pointwise, {"other": level}, call)
-    return apply(low, choice, {"condition": seen, "self": scores}, scores.shape)
-
-
 def softmax(low: Lowering, scores: Scores) -> Scores:
     """Return the softmax of scores over all keys; `Misfit` where they see later ones, or none at all."""
     refuse_the_future(scores, -math.inf, shares=True)
@@ -150,8 +141,10 @@ def weighted(low: Lowering, scores: Scores, value: Field, shape: tuple[int, ...]
     channels = for_rows(spread(value, (*lead, *value.dims[-2:])).reshape(-1, width), scores.dims[-2])
     heads = spread(scores, (*lead, *scores.dims[-2:])).reshape(-1)
     tap = key_tap(low, value, channels, scores.sizes[1] - scores.sizes[0])
-    found = _attention(low, scores, Made(scores.step, heads), tap)
     dims = (*lead, scores.dims[-2], *value.dims[-1:])
+    if (carried := decayed(low, scores, Made(scores.step, heads), tap, dims)) is not None:
+        return carried
+    found = _attention(low, scores, Made(scores.step, heads), tap)
     return low.emit(found, dims, (scores.sizes[0],), "attention")
 
 

@@ -232,9 +232,12 @@ def _grouped(read: Field, weight: Tensor, groups: int) -> Tensor:
         return weight.repeat(groups, 1)
     lead = ((),) * (weight.ndim - len(read.dims)) + read.dims[:-2]
     sizes = []
-    for dim, size in zip(lead, weight.shape[:-2], strict=True):
-        if size > 1 and not of_features(dim):
-            raise Misfit("its matrix differs between positions or samples")
+    for d, dim in enumerate(lead):
+        if weight.shape[d] > 1 and not of_features(dim):
+            first = weight.narrow(d, 0, 1)
+            if not bool((weight == first).all()):
+                raise Misfit("its matrix differs between positions or samples")
+            weight = first
         sizes.append(math.prod(f.size for f in dim if f.role == FEATURE))
     rows = math.prod(f.size for f in read.dims[-2] if f.role == FEATURE)
     full = weight.expand(*sizes, *weight.shape[-2:]).reshape(-1, 1, *weight.shape[-2:])

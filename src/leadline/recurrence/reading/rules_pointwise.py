@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from leadline.graph import Node
 from leadline.graph.run_node import run_node
-from leadline.graph.table import Form, Tally
+from leadline.graph.table import Form
 from leadline.recurrence.ir import Embedding, Operand, Pointwise, Reduction, Tap
+from leadline.recurrence.reading.decays import in_pairs, running
 from leadline.recurrence.reading.field import (
     FEATURE,
     Dims,
@@ -39,6 +38,8 @@ def pointwise(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     reads = [value for value in values.values() if isinstance(value, Field)]
     if low.rank == 1 and over_pairs(reads):
         return of_pairs(low, node, args)
+    if len(reads) == 1 and (pairs := in_pairs(low, node, values)) is not None:
+        return pairs
     dims = widened(broadcast([read.dims for read in reads]), node.shape)
     operands = tuple(low.operand(value, dims, reads[0].sizes) for value in values.values())
     place = {name: i for i, name in enumerate(values)}
@@ -226,26 +227,11 @@ def _affine(low: Lowering, read: Field, scale: Tensor, shift: Tensor, name: str)
     return low.emit(call, read.dims, read.sizes, name)
 
 
-# What joins a new element to those so far, and what that leaves as it is.
-_JOINED: dict[Tally, tuple[str, Callable[..., Tensor], float]] = {
-    Tally.SUM: ("add", torch.add, 0.0),
-    Tally.PRODUCT: ("mul", torch.mul, 1.0),
-    Tally.LARGEST: ("maximum", torch.maximum, -math.inf),
-    Tally.LEAST: ("minimum", torch.minimum, math.inf),
-    Tally.LOG_SUM_EXP: ("logaddexp", torch.logaddexp, -math.inf),
-}
-
-
 def cumulative(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
     """Join along a position axis what is new to what there was so far."""
     read: Field = args["self"]
     axis = axis_of(read.dims[args["dim"] % len(read.dims)])
     if axis is None:
         return reduce(low, node, args)
-    step = tuple(int(a == axis) for a in range(low.rank))
-    function, call, neutral = _JOINED[node.operation.tally]
-    new = low.tap(read)
-    own = low.emit(Pointwise(function, (new,), lambda x: x), read.dims, read.sizes)
-    past = replace(low.tap(own, np.arange(own.channels.size), step), fill=neutral)
-    low.close(own, Pointwise(function, (new, past), call))
+    own = running(low, read, axis, node.operation.tally)
     return _with_others(own, node, "where the extremes stand")

@@ -19,10 +19,11 @@ from leadline.graph import Kind, Node
 from leadline.graph.run_node import permutation, run_node
 from leadline.graph.table import Move, Noise, Operation, operation_of
 from leadline.recurrence.reading import known, rules_views
+from leadline.recurrence.reading.decays import accumulated
 from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, permuted, regroup, turned, widened
 from leadline.recurrence.reading.lowering import Fixed, Lowering, Unread, Value, no_tensor
-from leadline.recurrence.reading.pairs import KEYS, QUERIES, Function, Scores, apply, emitted, spread, table
-from leadline.recurrence.reading.rules_attention import chosen, reach, refuse_the_future, shared, weighted
+from leadline.recurrence.reading.pairs import KEYS, QUERIES, Function, Scores, apply, chosen, emitted, spread, table
+from leadline.recurrence.reading.rules_attention import reach, refuse_the_future, shared, weighted
 from leadline.recurrence.scores import Applied, Between, Made
 
 Rule = Callable[[Lowering, Node, Mapping[str, Any]], Value]
@@ -324,6 +325,8 @@ def _rule(operation: Operation) -> Rule | None:
         return _weighed
     if operation.kind is Kind.POINTWISE:
         return function
+    if operation.kind is Kind.CUMULATIVE:
+        return accumulated
     if operation.located:
         return _across
     return _kept if operation.noise is Noise.DROPOUT else None

@@ -90,6 +90,16 @@ class CompiledFrames:
         self._machine = plan.machine(batch)
         self._frames = 0
         self._rest: dict[str, Tensor] = {}
+        self._spare: CompiledFrames | None = None
+
+    def copy(self) -> CompiledFrames:
+        """Return what goes on from the same state by itself, until the next copy is asked for."""
+        if self._spare is None:
+            self._spare = CompiledFrames(self.plan, self.batch)
+        other = self._spare
+        other.known, other._frames, other._rest = self.known, self._frames, dict(self._rest)
+        other._machine.go_on_from(self._machine)
+        return other
 
     @property
     def state_bytes(self) -> int:

@@ -20,6 +20,7 @@ from leadline.sampling.interface import Interface, usual_likelihood
 from leadline.sampling.naive import _checked_uniforms, _start
 from leadline.sampling.rates.compiled import CompiledFrames, FramePlan
 from leadline.sampling.rates.drawing import Order, Picture
+from leadline.sampling.rates.early import Drawn, Early
 from leadline.sampling.rates.sequence import Sequence, between, on_torch
 from leadline.sampling.rates.source import RatedSource
 from leadline.sampling.source import WeightsSnapshot
@@ -30,7 +31,9 @@ class FrameStream:
 
     Its unit is the `frame`, the fewest positions of the first input in which every part of the model has whole numbers
     of points: what strides make of so many positions. Chunks of any length go in; what comes out is what is known by
-    then, so that outputs are those of the forward pass as soon as they are sure. Its `lag`, in frames, is 0 where the
+    then, so that outputs are those of the forward pass as soon as they are sure. Where a model makes whole frames at a
+    time, as recurrences that are computed in chunks do, but is causal by its structure, each output comes with its own
+    position (`early`), a sequence may end within a frame, and symbols are drawn. Its `lag`, in frames, is 0 where the
     outputs of a frame rest on no later frame, 1 where on earlier ones only, and -k where on the k next ones; `ahead`
     says for how many positions beyond a frame its outputs wait (compiled: for whole frames), and `finish` returns
     those that wait for an end. `why` says what keeps a stream from the backend that was asked for.
@@ -61,6 +64,7 @@ class FrameStream:
         self.why = "" if backend == "torch" else self._plan.refusal
         self.backend = "torch" if self.why else backend
         self.frame, self.lag, self.ahead = source.system.frame[0], *source.waits
+        self.early = source.early is not None
         if self.backend != "torch":
             self.ahead = self._plan.delay * self.frame
         self._inputs = {name: Interface(RatedSource(source.reading, name)) for name in source.streamed}
@@ -94,8 +98,8 @@ class FrameStream:
         return sequence.machine.state_bytes
 
     def _begun(self, plan: FramePlan, batch: int) -> Sequence:
-        compiled = self.backend != "torch"
-        return Sequence(plan.source, CompiledFrames(plan, batch) if compiled else on_torch(plan.source, batch))
+        made = CompiledFrames(plan, batch) if self.backend != "torch" else on_torch(plan.source, batch)
+        return Sequence(plan.source, Early(made, plan.source.system) if self.early else made)
 
     def _nothing(self, name: str, at: int) -> Tensor:
         """Return one frame of an input, all zero."""
@@ -110,13 +114,13 @@ class FrameStream:
         """Return the model's output on `x`, computed frame by frame: equal to the full forward pass.
 
         Inputs are like those that are streamed, of any batch and, along the slowest axis, of any whole number of frames
-        that the model takes; all but the first one go by name.
+        that the model takes, or of any length where outputs are `early`; all but the first one go by name.
         """
         with self._one_at_a_time:
             self._check_weights()
             given = self._arranged({self.source.streamed[0]: x, **others})
             length, batch = next(iter(given.values())).shape[0], next(iter(given.values())).shape[-2]
-            sequence = self._begun(self._planned(length), batch)
+            sequence = self._begun(self._planned(self._whole(length)), batch)
             starts = range(0, length, self.frame)
             parts = [sequence.go_on(between(sequence.system, given, at, at + self.frame)) for at in starts]
             return self._as_output(torch.cat([*parts, sequence.finish()]))
@@ -189,11 +193,12 @@ class FrameStream:
             )
         with self._one_at_a_time:
             self._check_weights()
-            source = self._planned(self.source.system.sizes[0] if length is None else length).source
-            order = Order(source.system, length or source.system.sizes[0])
-            picture, axes = Picture(order, n, source.dtype), self.source.reading.layout.positions
-            moved = [axes.index(axis) for axis in source.system.axes]
-            back = [source.system.axes.index(axis) for axis in axes]
+            length = length or self.source.system.sizes[0]
+            plan = self._planned(self._whole(length))
+            order, axes = Order(plan.source.system, length), self.source.reading.layout.positions
+            picture = self._drawn(plan, n) if self.early else Picture(order, n, plan.source.dtype)
+            moved = [axes.index(axis) for axis in order.system.axes]
+            back = [order.system.axes.index(axis) for axis in axes]
             symbols, kept = _start(given, mask, n, tuple(order.sizes[i] for i in back), likelihood.levels)
             symbols, kept = (t.permute(0, *(1 + i for i in moved)).contiguous() for t in (symbols, kept))
             u = _checked_uniforms(uniforms, seed, n, int(np.prod(order.sizes)))
@@ -204,7 +209,7 @@ class FrameStream:
 
     def _draw(
         self,
-        picture: Picture,
+        picture: Picture | Drawn,
         likelihood: Likelihood,
         symbols: Tensor,
         kept: Tensor,
@@ -232,6 +237,12 @@ class FrameStream:
                 symbols[where] = torch.where(kept[where], symbols[where], drawn)
             picture.write(system.inputs[0], point[None], encode(symbols[where]).reshape(1, len(symbols), -1))
 
+    def _drawn(self, plan: FramePlan, n: int) -> Drawn:
+        if self.source.early is None or len(plan.source.system.inputs) > 1:
+            raise NotUniform("symbols are drawn where a model has one input, and an output at each of its positions")
+        (name,) = plan.source.system.inputs
+        return Drawn(self._begun(plan, n), self.source.early, self._nothing(name, 0).expand(-1, n, -1))
+
     @public("FrameStream.export")
     def export(self, path: str | Path, **_: Any) -> Exported:
         """Refuse (`NotUniform`): no C is written for streams in frames."""
@@ -245,6 +256,12 @@ class FrameStream:
         if length not in self._plans:
             self._plans = {length: FramePlan(self.source.at(length))}
         return self._plans[length]
+
+    def _whole(self, length: int) -> int:
+        """Return the length of the frames that a sequence ends in, where it may end within one."""
+        if not self.early or length < 1 or length % self.frame == 0 or not self.source.within_frames:
+            return length
+        return -(-length // self.frame) * self.frame
 
     def _arranged(self, given: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return all inputs in the machine's axes."""

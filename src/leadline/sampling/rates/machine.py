@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,12 @@ class RatedMachine(RatedEquations):
         finished = {name: self.system.range(name, self.known) for name in self.system.named}
         self.sure = {name: end[0] for name, end in finished.items()}
         self.ends = finished if self.over else {name: (ENDLESS, *end[1:]) for name, end in finished.items()}
+
+    def copy(self) -> RatedMachine:
+        """Return a machine in the same state, which goes on by itself: rows are put together anew, never changed."""
+        other = copy.copy(self)
+        other._rows, other._first, other.done = dict(self._rows), dict(self._first), dict(self.done)
+        return other
 
     @property
     def state_bytes(self) -> int:

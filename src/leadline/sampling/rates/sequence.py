@@ -9,6 +9,7 @@ from torch import Tensor
 from leadline.errors import UsageError
 from leadline.recurrence.rates.ir import RatedSystem
 from leadline.sampling.rates.compiled import CompiledFrames
+from leadline.sampling.rates.early import Early
 from leadline.sampling.rates.machine import RatedMachine
 from leadline.sampling.rates.source import RatedSource
 
@@ -16,7 +17,7 @@ from leadline.sampling.rates.source import RatedSource
 class Sequence:
     """A sequence that `step` goes on with."""
 
-    def __init__(self, source: RatedSource, machine: RatedMachine | CompiledFrames) -> None:
+    def __init__(self, source: RatedSource, machine: RatedMachine | CompiledFrames | Early) -> None:
         self.source, self.system, self.machine = source, source.system, machine
         self.points = dict.fromkeys(source.system.inputs, 0)
         self.lost = False
@@ -51,9 +52,9 @@ class Sequence:
     def finish(self) -> Tensor:
         """End the sequence, and return what waited for it."""
         known, frame = self.machine.known, self.system.frame[0]
-        if known % frame:
+        if known % frame and not isinstance(self.machine, Early):
             raise UsageError(f"the sequence ends within a frame: {known} positions are no multiple of {frame}")
-        if not self.source.goes_on(known):
+        if not self.source.goes_on(-(-known // frame) * frame):
             raise UsageError(
                 f"the model is not the same at {known} positions as at the {self.system.sizes[0]} of this sequence: "
                 f"say reset(length={known}) before it begins"

@@ -6,12 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from leadline.errors import LeadlineError, UsageError
+import torch
+from torch import Tensor
+
+from leadline.domains._causality import Verdict, causality_of
+from leadline.errors import LeadlineError, NotUniform, UsageError
 from leadline.graph.reading import Reading
+from leadline.graph.restoring.undisturbed import evaluating, undisturbed
+from leadline.graph.table import Move
 from leadline.recurrence.likeness import same_equations
 from leadline.recurrence.rates import rated_system_of
 from leadline.recurrence.rates.ir import RatedSystem
-from leadline.recurrence.rates.needs import waits
+from leadline.recurrence.rates.needs import by_whole_frames, waits
 from leadline.sampling.source import Source
 
 
@@ -50,6 +56,36 @@ class RatedSource(Source):
         """The positions beyond a frame that its outputs wait for."""
         return self.waits[1]
 
+    @cached_property
+    def early(self) -> int | None:
+        """The lag, in positions, of outputs that come one by one though the equations give them in whole frames.
+
+        None where the equations give them one by one, or the model's structure does not show that it is causal.
+        """
+        if not by_whole_frames(self.system) or self.lag < 0 or self.ahead > 0:
+            return None
+        with suppress(LeadlineError):
+            found = causality_of(self.reading)
+            if found.verdict in (Verdict.STRUCTURAL, Verdict.PRESENT_WEIGHTS):
+                return found.lag
+        return None
+
+    @cached_property
+    def within_frames(self) -> bool:
+        """Whether the model gives the same on a sequence that ends within a frame, as tried at the traced inputs.
+
+        A model that takes no such sequence says nothing else.
+        """
+        system, axis = self.system, self.system.axes[0]
+        length = system.sizes[0] - 1
+        other = {name: self.stretched(name, axis, length) for name in self.streamed}
+        whole = _run(self.reading).narrow(self.reading.output_axes.index(axis), 0, length)
+        try:
+            short = _run(self.reading.on(other))
+        except (LeadlineError, RuntimeError, IndexError):
+            return True
+        return short.shape == whole.shape and torch.allclose(short, whole, rtol=1e-4, atol=1e-5)
+
     def goes_on(self, length: int) -> bool:
         """Whether the equations are the same at a length: they are if they were found to be so at twice the traced."""
         return length == self.system.sizes[0] or (length % self.system.frame[0] == 0 and self._found_longer)
@@ -80,7 +116,49 @@ class RatedSource(Source):
 
 
 def rated_source_of(reading: Reading) -> RatedSource:
-    """Return the source of a reading in evaluation mode; `NotUniform` names what has no reading."""
+    """Return the source of a reading in evaluation mode; `NotUniform` names what has no reading.
+
+    A model that pads its positions to whole chunks is read at two chunks, where its structure shows.
+    """
     made = RatedSource(reading.in_evaluation())
-    _ = made.waits
+    try:
+        _ = made.waits
+    except NotUniform:
+        chunks = _padded_to(reading)
+        if chunks is None:
+            raise
+        (axis,) = reading.layout.positions
+        with suppress(LeadlineError):
+            whole = {name: made.stretched(name, axis, 2 * chunks) for name in made.streamed}
+            longer = RatedSource(reading.on(whole).in_evaluation())
+            _ = longer.waits
+            return longer
+        raise
     return made
+
+
+def _padded_to(reading: Reading) -> int | None:
+    """Return how many positions a model pads its own to, after the end; None: none, or it has several axes."""
+    axes, shapes = reading.input_axes, {name: reading.input_shape(name) for name in reading.input_axes}
+    lengths = {
+        n for name in axes for a, n in zip(axes[name], shapes[name], strict=True) if a in reading.layout.positions
+    }
+    if len(reading.layout.positions) > 1 or len(lengths) > 1:
+        return None
+    (length,), found = lengths, set[int]()
+    for node in reading.graph.nodes:
+        if node.operation.move is Move.PAD and node.bound().get("mode", "constant") == "constant":
+            before, amounts = reading.graph.meta(node.refs[0]).shape, node.bound()["pad"]
+            for dim, (first, last) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
+                if first == 0 < last and before[-1 - dim] == length:
+                    found.add(length + last)
+    return max(found, default=None)
+
+
+def _run(reading: Reading) -> Tensor:
+    """Return the model's own output."""
+    call = reading.call
+    with evaluating(reading.model), undisturbed(reading.model, call.given), torch.no_grad():
+        made = call(*reading.tensors.values())
+    found: Tensor = dict(zip(call.outputs, made, strict=True))[reading.output]
+    return found
