@@ -79,7 +79,8 @@ class Session:
             ) from error
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
-        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
+        real = all(p.is_floating_point() for p in model.parameters())  # one kernel for each of them
+        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, fused=real)
         # Gradients are summed here (`Processes`), so that no second module is wrapped around the model.
         model = accelerator.prepare_model(model, evaluation_mode=processes.count > 1)
         optimizer = accelerator.prepare_optimizer(optimizer)
