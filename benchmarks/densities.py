@@ -25,7 +25,7 @@ from leadline.audit.trained import draw
 from leadline.key_values import literals
 from leadline.report.exports import write_samples
 from leadline.training import load_run
-from leadline.training.jobs import prepare
+from leadline.training.jobs import prepared, train_by_recipe
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"
@@ -43,10 +43,11 @@ def measure(name: str, changes: str) -> dict[str, object]:
     folder = RUNS / f"{model}-{dataset}"
     shutil.rmtree(folder, ignore_errors=True)
     before = cpu_seconds()
-    order = prepare(model, [], dataset, training=literals(changes.split(",") if changes else []))
-    result = order.train(folder, console=Console(stderr=True))
+    training = literals(changes.split(",") if changes else [])
+    job = prepared(model, dataset, None, training, {})
+    result = train_by_recipe(model, [], dataset, folder, training=training, options={}, console=Console(stderr=True))
     return {
-        "levels": order.dataset.levels,
+        "levels": job.dataset.levels,
         "parameters": result.parameters,
         "steps": result.steps,
         "seconds": result.seconds,
@@ -55,7 +56,7 @@ def measure(name: str, changes: str) -> dict[str, object]:
         "test_bits": result.test.bits_per_dim,
         "test_nats": result.test.nats_per_example.value,
         **machine(),
-        "threads": order.config.threads,
+        "threads": job.config.threads,
     }
 
 

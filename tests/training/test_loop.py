@@ -211,7 +211,7 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
             tmp_path / "s",
             build=lambda name, **kw: dataclasses.replace(build_tiny(name, **kw), likelihood=None),
         )
-    with pytest.raises(UsageError, match="shift, turn and warp move"):
+    with pytest.raises(UsageError, match="shift, turn, warp and bend move"):
         train(
             "tiny",
             {"classes": 256, "shape": [9]},

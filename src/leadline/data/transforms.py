@@ -1,7 +1,7 @@
 """Changes to symbols: fewer levels, bits, and augmentations. The random ones draw from a generator of the caller's.
 
-Augmentations are exact moves of pixels, which leave values as they are. They fade out during training, so that the
-density that is learned in the end is one over the original images.
+Augmentations here are exact moves of pixels, which leave values as they are (`leadline.data.bending` has one that does
+not). They fade out during training, so that the density that is learned in the end is one over the original images.
 """
 
 from collections.abc import Callable

@@ -43,12 +43,13 @@ class TrainConfig:
         In steps; None: 20 times a run.
     validation_examples
         Validate on the first this many examples only; None: on all. The test score always takes the whole test part.
-    shift, shift_chance, turn, warp
+    shift, shift_chance, turn, warp, bend
         Augmentation of training images: moved by up to `shift` pixels with probability `shift_chance`; turned or
-        mirrored with probability `turn`; slanted and stretched with probability `warp`.
+        mirrored with probability `turn`; slanted and stretched by whole pixels with probability `warp`; bent smoothly,
+        by parts of pixels, with probability `bend`.
     fade
-        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line; None:
-        they stay.
+        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line, that of
+        `bend` to half of it, while images are bent ever less far; None: they stay.
     crop, burn_in
         Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
     seed
@@ -93,6 +94,7 @@ class TrainConfig:
     shift_chance: float = 1.0
     turn: float = 0.0
     warp: float = 0.0
+    bend: float = 0.0
     fade: float | None = None
     crop: int = 2048
     burn_in: int = 0
@@ -119,7 +121,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be a positive number, got {value}")
-        for name in ("ema", "shift_chance", "turn", "warp", "fade"):
+        for name in ("ema", "shift_chance", "turn", "warp", "bend", "fade"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         words: dict[str, tuple[str | None, ...]] = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
+from leadline.data.bending import Bend
 from leadline.data.transforms import Augmentation, Shift, Turn, Warp
 from leadline.errors import Diverged, UsageError, needing
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
@@ -66,9 +67,7 @@ class Session:
         _require_device(config.device)
         if specimen.likelihood is None and lag == 1:
             raise UsageError("this model has no likelihood, so there is nothing to train it by; choose a density model")
-        augmentations = _augmentations(config)
-        if augmentations and dataset.kind != "image":
-            raise UsageError(f"shift, turn and warp move the pixels of images; leave them out for {dataset.kind}")
+        augmentations = _augmentations(config, dataset)
         try:
             accelerator = Accelerator(
                 mixed_precision=config.precision, cpu=config.device == "cpu", **tracking(trackers, folder)
@@ -80,7 +79,8 @@ class Session:
             ) from error
         model = specimen.model.to(accelerator.device)
         averaged = duplicate(model)
-        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr)
+        real = all(p.is_floating_point() for p in model.parameters())  # one kernel for each of them
+        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, fused=real)
         # Gradients are summed here (`Processes`), so that no second module is wrapped around the model.
         model = accelerator.prepare_model(model, evaluation_mode=processes.count > 1)
         optimizer = accelerator.prepare_optimizer(optimizer)
@@ -193,11 +193,23 @@ def _require_device(device: str | None) -> None:
         raise UsageError(f"this machine has no device {device}: leave device= out, or say device=cpu")
 
 
-def _augmentations(config: TrainConfig) -> tuple[Augmentation, ...]:
+def _augmentations(config: TrainConfig, dataset: Dataset) -> tuple[Augmentation, ...]:
+    """Return the changes to training images; raises `UsageError` where there are some and the data is not of images."""
+    asked = config.shift or config.turn or config.warp or config.bend
+    if asked and dataset.kind != "image":
+        raise UsageError(f"shift, turn, warp and bend move the pixels of images; leave them out for {dataset.kind}")
+    bend = (Bend(_brightest(dataset), config.bend),) if config.bend else ()
     warp = (Warp(config.warp),) if config.warp else ()
     turn = (Turn(config.turn),) if config.turn else ()
     shift = (Shift(config.shift, config.shift_chance),) if config.shift else ()
-    return (*warp, *turn, *shift)
+    return (*bend, *warp, *turn, *shift)
+
+
+def _brightest(dataset: Dataset) -> int:
+    """Return the largest value of training images, which dynamic binarisation has not made bits of yet."""
+    images = dataset.train.examples
+    assert isinstance(images, Tensor)
+    return max(1, int(images.max()))
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

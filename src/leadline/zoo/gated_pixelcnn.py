@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from leadline.errors import UsageError
 from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
-from leadline.zoo.layers.masked_conv import CroppedConv2d, MaskedRow, pointwise
+from leadline.zoo.layers.dropout import Dropout
+from leadline.zoo.layers.masked_conv import CroppedConv2d, MaskedRow, Pointwise, pointwise
 from leadline.zoo.settings import Depth, Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
@@ -69,9 +70,9 @@ class Layer(nn.Module):
             self.left: nn.Module = CroppedConv2d(inputs, 2 * k, (1, seen), padding=(0, radius))
         else:
             self.left = MaskedRow(inputs, 2 * k, radius, config.colors, "A" if first else "B")
-        self.link = nn.Conv2d(2 * k, 2 * k, 1)
+        self.link = Pointwise(2 * k, 2 * k)
         self.condition = Condition(2 * k, config.labels, size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.out = pointwise(k, k, config.colors)
 
     def forward(
@@ -106,7 +107,7 @@ class GatedPixelCNN(nn.Module):
         self.embed = LevelEmbedding(config.classes, config.embedding)
         self.layers = nn.ModuleList(Layer(config, first=index == 0) for index in range(config.layers))
         self.hidden = pointwise(config.channels, config.head, config.colors)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.logits = pointwise(config.head, config.classes * config.colors, config.colors)
 
     def forward(

@@ -19,6 +19,7 @@ from leadline.grid import grid_lstm
 from leadline.grid import grid_rnn as grid_tanh
 from leadline.zoo.layers.colors import ColoredLinear, as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition
+from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.settings import Depth, Fraction, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
@@ -118,7 +119,7 @@ class MDRNN(nn.Module):
         self.embed = nn.Embedding(config.classes, config.embedding)
         self.condition = Condition(inputs, config.labels, (config.height, config.width) if config.positions else None)
         self.core = GridRNN(GridRNNConfig(inputs, config.hidden, config.layers, config.cell))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         # The head reads the core's input as well, so that the core need not carry the nearest pixels through its state.
         self.hidden = nn.Linear(config.hidden + inputs, config.head)
         self.own: nn.Module | None = None

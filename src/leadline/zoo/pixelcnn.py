@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
+from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.masked_conv import MaskedConv2d, pointwise
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, Range, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
@@ -54,7 +55,7 @@ class Block(nn.Module):
         super().__init__()
         self.down = pointwise(config.channels, config.inner, config.colors)
         self.conv = MaskedConv2d(config.inner, config.inner, config.kernel, "B", colors=config.colors)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.up = pointwise(config.inner, config.channels, config.colors)
 
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
@@ -90,7 +91,7 @@ class PixelCNN(nn.Module):
         self.condition = Condition(config.channels, config.labels, size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.hidden = pointwise(config.channels, config.head, config.colors)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.logits = pointwise(config.head, config.classes * config.colors, config.colors)
 
     def forward(

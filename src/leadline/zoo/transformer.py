@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import shift
+from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.settings import Depth, Fraction, Lag, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
@@ -75,7 +76,7 @@ class Block(nn.Module):
         self.pre = config.norm == "pre"
         self.attention, self.feed_forward = Attention(config), FeedForward(k)
         self.norm_1, self.norm_2 = nn.LayerNorm(k), nn.LayerNorm(k)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t k"]) -> Float[Tensor, "b t k"]:
         """Apply both sublayers."""

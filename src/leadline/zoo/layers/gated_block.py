@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
+from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.shifted import Above, Left
 
 
@@ -23,7 +24,7 @@ class Block(nn.Module):
         super().__init__()
         self.first = conv(2 * channels, channels)
         self.heard = nn.Conv2d(2 * heard, channels, 1) if heard else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = conv(2 * channels, 2 * channels)
 
     def forward(

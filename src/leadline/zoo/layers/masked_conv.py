@@ -20,6 +20,14 @@ from torch import Tensor, nn
 from leadline.zoo.layers.colors import Mask, seen_colors
 
 
+def cropped(y: Float[Tensor, "b m i j"], x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
+    """Keep as many rows and columns of `y` as `x` has, from the top left corner.
+
+    The axis of channels is moved to the end for that, so that gradients are laid out as the channels are, last.
+    """
+    return y.movedim(1, -1)[:, : x.shape[2], : x.shape[3]].movedim(-1, 1)
+
+
 class CroppedConv2d(nn.Conv2d):
     """A convolution whose output is cut to the size of its input, from the top left corner.
 
@@ -37,7 +45,7 @@ class CroppedConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
         """Convolve, and keep as many rows and columns as came in."""
-        return super().forward(x)[..., : x.shape[-2], : x.shape[-1]]
+        return cropped(super().forward(x), x)
 
 
 class MaskedRow(CroppedConv2d):
@@ -60,7 +68,7 @@ class MaskedRow(CroppedConv2d):
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
         """Convolve over what is seen."""
         row = torch.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
-        return row[..., : x.shape[-1]]
+        return cropped(row, x)
 
 
 class MaskedConv2d(nn.Module):
@@ -100,7 +108,7 @@ class MaskedConv2d(nn.Module):
     def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
         """Convolve over the rows that are seen."""
         padded = torch.conv2d(x, self.weight * self.mask, self.bias, padding=self.radius)
-        return padded[:, :, : x.shape[2]]
+        return cropped(padded, x)
 
     def extra_repr(self) -> str:
         """Show channels, kernel width and the number of taps."""
@@ -108,6 +116,23 @@ class MaskedConv2d(nn.Module):
         return f"{inputs}, {outputs}, kernel={kernel}, taps={self.taps}"
 
 
+class Pointwise(nn.Conv2d):
+    """A 1 × 1 convolution as a product of matrices, which is faster where channels are last in memory.
+
+    Examples
+    --------
+    >>> Pointwise(2, 3)(torch.zeros(1, 2, 4, 5)).shape
+    torch.Size([1, 3, 4, 5])
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m h w"]:
+        """Multiply at every pixel."""
+        return nn.functional.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
 def pointwise(inputs: int, outputs: int, colors: int = 1) -> nn.Module:
     """Return a 1 × 1 convolution in which a colour sees itself and those before it."""
-    return nn.Conv2d(inputs, outputs, 1) if colors == 1 else MaskedConv2d(inputs, outputs, 1, "B", colors=colors)
+    return Pointwise(inputs, outputs) if colors == 1 else MaskedConv2d(inputs, outputs, 1, "B", colors=colors)
