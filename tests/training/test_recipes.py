@@ -9,13 +9,16 @@ from leadline.data import Dataset, Split, load
 from leadline.errors import UsageError
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
+from leadline.training.jobs import sizes_of
 from leadline.training.recipes import RECIPES, find_recipe
 from leadline.training.session import Session
-from leadline.zoo import Specimen, build
+from leadline.zoo import ZOO, Specimen, build
+from leadline.zoo.settings import settings_of
 
 # A set of the same kind where the real one may not be installed.
 STANDINS = {
     "digits": load("digits"),
+    "photographs": load("photographs"),
     "pydoc": load("pydoc"),
     "speech": load("tones", clips=5, length=6000),
     "fashion-mnist": Dataset(
@@ -32,8 +35,9 @@ STANDINS = {
 
 def built(model: str, data: str, name: str) -> Specimen:
     dataset = STANDINS[data]
-    sizes = {"height": dataset.shape[0], "width": dataset.shape[1]} if dataset.shape else {}
-    return build(model, classes=dataset.levels, **sizes, **RECIPES[model, data, name].settings)
+    sizes = {} if dataset.piece else sizes_of(dataset)
+    known = {name: value for name, value in sizes.items() if name in settings_of(ZOO[model])}
+    return build(model, **{"classes": dataset.levels, **known}, **RECIPES[model, data, name].settings)
 
 
 @pytest.mark.parametrize(("model", "data", "name"), RECIPES)

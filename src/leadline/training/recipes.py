@@ -1,7 +1,7 @@
 """Documented settings: what `leadline train MODEL --data DATA` starts from.
 
-Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST, speech and
-text, and of the gated PixelCNN, are sized to their time and not tuned.
+Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST,
+photographs, speech and text, and of the gated PixelCNN, are sized to their time and not tuned.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,10 @@ _DIGITS: Mapping[str, Any] = MappingProxyType(
 _FASHION: Mapping[str, Any] = MappingProxyType(
     {"minutes": 10.0, "batch": 16, "lr": 2e-3, "ema": 0.998, "validation_examples": 500}
 )
+# In colour; of 3072 symbols an image.
+_PHOTOGRAPHS: Mapping[str, Any] = MappingProxyType(
+    {"minutes": 10.0, "threads": 1, "batch": 8, "lr": 2e-3, "ema": 0.998}
+)
 _WIDE: Mapping[str, Any] = MappingProxyType(
     {"channels": 96, "inner": 48, "layers": 5, "first_kernel": 5, "positions": True, "dropout": 0.3}
 )
@@ -65,6 +69,13 @@ RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
         ("gated-pixelcnn", "fashion-mnist", DEFAULT): Recipe(
             {"channels": 32, "layers": 6, "first_kernel": 5}, _FASHION
         ),
+        ("pixelcnn", "photographs", DEFAULT): Recipe(
+            {"channels": 48, "inner": 24, "layers": 6, "first_kernel": 5}, _PHOTOGRAPHS
+        ),
+        ("gated-pixelcnn", "photographs", DEFAULT): Recipe(
+            {"channels": 48, "layers": 5, "first_kernel": 5}, {**_PHOTOGRAPHS, "batch": 6}
+        ),
+        ("pixelcnn-plus", "photographs", DEFAULT): Recipe({"layers": 1, "components": 5}, _PHOTOGRAPHS),
         ("transformer", "pydoc", DEFAULT): Recipe(
             {"lag": 1, "length": 256, "head_channels": 32, "layers": 4, "dropout": 0.1}, _TEXT
         ),
