@@ -153,7 +153,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Greyscale pictures side by side: (n, height, width) in [0, 1], 1 being ink."""
+    """Pictures side by side: (n, height, width) in [0, 1], 1 being ink; with colours (…, 3), 1 being light."""
 
     images: NDArray[np.float64]
     caption: str

@@ -1,11 +1,13 @@
-"""Pictures are read as they are: what grey levels cannot hold is refused in a sentence, or asked for."""
+"""Pictures are read as they are, in grey or in colour: what is lost is refused in a sentence, or asked for."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -51,7 +53,7 @@ def test_eight_bits_among_sixteen_keep_their_levels(tmp_path: Path) -> None:
     folder = saved(tmp_path / "mixed", Image.fromarray(shallow), *map(Image.fromarray, deep(3)))
     read = read_pictures(sorted(folder.iterdir()), None)
     assert read.depth == 65536
-    assert np.array_equal(read.grey[0].numpy(), shallow.astype(int) * 257)
+    assert np.array_equal(read.values[0].numpy(), shallow.astype(int) * 257)
     assert shallow.tobytes() in every(load(str(folder)))
 
 
@@ -67,7 +69,7 @@ def test_sixteen_bits_become_bits_by_their_intensity(binarise: str, tmp_path: Pa
 def test_a_mean_of_sixteen_bits_is_that_of_its_pixels(tmp_path: Path) -> None:
     arrays = [np.kron(RNG.integers(0, 65536, (2, 2)), np.ones((3, 3), int)).astype(np.uint16) for _ in range(3)]
     read = read_pictures(sorted(saved(tmp_path / "a", *map(Image.fromarray, arrays)).iterdir()), 2)
-    for picture, array in zip(read.grey, arrays, strict=True):
+    for picture, array in zip(read.values, arrays, strict=True):
         assert np.array_equal(picture.numpy(), array[::3, ::3].astype(int))
 
 
@@ -76,16 +78,27 @@ GREY = np.repeat(RNG.integers(0, 256, (5, 4, 1), dtype=np.uint8), 3, axis=2)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "CMYK", "RGBA"])
-def test_colour_is_refused_unless_grey_is_asked_for(mode: str, tmp_path: Path) -> None:
+def test_colour_has_three_symbols_a_pixel_unless_grey_is_asked_for(mode: str, tmp_path: Path) -> None:
     picture = Image.fromarray(COLOUR).convert(mode)
     folder = saved(tmp_path / mode, *[picture] * 3, suffix=".tif" if mode == "CMYK" else ".png")
-    with pytest.raises(DataError, match=r"00\.\w+ is in colour, .*color=grey"):
-        load(str(folder))
+    data = load(str(folder))
+    assert (data.shape, data.levels, data.read_as) == ((5, 4, 3), 256, "3 colours a pixel")
+    assert np.array_equal(data.test.examples[0].numpy(), np.asarray(picture.convert("RGB")))
     data = load(str(folder), color="grey")
     assert data.read_as == "colour turned into grey"
     assert np.array_equal(data.test.examples[0].numpy(), np.asarray(picture.convert("RGB").convert("L")))
-    with pytest.raises(UsageError, match="color must be grey"):
+    with pytest.raises(UsageError, match="color must be grey or rgb"):
         load(str(folder), color="blue")
+
+
+def test_grey_among_colours_has_three_that_are_equal(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "mixed", *map(Image.fromarray, [COLOUR, GREY, GREY[..., 0], GREY[..., 0]]))
+    read = read_pictures(sorted(folder.iterdir()), None)
+    for values, expected in zip(read.values, [COLOUR, GREY, GREY, GREY], strict=True):
+        assert np.array_equal(values.numpy(), expected)
+    (folder / "00.png").unlink()
+    assert load(str(folder)).shape == (5, 4)
+    assert load(str(folder), color="rgb").shape == (5, 4, 3)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "LA", "1"])
@@ -108,20 +121,70 @@ def test_what_has_no_grey_is_refused(tmp_path: Path) -> None:
         load(str(saved(tmp_path / "wide", *[wide] * 3, suffix=".tif")))
 
 
-def test_colours_of_sixteen_bits_are_not_cut_to_eight(tmp_path: Path) -> None:
-    import struct
-    import zlib
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in RNG.integers(0, 65536, (5, 4, 3)))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 5, 16, 2, 0, 0, 0))
-    whole = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(whole)
-    for color in (None, "grey"):
-        with pytest.raises(DataError, match="colour of more than 8 bits"):
-            read_pictures([tmp_path / "a.png"], None, color)
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits: (h, w, 3), or 4 with how opaque it is."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    size = struct.pack(">IIBBBBB", *values.shape[1::-1], 16, {3: 2, 4: 6}[values.shape[2]], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", size) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+
+
+def deep_tiff(values: np.ndarray, order: str) -> bytes:
+    """A TIFF of 16 bits, (h, w, 3), that is not compressed."""
+    content, (h, w, _) = values.astype(order + "u2").tobytes(), values.shape
+    at = 8 + len(content)
+    tags = [(256, 3, w), (257, 3, h), (258, 3, 0), (259, 3, 1), (262, 3, 2), (273, 4, 8), (277, 3, 3), (278, 3, h)]
+    tags.append((279, 4, len(content)))
+    bits = at + 2 + 12 * len(tags) + 4
+    found = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", 42, at) + content
+    found += struct.pack(order + "H", len(tags))
+    for tag, kind, value in tags:
+        entry = struct.pack(order + "HHI", tag, kind, 3 if tag == 258 else 1)
+        what = bits if tag == 258 else value
+        found += entry + (
+            struct.pack(order + "HH", what, 0) if kind == 3 and tag != 258 else struct.pack(order + "I", what)
+        )
+    return found + struct.pack(order + "I3H", 0, 16, 16, 16)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(h=st.integers(1, 9), w=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
+def test_colours_of_sixteen_bits_are_not_cut_to_eight(tmp_path: Path, h: int, w: int, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 65536, (h, w, 3))
+    opaque = np.concatenate([values, np.full((h, w, 1), 65535)], 2)
+    contents = {"a.png": deep_png(values), "b.png": deep_png(opaque)}
+    contents |= {"c.tif": deep_tiff(values, "<"), "d.tif": deep_tiff(values, ">")}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        read = read_pictures([tmp_path / name], None)
+        assert read.depth == 65536, name
+        assert np.array_equal(read.values[0].numpy(), values), name
+    luma = (values @ np.array([19595, 38470, 7471]) + 32768) // 65536
+    assert np.array_equal(read_pictures([tmp_path / "a.png"], None, "grey").values[0].numpy(), luma)
+
+
+def test_deep_colours_are_merged_resized_and_refused_like_shallow_ones(tmp_path: Path) -> None:
+    arrays = [np.kron(RNG.integers(0, 65536, (2, 2, 3)), np.ones((3, 3, 1), int)) for _ in range(3)]
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for index, array in enumerate(arrays):
+        (folder / f"{index}.png").write_bytes(deep_png(array))
+    data = load(str(folder), levels=1000, size=2)
+    assert data.read_as == "3 colours a pixel, resized to 2 × 2, 65536 values of each colour merged into 1000"
+    assert {x.numpy().tobytes() for part in data.parts for x in part.examples} == {
+        (a[::3, ::3] * 1000 // 65536).astype(np.int32).tobytes() for a in arrays
+    }
+    veiled = np.concatenate([arrays[0], np.full((6, 6, 1), 65534)], 2)
+    (folder / "0.png").write_bytes(deep_png(veiled))
+    with pytest.raises(DataError, match=r"0\.png has transparent places"):
+        load(str(folder))
+    (folder / "0.png").unlink()
+    (folder / "0.pgm").write_bytes(b"P6\n6 6\n65535\n" + arrays[0].astype(">u2").tobytes())
+    with pytest.raises(DataError, match=r"0\.pgm is in colour of more than 8 bits .* save it as PNG"):
+        load(str(folder))
 
 
 def test_merged_levels_are_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import struct
 import tempfile
 import wave
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -162,11 +163,12 @@ def read_sound(path: Path) -> None:
 
 
 def read_picture(path: Path) -> None:
-    """Read a picture, as it is and resized, in grey if it is in colour."""
+    """Read a picture, as it is, resized, and in grey."""
     from leadline.data.pictures import read_pictures
 
     for size in (None, 4):
-        read_pictures([path], size, "grey")
+        for color in (None, "grey"):
+            read_pictures([path], size, color)
 
 
 def deep_picture() -> bytes:
@@ -177,6 +179,17 @@ def deep_picture() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(42, dtype=np.uint16).reshape(6, 7) * 1500).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def deep_colours() -> bytes:
+    """Return a small picture in colours of 16 bits, which Pillow reads and does not write."""
+    import numpy as np
+
+    values = np.arange(4 * 5 * 3, dtype=">u2").reshape(4, 5, 3) * 1000
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def read_text(path: Path) -> None:
@@ -311,6 +324,7 @@ TARGETS: Mapping[str, tuple[Callable[[], bytes], Reader, int]] = {
     "flac": (lambda: sound("FLAC", "PCM_16"), read_sound, 8),
     "png": (lambda: picture("PNG"), read_picture, 10),
     "png-16": (deep_picture, read_picture, 8),
+    "png-colours-16": (deep_colours, read_picture, 6),
     "text": (lambda: "a short text, of äöü and 🙂: ".encode() * 4, read_text, 12),
     "labels": (lambda: b"file,class\na.png,cat\nb/c.png,dog\n", read_labels, 12),
     "jpeg": (lambda: picture("JPEG"), read_picture, 6),

@@ -59,3 +59,12 @@ def test_a_suffix_that_does_not_suit_is_refused(drawn: Drawn, suffix: str, tmp_p
 def test_a_missing_folder_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="could not be written"):
         write_samples(SOUND, tmp_path / "absent" / "a.npy")
+
+
+def test_colours_are_drawn_as_they_are(tmp_path: Path) -> None:
+    symbols = torch.arange(3 * 2 * 4 * 3).reshape(3, 2, 4, 3) % 5
+    write_samples(Drawn(symbols, 0.1, "naive", 0, levels=5), tmp_path / "a.png")
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    assert pixels.shape == (2 + 2, 3 * (4 + 1) + 1, 3)
+    assert np.array_equal(pixels[1:3, 6:10], np.round(symbols[1].numpy() / 4 * 255))
+    assert (pixels[0] == 255).all()

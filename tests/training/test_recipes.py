@@ -18,6 +18,7 @@ from leadline.zoo.settings import settings_of
 # A set of the same kind where the real one may not be installed.
 STANDINS = {
     "digits": load("digits"),
+    "photographs": load("photographs"),
     "pydoc": load("pydoc"),
     "speech": load("tones", clips=5, length=6000),
     "tones": load("tones"),

@@ -53,7 +53,7 @@ class Drawn:
     alphabet: str | None = None
 
     def pictures(self) -> NDArray[np.float64]:
-        """Return images in [0, 1], ``(n, height, width)``."""
+        """Return images in [0, 1], ``(n, height, width)``, with colours ``(n, height, width, 3)``."""
         return (self.symbols.double() / (self.levels - 1)).numpy()
 
     def waves(self) -> NDArray[np.float64]:

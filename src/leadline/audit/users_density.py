@@ -24,7 +24,7 @@ from leadline.zoo import Specimen
 
 _LENGTH = 64
 """Symbols of an example sequence, where neither factory nor data says how many."""
-_AXES = {1: "t", 2: "h w"}
+_AXES = {1: "t", 2: "h w", 3: "h w c"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Data sets of integer symbols: digits, Fashion-MNIST, speech, text, tones, and a user's pictures, sounds or texts."""
+"""Data sets of integer symbols: pictures, photographs, speech, text, tones, and a user's own files."""
 
 from leadline.data.batches import Batch, TrainingBatches, evaluation_batches
 from leadline.data.catalogue import NAMED, load, load_whole, options_of

@@ -18,7 +18,8 @@ from leadline.data.transforms import Augmentation
 class Batch:
     """Symbols, which of them count (None: all), the classes of the examples, and their places in the part.
 
-    `x` is int64, ``(batch, height, width)`` or ``(batch, length)``, zero where `mask` is False by padding.
+    `x` is int64, ``(batch, height, width)``, with colours ``(batch, height, width, 3)``, or ``(batch, length)``, zero
+    where `mask` is False by padding.
     """
 
     x: Integer[Tensor, "b ..."]

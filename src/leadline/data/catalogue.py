@@ -10,6 +10,7 @@ from leadline.data.audio import SOUND_SUFFIXES, speech, tones, wav_folder
 from leadline.data.dataset import Dataset
 from leadline.data.division import undivided
 from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
+from leadline.data.photographs import photographs
 from leadline.data.pictures import IMAGE_SUFFIXES
 from leadline.data.text import TEXT_SUFFIXES, pydoc, text_files
 from leadline.errors import DataError, UsageError, near_misses, require_seed
@@ -21,6 +22,7 @@ Loader = Callable[..., Dataset]
 NAMED: Mapping[str, Loader] = {
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    "photographs": photographs,
     "pydoc": pydoc,
     "speech": speech,
     "tones": tones,
@@ -46,7 +48,7 @@ def load(name_or_path: str, **options: Any) -> Dataset:
     Parameters
     ----------
     name_or_path
-        ``digits``, ``fashion-mnist``, ``pydoc``, ``speech``, ``tones``, a folder, or a text file.
+        ``digits``, ``fashion-mnist``, ``photographs``, ``pydoc``, ``speech``, ``tones``, a folder, or a text file.
     **options
         Settings of that set, such as ``levels``, ``binarise`` (``fixed``, ``threshold``, ``dynamic``), ``size``,
         ``color``, ``encoding``, ``symbols``, ``labels``, ``seed``, ``data_dir``.

@@ -21,10 +21,11 @@ UNDIVIDED = "not divided"
 class Split:
     """One part of a data set, with the class of every example, or None.
 
-    Images are one integer tensor ``(n, height, width)``, clips a tuple of tensors ``(length,)``.
+    Images are one integer tensor ``(n, height, width)``, in colour ``(n, height, width, 3)``, clips a tuple of tensors
+    ``(length,)``.
     """
 
-    examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w"]
+    examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w *c"]
     labels: Integer[Tensor, "n"] | None = None
 
     def __post_init__(self) -> None:

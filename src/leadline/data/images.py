@@ -19,6 +19,7 @@ from leadline.data.transforms import Binarise, reduce_levels
 from leadline.errors import DataError, UsageError, near_misses, needing
 
 FASHION_DIRECTORY = "/usr/share/datasets/fashion-mnist"
+RGB = "3 colours a pixel"
 _BINARISATIONS = {
     "fixed": "fixed: every pixel drawn once with its intensity as probability (seed {seed})",
     "threshold": "threshold: 1 where the intensity is above one half",
@@ -44,7 +45,7 @@ def digits(*, levels: int | None = None, binarise: str | None = None, seed: int 
         Split(images[start:stop], labels[start:stop]) for start, stop in ((0, 1000), (1000, 1350), (1350, len(images)))
     ]
     given = {"levels": levels, "binarise": binarise, "seed": seed}
-    return _images(
+    return in_levels(
         "digits",
         parts,
         depth=17,
@@ -86,7 +87,7 @@ def _idx(directory: Path, name: str, licence: str, options: Mapping[str, Any]) -
     cut = len(train) - len(train) // 12
     parts = [Split(train[:cut], train_labels[:cut]), Split(train[cut:], train_labels[cut:]), Split(test, test_labels)]
     division = f"first {cut} training images, last {len(train) - cut}, and the {len(test)} test images, in file order"
-    return _images(name, parts, depth=256, licence=licence, division=division, options=options)
+    return in_levels(name, parts, depth=256, licence=licence, division=division, options=options)
 
 
 def image_folder(
@@ -100,25 +101,27 @@ def image_folder(
     binarise: str | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Read a folder of pictures, searched to any depth, as grey levels, divided 8 : 1 : 1 by file; `size` resizes them.
+    """Read a folder of pictures, searched to any depth, divided 8 : 1 : 1 by file; `size` resizes them.
 
-    Of pictures with 16 bits the grey levels are merged into 256, or `levels`. ``color="grey"`` turns colour into grey;
-    without it, colour is refused. `labels` are as in `data.labels.labels_of`. Raises `DataError`, with the file's name,
-    if it is not a picture, or if sizes differ while `size` is not given.
+    Pictures in colour have a symbol each for red, green and blue, and so have grey ones among them: all have, if one
+    does. ``color="grey"`` turns all into grey levels, ``color="rgb"`` gives all three colours. Of 16 bits the levels
+    are merged into 256, or `levels`. `labels` are as in `data.labels.labels_of`. Raises `DataError`, with the file's
+    name, if it is not a picture, or if sizes differ while `size` is not given.
     """
-    if color not in (None, "grey"):
-        raise UsageError(f"color must be grey: models of pictures read grey levels, got {color!r}")
+    if color not in (None, "grey", "rgb"):
+        raise UsageError(f"color must be grey or rgb, got {color!r}")
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     named = labels_of(directory, paths, labels)
     read = read_pictures(paths, size, color)
     classes, names = (None, None) if named is None else named
-    parts = splits(read.grey, classes, divide(len(paths), seed, directory), alike=True)
+    parts = splits(read.values, classes, divide(len(paths), seed, directory), alike=True)
     given = {"size": size, "color": color, "labels": labels, "levels": levels, "binarise": binarise, "seed": seed}
     how = [
-        *(["colour turned into grey"] if read.coloured else []),
+        *(["colour turned into grey"] if read.coloured and color == "grey" else []),
+        *([RGB] if read.values[0].ndim == 3 else []),
         *([f"resized to {size} × {size}"] if size is not None else []),
     ]
-    return _images(
+    return in_levels(
         str(directory),
         parts,
         depth=read.depth,
@@ -143,7 +146,7 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Integer[Tensor, "n h w"], I
     return images, labels.long()
 
 
-def _images(
+def in_levels(
     name: str,
     parts: list[Split],
     *,
@@ -153,7 +156,7 @@ def _images(
     how: Sequence[str] = (),
     **about: Any,
 ) -> Dataset:
-    """Reduce or binarise three parts of grey levels 0 to depth - 1; at most 256 of them are kept."""
+    """Reduce or binarise three parts of levels 0 to depth - 1; 256 of them are kept at most, unless `levels` asks."""
     levels, binarise, seed = options["levels"], options["binarise"], options["seed"]
     if binarise is not None and binarise not in _BINARISATIONS:
         raise UsageError(f"unknown binarisation {binarise!r}; {near_misses(binarise, _BINARISATIONS)}")
@@ -161,19 +164,20 @@ def _images(
         raise UsageError(f"binarised data has 2 levels; leave out levels={levels}")
     levels = 2 if binarise else levels or min(depth, 256)
     if levels < depth:
-        how = [*how, f"{depth} grey values {'made bits' if binarise else f'merged into {levels}'}"]
+        what = "grey values" if parts[0].examples[0].ndim == 2 else "values of each colour"
+        how = [*how, f"{depth} {what} {'made bits' if binarise else f'merged into {levels}'}"]
     train, validation, test = parts
     if depth > 256 and binarise in ("fixed", "dynamic"):  # bits are drawn of bytes
-        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, 256)) for part in parts)
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, 256), 256) for part in parts)
         depth = 256
     binarised = Binarise(depth)
     if binarise in ("fixed", "dynamic"):
         generator = torch.Generator().manual_seed(seed)
-        validation, test = (_mapped(part, lambda x: binarised(x, generator)) for part in (validation, test))
+        validation, test = (_mapped(part, lambda x: binarised(x, generator), 2) for part in (validation, test))
         if binarise == "fixed":
-            train = _mapped(train, lambda x: binarised(x, generator))
+            train = _mapped(train, lambda x: binarised(x, generator), 2)
     else:
-        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, levels)) for part in parts)
+        train, validation, test = (_mapped(part, lambda x: reduce_levels(x, depth, levels), levels) for part in parts)
     return Dataset(
         name=name,
         kind="image",
@@ -191,7 +195,7 @@ def _images(
     )
 
 
-def _mapped(part: Split, change: Any) -> Split:
+def _mapped(part: Split, change: Any, levels: int) -> Split:
     images = part.examples
     assert isinstance(images, Tensor)
-    return Split(change(images).to(torch.uint8), part.labels)
+    return Split(change(images).to(torch.uint8 if levels <= 256 else torch.int32), part.labels)

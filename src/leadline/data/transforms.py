@@ -42,7 +42,7 @@ class Binarise:
         return (u * (self.levels - 1) < x).to(x.dtype)
 
 
-Augmentation = Callable[[Integer[Tensor, "b h w"], torch.Generator, float], Integer[Tensor, "b h w"]]
+Augmentation = Callable[[Integer[Tensor, "b h w *c"], torch.Generator, float], Integer[Tensor, "b h w *c"]]
 """Changes a batch; the number is the strength, from 1 at the beginning of training to 0, where nothing changes."""
 
 
@@ -54,14 +54,14 @@ class Shift:
     chance: float = 1.0
 
     def __call__(
-        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
-    ) -> Integer[Tensor, "b h w"]:
+        self, x: Integer[Tensor, "b h w *c"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w *c"]:
         """Return the moved images."""
-        b, height, width = x.shape
+        b, height, width = x.shape[:3]
         p = self.pixels
         moves = torch.randint(-p, p + 1, (b, 2), generator=generator)
         moves *= (torch.rand(b, 1, generator=generator) < self.chance * strength).long()
-        padded = torch.nn.functional.pad(x, (p, p, p, p))
+        padded = torch.nn.functional.pad(x, (0, 0) * (x.ndim - 3) + (p, p, p, p))
         rows = (torch.arange(height) + p)[None, :, None] + moves[:, 0, None, None]
         columns = (torch.arange(width) + p)[None, None, :] + moves[:, 1, None, None]
         return padded[torch.arange(b)[:, None, None], rows, columns]
@@ -78,15 +78,16 @@ class Turn:
     chance: float = 1.0
 
     def __call__(
-        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
-    ) -> Integer[Tensor, "b h w"]:
+        self, x: Integer[Tensor, "b h w *c"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w *c"]:
         """Return the turned images; raises `UsageError` if the images are not square."""
-        b, height, width = x.shape
+        b, height, width = x.shape[:3]
         if height != width:
             raise UsageError(f"only square images can be turned, these are {height} × {width}; leave turn out")
         form = torch.randint(8, (b,), generator=generator)
         form *= (torch.rand(b, generator=generator) < self.chance * strength).long()
-        forms = torch.stack([torch.rot90(side, quarter, (1, 2)) for side in (x, x.mT) for quarter in range(4)])
+        sides = (x, x.transpose(1, 2))
+        forms = torch.stack([torch.rot90(side, quarter, (1, 2)) for side in sides for quarter in range(4)])
         return forms[form, torch.arange(b)]
 
 
@@ -102,17 +103,17 @@ class Warp:
     slant: float = 0.4
 
     def __call__(
-        self, x: Integer[Tensor, "b h w"], generator: torch.Generator, strength: float = 1.0
-    ) -> Integer[Tensor, "b h w"]:
+        self, x: Integer[Tensor, "b h w *c"], generator: torch.Generator, strength: float = 1.0
+    ) -> Integer[Tensor, "b h w *c"]:
         """Return the warped images, filled with 0."""
         chosen = torch.rand(len(x), generator=generator) < self.chance * strength
         slanted = self._rows(x, generator, self.slant)
-        warped = self._rows(slanted.mT, generator, self.slant / 2).mT
-        return torch.where(chosen[:, None, None], warped, x)
+        warped = self._rows(slanted.transpose(1, 2), generator, self.slant / 2).transpose(1, 2)
+        return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), warped, x)
 
     @staticmethod
-    def _rows(x: Integer[Tensor, "b h w"], generator: torch.Generator, slant: float) -> Integer[Tensor, "b h w"]:
-        b, height, width = x.shape
+    def _rows(x: Integer[Tensor, "b h w *c"], generator: torch.Generator, slant: float) -> Integer[Tensor, "b h w *c"]:
+        b, height, width = x.shape[:3]
         slope, offset = (torch.rand(2, b, 1, generator=generator) * 2 - 1) * torch.tensor([slant, 0.5])[:, None, None]
         # Half of the images keep their slant, half of them their rows.
         slope *= torch.rand(b, 1, generator=generator) < 0.5
@@ -124,5 +125,5 @@ class Warp:
         column = torch.arange(width) + slide[:, :, None]
         inside = (column >= 0) & (column < width)
         moved = x[torch.arange(b)[:, None, None], source[:, :, None], column.clamp(0, width - 1)]
-        filled: Tensor = moved * inside
+        filled: Tensor = moved * inside.reshape(*inside.shape, *[1] * (x.ndim - 3))
         return filled

@@ -14,23 +14,24 @@ from leadline.errors import UsageError, needing
 
 
 def pictures_png(block: Pictures) -> bytes:
-    """Return the pictures side by side, eight to a row, as one PNG with ink in black."""
+    """Return the pictures side by side, eight to a row, as one PNG: grey with ink in black, or in colour."""
     if importlib.util.find_spec("PIL") is None:
         raise UsageError("figures need pillow; run: pip install 'leadline[report]'")
     from PIL import Image
 
     buffer = io.BytesIO()
-    levels = np.round(255 * (1.0 - contact_sheet(block.images))).astype(np.uint8)
-    Image.fromarray(levels).save(buffer, format="png", optimize=True)
+    sheet = contact_sheet(block.images)
+    light = 1.0 - sheet if sheet.ndim == 2 else sheet
+    Image.fromarray(np.round(255 * light).astype(np.uint8)).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
 def contact_sheet(images: NDArray[np.float64], across: int = 8) -> NDArray[np.float64]:
-    """Lay (n, height, width) pictures out in rows of `across`, one pixel apart."""
-    count, height, width = images.shape
+    """Lay (n, height, width) pictures out in rows of `across`, one pixel apart; those of colours (…, 3) on white."""
+    count, height, width, *colors = images.shape
     columns = min(across, count)
     rows = -(-count // columns)
-    sheet = np.zeros((rows * (height + 1) + 1, columns * (width + 1) + 1))
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *colors), 1.0 if colors else 0.0)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + 1) + 1, (index % columns) * (width + 1) + 1
         sheet[top : top + height, left : left + width] = image.clip(0, 1)

@@ -271,10 +271,11 @@ def _heat_map(block: HeatMap) -> RenderableType:
 
 def _pictures(block: Pictures) -> RenderableType:
     """Draw small pictures side by side, two characters a pixel; large ones stay for HTML."""
-    count, height, width = block.images.shape
+    count, height, width = block.images.shape[:3]
     if height > 16:
         return RichText(f"{block.caption} ({count} pictures of {height} × {width}, in the HTML report)", style="italic")
     shown = block.images[: max(1, _COLUMNS // (2 * width + 2))]
+    shown = shown if shown.ndim == 3 else 1 - shown.mean(-1)  # of colours, what they darken
     shades = (shown.clip(0, 1) * (len(_SHADES) - 1)).round().astype(int)
     rows = ("  ".join("".join(_SHADES[v] * 2 for v in image[row]) for image in shades) for row in range(height))
     return Group(RichText(block.caption, style="italic"), *map(RichText, rows))

@@ -92,13 +92,18 @@ def _settings_of_start(model: str, start: Path | None) -> dict[str, Any]:
 
 def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:
     """Refuse data with other axes than a density model reads, or other labels; raises `UsageError`."""
-    read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
+    read, given = specimen.inputs[0].ndim - 1, 1 if dataset.shape is None else len(dataset.shape)
     conditional = len(specimen.inputs) > 1
     if specimen.likelihood is not None and read != given:
+        kind = {2: "image, in grey", 3: "image, in colour"}.get(given, dataset.kind)
+        turned = "; -d color=grey turns it into grey" if (read, given) == (2, 3) else ""
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "
-            f"{dataset.name} is {dataset.kind}, which has {given}"
+            f"{dataset.name} is {kind}, which has {given}{turned}"
         )
+    if specimen.likelihood is not None and given == 3 and specimen.inputs[0].shape[-1] != (dataset.shape or ())[-1]:
+        raise UsageError(f"{model} reads {specimen.inputs[0].shape[-1]} colours a pixel, and {dataset.name} has "
+                         f"{(dataset.shape or ())[-1]}")  # fmt: skip
     if not conditional or specimen.likelihood is None:
         return
     if dataset.classes is None:
@@ -111,8 +116,13 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
 
 
 def sizes_of(dataset: Dataset) -> dict[str, Any]:
-    """Return the settings that the data decides: classes, the size of pictures, the length of pieces."""
-    sizes: dict[str, Any] = {"classes": dataset.levels}
-    if dataset.shape is not None and len(dataset.shape) == 2:
-        sizes |= {"height": dataset.shape[0], "width": dataset.shape[1]}
+    """Return the settings that the data decides: classes, the size of pictures and their colours, how long pieces are.
+
+    Examples
+    --------
+    >>> sizes_of(data.load("photographs"))
+    {'classes': 256, 'height': 32, 'width': 32, 'colors': 3}
+    """
+    shape = () if dataset.shape is None else dataset.shape
+    sizes = {"classes": dataset.levels, **dict(zip(("height", "width", "colors"), shape, strict=False))}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

@@ -1,7 +1,7 @@
 """Documented settings: what `leadline train MODEL --data DATA` starts from.
 
-Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST, speech and
-text, and of the gated PixelCNN, are sized to their time and not tuned.
+Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST,
+photographs, speech and text, and of the gated PixelCNN, are sized to their time and not tuned.
 """
 
 from collections.abc import Mapping
@@ -36,6 +36,8 @@ _BENT: Mapping[str, Any] = MappingProxyType({**_DIGITS, "warp": 0.4, "bend": 0.8
 _FASHION: Mapping[str, Any] = MappingProxyType(
     {"batch": 16, "lr": 2e-3, "ema": 0.998, "validation_examples": 500, **_ALONE}
 )
+# In colour; of 3072 symbols an image.
+_PHOTOGRAPHS: Mapping[str, Any] = MappingProxyType({"batch": 8, "lr": 2e-3, "ema": 0.998, **_ALONE})
 _SPEECH: Mapping[str, Any] = MappingProxyType(
     {"lr": 2e-3, "warmup": 50, "weight_decay": 0.0, "ema": 0.99, "validation_examples": 8, **_ALONE}
 )
@@ -79,6 +81,21 @@ _IMAGES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
         ),
         ("mdrnn", "fashion-mnist", DEFAULT): Recipe(
             {"hidden": 48, "layers": 1, "embedding": 16}, {**_FASHION, "steps": 2500}
+        ),
+        ("pixelcnn", "photographs", DEFAULT): Recipe(
+            {"channels": 48, "inner": 24, "layers": 6, "first_kernel": 5}, {**_PHOTOGRAPHS, "steps": 1000}
+        ),
+        ("gated-pixelcnn", "photographs", DEFAULT): Recipe(
+            {"channels": 48, "layers": 5, "first_kernel": 5}, {**_PHOTOGRAPHS, "batch": 6, "steps": 1000}
+        ),
+        ("pixelcnn-plus", "photographs", DEFAULT): Recipe(
+            {"layers": 1, "components": 5}, {**_PHOTOGRAPHS, "steps": 1000}
+        ),
+        ("pixelsnail", "photographs", DEFAULT): Recipe(
+            {"channels": 16, "layers": 2, "blocks": 1}, {**_PHOTOGRAPHS, "batch": 4, "steps": 500}
+        ),
+        ("mdrnn", "photographs", DEFAULT): Recipe(
+            {"hidden": 48, "layers": 1, "embedding": 16}, {**_PHOTOGRAPHS, "steps": 500}
         ),
     }
 )
