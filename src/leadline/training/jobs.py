@@ -91,15 +91,24 @@ def _settings_of_start(model: str, start: Path | None) -> dict[str, Any]:
 
 
 def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:
-    """Refuse data with other axes than a density model reads, or other labels; raises `UsageError`."""
+    """Refuse data with other axes than a density model reads, other labels or frames; raises `UsageError`."""
     read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
-    conditional = len(specimen.inputs) > 1
     if specimen.likelihood is not None and read != given:
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "
             f"{dataset.name} is {dataset.kind}, which has {given}"
         )
-    if not conditional or specimen.likelihood is None:
+    heard = dataset.spectrogram
+    if specimen.frames != (None if heard is None else (heard.channels, heard.hop)):
+        wanted = (
+            "no spectrogram"
+            if specimen.frames is None
+            else (
+                f"{specimen.frames[0]} channels (-d spectrogram=) of frames of {specimen.frames[1]} samples (-d hop=)"
+            )
+        )
+        raise UsageError(f"{model} hears {wanted}; {dataset.name} gives {heard or 'none'}")
+    if not specimen.conditional or specimen.likelihood is None:
         return
     if dataset.classes is None:
         raise UsageError(f"{model} is conditioned on a class, and {dataset.name} has no labels (-d labels=…)")
@@ -111,8 +120,10 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
 
 
 def sizes_of(dataset: Dataset) -> dict[str, Any]:
-    """Return the settings that the data decides: classes, the size of pictures, the length of pieces."""
+    """Return the settings that the data decides: classes, the size of pictures, the length of pieces, frames."""
     sizes: dict[str, Any] = {"classes": dataset.levels}
+    if dataset.spectrogram is not None:
+        sizes |= {"conditions": dataset.spectrogram.channels, "hop": dataset.spectrogram.hop}
     if dataset.shape is not None and len(dataset.shape) == 2:
         sizes |= {"height": dataset.shape[0], "width": dataset.shape[1]}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

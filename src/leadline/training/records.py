@@ -128,6 +128,7 @@ class ScoreRecord(Struct, frozen=True):
     part: str
     binarisation: str | None
     unscored: Natural
+    given: str | None = None
 
 
 class ResultRecord(Struct, frozen=True):

@@ -94,7 +94,7 @@ class Session:
             likelihood=likelihood(specimen.likelihood or "categorical", dataset.levels),
             config=config,
             lag=lag,
-            conditional=len(specimen.inputs) > 1,
+            conditional=specimen.conditional,
             classes_axis=classes_axis(specimen),
             processes=processes,
             layout=specimen.layout,
@@ -108,7 +108,8 @@ class Session:
     def example(self) -> tuple[Tensor, ...]:
         """Return the first example of the first batch, as the model takes it."""
         batch = self.batches.at(0).to(self.accelerator.device)
-        return (batch.x[:1], batch.labels[:1]) if self.conditional and batch.labels is not None else (batch.x[:1],)
+        given = (batch.labels if self.conditional else None, batch.frames)
+        return (batch.x[:1], *(tensor[:1] for tensor in given if tensor is not None))
 
     def step(self) -> None:
         """Take the next optimiser step and update the average; another thread that runs a model waits.
@@ -155,6 +156,7 @@ class Session:
             binarisation=self.dataset.binarisation,
             examples=examples,
             processes=self.processes,
+            spectrogram=self.dataset.spectrogram,
             **self._read,
         )
 
