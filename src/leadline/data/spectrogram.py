@@ -83,11 +83,11 @@ class Spectrogram:
         count, before = self.frames(len(classes) - start if samples is None else samples), (self.window - self.hop) // 2
         first, width = start - before, (count - 1) * self.hop + self.window
         lo, hi = max(first, 0), min(first + width, len(classes))
-        signal = torch.zeros(width)
+        signal = torch.zeros(width, dtype=torch.float32)
         if lo < hi:
             known = torch.from_numpy(signal_of(classes[lo:hi], self.levels, self.encoding))
             signal[lo - first : hi - first] = known.to(signal.dtype)
-        shape = torch.hann_window(self.window)
+        shape = torch.hann_window(self.window, dtype=torch.float32)
         power = torch.fft.rfft(signal.unfold(0, self.window, self.hop) * shape).abs().square() / shape.sum().square()
         return 1 + torch.log10(power @ _triangles(self.channels, self.window, self.rate) + _FLOOR) / 3
 

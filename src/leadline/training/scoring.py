@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -102,7 +102,7 @@ def classes_axis(specimen: Specimen) -> int:
 
 
 def symbol_nats(
-    model: nn.Module,
+    model: Callable[..., Tensor],
     batch: Batch,
     likelihood: Likelihood,
     *,
