@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.data import load
-from leadline.data.audio import SPEECH_DIRECTORY, inverse_linear, inverse_mu_law, linear, mu_law, read_sound
+from leadline.data.audio import SPEECH_DIRECTORY, read_sound
+from leadline.data.companding import inverse_linear, inverse_mu_law, linear, mu_law
 from leadline.errors import DataError, UsageError
 
 

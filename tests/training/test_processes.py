@@ -32,7 +32,20 @@ MODEL = (
     "-t",
     "threads=1",
 )
-LOOP = ("-t", "batch=9", "-t", "validate_every=5", "-t", "validation_examples=31", "-t", "device=cpu", "--seed", "3")
+LOOP = (
+    "-t",
+    "batch=9",
+    "-t",
+    "monitor=4",
+    "-t",
+    "validate_every=5",
+    "-t",
+    "validation_examples=31",
+    "-t",
+    "device=cpu",
+    "--seed",
+    "3",
+)
 
 
 def started(command: tuple[str, ...], folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -52,7 +65,13 @@ def ran(command: tuple[str, ...], folder: Path, *options: str) -> str:
 
 def losses(folder: Path) -> list[tuple[int, float, float]]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line["train"], line["validation"]) for line in lines]
+    return [(line["step"], line["train"], line["validation"]) for line in lines if "validation" in line]
+
+
+def heard(folder: Path) -> list[dict[str, float]]:
+    """What the monitor recorded of the gradient."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "validation" not in line]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -67,6 +86,9 @@ def test_two_processes_are_one_and_go_on_as_one(tmp_path: Path) -> None:
     assert said.count("12 steps in") == 1  # one of them speaks
     for ours, theirs in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
+    assert len(heard(tmp_path / "one")) == 3
+    for ours, theirs in zip(heard(tmp_path / "two"), heard(tmp_path / "one"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
     for name, value in weights(tmp_path / "two").items():
         torch.testing.assert_close(value, weights(tmp_path / "one")[name], atol=2e-5, rtol=1e-4)
     two, one = (load_run(tmp_path / name).result for name in ("two", "one"))

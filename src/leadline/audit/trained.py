@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline import data
+from leadline.audit.conditioning import Group, alike, inputs_of, told
 from leadline.data import Dataset, Split
-from leadline.data.audio import signal_of
+from leadline.data.companding import signal_of
 from leadline.data.dataset import UNDIVIDED
 from leadline.data.labels import renumbered
 from leadline.data.text import decoded
@@ -65,9 +66,6 @@ class Drawn:
         return tuple(decoded(row, self.alphabet) for row in self.symbols)
 
 
-_Streams = Mapping[int | None, Stream | FrameStream]
-
-
 def draw(
     run: Run,
     n: int,
@@ -78,6 +76,7 @@ def draw(
     length: int | None = None,
     given: Int[Tensor, "g ..."] | None = None,
     label: int | Sequence[int] | None = None,
+    frames: Float[Tensor, "m f c"] | None = None,
     naive: bool = False,
     asked: str | None = None,
     backend: Backend | None = None,
@@ -87,33 +86,33 @@ def draw(
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
     draws; where the model has no such sampler, or `naive` asks for it, the naive one draws, by a full forward pass for
     each symbol. `label` is the class to draw, one for all samples or one for each: conditional models get it, others do
-    not (`UsageError`). With the digest `asked` of a question (`sampling.compiled.kept`) the run keeps what was derived.
-    A `backend` that is asked for, of `leadline.stream`, draws or is an error.
-    The other arguments, and errors, are those of `leadline.sampling.naive_sample`.
+    not (`UsageError`). So it is with `frames`, those of one sound for all samples or of one for each (`heard_in`). With
+    the digest `asked` of a question (`sampling.compiled.kept`) the run keeps what was derived. A `backend` that is
+    asked for, of `leadline.stream`, draws or is an error. The other arguments, and errors, are those of
+    `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
-    labels = _labels(specimen, n, label)
+    groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
-    derived = None if naive else _derived(specimen, labels, described, backend)
+    derived = None if naive else _derived(specimen, groups, length, described, backend)
     start = time.perf_counter()
     if derived is not None:
-        symbols, sampler = _by_label(derived, n, seed, labels, given, how), "derived"
+        symbols, sampler = _by_group(derived, groups, n, seed, given, how), "derived"
     else:
         how |= {"n": n, "seed": seed, "given": given, "likelihood": described}
         how |= {"layout": specimen.layout, "order": specimen.order, "lag": run.lag}
-        symbols, sampler = naive_sample(specimen.model, *_inputs(specimen, labels), **how), "naive"
+        symbols, sampler = naive_sample(specimen.model, *inputs_of(specimen, given_beside, length), **how), "naive"
     seconds = time.perf_counter() - start
     said = {"levels": int(about["levels"]), "rate": about.get("rate"), "kind": about["kind"]}
     said |= {"encoding": about["options"].get("encoding"), "alphabet": about.get("alphabet")}
-    if derived is not None and asked is not None:
-        _keep(run, derived, n, length, asked, said)
+    if derived is not None and asked is not None and frames is None:
+        _keep(run, derived[0], n, length, asked, said)
     return Drawn(symbols, seconds, sampler, seed, **said)
 
 
-def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
+def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
     """Keep the compiled program of what was drawn beside the run."""
-    (drawn,) = derived.values()
     if not isinstance(drawn, Stream):
         return
     plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
@@ -125,69 +124,44 @@ def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, s
             keep(run.path, asked, program)
 
 
-def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Return one class for all samples, or one for each, or none; refuse those that the model does not have."""
-    if (len(specimen.inputs) > 1) != (label is not None):
-        raise UsageError(
-            "this model is conditional: say which class to draw" if label is None else "this model has no classes"
-        )
-    if label is None:
-        return ()
-    labels = (label,) if isinstance(label, int) else tuple(label)
-    if len(labels) not in (1, n):
-        raise UsageError(f"{len(labels)} classes are given for {n} samples; give one for each, or one for all")
-    known = specimen.labels
-    strange = next((c for c in labels if c < 0 or (known is not None and c >= known)), None)
-    if strange is not None:
-        had = "from 0 on" if known is None else f"0 to {known - 1}"
-        raise UsageError(f"there is no class {strange}: this model has the classes {had}")
-    return labels
-
-
-def _inputs(specimen: Specimen, labels: tuple[int, ...]) -> tuple[Tensor, ...]:
-    first, *rest = specimen.inputs
-    return (first, torch.tensor(labels)) if labels else (first, *rest)
-
-
 def _derived(
-    specimen: Specimen, labels: tuple[int, ...], described: Likelihood, backend: Backend | None
-) -> _Streams | None:
-    """Derive a sampler for each class, compiled where numba is installed; None where the model has none.
+    specimen: Specimen, groups: Sequence[Group], length: int | None, described: Likelihood, backend: Backend | None
+) -> list[Stream | FrameStream] | None:
+    """Derive a sampler for each group, compiled where numba is installed; None where the model has none.
 
     Raises `NotCausal` if the model sees what comes later, and what keeps a model from a `backend` that was asked for.
     """
-    axes: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order}
-    found: dict[int | None, Stream | FrameStream] = {}
+    how: dict[str, Any] = {"layout": specimen.layout, "order": specimen.order, "likelihood": described}
+    made = []
     try:
-        for label in dict.fromkeys(labels) or (None,):
-            inputs = _inputs(specimen, () if label is None else (label,) * len(specimen.inputs[0]))
-            found[label] = stream(specimen.model, *inputs, likelihood=described, backend=backend or "auto", **axes)
+        for _, given in groups:
+            x, *beside = inputs_of(specimen, given, length)
+            inputs = (x, *(tensor.expand(len(x), *tensor.shape[1:]) for tensor in beside))
+            made.append(stream(specimen.model, *inputs, backend=backend or "auto", **how))
     except (NotCausal, LayoutError):
         raise
     except ModelError:
         if backend is not None:
             raise
         return None
-    return found
+    return made
 
 
-def _by_label(
-    streams: _Streams,
+def _by_group(
+    streams: Sequence[Stream | FrameStream],
+    groups: Sequence[Group],
     n: int,
     seed: int,
-    labels: tuple[int, ...],
     given: Tensor | None,
     how: Mapping[str, Any],
 ) -> Int[Tensor, "n ..."]:
-    """Draw the samples of each class together, every one from the uniforms of its own number."""
+    """Draw the samples of each group together, every one from the uniforms of its own number."""
     if len(streams) == 1:
-        (only,) = streams.values()
-        return only.generate(n=n, seed=seed, given=given, **how)
-    sizes = list(next(iter(streams.values())).source.system.sizes)
+        return streams[0].generate(n=n, seed=seed, given=given, **how)
+    sizes = list(streams[0].source.system.sizes)
     positions = math.prod(sizes if how["length"] is None else [how["length"], *sizes[1:]])
     u, parts = uniforms(seed, n, positions), dict[int, Tensor]()
-    for label, derived in streams.items():
-        rows = [row for row, its in enumerate(labels) if its == label]
+    for derived, (rows, _) in zip(streams, groups, strict=True):
         begun = given[rows] if given is not None and len(given) == n else given
         parts |= zip(rows, derived.generate(n=len(rows), uniforms=u[rows], given=begun, **how), strict=True)
     return torch.stack([parts[row] for row in range(n)])
@@ -207,7 +181,7 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
     return torch.stack([example[:keep] for example in examples])
 
 
-_AS_READ = ("size", "color", "levels", "binarise", "encoding", "symbols", "piece")
+_AS_READ = ("size", "color", "levels", "binarise", "encoding", "spectrogram", "hop", "symbols", "piece")
 """Options that say what is made of files: other data is read as the run's own was."""
 
 
@@ -236,8 +210,7 @@ def score_run(
                 "options of the data (-d) say how it is read"
             )
     chosen = dataset.part(part)
-    conditional = len(specimen.inputs) > 1
-    if conditional:
+    if specimen.conditional:
         chosen = Split(chosen.examples, _known_labels(run, dataset, chosen.labels))
     said = ", ".join(filter(None, (dataset.division, dataset.read_as)))
     return score(
@@ -247,8 +220,9 @@ def score_run(
         name=part if own_data and part != "all" else f"{part} of {dataset.name}: {said}",
         binarisation=dataset.binarisation,
         lag=run.lag,
-        conditional=conditional,
+        conditional=specimen.conditional,
         classes_axis=classes_axis(specimen),
+        spectrogram=dataset.spectrogram,
     )
 
 

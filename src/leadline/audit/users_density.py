@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.audit.named_model import users_function
+from leadline.data.spectrogram import Spectrogram
 from leadline.domains._causality import Verdict, causality_of
 from leadline.errors import LayoutError, ModelError, NotCausal
 from leadline.graph.layout import Layout
@@ -63,8 +64,7 @@ class UsersDensity:
         """Turn a factory's product into a specimen; raises `ModelError` if it is no density model of the data."""
         match product:
             case Specimen():
-                inputs, model, layout = product.inputs, product.model, self.layout or product.layout
-                given = Specimen(model, inputs, layout, product.order, product.likelihood, product.labels)
+                given = replace(product, layout=self.layout or product.layout)
             case nn.Module():
                 given = Specimen(product, (), self.layout or "")
             case (nn.Module() as model, Tensor() as tensor):
@@ -77,15 +77,19 @@ class UsersDensity:
                     "with its example inputs if need be: `return model` or `return model, (x,)`"
                 )
         given = replace(given, inputs=self._inputs(given.inputs))
+        heard = Spectrogram.asked(self.data["options"], int(self.data["rate"] or 1), int(self.data["levels"]))
+        if heard is not None and len(given.inputs) > 1 and given.inputs[-1].ndim == 3:
+            given = replace(given, frames=(given.inputs[-1].shape[-1], heard.hop))
         return self._read_output(replace(given, likelihood=self.likelihood or given.likelihood))
 
     def _inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return symbols like the data's, and the conditioning of the example."""
-        if len(inputs) > 2 or (inputs and inputs[0].is_floating_point()):
+        more = 1 if self.data["options"].get("spectrogram") is None else 2
+        if len(inputs) > 1 + more or (inputs and inputs[0].is_floating_point()):
             shapes = [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in inputs]
             raise ModelError(
                 f"{self.word} reads {', '.join(shapes)}; what is trained reads the symbols, as integers, and perhaps a "
-                "class for each example"
+                "class for each example, and frames of its spectrogram where the data has one"
             )
         if self.data["shape"] is not None:
             shape = tuple(self.data["shape"])
@@ -97,7 +101,7 @@ class UsersDensity:
 
     def _read_output(self, given: Specimen) -> Specimen:
         model, (x, *_) = given.model, given.inputs
-        levels, conditioned = int(self.data["levels"]), ", _" if len(given.inputs) > 1 else ""
+        levels, conditioned = int(self.data["levels"]), ", _" * (len(given.inputs) - 1)
         if given.likelihood is not None:
             likelihood_called(given.likelihood, levels)  # refuses an unknown name, and levels that it does not have
         with running(self.word, given.inputs), undisturbed(model, given.inputs), evaluating(model):

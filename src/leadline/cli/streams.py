@@ -46,6 +46,10 @@ Examples:
     callback=classes,
     help="Of a run: the class to draw, or one for each sample: 3 or 0,1,2.",
 )
+@click.option(
+    "--like", type=Named(), metavar="SOUND",
+    help="Of a run on spectrograms: draw what sounds like this wav or FLAC; default: like validation examples.",
+)  # fmt: skip
 @click.option("--naive", is_flag=True, help="Of a run: a full forward pass for each symbol, the sampler's oracle.")
 @TRUST
 @click.option("--rate", type=COUNT, help="Of your own model: samples of its sound a second; default: 16000.")
@@ -66,15 +70,24 @@ def sample(run: Path, settings: Sequence[str], n: int | None, rate: int | None, 
 
 
 def _drawn_from_run(
-    run: Path, n: int, *, out: Path | None, keep: float | None, trust: bool, backend: Any, **how: Any
+    run: Path,
+    n: int,
+    *,
+    out: Path | None,
+    keep: float | None,
+    like: Path | None,
+    trust: bool,
+    backend: Any,
+    **how: Any,
 ) -> str:
     """Draw from a run, into its folder or elsewhere; a run that keeps a sampler derives none."""
     from leadline.cli.again import asked_of, drawn_again
 
-    usual = not trust and keep is None and backend is None
+    usual = not trust and keep is None and like is None and backend is None
     asked = asked_of(run, n, **how) if usual else None
     if asked is not None and (said := drawn_again(run, n, asked, out, **how)) is not None:
         return said
+    from leadline.audit.conditioning import heard_in
     from leadline.audit.trained import beginnings, draw
     from leadline.audit.users_runs import open_run
     from leadline.files.temporary import remove_leftovers
@@ -87,7 +100,8 @@ def _drawn_from_run(
     if out is None:
         remove_leftovers(run)
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
-    drawn = draw(trained, n, given=given, asked=asked, backend=backend, **how)
+    heard = None if like is None and trained.specimen.frames is None else heard_in(trained, like, n)
+    drawn = draw(trained, n, given=given, frames=heard, asked=asked, backend=backend, **how)
     return _said(write_new(drawn, path) if out is None else write_samples(drawn, path), n, drawn)
 
 
@@ -100,8 +114,8 @@ def _drawn_from_own(
     from leadline.report.exports import check_suffix, write_samples
 
     out = how["out"]
-    if how["keep"] is not None or how["label"] is not None or how["naive"]:
-        raise UsageError("--keep, --label and --naive are for runs: a factory's model is drawn from as it is")
+    if how["keep"] is not None or how["label"] is not None or how["like"] is not None or how["naive"]:
+        raise UsageError("--keep, --label, --like and --naive are for runs: a factory's model is drawn from as it is")
     if out is None:
         raise UsageError("say where the sound goes: --wav out.wav")
     check_suffix(out, "audio", rate)

@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from leadline.data.companding import linear, mu_law
 from leadline.data.dataset import Dataset
 from leadline.data.division import Divide, Division, cut, divide, splits, words_of
 from leadline.data.labels import Labels, labels_of
+from leadline.data.spectrogram import Spectrogram
 from leadline.errors import DataError, UsageError, near_misses, needing
 from leadline.files.reading import LARGEST, open_regular
 
@@ -27,60 +29,6 @@ _LONGEST = 1 << 26
 _DENSEST = 1 << 14
 """Samples that a byte of a file may stand for; the longest silence in FLAC takes a byte for some hundreds."""
 _HIGHEST_RATE = 768_000
-
-
-def mu_law(signal: Float[np.ndarray, "..."], levels: int = 256) -> Integer[Tensor, "..."]:
-    """Compand a signal in [-1, 1] to classes 0 to levels - 1 (ITU-T G.711's curve, ``mu = levels - 1``).
-
-    Examples
-    --------
-    >>> mu_law(np.array([-1.0, 0.0, 1.0]))
-    tensor([  0, 128, 255])
-    """
-    mu = levels - 1
-    companded = np.sign(signal) * np.log1p(mu * np.abs(signal)) / np.log1p(mu)
-    return torch.from_numpy(np.floor((companded + 1) / 2 * mu + 0.5).astype(np.int64))
-
-
-def inverse_mu_law(classes: Integer[Tensor, "..."], levels: int = 256) -> Float[np.ndarray, "..."]:
-    """Return the signal in [-1, 1] that stands for each class; `mu_law` maps it back to the class.
-
-    Examples
-    --------
-    >>> inverse_mu_law(torch.tensor([0, 255])).tolist()
-    [-1.0, 1.0]
-    """
-    mu = levels - 1
-    companded = 2 * classes.double().numpy() / mu - 1
-    return np.asarray(np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu)
-
-
-def linear(signal: Float[np.ndarray, "..."], levels: int = 65536) -> Integer[Tensor, "..."]:
-    """Cut [-1, 1] into as many equal pieces; samples of 8 and 16 bits keep their values at 256 and 65536 levels.
-
-    Examples
-    --------
-    >>> linear(np.array([-1.0, 0.0, 32767 / 32768]))
-    tensor([    0, 32768, 65535])
-    """
-    places = np.floor((signal + 1) / 2 * levels + 1e-6)  # a millionth of a class more than rounding takes away
-    return torch.from_numpy(places.clip(0, levels - 1).astype(np.int64))
-
-
-def inverse_linear(classes: Integer[Tensor, "..."], levels: int = 65536) -> Float[np.ndarray, "..."]:
-    """Return the lower end of each class's piece of [-1, 1], which is the value of a sample of as many bits.
-
-    Examples
-    --------
-    >>> inverse_linear(torch.tensor([0, 32768])).tolist()
-    [-1.0, 0.0]
-    """
-    return np.asarray(2 * classes.double().numpy() / levels - 1)
-
-
-def signal_of(classes: Integer[Tensor, "..."], levels: int, encoding: str | None = None) -> Float[np.ndarray, "..."]:
-    """Return the signal in [-1, 1] that classes of an `encoding`, by default mu-law, stand for."""
-    return inverse_linear(classes, levels) if encoding == "linear" else inverse_mu_law(classes, levels)
 
 
 def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
@@ -149,6 +97,8 @@ def wav_folder(
     levels: int | None = None,
     encoding: str | None = None,
     labels: str | None = None,
+    spectrogram: int | None = None,
+    hop: int | None = None,
     piece: int | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -156,11 +106,13 @@ def wav_folder(
     """Read a folder of wavs and FLACs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
     There are 256 mu-law classes unless `encoding` (``"mu-law"``, ``"linear"``) or `levels` says otherwise; 65536 linear
-    ones are the samples of 16 bits as they are. `labels` are as in `data.labels.labels_of`. What is validated and
-    scored is cut into pieces of `piece` samples, if given. At most `limit` files are read, the first in sorted order.
+    ones are the samples of 16 bits as they are. `labels` are as in `data.labels.labels_of`, `spectrogram` and `hop` as
+    in `data.spectrogram.Spectrogram.asked`. What is validated and scored is cut into pieces of `piece` samples, if
+    given. At most `limit` files are read, the first in sorted order.
     """
     options = {
-        "levels": levels, "encoding": encoding, "labels": labels, "piece": piece, "seed": seed, "limit": limit,
+        "levels": levels, "encoding": encoding, "labels": labels, "spectrogram": spectrogram, "hop": hop,
+        "piece": piece, "seed": seed, "limit": limit,
     }  # fmt: skip
     return _wavs(directory, str(directory), "the user's own", options, divide=divide)
 
@@ -185,7 +137,7 @@ def _wavs(
         rate, most = rate or its_rate, max(most, channels)
         if its_rate != rate:
             raise DataError(f"{path} has {its_rate} samples a second where {paths[0]} has {rate}; resample one of them")
-        clips.append(_classes(signal, options))
+        clips.append(classes_of(signal, options))
         if sum(clip.nbytes for clip in clips) > LARGEST:
             raise DataError(f"{directory} holds more than {LARGEST} bytes; set limit=, the number of files")
     division = words_of(divide, "file", options["seed"])
@@ -197,6 +149,8 @@ def speech(
     data_dir: str | None = None,
     levels: int | None = None,
     encoding: str | None = None,
+    spectrogram: int | None = None,
+    hop: int | None = None,
     piece: int | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -212,11 +166,20 @@ def speech(
             "run: apt-get install -y --no-install-recommends asterisk-core-sounds-en-wav, or give data_dir="
         )
     options = {"data_dir": data_dir, "levels": levels, "encoding": encoding, "piece": piece, "seed": seed}
-    options |= {"limit": limit}
+    options |= {"spectrogram": spectrogram, "hop": hop, "limit": limit}
     return _wavs(directory, "speech", "CC-BY-SA-3.0 (Asterisk core sounds)", options, frozenset({"silence"}))
 
 
-def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed: int = 0) -> Dataset:
+def tones(
+    *,
+    clips: int = 20,
+    length: int = 400,
+    levels: int | None = None,
+    spectrogram: int | None = None,
+    hop: int | None = None,
+    piece: int | None = None,
+    seed: int = 0,
+) -> Dataset:
     """Seeded synthetic tones at 8 kHz: a sine of random pitch, loudness and phase in a little noise; lengths vary.
 
     Examples
@@ -229,20 +192,22 @@ def tones(*, clips: int = 20, length: int = 400, levels: int | None = None, seed
         raise UsageError(f"a tone has at least 2 samples, got length={length}")
     if clips * length > LARGEST:
         raise UsageError(f"{clips} tones of up to {length} samples are more than {LARGEST} samples")
-    given = {"clips": clips, "length": length, "levels": levels, "seed": seed}
+    given = {"clips": clips, "length": length, "levels": levels, "piece": piece, "seed": seed}
+    given |= {"spectrogram": spectrogram, "hop": hop}
     rng, made, parts = np.random.default_rng(seed), [], divide(clips, seed, Path("tones"))
     for _ in range(clips):
         t = np.arange(int(rng.integers(length // 2, length + 1)))
         pitch, loudness, phase = rng.uniform(100, 1000), rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
         signal = loudness * np.sin(2 * np.pi * pitch / 8000 * t + phase) + rng.normal(0, 0.01, len(t))
-        made.append(_classes(signal.clip(-1, 1), given))
+        made.append(classes_of(signal.clip(-1, 1), given))
     return _dataset("tones", made, parts, words_of(divide, "clip", seed), "synthetic", 8000, given)
 
 
 _ENCODINGS = ("mu-law", "linear")
 
 
-def _classes(signal: Float[np.ndarray, "t"], options: Mapping[str, Any]) -> Integer[Tensor, "t"]:
+def classes_of(signal: Float[np.ndarray, "t"], options: Mapping[str, Any]) -> Integer[Tensor, "t"]:
+    """Return the classes of a signal in [-1, 1] that options of a data set, `levels` and `encoding`, ask for."""
     levels = _levels(options)
     found = linear(signal, levels) if options.get("encoding") == "linear" else mu_law(signal, levels)
     return found.to(torch.uint8 if levels <= 256 else torch.int32)
@@ -272,12 +237,14 @@ def _dataset(
 ) -> Dataset:
     """Divide clips of classes into train, validation and test."""
     classes, names = (None, None) if labels is None else labels
+    heard = Spectrogram.asked(options, rate, _levels(options))
     train, validation, test = splits(clips, classes, parts, alike=False)
     piece = options.get("piece")
     if piece is not None:
         validation, test = cut(validation, piece), cut(test, piece)
     averaged = f"{channels} channels averaged, " if channels > 1 else ""
     in_pieces = "" if piece is None else f", scored in pieces of {piece}"
+    given = "" if heard is None else f", given {heard}"
     return Dataset(
         name=name,
         kind="audio",
@@ -289,7 +256,8 @@ def _dataset(
         division=division,
         rate=rate,
         options={key: value for key, value in options.items() if value is not None},
-        read_as=f"{averaged}{_levels(options)} {options.get('encoding') or 'mu-law'} classes{in_pieces}",
+        read_as=f"{averaged}{_levels(options)} {options.get('encoding') or 'mu-law'} classes{in_pieces}{given}",
         names=names,
         piece=piece,
+        spectrogram=heard,
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
+from leadline.data.spectrogram import Spectrogram
 from leadline.data.transforms import Augmentation
 
 
@@ -19,13 +20,15 @@ class Batch:
     """Symbols, which of them count (None: all), the classes of the examples, and their places in the part.
 
     `x` is int64, ``(batch, height, width)``, with colours ``(batch, height, width, 3)``, or ``(batch, length)``, zero
-    where `mask` is False by padding.
+    where `mask` is False by padding. `frames` are those of the examples' spectrograms, in which the model hears more than
+    the symbols before; None: it does not.
     """
 
     x: Integer[Tensor, "b ..."]
     mask: Bool[Tensor, "b ..."] | None
     labels: Integer[Tensor, "b"] | None
     index: tuple[int, ...]
+    frames: Float[Tensor, "b f c"] | None = None
 
     @property
     def symbols(self) -> int:
@@ -36,13 +39,17 @@ class Batch:
         """Cut the batch into a number of parts of about the same size, fewer where it has fewer examples."""
         for rows in torch.arange(len(self.x)).chunk(number):
             first, last = int(rows[0]), int(rows[-1]) + 1
-            mask, labels = (None if t is None else t[first:last] for t in (self.mask, self.labels))
-            yield Batch(self.x[first:last], mask, labels, self.index[first:last])
+            mask, labels, frames = (None if t is None else t[first:last] for t in self._beside)
+            yield Batch(self.x[first:last], mask, labels, self.index[first:last], frames)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
-        mask, labels = (None if t is None else t.to(device) for t in (self.mask, self.labels))
-        return Batch(self.x.to(device), mask, labels, self.index)
+        mask, labels, frames = (None if t is None else t.to(device) for t in self._beside)
+        return Batch(self.x.to(device), mask, labels, self.index, frames)
+
+    @property
+    def _beside(self) -> tuple[Tensor | None, ...]:
+        return self.mask, self.labels, self.frames
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class TrainingBatches:
     Images come in a new permutation every epoch (an incomplete last batch is left out). Audio and text come as random
     crops of `crop` symbols from clips drawn by their length; shorter clips are padded and masked.
     The first `burn_in` samples of a crop from the middle of a clip are context only: what precedes them is not silence,
-    so they do not count. `augmentations` change training images, as strongly as `at` is told.
+    so they do not count. Crops begin where a frame of the spectrogram does, if there is one. `augmentations` change
+    training images, as strongly as `at` is told.
 
     Examples
     --------
@@ -85,7 +93,7 @@ class TrainingBatches:
             x = augmentation(x, generator, strength)
         for transform in self.data.transforms:
             x = transform(x, generator)
-        return Batch(x, batch.mask, batch.labels, batch.index)
+        return replace(batch, x=x)
 
     def _images(self, step: int) -> Batch:
         part = self.data.train
@@ -100,38 +108,47 @@ class TrainingBatches:
         u = torch.rand(self.size, generator=generator, dtype=torch.float64).tolist()
         x = torch.zeros(self.size, self.crop, dtype=torch.int64)
         mask = torch.zeros(self.size, self.crop, dtype=torch.bool)
+        heard, frames = self.data.spectrogram, []
         for row, (i, v) in enumerate(zip(index, u, strict=True)):
             # Drawn up to half a crop beyond either end, then clamped: the ends are seen as often as the middle.
             free = len(clips[i]) - self.crop
             start = min(max(int(v * (free + self.crop + 1)) - self.crop // 2, 0), max(free, 0))
+            if heard is not None:
+                start = min(start + -start % heard.hop, (len(clips[i]) - 1) // heard.hop * heard.hop)
+                frames.append(heard.of(clips[i], start, self.crop))
             piece = clips[i][start : start + self.crop]
             x[row, : len(piece)] = piece
             mask[row, (self.burn_in if start else 0) : len(piece)] = True
-        return Batch(x, mask, _labels(self.data.train, index), tuple(index))
+        return Batch(x, mask, _labels(self.data.train, index), tuple(index), torch.stack(frames) if frames else None)
 
 
-def evaluation_batches(part: Split, size: int, max_symbols: int = 1 << 17) -> Iterator[Batch]:
+def evaluation_batches(
+    part: Split, size: int, max_symbols: int = 1 << 17, spectrogram: Spectrogram | None = None
+) -> Iterator[Batch]:
     """Yield every example of a part whole and exactly once; clips by length, padded and masked.
 
-    A batch holds at most `size` examples, and at most `max_symbols` symbols unless one example alone has more.
+    A batch holds at most `size` examples, and at most `max_symbols` symbols unless one example alone has more; beside
+    sounds stand the frames of their `spectrogram`, if one is given.
     """
     order = sorted(range(len(part)), key=lambda i: part.examples[i].numel())
     group: list[int] = []
     for i in order:
         if group and (len(group) == size or (len(group) + 1) * part.examples[i].numel() > max_symbols):
-            yield _gather(part, group)
+            yield _gather(part, group, spectrogram)
             group = []
         group.append(i)
-    yield _gather(part, group)
+    yield _gather(part, group, spectrogram)
 
 
-def _gather(part: Split, index: Sequence[int]) -> Batch:
+def _gather(part: Split, index: Sequence[int], spectrogram: Spectrogram | None = None) -> Batch:
     if isinstance(part.examples, Tensor):
         return Batch(part.examples[list(index)].long(), None, _labels(part, index), tuple(index))
     clips = [part.examples[i] for i in index]
     x = torch.nn.utils.rnn.pad_sequence([clip.long() for clip in clips], batch_first=True)
     lengths = torch.tensor([len(clip) for clip in clips])
-    return Batch(x, torch.arange(x.shape[1]) < lengths[:, None], _labels(part, index), tuple(index))
+    mask = torch.arange(x.shape[1]) < lengths[:, None]
+    frames = None if spectrogram is None else torch.stack([spectrogram.of(clip, 0, x.shape[1]) for clip in clips])
+    return Batch(x, mask, _labels(part, index), tuple(index), frames)
 
 
 def _labels(part: Split, index: Sequence[int]) -> Integer[Tensor, "b"] | None:

@@ -38,6 +38,8 @@ _RANGES = {
     "clips": (3, LARGEST),
     "length": (2, LARGEST),
     "piece": (2, LARGEST),
+    "spectrogram": (1, 1024),
+    "hop": (1, 8192),
 }
 """The numbers that an option may be, the same for all sets that have it."""
 
@@ -51,7 +53,7 @@ def load(name_or_path: str, **options: Any) -> Dataset:
         ``digits``, ``fashion-mnist``, ``photographs``, ``pydoc``, ``speech``, ``tones``, a folder, or a text file.
     **options
         Settings of that set, such as ``levels``, ``binarise`` (``fixed``, ``threshold``, ``dynamic``), ``size``,
-        ``color``, ``encoding``, ``symbols``, ``labels``, ``seed``, ``data_dir``.
+        ``color``, ``encoding``, ``spectrogram``, ``symbols``, ``labels``, ``seed``, ``data_dir``.
 
     Raises
     ------

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
+from leadline.data.spectrogram import Spectrogram
 from leadline.data.transforms import Transform
 from leadline.errors import DataError, UsageError
 
@@ -79,6 +80,8 @@ class Dataset:
         The characters that symbols of text stand for, by number; None: symbols are bytes, or no text.
     piece
         The most symbols of an example that is validated or scored: longer texts are cut. None: examples are whole.
+    spectrogram
+        What a model is given of each sound, frame by frame, beside the symbols before; None: nothing.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Dataset:
     names: tuple[str, ...] | None = None
     alphabet: str | None = None
     piece: int | None = None
+    spectrogram: Spectrogram | None = None
 
     @property
     def classes(self) -> int | None:

@@ -14,7 +14,7 @@ from leadline.key_values import require
 MOST_THREADS = 1024  # with a hundred times as many, the thread library itself comes down
 SCHEDULES = ("cosine", "constant", "linear", "one-cycle")
 _RISE = 0.3
-_MOST = {"threads": MOST_THREADS, "seed": SEEDS - 1}
+_MOST = {"threads": MOST_THREADS, "workers": MOST_THREADS, "seed": SEEDS - 1}
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class TrainConfig:
         a multiple of `monitor`, which is as much where it is not given.
     precision, device
         ``no`` or ``bf16``; ``cpu``, ``cuda``, ``mps``, or None for the accelerator that `accelerate` finds.
+    compile
+        Let torch's compiler fuse the model's training step: the same numbers up to rounding, after a first step that
+        takes long. Steps that a monitor records, and scores, are computed as they stand.
+    workers
+        Threads that make the next batches meanwhile: the same ones, bit for bit.
 
     Raises
     ------
@@ -104,13 +109,15 @@ class TrainConfig:
     reach: int | None = None
     precision: str = "no"
     device: str | None = None
+    compile: bool = False
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UsageError("say how long to train: steps=… or minutes=…")
         every = ("validate_every", "checkpoint_every", "monitor", "reach")
         positive = ("steps", "batch", "accumulate", "patience", *every, "validation_examples", "crop", "threads")
-        natural = ("warmup", "weight_decay", "shift", "burn_in", "seed")
+        natural = ("warmup", "weight_decay", "shift", "burn_in", "seed", "workers")
         for name, least in (dict.fromkeys(positive, 1) | dict.fromkeys(natural, 0)).items():
             value = getattr(self, name)
             most = _MOST.get(name, math.inf)

@@ -36,7 +36,7 @@ class Environment:
             torch=torch.__version__,
             cpu=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             threads=torch.get_num_threads(),
-            device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             processes=processes,
         )
 

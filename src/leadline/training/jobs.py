@@ -91,9 +91,8 @@ def _settings_of_start(model: str, start: Path | None) -> dict[str, Any]:
 
 
 def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:
-    """Refuse data with other axes than a density model reads, or other labels; raises `UsageError`."""
+    """Refuse data with other axes than a density model reads, other labels or frames; raises `UsageError`."""
     read, given = specimen.inputs[0].ndim - 1, 1 if dataset.shape is None else len(dataset.shape)
-    conditional = len(specimen.inputs) > 1
     if specimen.likelihood is not None and read != given:
         kind = {2: "image, in grey", 3: "image, in colour"}.get(given, dataset.kind)
         turned = "; -d color=grey turns it into grey" if (read, given) == (2, 3) else ""
@@ -104,7 +103,8 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
     if specimen.likelihood is not None and given == 3 and specimen.inputs[0].shape[-1] != (dataset.shape or ())[-1]:
         raise UsageError(f"{model} reads {specimen.inputs[0].shape[-1]} colours a pixel, and {dataset.name} has "
                          f"{(dataset.shape or ())[-1]}")  # fmt: skip
-    if not conditional or specimen.likelihood is None:
+    _refuse_misfit_frames(model, specimen, dataset)
+    if not specimen.conditional or specimen.likelihood is None:
         return
     if dataset.classes is None:
         raise UsageError(f"{model} is conditioned on a class, and {dataset.name} has no labels (-d labels=…)")
@@ -115,8 +115,19 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
         )
 
 
+def _refuse_misfit_frames(model: str, specimen: Specimen, dataset: Dataset) -> None:
+    heard = dataset.spectrogram
+    if specimen.frames == (None if heard is None else (heard.channels, heard.hop)):
+        return
+    wanted = "no spectrogram"
+    if specimen.frames is not None:
+        channels, hop = specimen.frames
+        wanted = f"{channels} channels (-d spectrogram=) of frames of {hop} samples (-d hop=)"
+    raise UsageError(f"{model} hears {wanted}; {dataset.name} gives {heard or 'none'}")
+
+
 def sizes_of(dataset: Dataset) -> dict[str, Any]:
-    """Return the settings that the data decides: classes, the size of pictures and their colours, how long pieces are.
+    """Return the settings that the data decides: classes, the size of pictures, colours, the length of pieces, frames.
 
     Examples
     --------
@@ -125,4 +136,6 @@ def sizes_of(dataset: Dataset) -> dict[str, Any]:
     """
     shape = () if dataset.shape is None else dataset.shape
     sizes = {"classes": dataset.levels, **dict(zip(("height", "width", "colors"), shape, strict=False))}
+    if dataset.spectrogram is not None:
+        sizes |= {"conditions": dataset.spectrogram.channels, "hop": dataset.spectrogram.hop}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

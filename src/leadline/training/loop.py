@@ -128,6 +128,7 @@ def train(
             known = None if record is None or longer else record["plan"]
             plan = processes.agreed(lambda: Plan.of(known) if known else planned(specimen, dataset, config, lag, began))
             session = Session.open(specimen, dataset, config, lag, plan.schedule, trackers, folder.path, processes)
+            stack.callback(session.close)
             seed_everything(config.seed)
             if start is not None and not os.path.exists(folder.checkpoint):
                 begin_with(session.state, Path(start))
@@ -229,6 +230,7 @@ def _monitored(session: Session) -> Iterator[None]:
         return
     looked_at = session.example() if config.reach else ()
     how: dict[str, Any] = {"layout": session.layout, "reach_every": config.reach} if config.reach else {}
+    how |= {"together": session.processes.added} if session.processes.count > 1 else {}
     with monitor(state.model, *looked_at, every=every, start=state.step, log=log, **how):
         yield
 
@@ -278,14 +280,13 @@ def _kept(folder: RunFolder) -> str:
 def _validate(session: Session, folder: RunFolder, watch: Watch, reporter: Reporter) -> None:
     """Score the averaged weights on the validation part, keep them if they are the best, and say so."""
     state, start = session.state, time.perf_counter()
-    steps = state.step - state.validated
-    train, state.losses = state.losses / steps / math.log(2) if steps else None, 0.0
+    told = state.told()
     bits = session.score(session.dataset.validation, "validation", examples=session.config.validation_examples)
     best = state.keep_if_best(bits.bits_per_dim)
     watch.validated(time.perf_counter() - start)
     line = {
         "step": state.step,
-        "train": train,
+        **told,
         "validation": bits.bits_per_dim,
         "best": best,
         "lr": session.config.learning_rate(state.step, state.schedule.progress(state.step)),
@@ -294,7 +295,7 @@ def _validate(session: Session, folder: RunFolder, watch: Watch, reporter: Repor
     state.log += line_of(line)
     folder.log(state.log)
     session.accelerator.log({key: value for key, value in line.items() if value is not None}, step=state.step)
-    reporter.validation(state.step, train, bits.bits_per_dim, best)
+    reporter.validation(state.step, told["train"], bits.bits_per_dim, best)
 
 
 def _finish(session: Session, folder: RunFolder, watch: Watch) -> RunResult:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import time
+from contextlib import closing
 
 import torch
 
@@ -24,7 +25,14 @@ def planned(specimen: Specimen, dataset: Dataset, config: TrainConfig, lag: int,
         assert config.steps is not None  # the config has one of them
         return Plan(Schedule.of_steps(config.steps, config.warmup))
     copied = dataclasses.replace(specimen, model=copy.deepcopy(specimen.model))
-    rehearsal = Session.open(copied, dataset, config, lag, Schedule.of_steps(1000))
+    with closing(Session.open(copied, dataset, config, lag, Schedule.of_steps(1000))) as rehearsal:
+        return _fitting(rehearsal, config, began)
+
+
+def _fitting(rehearsal: Session, config: TrainConfig, began: float) -> Plan:
+    """Return the plan that fits the minutes, as steps and validations of a rehearsal take their time."""
+    assert config.minutes is not None
+    dataset = rehearsal.dataset
     if config.threads is None:
         _choose_threads(rehearsal)
     examples = validated_examples(config, dataset)

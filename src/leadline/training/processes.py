@@ -8,9 +8,9 @@ One of them, the first, leads: it reads the clock and writes the run folder, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,17 @@ class Processes:
             for place, piece in zip(places, pieces, strict=True):
                 found[place] = piece.view_as(values[place])
         return found
+
+    def added(self, numbers: Mapping[Any, float]) -> dict[Any, float]:
+        """Return the sums of numbers by name over all processes, some of which may lack some."""
+        if self.count == 1:
+            return dict(numbers)
+        from accelerate.utils import gather_object
+
+        total: dict[Any, float] = {}
+        for part in gather_object([dict(numbers)]):
+            total |= {name: total.get(name, 0.0) + number for name, number in part.items()}
+        return total
 
     @torch.no_grad()
     def sum_gradients(self, model: nn.Module, loss: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class RunRecord(Struct, frozen=True):
     version: Literal[2]
     model: ModelRecord
     data: DataRecord
-    train: dict[str, int | float | str | None]
+    train: dict[str, int | float | str | bool | None]
     lag: Literal[0, 1]
     plan: PlanRecord
     environments: Annotated[list[StayRecord], Meta(min_length=1)]
@@ -128,6 +128,7 @@ class ScoreRecord(Struct, frozen=True):
     part: str
     binarisation: str | None
     unscored: Natural
+    given: str | None = None
 
 
 class ResultRecord(Struct, frozen=True):
@@ -177,6 +178,8 @@ class StateRecord(Struct, frozen=True):
     best_bits: float | None
     schedule: ScheduleRecord
     random: RandomRecord
+    norms: Amount = 0.0
+    clipped: Natural = 0
 
 
 SCHEMAS: Mapping[str, type[Struct]] = MappingProxyType(

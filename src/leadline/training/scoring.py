@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.data import Batch, Split, evaluation_batches
+from leadline.data.spectrogram import Spectrogram
 from leadline.errors import Diverged, ModelError, UsageError
 from leadline.graph.layout import Layout
 from leadline.graph.restoring.undisturbed import evaluating
@@ -28,7 +29,8 @@ class Score(Result):
 
     `squares` is the sum of the squared nats of the examples, for the standard error. `binarisation` says how the data
     became bits, None if it did not: scores under different binarisations do not compare. `unscored` symbols are left
-    out: the first one of each example, where the model has lag 0 and says nothing about it.
+    out: the first one of each example, where the model has lag 0 and says nothing about it. `given` is what the model
+    was told of each example beside: scores that were given different things do not compare.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class Score(Result):
     part: str
     binarisation: str | None = None
     unscored: int = 0
+    given: str | None = None
 
     @property
     def bits_per_dim(self) -> float:
@@ -70,11 +73,12 @@ class Score(Result):
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Score:
         """Return the score that `as_dict` described."""
-        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
+        return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls) if field.name in record})
 
     def __str__(self) -> str:
         mean = self.nats_per_example
         how = f", binarised {self.binarisation}" if self.binarisation else ""
+        how += f", given {self.given}" if self.given else ""
         without = f", {self.unscored} first symbols not scored" if self.unscored else ""
         error = f" ± {mean.sem:.2g}" if math.isfinite(mean.sem) else ""  # one example tells nothing of the spread
         return (
@@ -98,7 +102,7 @@ def classes_axis(specimen: Specimen) -> int:
 
 
 def symbol_nats(
-    model: nn.Module,
+    model: Callable[..., Tensor],
     batch: Batch,
     likelihood: Likelihood,
     *,
@@ -110,7 +114,8 @@ def symbol_nats(
 
     With a `lag` of 1 output p is the distribution of symbol p; with 0 of symbol p + 1, in the order of the axes as they
     stand; the first symbol's entry is left out, so the result is flat, ``(batch, positions - 1)``. `conditional` models
-    take the labels as the second input. The classes of the logits stand along `classes_axis`.
+    take the labels as the second input; frames, where a batch has them, are the last one. The classes of the logits
+    stand along `classes_axis`.
 
     Raises
     ------
@@ -120,6 +125,7 @@ def symbol_nats(
     if conditional and batch.labels is None:
         raise UsageError("the model is conditioned on a class and the data has no labels")
     inputs = (batch.x, batch.labels) if conditional else (batch.x,)
+    inputs = inputs if batch.frames is None else (*inputs, batch.frames)
     logits = model(*inputs)
     if classes_axis != -1 and isinstance(logits, Tensor) and logits.ndim > batch.x.ndim:
         logits = logits.movedim(classes_axis, -1)
@@ -153,12 +159,13 @@ def score(
     batch: int = 128,
     max_symbols: int = 1 << 17,
     classes_axis: int = -1,
+    spectrogram: Spectrogram | None = None,
     processes: Processes = ALONE,
 ) -> Score:
     """Score every symbol of a part of a data set, in evaluation mode; sums are kept in float64.
 
     `name` and `binarisation` are what the result says about the part; `lag`, `conditional` and
-    `classes_axis` are as in `symbol_nats`.
+    `classes_axis` are as in `symbol_nats`; with a `spectrogram` the model gets its frames.
     Only the first `examples` are scored, if given; at most `batch` examples, and `max_symbols` symbols, go through the
     model at a time; several `processes` score a share each. Raises `Diverged`, naming the example, if a likelihood is
     not finite.
@@ -168,7 +175,7 @@ def score(
     if examples is not None and examples < len(part):
         part = Split(part.examples[:examples], None if part.labels is None else part.labels[:examples])
     read = {"lag": lag, "conditional": conditional, "classes_axis": classes_axis}
-    nats, squares = _sums(model, part, likelihood, device, read, processes, (batch, max_symbols))
+    nats, squares = _sums(model, part, likelihood, device, read, processes, (batch, max_symbols, spectrogram))
     unscored = len(part) if lag == 0 else 0
     return Score(
         nats=nats,
@@ -178,6 +185,7 @@ def score(
         part=name,
         binarisation=binarisation,
         unscored=unscored,
+        given=None if spectrogram is None else str(spectrogram),
     )
 
 
@@ -188,7 +196,7 @@ def _sums(
     device: torch.device,
     read: Mapping[str, Any],
     processes: Processes,
-    sizes: tuple[int, int],
+    how: tuple[int, int, Spectrogram | None],
 ) -> tuple[float, float]:
     """Return the sums of the examples' nats, and of their squares, over all processes."""
     own = slice(processes.rank, None, processes.count)
@@ -196,7 +204,7 @@ def _sums(
         part = Split(part.examples[own], None if part.labels is None else part.labels[own])
     diverged: Diverged | None = None
     try:
-        batches = evaluation_batches(part, *sizes) if len(part) else ()
+        batches = evaluation_batches(part, *how) if len(part) else ()
         rows = _example_sums(model, batches, likelihood, device, read)
     except Diverged as error:  # the others wait for the sums of this one
         diverged, rows = error, torch.tensor([math.nan], dtype=torch.float64)

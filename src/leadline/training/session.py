@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data import Batch, Dataset, Split, TrainingBatches
+from leadline.data.ahead import BatchesAhead
 from leadline.data.bending import Bend
 from leadline.data.transforms import Augmentation, Shift, Turn, Warp
 from leadline.errors import Diverged, UsageError, needing
@@ -36,7 +38,7 @@ class Session:
 
     state: TrainingState
     accelerator: Accelerator
-    batches: TrainingBatches
+    batches: BatchesAhead
     dataset: Dataset
     likelihood: Likelihood
     config: TrainConfig
@@ -45,6 +47,7 @@ class Session:
     layout: str
     classes_axis: int = -1
     processes: Processes = ALONE
+    compiled: Callable[..., Any] | None = None
 
     @classmethod
     def open(
@@ -87,14 +90,13 @@ class Session:
         return cls(
             state=TrainingState(model, averaged, optimizer, schedule),
             accelerator=accelerator,
-            batches=TrainingBatches(
-                dataset, config.batch, config.seed, augmentations, crop=config.crop, burn_in=config.burn_in
-            ),
+            batches=_batches(dataset, config, augmentations),
+            compiled=torch.compile(model, dynamic=False) if config.compile else None,
             dataset=dataset,
             likelihood=likelihood(specimen.likelihood or "categorical", dataset.levels),
             config=config,
             lag=lag,
-            conditional=len(specimen.inputs) > 1,
+            conditional=specimen.conditional,
             classes_axis=classes_axis(specimen),
             processes=processes,
             layout=specimen.layout,
@@ -107,8 +109,9 @@ class Session:
 
     def example(self) -> tuple[Tensor, ...]:
         """Return the first example of the first batch, as the model takes it."""
-        batch = self.batches.at(0).to(self.accelerator.device)
-        return (batch.x[:1], batch.labels[:1]) if self.conditional and batch.labels is not None else (batch.x[:1],)
+        batch = self.batches.batches.at(0).to(self.accelerator.device)
+        given = (batch.labels if self.conditional else None, batch.frames)
+        return (batch.x[:1], *(tensor[:1] for tensor in given if tensor is not None))
 
     def step(self) -> None:
         """Take the next optimiser step and update the average; another thread that runs a model waits.
@@ -123,14 +126,14 @@ class Session:
         progress = state.schedule.progress(state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = config.learning_rate(state.step, progress)
-        batch = self.batches.at(state.step, config.strength(progress)).to(self.accelerator.device)
+        batch = self._batch().to(self.accelerator.device)
         state.model.train()
         state.optimizer.zero_grad()
         self.processes.seed(config.seed, state.step)
         loss = torch.zeros((), device=self.accelerator.device)
         for part in self.processes.share(batch.parts(config.accumulate * self.processes.count)):
             with self.accelerator.autocast():
-                nats = symbol_nats(state.model, part, self.likelihood, **self._read)
+                nats = self._nats(part)
             share = nats.sum() / batch.symbols
             loss += share.detach()
             self.accelerator.backward(share)
@@ -143,7 +146,31 @@ class Session:
         state.optimizer.step()
         state.step += 1
         state.average(config.ema)
-        state.losses += loss.item()
+        state.note(loss.item(), 0.0 if norm is None else norm.item(), config.clip)
+
+    def _batch(self) -> Batch:
+        """Return the batch of the next step, while workers make those after it."""
+        state = self.state
+        last = min(state.step + 2 * self.config.workers, state.schedule.steps - 1)
+        steps = range(state.step, max(state.step, last) + 1)
+        wanted = [(step, self.config.strength(state.schedule.progress(step))) for step in steps]
+        return self.batches.at(wanted[0], wanted[1:])
+
+    def _nats(self, part: Batch) -> Tensor:
+        """Return what the model in training says of a part of a batch, compiled if the config asks for it."""
+        if self.compiled is None:
+            return symbol_nats(self.state.model, part, self.likelihood, **self._read)
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return symbol_nats(self.compiled, part, self.likelihood, **self._read)
+        except TorchDynamoException as error:
+            said = str(error).strip().partition("\n")[0]
+            raise UsageError(f"torch cannot compile this model here ({said}); leave compile=true out") from error
+
+    def close(self) -> None:
+        """Let go of the threads that make batches."""
+        self.batches.close()
 
     def score(self, part: Split, name: str, *, examples: int | None = None, model: nn.Module | None = None) -> Score:
         """Score the averaged weights, or another model, on a part."""
@@ -155,6 +182,7 @@ class Session:
             binarisation=self.dataset.binarisation,
             examples=examples,
             processes=self.processes,
+            spectrogram=self.dataset.spectrogram,
             **self._read,
         )
 
@@ -184,6 +212,11 @@ class Session:
             f"the {what} is {value.item()} at step {self.state.step}: {place}; "
             "try a smaller learning rate, or a longer warm-up"
         )
+
+
+def _batches(dataset: Dataset, config: TrainConfig, augmentations: tuple[Augmentation, ...]) -> BatchesAhead:
+    how: dict[str, Any] = {"crop": config.crop, "burn_in": config.burn_in}
+    return BatchesAhead(TrainingBatches(dataset, config.batch, config.seed, augmentations, **how), config.workers)
 
 
 def _require_device(device: str | None) -> None:

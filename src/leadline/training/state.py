@@ -16,7 +16,7 @@ from leadline.training.randomness import random_record, random_tensors, restore_
 from leadline.training.records import StateRecord
 from leadline.training.restoring import load_weights, part, refuse_other_weights, restore_optimizer
 
-_PLAIN = ("step", "best_step", "validated", "losses", "seconds", "run")
+_PLAIN = ("step", "best_step", "validated", "losses", "norms", "clipped", "seconds", "run")
 
 
 @dataclass
@@ -26,8 +26,8 @@ class TrainingState:
     `averaged` is a second module that carries the moving average of the weights of `model`; `best` are the averaged
     weights of the best validation so far, with its value in bits per dimension and its step. `step` counts the steps
     done, which gives the position in the data; `validated` is that of the last validation, `losses` the sum of those
-    since, `log` what `metrics.jsonl` holds, and `seconds` the wall time over all resumptions. `run` tells runs apart by
-    what was asked for.
+    since, `norms` that of their gradients' norms, of which `clipped` were cut down, `log` what `metrics.jsonl` holds,
+    and `seconds` the wall time over all resumptions. `run` tells runs apart by what was asked for.
     """
 
     model: nn.Module
@@ -40,6 +40,8 @@ class TrainingState:
     best_step: int = 0
     validated: int = 0
     losses: float = 0.0
+    norms: float = 0.0
+    clipped: int = 0
     log: bytes = b""
     seconds: float = 0.0
     run: str = ""
@@ -52,6 +54,19 @@ class TrainingState:
                 mean.lerp_(value, rate)
             for mine, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 mine.copy_(theirs)
+
+    def note(self, loss: float, norm: float, ceiling: float) -> None:
+        """Add up what the next line of the log tells of its steps: losses, and gradients' norms before clipping."""
+        self.losses += loss
+        self.norms += norm
+        self.clipped += norm > ceiling
+
+    def told(self) -> dict[str, float | None]:
+        """Return what is told of each step since the last validation: loss in bits, gradient's norm, share clipped."""
+        steps = self.step - self.validated
+        sums = {"train": self.losses / math.log(2), "gradient": self.norms, "clipped": float(self.clipped)}
+        self.losses, self.norms, self.clipped = 0.0, 0.0, 0
+        return {name: total / steps if steps else None for name, total in sums.items()}
 
     def keep_if_best(self, bits: float) -> bool:
         """Keep a copy of the averaged weights if `bits` is the lowest so far; say whether it is."""
@@ -97,7 +112,7 @@ class TrainingState:
         self.best = best
         restore_optimizer(self.optimizer, part(tensors, "optimizer"), held.step)
         for name in _PLAIN:
-            setattr(self, name, record[name])
+            setattr(self, name, getattr(held, name))
         self.best_bits = math.inf if held.best_bits is None else held.best_bits
         self.schedule = Schedule.of(record["schedule"])
         if "log" not in tensors or tensors["log"].dtype != torch.uint8 or tensors["log"].ndim != 1:

@@ -27,6 +27,9 @@ class Specimen:
         a mixture) or ``"bernoulli"`` (one logit per position) for density models; None for everything else.
     labels
         The number of classes that conditioning names; None if there are none, or nobody knows.
+    frames
+        Of local conditioning, which the last input then is, ``(b, frames, channels)``: its channels, and how many
+        positions each frame is for; None if there is none.
     """
 
     model: nn.Module
@@ -35,6 +38,12 @@ class Specimen:
     order: str | None = None
     likelihood: str | None = None
     labels: int | None = None
+    frames: tuple[int, int] | None = None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the second input is a class for each example."""
+        return len(self.inputs) - (self.frames is not None) > 1
 
     @property
     def config(self) -> Any:
@@ -43,20 +52,29 @@ class Specimen:
 
 
 def density_specimen(
-    model: nn.Module, classes: int, labels: int, shape: tuple[int, ...], axes: str, lag: int = 1
+    model: nn.Module,
+    classes: int,
+    labels: int,
+    shape: tuple[int, ...],
+    axes: str,
+    lag: int = 1,
+    frames: tuple[int, int] | None = None,
 ) -> Specimen:
     """Wrap a model that gives logits over `classes` at every position of integers of `shape`, batch first.
 
     `axes` names the axes of the shape after the batch: ``"h w"``. A conditional model takes one of as many `labels` for
     each batch element. With a `lag` of 1 the logits are of the position's own class, so the model is a density; with 0
-    of the next one.
+    of the next one. `frames` are those of local conditioning along the first axis, as `Specimen` describes it.
     """
-    x = torch.randint(classes, shape)
+    inputs = [torch.randint(classes, shape)]
+    if labels:
+        inputs.append(torch.randint(labels, shape[:1]))
+    if frames is not None:
+        channels, each = frames
+        inputs.append(torch.randn(shape[0], -(-shape[1] // each), channels))
+    layout = f"b {axes}{', _' * (len(inputs) - 1)} -> b {axes} v"
     likelihood = "categorical" if lag == 1 else None
-    if not labels:
-        return Specimen(model, (x,), f"b {axes} -> b {axes} v", likelihood=likelihood)
-    label = torch.randint(labels, shape[:1])
-    return Specimen(model, (x, label), f"b {axes}, _ -> b {axes} v", likelihood=likelihood, labels=labels)
+    return Specimen(model, tuple(inputs), layout, likelihood=likelihood, labels=labels or None, frames=frames)
 
 
 def image_specimen(model: nn.Module, config: Any, batch: int) -> Specimen:

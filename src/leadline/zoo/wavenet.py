@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import CausalConv1d, shift
+from leadline.zoo.layers.frames import Frames
 from leadline.zoo.settings import Depth, Lag, Natural, Positive, Range, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
@@ -20,7 +22,8 @@ from leadline.zoo.specimen import Specimen, density_specimen
 class WaveNetConfig:
     """`stacks` times `layers` gated blocks, dilated by 1 … 2^(layers - 1), then a head over the sum of their skips.
 
-    `labels` classes condition every gate (0: none). With `lag` 1 the logits at t are of symbol t, from those before it
+    `labels` classes condition every gate (0: none), and so do frames of so many `conditions`, one for each `hop`
+    symbols. With `lag` 1 the logits at t are of symbol t, from those before it
     (a density); with `lag` 0 they are of the symbol after t. `length` is only that of the example inputs.
     """
 
@@ -34,6 +37,8 @@ class WaveNetConfig:
     kernel: Positive = 2
     lag: Lag = 1
     labels: Natural = 0
+    conditions: Natural = 0
+    hop: Positive = 80
 
 
 class Block(nn.Module):
@@ -44,16 +49,22 @@ class Block(nn.Module):
         k = config.channels
         self.conv = CausalConv1d(k, 2 * k, config.kernel, dilation)
         self.label = nn.Embedding(config.labels, 2 * k) if config.labels else None
+        self.frames = nn.Conv1d(config.conditions, 2 * k, 1, bias=False) if config.conditions else None
         self.skip = nn.Conv1d(k, config.skip, 1)
         self.residual = None if last else nn.Conv1d(k, k, 1)
 
     def forward(
-        self, z: Float[Tensor, "b k t"], label: Int[Tensor, " b"] | None
+        self,
+        z: Float[Tensor, "b k t"],
+        label: Int[Tensor, " b"] | None,
+        heard: Float[Tensor, "b c t"] | None = None,
     ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b s t"]]:
         """Return the input of the next block, and the skip."""
         gates = self.conv(z)
         if self.label is not None:
             gates = gates + self.label(label)[:, :, None]
+        if self.frames is not None:
+            gates = gates + self.frames(heard)
         value, opening = gates.chunk(2, dim=1)
         y = torch.tanh(value) * torch.sigmoid(opening)
         if self.residual is not None:
@@ -78,18 +89,32 @@ class WaveNet(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.classes, config.channels)
+        self.frames = Frames(config.conditions, config.hop) if config.conditions else None
         dilations = [2**layer for layer in range(config.layers)] * config.stacks
         lasts = [False] * (len(dilations) - 1) + [True]
         self.blocks = nn.ModuleList(Block(config, d, last) for d, last in zip(dilations, lasts, strict=True))
         self.hidden = nn.Conv1d(config.skip, config.head, 1)
         self.logits = nn.Conv1d(config.head, config.classes, 1)
 
-    def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
-        """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional."""
+    def forward(
+        self,
+        x: Int[Tensor, "b t"],
+        label: Shaped[Tensor, "b ..."] | None = None,
+        frames: Float[Tensor, "b f c"] | None = None,
+    ) -> Float[Tensor, "b t v"]:
+        """Return the logits at all positions of sequences `x`.
+
+        A `label` is needed if the model has classes, `frames` if it has conditions: the second input, without classes.
+        """
+        if not self.config.labels:
+            label, frames = None, label if frames is None else frames
+        if (frames is None) != (self.frames is None):
+            raise UsageError(f"this model takes {'no frames' if self.frames is None else 'frames'} (conditions=)")
+        heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
         skips = []
         for block in self.blocks:
-            z, skip = block(z, label)
+            z, skip = block(z, label, heard)
             skips.append(skip)
         y = torch.stack(skips).sum(0)
         y = torch.relu(self.hidden(torch.relu(y)))
@@ -100,5 +125,5 @@ class WaveNet(nn.Module):
 @factory
 def wavenet(config: WaveNetConfig, batch: int) -> Specimen:
     """Build a WaveNet; settings are the fields of `WaveNetConfig`, `batch` and `seed`."""
-    shape = (batch, config.length)
-    return density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag)
+    shape, frames = (batch, config.length), (config.conditions, config.hop) if config.conditions else None
+    return density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag, frames)

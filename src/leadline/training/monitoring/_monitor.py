@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -27,6 +27,8 @@ from leadline.training.monitoring.taps import Taps
 
 Log = Callable[..., Any]
 """Takes the numbers of a moment by name, and ``step=``, as the `log` of an `Accelerator` does."""
+Together = Callable[[Mapping[Any, float]], Mapping[Any, float]]
+"""Adds up numbers by name over several processes."""
 
 
 @public("monitor")
@@ -42,6 +44,7 @@ def monitor(
     positions: Positions = None,
     reach_every: int | None = None,
     seed: int = 0,
+    together: Together | None = None,
     **kwargs: Any,
 ) -> Monitor:
     """Watch the gradients of a training loop, at every so many steps of its optimiser.
@@ -70,6 +73,9 @@ def monitor(
         Where inputs are given, `reach` is measured on them too, as the function of that name does.
     reach_every
         At every so many steps; by default ten times `every`. The first time takes a trace of the model.
+    together
+        Of several processes that share each batch, and whose gradients are summed: adds up numbers by name over all of
+        them. What is recorded is then the gradient of the whole batch, in each.
 
     Returns
     -------
@@ -103,7 +109,7 @@ def monitor(
     if not isinstance(bare, nn.Module):
         raise UsageError(f"monitor takes a module that is trained, not {type(model).__name__}")
     reading = Reading(bare, inputs, kwargs, layout=layout, output=output) if inputs or kwargs else None
-    return Monitor(bare, every, start, log, scaler, reading, positions, reach_every or 10 * every, seed)
+    return Monitor(bare, every, start, log, scaler, reading, positions, reach_every or 10 * every, seed, together)
 
 
 def uncompiled(model: Any) -> Any:
@@ -134,12 +140,13 @@ class Monitor:
         positions: Positions,
         reach_every: int,
         seed: int,
+        together: Together | None = None,
     ) -> None:
         self.records: tuple[Moment, ...] = ()
         self.step = start
         self._model, self._every, self._log, self._scaler = model, every, log, scaler
         self._reading, self._positions, self._reach_every, self._seed = reading, positions, reach_every, seed
-        self._taps, self._open = Taps(model), False
+        self._taps, self._open, self._together = Taps(model), False, together
         self._held, self._listening = ExitStack(), ExitStack()
         self._optimizer: Callable[[], Optimizer | None] = lambda: None
 
@@ -228,16 +235,19 @@ class Monitor:
 
     def _moment(self, reach: Reach | None) -> Moment | None:
         taps, heard = self._taps, self._taps.heard
+        sums: dict[Any, Tensor] = {**heard.squares, **heard.lost}
+        sums |= {} if heard.values is None else {None: heard.values}
+        values = torch.stack([number.double() for number in sums.values()]).tolist() if sums else ()
+        numbers: Mapping[Any, float] = dict(zip(sums, values, strict=True))
+        if self._together is not None:  # in processes that heard nothing, too
+            numbers = self._together(numbers)
         if taps.chain is None or (not heard.squares and reach is None):
             return None
-        sums = [*heard.squares.values(), *heard.lost.values(), *([] if heard.values is None else [heard.values])]
-        numbers = iter(torch.stack([number.double() for number in sums]).tolist() if sums else ())
         scale = float(self._scaler.get_scale()) if self._scaler is not None else 1.0
-        squares = {boundary: next(numbers) / scale**2 for boundary in heard.squares}
-        lost = {name: next(numbers) for name in heard.lost}
-        whole = next(numbers, 0.0)
+        squares = {boundary: numbers[boundary] / scale**2 for boundary in heard.squares}
+        lost = {name: numbers[name] for name in heard.lost}
         ends = [squares.get(boundary) for boundary in range(taps.boundaries)]
-        return moment_of(self.step, taps.names, ends, _of(lost, whole), reach, apart=taps.stride)
+        return moment_of(self.step, taps.names, ends, _of(lost, numbers.get(None, 0.0)), reach, apart=taps.stride)
 
     def _reach(self) -> Reach:
         assert self._reading is not None
