@@ -281,11 +281,12 @@ def _(result: Swept) -> tuple[Figure, ...]:
 
 @figures.register
 def _(result: Trial) -> tuple[Figure, ...]:
-    each = (("all models", result.correlation), *((f"at {depth}", rho) for depth, rho in result.by_depth.items()))
+    depth, first = result.task.depth, result.task.verdicts[0].name
+    each = {**result.correlations, **{f"{first}, {depth}={at}": rho for at, rho in result.by_depth.items()}}
     return (
         Figure("models", len(result.points), status="proved"),
-        Figure("cells that failed", result.swept.failed, status="proved"),
-        *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each),
+        Figure("cells that failed", result.failed, status="proved"),
+        *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each.items()),
     )
 
 
