@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ def main(names: list[str]) -> None:
         machine = {"torch": torch.__version__, "threads": 1, "processor": platform.processor() or platform.machine()}
         held = {"name": name, "machine": machine, "cpu_seconds": seconds}
         held |= {"judged": columns(found.judged), "taught": columns(found.taught)}
-        text = json.dumps(held, indent=1).replace(",\n     ", ", ").replace("[\n     ", "[").replace("\n    ]", "]")
+        text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(held, indent=1))
         (ROOT / "benchmarks" / "results" / f"trials-{name}.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 
 @dataclass(frozen=True)
 class Dot:
-    """A model: where it stands, its standard error upwards, the group that gives its colour, and whether it is large."""
+    """A model: where it stands, its standard error, the group that gives its colour, and if it is large."""
 
     x: float
     y: float

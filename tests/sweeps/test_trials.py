@@ -18,7 +18,7 @@ import leadline
 from leadline.errors import UsageError
 from leadline.report.swept.trials import describe_trial, models_table, trial_cards
 from leadline.sweeps import Swept
-from leadline.sweeps.trials._trial import CHOSEN_BY, LEARNT, SCORE, Trial, trial
+from leadline.sweeps.trials._trial import CHOSEN_BY, LEARNT, SCORE, Tried, trial
 from leadline.sweeps.trials.correlation import agreement, correlated, ranks, spearman
 from leadline.sweeps.trials.lessons import Lesson, Student, teach
 from leadline.sweeps.trials.materials import Digits
@@ -120,7 +120,7 @@ def test_a_lesson_leaves_the_student_as_it_was_and_says_where_it_broke_off() -> 
         Lesson(lr=0.0, steps=1, batch=8)
 
 
-def made(verdicts: dict[str, float], scores: dict[str, float]) -> Trial:
+def made(verdicts: dict[str, float], scores: dict[str, float]) -> Tried:
     """A trial of one depth, whose seeds differ a little."""
     cells = [(place, seed) for place in verdicts for seed in (0, 1)]
     judged = tuple(
@@ -135,7 +135,7 @@ def made(verdicts: dict[str, float], scores: dict[str, float]) -> Trial:
     )  # fmt: skip
     settings = {"placement": tuple(verdicts), "layers": (10,)}
     asked = tuple(verdict.measure for verdict in TASKS["bn-placement"].verdicts)
-    return Trial(
+    return Tried(
         "bn-placement",
         Swept("made", settings, 2, asked, judged, "leadline 0"),
         Swept("made", {**settings, "lr": (0.1,)}, 2, LEARNT, taught, "leadline 0"),

@@ -8,7 +8,7 @@ from leadline.document import Block, Card, Curve, Document, Row, Section, Table,
 from leadline.report.reproducing import how_to_repeat
 from leadline.report.verdicts import cards
 from leadline.results import Estimate
-from leadline.sweeps.trials._trial import Point, Trial
+from leadline.sweeps.trials._trial import Point, Tried
 from leadline.sweeps.trials.correlation import RankCorrelation, ranks
 from leadline.sweeps.trials.verdicts import Verdict
 
@@ -17,7 +17,7 @@ _SURE = 0.5
 """A rank correlation whose interval lies above says that the verdict predicts; one that reaches 0, that it does not."""
 
 
-def describe_trial(found: Trial, command: str = "") -> Document:
+def describe_trial(found: Tried, command: str = "") -> Document:
     """Lay a trial out: the correlations, the score along each verdict, the models, and where the verdict fails."""
     first, *others = found.task.verdicts
     depths = list(found.by_depth)
@@ -36,11 +36,11 @@ def describe_trial(found: Trial, command: str = "") -> Document:
     )
 
 
-def _depth(found: Trial, point: Point) -> object:
+def _depth(found: Tried, point: Point) -> object:
     return point.settings[found.task.depth]
 
 
-def trial_cards(found: Trial) -> tuple[Card, ...]:
+def trial_cards(found: Tried) -> tuple[Card, ...]:
     """Say of each verdict over all models, and of the first one at each depth, whether it ranks as training does."""
     name, first = found.task.depth, found.task.verdicts[0].name
     each = {verdict: _card(verdict, rho, str(found.agreements[verdict])) for verdict, rho in found.correlations.items()}
@@ -70,7 +70,7 @@ def in_words(rho: RankCorrelation) -> str:
     return "it tells something of training" if rho.low > 0 else "it does not predict training"
 
 
-def _curve(found: Trial, verdict: Verdict, points: tuple[Point, ...] | list[Point]) -> Curve | None:
+def _curve(found: Tried, verdict: Verdict, points: tuple[Point, ...] | list[Point]) -> Curve | None:
     """Draw the score along the size of a verdict, a point for each model."""
     points = sorted((p for p in points if math.isfinite(_size(p, verdict))), key=lambda p: _size(p, verdict))
     if len({_size(point, verdict) for point in points}) < 2:
@@ -92,12 +92,12 @@ def _size(point: Point, verdict: Verdict) -> float:
     return abs(point.verdicts[verdict.name].value)
 
 
-def name_of(found: Trial, point: Point) -> str:
+def name_of(found: Tried, point: Point) -> str:
     """Name a model by the settings that vary."""
     return ", ".join(f"{name}={point.settings[name]}" for name in found.judged.varied)
 
 
-def models_table(found: Trial) -> Table:
+def models_table(found: Tried) -> Table:
     """Return every model with its verdicts, its score, and the ranks by the first verdict and by the score."""
     points, names, tuned = found.points, found.judged.varied, found.task.tuned
     verdicts = found.task.verdicts
@@ -116,13 +116,13 @@ def models_table(found: Trial) -> Table:
     return Table(head, rows, caption, sortable=True, most=_MOST)
 
 
-def _said(found: Trial, point: Point, verdict: Verdict) -> str:
+def _said(found: Tried, point: Point, verdict: Verdict) -> str:
     mean: Estimate = point.verdicts[verdict.name]
     text = verdict.written(mean.value, found.task.deep(verdict, point.settings))
     return text if verdict.far else f"{text} ± {mean.sem:.2g}"
 
 
-def exceptions(found: Trial) -> tuple[Block, ...]:
+def exceptions(found: Tried) -> tuple[Block, ...]:
     """Say which pairs of models the first verdict surely orders otherwise than training does, the widest first."""
     verdict = found.task.verdicts[0]
     agreement = found.agreements[verdict.name]

@@ -34,7 +34,7 @@ class Point:
     settings
         What the model is, the tuned setting at its best value among it.
     verdicts
-        Each verdict by its name: its mean over the seeds.
+        Each verdict by its name: its mean over the seeds at which it is known.
     score
         How good answers to unseen examples are after the budget.
     by_seed
@@ -47,8 +47,11 @@ class Point:
     by_seed: Mapping[str, tuple[float, ...]]
 
 
+_Known = tuple[Point, list[float], list[float]]
+
+
 @dataclass(frozen=True)
-class Trial(Result):
+class Tried(Result):
     """Whether verdicts at initialisation rank models as training does.
 
     Attributes
@@ -113,22 +116,21 @@ class Trial(Result):
             v.name: tuple(v.value(judged[seed], self.task.deep(v, fixed)) for seed in seeds) for v in self.task.verdicts
         }
         scores = tuple(number_of(taught[seed][SCORE]) for seed in seeds)
-        means = {name: Estimate.of(values) for name, values in verdicts.items()}
+        means = {
+            name: Estimate.of([v for v in values if math.isfinite(v)] or [math.nan])
+            for name, values in verdicts.items()
+        }
         return Point(settings, means, Estimate.of(scores), {**verdicts, "score": scores})
 
-    def promises(self, verdict: Verdict, points: Sequence[Point]) -> list[list[float]]:
-        """Return what a verdict promises of points, for each of their seeds."""
-        return [
-            [verdict.promise(value, self.task.deep(verdict, p.settings)) for value in p.by_seed[verdict.name]]
-            for p in points
-        ]
-
-    def _known(self, verdict: Verdict) -> tuple[Point, ...]:
-        """Return the points of which a verdict knows something at every seed."""
-        return tuple(p for p in self.points if all(math.isfinite(value) for value in p.by_seed[verdict.name]))
-
-    def _correlated(self, verdict: Verdict, points: Sequence[Point]) -> RankCorrelation:
-        return correlated(self.promises(verdict, points), [list(point.by_seed["score"]) for point in points])
+    def _known(self, verdict: Verdict) -> tuple[_Known, ...]:
+        """Return each point with what a verdict promises of it and its scores, at the seeds at which it is known."""
+        found = []
+        for point in self.points:
+            deep = self.task.deep(verdict, point.settings)
+            pairs = zip(point.by_seed[verdict.name], point.by_seed["score"], strict=True)
+            known = [(verdict.promise(value, deep), score) for value, score in pairs if math.isfinite(value)]
+            found += [(point, [promise for promise, _ in known], [score for _, score in known])] if known else []
+        return tuple(found)
 
     @property
     def correlation(self) -> RankCorrelation:
@@ -138,29 +140,32 @@ class Trial(Result):
     @cached_property
     def correlations(self) -> Mapping[str, RankCorrelation]:
         """Of each verdict."""
-        return {verdict.name: self._correlated(verdict, self._known(verdict)) for verdict in self.task.verdicts}
+        return {verdict.name: _correlated(self._known(verdict)) for verdict in self.task.verdicts}
 
     @cached_property
     def by_depth(self) -> Mapping[Value, RankCorrelation]:
         """Of the first verdict, among the points of each depth."""
-        name, verdict = self.task.depth, self.task.verdicts[0]
-        points = self._known(verdict)
-        depths = dict.fromkeys(point.settings[name] for point in points)
-        return {depth: self._correlated(verdict, [p for p in points if p.settings[name] == depth]) for depth in depths}
+        name, known = self.task.depth, self._known(self.task.verdicts[0])
+        depths = dict.fromkeys(point.settings[name] for point, _, _ in known)
+        return {depth: _correlated([each for each in known if each[0].settings[name] == depth]) for depth in depths}
 
     @cached_property
     def agreements(self) -> Mapping[str, Agreement]:
         """Of each verdict; pairs are named by the places of their points, the one that promised more first."""
         found = {}
         for verdict in self.task.verdicts:
-            points = self._known(verdict)
-            places = [self.points.index(point) for point in points]
-            scores = [list(point.by_seed["score"]) for point in points]
-            found[verdict.name] = agreement(self.promises(verdict, points), scores, places)
+            known = self._known(verdict)
+            places = [self.points.index(point) for point, _, _ in known]
+            promises, scores = [promises for _, promises, _ in known], [scores for _, _, scores in known]
+            found[verdict.name] = agreement(promises, scores, places)
         return found
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self.points)} models, rank correlation {self.correlation}"
+
+
+def _correlated(known: Sequence[_Known]) -> RankCorrelation:
+    return correlated([promises for _, promises, _ in known], [scores for _, _, scores in known])
 
 
 def trial(
@@ -170,7 +175,7 @@ def trial(
     settings: Mapping[str, Setting] | None = None,
     seeds: int = 5,
     **how: Any,
-) -> Trial:
+) -> Tried:
     """Judge models before training, train each for a fixed budget, and correlate the ranks.
 
     The verdicts are those of `gradient`, and of sequences those of `reach`, on untrained weights: the log rate of the
@@ -220,4 +225,4 @@ def trial(
         measures = tuple(verdict.measure for verdict in task.verdicts)
         where, given = Path(folder), {"seeds": seeds, "only": task.only, **how}
         judged = sweep(task.model, models, measures, where / "verdicts", **given)
-        return Trial(name, judged, sweep(task.model, chosen, LEARNT, where / "lessons", **given))
+        return Tried(name, judged, sweep(task.model, chosen, LEARNT, where / "lessons", **given))

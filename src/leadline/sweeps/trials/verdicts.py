@@ -27,11 +27,14 @@ class Verdict:
         ``"rate"`` is a log growth for each layer or step, and is multiplied by the depth; ``"growth"`` one from end to
         end. Of both the smaller change promises more. ``"distance"`` is one in layers or steps, ``"reach"`` one along a
         sequence: the greater one promises more, and None is endless.
+    missing
+        The number that stands where nothing is known, if there is one.
     """
 
     name: str
     measure: str
     kind: Literal["rate", "growth", "distance", "reach"]
+    missing: int | None = None
 
     @property
     def far(self) -> bool:
@@ -47,6 +50,8 @@ class Verdict:
         -5.0
         """
         found = row[self.measure]
+        if found is not None and found == self.missing:
+            return math.nan
         if self.far:
             return min(math.inf if found is None else number_of(found), FARTHEST * depth)
         return number_of(found) * (depth if self.kind == "rate" else 1)
@@ -79,11 +84,11 @@ RATE = Verdict("rate × depth", "gradient.rate", "rate")
 GROWTH = Verdict("growth", "gradient.total", "growth")
 """The log of the gradient's growth from end to end, through all layers or steps."""
 
-ENDS = Verdict("float16 ends", "gradient.underflow_depth.get('float16', 'unknown')", "distance")
+ENDS = Verdict("float16 ends", "gradient.underflow_depth.get('float16', 0)", "distance", missing=0)
 """The layer or step at which a gradient of size 1 is lost in float16, to zero or to infinity."""
 
 REACH = Verdict("reach", "reach.within(0.99)", "reach")
 """The distance along the sequence within which 99 % of an output's squared gradient lie."""
 
-REACH_ENDS = Verdict("reach in float16", "reach.lost_at.get('float16', 'unknown')", "reach")
+REACH_ENDS = Verdict("reach in float16", "reach.lost_at.get('float16', 0)", "reach", missing=0)
 """The distance along the sequence at which a gradient of size 1 is lost in float16."""
