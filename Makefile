@@ -49,12 +49,13 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Every figure the documents quote, regenerated into benchmarks/results.
+# Every figure the documents quote, regenerated into benchmarks/results, and the pages that are made of them.
 bench: $(VENV)/.dev
 	$(BIN)/pip install -q -c $(PINS) -e '.[bench,census]'
 	for script in $(filter-out benchmarks/intervals_that_cover.py,$(wildcard benchmarks/*.py)); do \
 	  $(BIN)/python $$script || exit 1; done
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/trials.py
 
 # Whether stated intervals hold the truth, over 1,000 models a kind: half an hour and more; goes on where it stopped.
 coverage: $(VENV)/.dev

@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -26,10 +27,13 @@ from leadline.audit import Unavailable
 from leadline.audit.architecture import find_architecture
 from leadline.claims import run_claims
 from leadline.errors import UsageError
-from leadline.report.schema import schema
+from leadline.report.schema import _define, schema
 from leadline.results import Gap, Place, Result
 from leadline.sampling import Exported, Narrowed
-from leadline.sweeps import Swept
+from leadline.sweeps import Swept, Tried
+from leadline.sweeps.trials._trial import LEARNT
+from leadline.sweeps.trials.tasks import TASKS
+from leadline.sweeps.trials.verdicts import ENDS
 from leadline.training import Moment, Score
 from leadline.zoo import build
 
@@ -98,6 +102,21 @@ def swept() -> Swept:
     return Swept("mlp", {"layers": (1, 2, 3)}, 1, ("gradient.rate",), rows, "leadline 0")
 
 
+def tried() -> Tried:
+    """Two models of one seed, of which one has no end in float16."""
+    judged = tuple({"placement": place, "layers": 10, "seed": 0, "gradient.rate": rate, "gradient.total": 5 * rate,
+                    ENDS.measure: ends, "error": None}
+                   for place, rate, ends in (("plain", 0.2, 47), ("after", 0.1, None)))  # fmt: skip
+    taught = tuple({"placement": place, "layers": 10, "lr": 0.1, "seed": 0, "trial.score": score,
+                    "trial.validation": score, "trial.loss": math.nan, "trial.steps": 9, "error": None}
+                   for place, score in (("plain", 0.25), ("after", 0.75)))  # fmt: skip
+    settings = {"placement": ("plain", "after"), "layers": (10,)}
+    columns = (tuple(verdict.measure for verdict in TASKS["bn-placement"].verdicts), LEARNT)
+    one, other = (Swept("f", given, 1, names, rows, "leadline 0") for given, names, rows in zip(
+        (settings, {**settings, "lr": (0.1,)}), columns, (judged, taught), strict=True))  # fmt: skip
+    return Tried("bn-placement", one, other)
+
+
 @cache
 def examples() -> tuple[Result, ...]:
     """Return at least one real result of every kind."""
@@ -110,7 +129,7 @@ def examples() -> tuple[Result, ...]:
     return (
         audit, leaky, *parts, audit.memory, audit.gradient, *audit.gradient.chains, leaky.causality,  # type: ignore[return-value]
         leadline.compare({"one": audit, "two": leaky, "three": audit}),
-        reading.reach(), reading.remedies(probes=2), exported(), narrowed(), moment(), swept(),
+        reading.reach(), reading.remedies(probes=2), exported(), narrowed(), moment(), swept(), tried(),
         leadline.spectrum(torch.sin, torch.zeros(3), k=2),
         leadline.lyapunov(lambda x: torch.tensor([2.0, 0.5]) * x, torch.ones(2), steps=20),
         laws, laws.connections, reading.system(), *run_claims(["A1"]),
@@ -164,6 +183,19 @@ def test_records_are_versioned_json_that_the_schema_describes() -> None:
         jsonschema.validate({**record, "type": "Nothing"}, whole)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**examples()[0].to_dict(), "count": {"macs": "many"}}, whole)
+
+
+def test_two_kinds_of_one_name_are_refused() -> None:
+    """The schema of the one would be held against the other, as it once was."""
+
+    @dataclass(frozen=True)
+    class Estimate:  # as `leadline.results` has one
+        value: float
+
+    definitions: dict[str, Any] = {}
+    _define(leadline.results.Estimate, definitions)
+    with pytest.raises(TypeError, match="rename one"):
+        _define(Estimate, definitions)
 
 
 def test_the_schema_in_the_docs_is_the_one_that_is_generated() -> None:

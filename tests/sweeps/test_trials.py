@@ -16,12 +16,14 @@ from torch import nn
 
 import leadline
 from leadline.errors import UsageError
-from leadline.report.swept.trials import describe_trial, trial_cards
+from leadline.report.swept.trials import describe_trial, models_table, trial_cards
 from leadline.sweeps import Swept
-from leadline.sweeps.trials._trial import ACCURACY, CHOSEN_BY, LOST, MEASURES, RATE, Trial, trial
-from leadline.sweeps.trials.correlation import correlated, ranks, spearman
-from leadline.sweeps.trials.lessons import Lesson, Student, digits, teach
-from leadline.sweeps.trials.tasks import bn_placement
+from leadline.sweeps.trials._trial import CHOSEN_BY, LEARNT, SCORE, Tried, trial
+from leadline.sweeps.trials.correlation import agreement, correlated, ranks, spearman
+from leadline.sweeps.trials.lessons import Lesson, Student, teach
+from leadline.sweeps.trials.materials import Digits
+from leadline.sweeps.trials.tasks import TASKS, bn_placement
+from leadline.sweeps.trials.verdicts import ENDS, GROWTH, RATE
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("sklearn")
@@ -64,11 +66,11 @@ def test_most_intervals_hold_the_correlation_of_true_values() -> None:
 
 def by_hand(student: Student, seed: int) -> tuple[float, float]:
     """Shares of validation and test that are right after the same lesson, without an optimiser or a copy."""
-    (x, y), validation, test = digits()
+    validation, test = Digits().unseen
     drawn = torch.Generator().manual_seed(seed)
     for _ in range(student.lesson.steps):
-        chosen = torch.randint(len(x), (student.lesson.batch,), generator=drawn)
-        lines = student(x[chosen]).log_softmax(1)[torch.arange(len(chosen)), y[chosen]]
+        x, y = Digits().batch(student.lesson.batch, drawn)
+        lines = student(x).log_softmax(1)[torch.arange(len(y)), y]
         gradients = torch.autograd.grad(-lines.mean(), list(student.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(student.parameters(), gradients, strict=True):
@@ -82,7 +84,7 @@ def test_a_trial_is_what_the_functions_and_a_loop_by_hand_say(tmp_path: Path) ->
     settings: dict[str, Any] = {"placement": ["after"], "layers": [2, 3], "lr": [0.01, 0.2]}
     more = {"steps": 3, "width": 8, "batch": 32}
     found = trial("bn-placement", tmp_path, settings={**settings, **more}, seeds=2, workers=0)
-    assert found.swept.failed == 0, [row["error"] for row in found.swept.rows]
+    assert found.failed == 0, [row["error"] for row in found.taught.rows]
     assert len(found.points) == 2
     for point in found.points:
         means = {}
@@ -97,8 +99,8 @@ def test_a_trial_is_what_the_functions_and_a_loop_by_hand_say(tmp_path: Path) ->
             means[lr] = (*np.mean(shares, axis=0).tolist(), float(np.mean(rates)))
         best = max(means, key=lambda lr: means[lr][0])
         assert point.settings["lr"] == best
-        assert point.accuracy.value == pytest.approx(means[best][1])
-        assert point.verdict.value == pytest.approx(means[best][2], nan_ok=True)
+        assert point.score.value == pytest.approx(means[best][1])
+        assert point.verdicts["rate × depth"].value == pytest.approx(means[best][2], nan_ok=True)
     assert set(found.by_depth) == {2, 3}
     assert trial("bn-placement", tmp_path, settings={**settings, **more}, seeds=2, workers=0) == found
 
@@ -110,7 +112,7 @@ def test_a_lesson_leaves_the_student_as_it_was_and_says_where_it_broke_off() -> 
     assert teach(student, 1) == teach(student, 1)
     assert teach(student, 1) != teach(student, 2)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
-    broken = teach(Student(Lesson(lr=1e30, steps=20, batch=8), nn.Linear(64, 8), nn.Linear(8, 10)))
+    broken = teach(Student(Digits(), Lesson(lr=1e30, steps=20, batch=8), nn.Linear(64, 8), nn.Linear(8, 10)))
     assert broken.steps < 20
     with pytest.raises(UsageError, match="need a model with a lesson"):
         teach(nn.Linear(64, 10))
@@ -118,16 +120,26 @@ def test_a_lesson_leaves_the_student_as_it_was_and_says_where_it_broke_off() -> 
         Lesson(lr=0.0, steps=1, batch=8)
 
 
-def made(verdicts: dict[str, float], accuracies: dict[str, float]) -> Trial:
+def made(verdicts: dict[str, float], scores: dict[str, float]) -> Tried:
     """A trial of one depth, whose seeds differ a little."""
-    rows = tuple(
-        {"placement": place, "layers": 10, "lr": 0.1, "seed": seed, RATE: verdicts[place] / 10,
-         **dict.fromkeys(MEASURES[1:]), LOST: 7 if place == "plain" else None, CHOSEN_BY: 0.5,
-         ACCURACY: accuracies[place] + 0.001 * seed, "error": None}
-        for place in verdicts for seed in (0, 1)
+    cells = [(place, seed) for place in verdicts for seed in (0, 1)]
+    judged = tuple(
+        {"placement": place, "layers": 10, "seed": seed, RATE.measure: verdicts[place] / 10,
+         GROWTH.measure: 2 * verdicts[place], ENDS.measure: 7 if place == "plain" else None, "error": None}
+        for place, seed in cells
     )  # fmt: skip
-    settings = {"placement": tuple(verdicts), "layers": (10,), "lr": (0.1,)}
-    return Trial("bn-placement", Swept("made", settings, 2, MEASURES, rows, "leadline 0"))
+    taught = tuple(
+        {"placement": place, "layers": 10, "lr": 0.1, "seed": seed, **dict.fromkeys(LEARNT), CHOSEN_BY: 0.5,
+         SCORE: scores[place] + 0.001 * seed, "error": None}
+        for place, seed in cells
+    )  # fmt: skip
+    settings = {"placement": tuple(verdicts), "layers": (10,)}
+    asked = tuple(verdict.measure for verdict in TASKS["bn-placement"].verdicts)
+    return Tried(
+        "bn-placement",
+        Swept("made", settings, 2, asked, judged, "leadline 0"),
+        Swept("made", {**settings, "lr": (0.1,)}, 2, LEARNT, taught, "leadline 0"),
+    )
 
 
 def test_what_is_said_follows_the_correlation() -> None:
@@ -139,12 +151,44 @@ def test_what_is_said_follows_the_correlation() -> None:
     assert against.correlation.value == -1.0
     assert "does not predict" in trial_cards(against)[0].text
     assert trial_cards(made(verdicts, dict.fromkeys(verdicts, 0.5)))[0].mark in ("unknown", "notice")
+    assert [card.subject for card in trial_cards(agrees)] == ["rate × depth", "growth", "float16 ends"]
     page = describe_trial(agrees)
-    (curve,) = page.sections[0].blocks
+    curve = page.sections[0].blocks[0].blocks[0]  # type: ignore[union-attr]
     assert curve.x == (1.0, 2.0, 4.0, 8.0)  # type: ignore[union-attr]
     assert curve.names == ("placement=before", "placement=branch", "placement=after", "placement=plain")  # type: ignore[union-attr]
     (table,) = page.sections[1].blocks
-    assert [row[3] for row in table.rows] == [row[-1] for row in table.rows] == ["4", "2", "1", "3"]  # type: ignore[union-attr]
+    ranked = [(row[5], row[-1]) for row in table.rows]  # type: ignore[union-attr]
+    assert ranked == [("4", "4"), ("2", "2"), ("1", "1"), ("3", "3")]
+    assert [row[4] for row in table.rows] == ["7", *["beyond 100"] * 3]  # type: ignore[union-attr]
+
+
+def test_what_a_verdict_gets_wrong_is_named() -> None:
+    """A promise of 1 against one of 8, and a score of 0.2 against one of 0.9; their seeds differ by far less."""
+    wrong = made({"plain": 8.0, "before": 1.0}, {"plain": 0.9, "before": 0.2})
+    assert wrong.agreements["rate × depth"].against == ((1, 0),)
+    said, table = describe_trial(wrong).sections[-1].blocks
+    assert "0 of 1 pairs alike" in said.text  # type: ignore[union-attr]
+    assert table.rows[0][:2] == ("placement=before", "placement=plain")  # type: ignore[union-attr]
+    right = made({"plain": 8.0, "before": 1.0}, {"plain": 0.2, "before": 0.9})
+    (said,) = describe_trial(right).sections[-1].blocks
+    assert "1 of 1 pairs alike" in said.text  # type: ignore[union-attr]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=7))
+def test_pairs_are_told_apart_where_their_intervals_are(pairs: list[tuple[int, int]]) -> None:
+    """Seeds at ±0.01 around whole numbers: what differs is sure; at ±10 nothing is, of either side."""
+    near, wide = ([[[n - by, n, n + by] for n in side] for side in zip(*pairs, strict=True)] for by in (0.01, 10.0))
+    found = agreement(*near, range(len(pairs)))
+    signs = [
+        (np.sign(pairs[i][0] - pairs[j][0]) * np.sign(pairs[i][1] - pairs[j][1]), i, j)
+        for i in range(len(pairs))
+        for j in range(i)
+    ]
+    assert found.alike == sum(sign > 0 for sign, _, _ in signs)
+    assert found.unsure == sum(sign == 0 for sign, _, _ in signs)
+    assert {frozenset(pair) for pair in found.against} == {frozenset((i, j)) for sign, i, j in signs if sign < 0}
+    assert all(pairs[a][0] > pairs[b][0] and pairs[a][1] < pairs[b][1] for a, b in found.against)
+    assert agreement(*wide, range(len(pairs))).unsure == len(signs)
 
 
 def test_slips_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -159,10 +203,10 @@ def test_slips_are_refused_before_any_work(tmp_path: Path) -> None:
 def test_placements_rank_as_their_gradients_do(tmp_path: Path) -> None:
     """Depths 10 and 40, five seeds: 120 networks, in three to four CPU minutes."""
     found = trial("bn-placement", tmp_path, workers=0)
-    assert found.swept.failed == 0
+    assert found.failed == 0
     assert len(found.points) == 8
     print(found, {depth: str(rho) for depth, rho in found.by_depth.items()})
-    for point in sorted(found.points, key=lambda point: abs(point.verdict.value)):
-        print(dict(point.settings), f"rate × depth {point.verdict.value:.3f}", f"accuracy {point.accuracy}")
+    print(*models_table(found).rows, sep="\n")
     assert found.correlation.value >= 0.9
     assert found.correlation.low > 0.5
+    assert found.agreements["rate × depth"].against == ()

@@ -15,22 +15,31 @@ _EXAMPLES = """\b
 Examples:
   leadline trial bn-placement --out out/placements --html placements.html
   leadline trial bn-placement layers=5,20,80 steps=200 --seeds 3 --out out/deeper
+  leadline trial adding cell=lstm forget_bias=0:4 length=20,60,100 --out out/forget
+  leadline trial mqar pairs=4,12,30 --out out/recall --html recall.html
 """
 
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("name", metavar="TASK")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUES]...")
-@click.option("--out", type=Named(), required=True, help="Folder of the cells and of table.parquet.")
+@click.option("--out", type=Named(), required=True, help="Folder of verdicts and lessons, each with its table.parquet.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="How many, from 0 on.")
 @click.option("--workers", type=click.IntRange(0), help="Processes of one thread; 0: none but this one.")
 @click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler, whose workers see the folder.")
 @reported
 def trial(name: str, settings: Sequence[str], out: Path, json: Path | None, html: Path | None, **how: Any) -> int:
-    """Judge the models of TASK before training, train each for a fixed budget, and correlate the ranks.
+    r"""Judge the models of TASK before training, train each for a fixed budget, and correlate the ranks.
 
-    bn-placement classifies digits by a stack with batch normalisation at one of four placements. KEY=4,8,16 takes the
-    place of the task's own values. Called again, a trial goes on where it was.
+    \b
+    TASK is one of
+      bn-placement  digits, by stacks with batch normalisation at one of four placements
+      residual      digits, by layers with and without skip connections, of several scales
+      adding        two marked numbers of a sequence, by RNN, GRU and LSTM with a forget_bias
+      copy          symbols said again after a while, by the same
+      mqar          values recalled by their keys, by attention, linear attention and state spaces
+
+    KEY=4,8,16 takes the place of the task's own values. Called again, a trial goes on where it was.
     """
     from leadline.report.swept.trials import describe_trial
     from leadline.report.writing import publish
@@ -42,4 +51,4 @@ def trial(name: str, settings: Sequence[str], out: Path, json: Path | None, html
         found = tried(name, out, settings=values, console=terminal(), **how)
     command = click.get_current_context().obj or ""
     publish(lambda: describe_trial(found, command), found.to_dict(), json=json, html=html)
-    return int(found.swept.failed > 0)
+    return int(found.failed > 0)

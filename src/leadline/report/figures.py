@@ -24,7 +24,7 @@ from leadline.report.numbers import bound, size, whole
 from leadline.results import Bound, Coverage, Estimate, Result
 from leadline.sampling import Exported, Narrowed
 from leadline.sweeps.swept import Swept
-from leadline.sweeps.trials._trial import Trial
+from leadline.sweeps.trials._trial import Tried
 from leadline.training import Moment
 from leadline.training.scoring import Score
 
@@ -280,12 +280,13 @@ def _(result: Swept) -> tuple[Figure, ...]:
 
 
 @figures.register
-def _(result: Trial) -> tuple[Figure, ...]:
-    each = (("all models", result.correlation), *((f"at {depth}", rho) for depth, rho in result.by_depth.items()))
+def _(result: Tried) -> tuple[Figure, ...]:
+    depth, first = result.task.depth, result.task.verdicts[0].name
+    each = {**result.correlations, **{f"{first}, {depth}={at}": rho for at, rho in result.by_depth.items()}}
     return (
         Figure("models", len(result.points), status="proved"),
-        Figure("cells that failed", result.swept.failed, status="proved"),
-        *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each),
+        Figure("cells that failed", result.failed, status="proved"),
+        *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each.items()),
     )
 
 

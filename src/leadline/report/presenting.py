@@ -25,7 +25,7 @@ from leadline.report.tables import frame, latex, markdown, table
 from leadline.report.verdicts import cards
 from leadline.results import Result
 from leadline.sweeps.swept import Swept
-from leadline.sweeps.trials._trial import Trial
+from leadline.sweeps.trials._trial import Tried
 
 __all__ = ["fragment", "frame", "json_text", "latex", "markdown", "record", "renderable", "save", "show", "verdict"]
 
@@ -53,7 +53,7 @@ def document(result: Result, *, full: bool = False) -> Document:
             return describe_comparison(result, full=full)
         case Swept():
             return describe_sweep(result)
-        case Trial():
+        case Tried():
             return describe_trial(result)
     return Document(type(result).__name__, "", (Section("Figures", (table(result),)),), cards(result))
 

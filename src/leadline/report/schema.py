@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Mapping
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -65,6 +66,8 @@ def schema() -> dict[str, Any]:
     kinds = sorted((c for c in figures.registry if issubclass(c, Result)), key=lambda c: c.__name__)
     for kind in kinds:
         _define(kind, definitions)
+    for definition in definitions.values():
+        definition.pop("$comment", None)
     names = [kind.__name__ for kind in kinds]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -84,10 +87,13 @@ def _reference(kind: type) -> dict[str, Any]:
 
 
 def _define(kind: type, definitions: dict[str, Any]) -> None:
-    """Add the definition of a dataclass, and of those that it holds."""
+    """Add the definition of a dataclass, and of those that it holds; no two may bear one name."""
+    whole = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__name__ in definitions:
+        if definitions[kind.__name__]["$comment"] != whole:
+            raise TypeError(f"{whole} has the name of {definitions[kind.__name__]['$comment']}: rename one of them")
         return
-    definition: dict[str, Any] = {"type": "object"}
+    definition: dict[str, Any] = {"type": "object", "$comment": whole}
     definitions[kind.__name__] = definition
     if kind in _BY_HAND:
         properties = _BY_HAND[kind]
@@ -95,7 +101,9 @@ def _define(kind: type, definitions: dict[str, Any]) -> None:
         hints = get_type_hints(kind)
         properties = {field.name: _of(hints[field.name], definitions) for field in dataclasses.fields(kind)}
         for name in getattr(kind, "derived", ()):
-            properties[name] = _of(get_type_hints(getattr(kind, name).fget)["return"], definitions)
+            held = getattr(kind, name)
+            getter = held.func if isinstance(held, cached_property) else held.fget
+            properties[name] = _of(get_type_hints(getter)["return"], definitions)
     definition |= {"required": list(properties), "properties": properties}
 
 

@@ -2,6 +2,6 @@
 
 from leadline.sweeps._sweep import Sweep, sweep
 from leadline.sweeps.swept import Swept
-from leadline.sweeps.trials._trial import Trial, trial
+from leadline.sweeps.trials._trial import Tried, trial
 
-__all__ = ["Sweep", "Swept", "Trial", "sweep", "trial"]
+__all__ = ["Sweep", "Swept", "Tried", "sweep", "trial"]

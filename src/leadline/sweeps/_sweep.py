@@ -15,7 +15,7 @@ from leadline.files.writing import write_atomically
 from leadline.graph.user_code import foreseen
 from leadline.sweeps.cells import SweepFolder, SweepRecord, read_back
 from leadline.sweeps.cluster import cores, require_packages, work_here, work_on_dask
-from leadline.sweeps.grid import Cell, Value, cells_of, values_of
+from leadline.sweeps.grid import Cell, Only, Value, cells_of, values_of
 from leadline.sweeps.measures import names_of
 from leadline.sweeps.swept import Swept
 from leadline.sweeps.table import as_parquet, from_parquet
@@ -58,6 +58,8 @@ class Sweep:
         Address of a Dask scheduler whose workers are to be used, ``"tcp://…"``; they must see the folder.
     console
         Where progress is shown; None: nowhere.
+    only
+        Takes the settings of a combination as a mapping, and says whether it is measured; by default all are.
 
     Returns
     -------
@@ -97,6 +99,7 @@ class Sweep:
         workers: int | None = None,
         scheduler: str | None = None,
         console: Console | None = None,
+        only: Only | None = None,
     ) -> Swept:
         """See the class."""
         with foreseen("sweep"):
@@ -104,7 +107,7 @@ class Sweep:
             training = None if train is None else _training(model, train, data)
             how: dict[str, Any] = {"layout": layout, "training": training}
             values = values_of(f"{name}={_text(value)}" for name, value in settings.items())
-            cells = cells_of(model, values, seeds, names_of(measure), **how)
+            cells = cells_of(model, values, seeds, names_of(measure), only=only, **how)
             where = SweepFolder(Path(folder))
             where.make()
             request = _request(cells, seeds, how)

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import version
@@ -23,6 +23,9 @@ from leadline.key_values import literals
 
 Value = int | float | str | bool | None
 """What a setting or a measure is, where it is one value."""
+
+Only = Callable[[Mapping[str, Any]], bool]
+"""Says which combinations of settings there are."""
 
 MOST = 1_000_000
 """More cells than these are a slip of the finger."""
@@ -100,6 +103,7 @@ def cells_of(
     *,
     layout: str | None = None,
     training: Mapping[str, Any] | None = None,
+    only: Only | None = None,
 ) -> tuple[Cell, ...]:
     """Return the cells of a grid: the last setting changes first, the seed before it, and the model last of all.
 
@@ -117,12 +121,16 @@ def cells_of(
     if "model" in values and len(models) > 1:
         raise UsageError("of several models the name is a column called model: leave the setting of that name out")
     how: dict[str, Any] = {"layout": layout, "training": training}
-    return tuple(
+    cells = tuple(
         Cell(name, settings, seed, tuple(measures), made_with, **how)
         for name, made_with in {name: version_of(name) for name in models}.items()
         for settings in map(dict, _combinations(name, values))
+        if only is None or only(settings)
         for seed in range(seeds)
     )
+    if not cells:
+        raise UsageError("of these settings no combination is left to be measured")
+    return cells
 
 
 def _combinations(model: str, values: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Value]]:

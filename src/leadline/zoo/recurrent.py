@@ -170,6 +170,28 @@ def gru(config: RecurrentConfig, batch: int) -> Specimen:
     return _specimen("gru", config, batch)
 
 
+def remember(model: nn.Module, forget_bias: float) -> None:
+    """Add to the biases of the gates by which a GRU or an LSTM keeps its state.
+
+    They are the second of four in an LSTM, the second of three in a GRU.
+
+    Source: Tallec and Ollivier, Can recurrent neural networks warp time? (2018), for both cells.
+
+    Examples
+    --------
+    >>> model = Recurrent("gru", RecurrentConfig(inputs=2, hidden=3))
+    >>> remember(model, 50.0)
+    >>> bool(model(torch.randn(1, 9, 2)).abs().max() < 1e-6)  # nothing is let in
+    True
+    """
+    assert isinstance(model, Recurrent)
+    hidden = model.config.hidden
+    with torch.no_grad():
+        for layer in range(model.config.layers):
+            gates = model.cells.get_parameter(f"bias_ih_l{layer}")
+            gates[hidden : 2 * hidden] += forget_bias
+
+
 @factory
 def lstm(config: LSTMConfig, batch: int) -> Specimen:
     """Build an LSTM; settings are the fields of `LSTMConfig`, `batch` and `seed`."""
@@ -177,8 +199,5 @@ def lstm(config: LSTMConfig, batch: int) -> Specimen:
     if config.forget_bias:
         if not config.bias:
             raise UsageError("forget_bias is added to a bias: leave bias=false out")
-        with torch.no_grad():
-            for layer in range(config.layers):
-                gates = specimen.model.get_submodule("cells").get_parameter(f"bias_ih_l{layer}")
-                gates[config.hidden : 2 * config.hidden] += config.forget_bias
+        remember(specimen.model, config.forget_bias)
     return specimen

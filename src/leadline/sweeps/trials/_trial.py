@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,112 +17,155 @@ from leadline.results import Estimate, Result
 from leadline.sweeps._sweep import Setting, sweep
 from leadline.sweeps.grid import Value
 from leadline.sweeps.swept import Swept, number_of
-from leadline.sweeps.trials.correlation import RankCorrelation, correlated
+from leadline.sweeps.trials.correlation import Agreement, RankCorrelation, agreement, correlated
 from leadline.sweeps.trials.tasks import TASKS, Task
+from leadline.sweeps.trials.verdicts import Verdict
 
-RATE, LOST, ACCURACY = "gradient.rate", "gradient.underflow_depth.get('float16')", "trial.accuracy"
-CHOSEN_BY = "trial.validation"
-MEASURES = (RATE, LOST, "gradient.kind", ACCURACY, CHOSEN_BY, "trial.loss", "trial.steps")
+SCORE, CHOSEN_BY = "trial.score", "trial.validation"
+LEARNT = (SCORE, CHOSEN_BY, "trial.loss", "trial.steps")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A combination of settings: the verdict before training, and how well it is trained at its best learning rate.
+    """A combination of settings: what was said before training, and how well it is trained at its best learning rate.
 
     Attributes
     ----------
     settings
         What the model is, the tuned setting at its best value among it.
-    verdict
-        The log rate of the gradient a layer times the depth, over the seeds.
-    lost_at
-        The earliest layer, over the seeds, at which float16 loses a gradient of size 1; None if it never does.
-    accuracy
-        The share of unseen examples that are named rightly after the budget.
+    verdicts
+        Each verdict by its name: its mean over the seeds at which it is known.
+    score
+        How good answers to unseen examples are after the budget.
     by_seed
-        Verdict and accuracy of each seed.
+        Each verdict, and `score`, of each seed.
     """
 
     settings: Mapping[str, Value]
-    verdict: Estimate
-    lost_at: int | None
-    accuracy: Estimate
-    by_seed: tuple[tuple[float, float], ...]
+    verdicts: Mapping[str, Estimate]
+    score: Estimate
+    by_seed: Mapping[str, tuple[float, ...]]
+
+
+_Known = tuple[Point, list[float], list[float]]
 
 
 @dataclass(frozen=True)
-class Trial(Result):
-    """Whether the verdict at initialisation ranks models as training does.
+class Tried(Result):
+    """Whether verdicts at initialisation rank models as training does.
 
     Attributes
     ----------
     name
         The task.
-    swept
-        All cells: every setting, learning rate and seed.
+    judged
+        The verdicts: every setting but the tuned one, and seed.
+    taught
+        The trainings: every setting, learning rate and seed.
     points
         One for each combination of settings, the best learning rate taken.
     correlation
-        Spearman's rank correlation of accuracy with -|rate × depth| over all points: 1 where the smaller change of the
-        gradient always trains better.
+        Spearman's rank correlation of the score with what the first verdict promises, over all points: 1 where the
+        smaller change of the gradient always trains better.
+    correlations
+        The same of each verdict, by its name.
     by_depth
-        The same among the points of each depth.
+        That of the first verdict among the points of each depth.
+    agreements
+        Of each verdict, the pairs of points that it and the score both tell apart, over the seeds.
     """
 
-    derived: ClassVar[tuple[str, ...]] = ("points", "correlation", "by_depth")
+    derived: ClassVar[tuple[str, ...]] = ("points", "correlation", "correlations", "by_depth", "agreements")
 
     name: str
-    swept: Swept
+    judged: Swept
+    taught: Swept
 
     @property
     def task(self) -> Task:
         """The task."""
         return TASKS[self.name]
 
+    @property
+    def failed(self) -> int:
+        """How many cells have an error."""
+        return self.judged.failed + self.taught.failed
+
     @cached_property
     def points(self) -> tuple[Point, ...]:
         """The combinations of settings of which cells were measured."""
-        names = [name for name in self.swept.settings if name != self.task.tuned]
-        chosen = itertools.product(*(self.swept.settings[name] for name in names))
-        found = (self._point(dict(zip(names, values, strict=True))) for values in chosen)
+        chosen = itertools.product(*self.judged.settings.values())
+        found = (self._point(dict(zip(self.judged.settings, values, strict=True))) for values in chosen)
         return tuple(point for point in found if point is not None)
 
     def _point(self, fixed: Mapping[str, Value]) -> Point | None:
-        """Return a point at the tuned value of the highest mean accuracy on validation."""
-        tried = []
-        for value in self.swept.settings[self.task.tuned]:
-            chosen_by = self.swept.mean(CHOSEN_BY, **fixed, **{self.task.tuned: value})
+        """Return a point at the tuned value of the highest mean score on validation."""
+        tried, tuned = [], self.task.tuned
+        for value in self.taught.settings[tuned]:
+            chosen_by = self.taught.mean(CHOSEN_BY, **fixed, **{tuned: value})
             tried += [] if chosen_by is None else [(chosen_by.value, value)]
         if not tried:
             return None
-        settings = {**fixed, self.task.tuned: max(tried, key=lambda each: each[0])[1]}
-        rows = [row for row in self.swept.where(**settings) if row["error"] is None]
-        depth = number_of(fixed[self.task.depth])
-        by_seed = tuple((number_of(row[RATE]) * depth, number_of(row[ACCURACY])) for row in rows)
-        lost = [int(number_of(row[LOST])) for row in rows if row[LOST] is not None]
-        verdict = Estimate.of([rate for rate, _ in by_seed])
-        accuracy = Estimate.of([share for _, share in by_seed])
-        return Point(settings, verdict, min(lost, default=None), accuracy, by_seed)
+        settings = {**fixed, tuned: max(tried, key=lambda each: each[0])[1]}
+        judged = {row["seed"]: row for row in self.judged.where(**fixed) if row["error"] is None}
+        taught = {row["seed"]: row for row in self.taught.where(**settings) if row["error"] is None}
+        seeds = [seed for seed in judged if seed in taught]
+        if not seeds:
+            return None
+        verdicts = {
+            v.name: tuple(v.value(judged[seed], self.task.deep(v, fixed)) for seed in seeds) for v in self.task.verdicts
+        }
+        scores = tuple(number_of(taught[seed][SCORE]) for seed in seeds)
+        means = {
+            name: Estimate.of([v for v in values if math.isfinite(v)] or [math.nan])
+            for name, values in verdicts.items()
+        }
+        return Point(settings, means, Estimate.of(scores), {**verdicts, "score": scores})
+
+    def _known(self, verdict: Verdict) -> tuple[_Known, ...]:
+        """Return each point with what a verdict promises of it and its scores, at the seeds at which it is known."""
+        found = []
+        for point in self.points:
+            deep = self.task.deep(verdict, point.settings)
+            pairs = zip(point.by_seed[verdict.name], point.by_seed["score"], strict=True)
+            known = [(verdict.promise(value, deep), score) for value, score in pairs if math.isfinite(value)]
+            found += [(point, [promise for promise, _ in known], [score for _, score in known])] if known else []
+        return tuple(found)
+
+    @property
+    def correlation(self) -> RankCorrelation:
+        """Of the first verdict, over all points."""
+        return self.correlations[self.task.verdicts[0].name]
 
     @cached_property
-    def correlation(self) -> RankCorrelation:
-        """Over all points."""
-        return _correlated(self.points)
+    def correlations(self) -> Mapping[str, RankCorrelation]:
+        """Of each verdict."""
+        return {verdict.name: _correlated(self._known(verdict)) for verdict in self.task.verdicts}
 
     @cached_property
     def by_depth(self) -> Mapping[Value, RankCorrelation]:
-        """Among the points of each depth."""
-        name, points = self.task.depth, self.points
-        depths = dict.fromkeys(point.settings[name] for point in points)
-        return {depth: _correlated([p for p in points if p.settings[name] == depth]) for depth in depths}
+        """Of the first verdict, among the points of each depth."""
+        name, known = self.task.depth, self._known(self.task.verdicts[0])
+        depths = dict.fromkeys(point.settings[name] for point, _, _ in known)
+        return {depth: _correlated([each for each in known if each[0].settings[name] == depth]) for depth in depths}
+
+    @cached_property
+    def agreements(self) -> Mapping[str, Agreement]:
+        """Of each verdict; pairs are named by the places of their points, the one that promised more first."""
+        found = {}
+        for verdict in self.task.verdicts:
+            known = self._known(verdict)
+            places = [self.points.index(point) for point, _, _ in known]
+            promises, scores = [promises for _, promises, _ in known], [scores for _, _, scores in known]
+            found[verdict.name] = agreement(promises, scores, places)
+        return found
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self.points)} models, rank correlation {self.correlation}"
 
 
-def _correlated(points: Sequence[Point]) -> RankCorrelation:
-    verdicts = [[-abs(rate) for rate, _ in point.by_seed] for point in points]
-    return correlated(verdicts, [[accuracy for _, accuracy in point.by_seed] for point in points])
+def _correlated(known: Sequence[_Known]) -> RankCorrelation:
+    return correlated([promises for _, promises, _ in known], [scores for _, _, scores in known])
 
 
 def trial(
@@ -131,19 +175,21 @@ def trial(
     settings: Mapping[str, Setting] | None = None,
     seeds: int = 5,
     **how: Any,
-) -> Trial:
+) -> Tried:
     """Judge models before training, train each for a fixed budget, and correlate the ranks.
 
-    The verdict is the log rate of the gradient a layer times the depth, from `gradient` on untrained weights; a model
-    whose gradient changes less on its way should train better. Cells are those of a `sweep`: called again, the trial
-    goes on where it was.
+    The verdicts are those of `gradient`, and of sequences those of `reach`, on untrained weights: the log rate of the
+    gradient a layer or step times the depth, its growth from end to end, where float16 loses it, and how far it
+    reaches. Cells are those of a `sweep`: called again, the trial goes on where it was.
 
     Parameters
     ----------
     name
-        The task: ``"bn-placement"``, digits classified by a stack with batch normalisation at one of four placements.
+        The task. Digits classified, by ``"bn-placement"``, stacks with batch normalisation at one of four placements,
+        and ``"residual"``, layers with and without skip connections; ``"adding"`` and ``"copy"`` by recurrences;
+        ``"mqar"``, values recalled by their keys, by attention, linear attention and state spaces.
     folder
-        Where the cells and the table go.
+        Where the cells and the tables go: ``verdicts`` and ``lessons``, each a sweep's folder.
     settings
         Values that take the place of the task's own, or are added: ``{"layers": [5, 20], "steps": 200}``.
     seeds
@@ -175,4 +221,8 @@ def trial(
             if key not in known:
                 raise UsageError(f"the trial {name} has no setting {key!r}; {near_misses(key, known)}")
         chosen: dict[str, Any] = {**{key: list(values) for key, values in task.settings.items()}, **(settings or {})}
-        return Trial(name, sweep(task.model, chosen, MEASURES, folder, seeds=seeds, **how))
+        models = {key: values for key, values in chosen.items() if key != task.tuned}
+        measures = tuple(verdict.measure for verdict in task.verdicts)
+        where, given = Path(folder), {"seeds": seeds, "only": task.only, **how}
+        judged = sweep(task.model, models, measures, where / "verdicts", **given)
+        return Tried(name, judged, sweep(task.model, chosen, LEARNT, where / "lessons", **given))

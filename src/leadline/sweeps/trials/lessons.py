@@ -1,31 +1,30 @@
-"""What a model is taught in a trial, and how well it then does: digits, classified by plain gradient descent."""
+"""How a model is taught in a trial, and how well it then does."""
 
 from __future__ import annotations
 
 import copy
 import math
 from dataclasses import dataclass
-from functools import cache
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Integer
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
-from leadline.data import Split, load
 from leadline.errors import UsageError
-
-Examples = tuple[Float[Tensor, "n x"], Integer[Tensor, " n"]]
-"""Vectors with their classes."""
+from leadline.sweeps.trials.materials import Material
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """How long and how fast a student learns: `steps` of gradient descent at a rate `lr`, of `batch` examples each."""
+    """How long and how fast a student learns: `steps` at a rate `lr`, of `batch` examples each.
+
+    ``"sgd"`` is plain gradient descent, ``"adam"`` Adam with PyTorch's settings; no gradient is clipped.
+    """
 
     lr: float
     steps: int
     batch: int
+    optimizer: Literal["sgd", "adam"] = "sgd"
 
     def __post_init__(self) -> None:
         if not (self.lr > 0 and self.steps >= 1 and self.batch >= 2):
@@ -33,39 +32,25 @@ class Lesson:
 
 
 class Student(nn.Sequential):
-    """A classifier of digits, and its lesson."""
+    """A model, what it is to learn, and its lesson."""
 
-    def __init__(self, lesson: Lesson, *parts: nn.Module) -> None:
+    def __init__(self, material: Material, lesson: Lesson, *parts: nn.Module) -> None:
         super().__init__(*parts)
-        self.lesson = lesson
+        self.material, self.lesson = material, lesson
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """How a student does after its lesson, on digits that it has not seen.
+    """How a student does after its lesson, on examples that it has not seen.
 
-    `accuracy` is the share that is named rightly, by chance a tenth, and `loss` the mean cross entropy; `validation` is
-    the accuracy on others, by which a learning rate may be chosen; `steps` is how many it took before the loss was not
-    finite, or all.
+    `score` is the share of right answers, or what its material says, `loss` the mean loss; `validation` is the score on
+    others, by which a learning rate may be chosen; `steps` is how many it took before the loss was not finite, or all.
     """
 
-    accuracy: float
+    score: float
     loss: float
     validation: float
     steps: int
-
-
-@cache
-def digits() -> tuple[Examples, Examples, Examples]:
-    """Return pictures from -1 to 1 with their classes: to learn from, to choose by, and to be tested on."""
-    found = load("digits")
-
-    def part(split: Split) -> Examples:
-        assert isinstance(split.examples, Tensor)
-        assert split.labels is not None
-        return split.examples.flatten(1).float() / 8 - 1, split.labels
-
-    return part(found.train), part(found.validation), part(found.test)
 
 
 def teach(student: nn.Module, seed: int = 0) -> Learnt:
@@ -73,20 +58,21 @@ def teach(student: nn.Module, seed: int = 0) -> Learnt:
 
     Examples
     --------
-    >>> plain = Student(Lesson(lr=0.1, steps=50, batch=64), nn.Linear(64, 10))
-    >>> teach(plain).accuracy > 0.5
+    >>> from leadline.sweeps.trials.materials import Digits
+    >>> plain = Student(Digits(), Lesson(lr=0.1, steps=50, batch=64), nn.Linear(64, 10))
+    >>> teach(plain).score > 0.5
     True
     """
     if not isinstance(student, Student):
         raise UsageError("measures of a trial need a model with a lesson: see leadline.sweeps.trials.tasks")
-    lesson, taught = student.lesson, copy.deepcopy(student).train()
-    (x, y), validation, (unseen, truth) = digits()
+    material, lesson, taught = student.material, student.lesson, copy.deepcopy(student).train()
     drawn = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(taught.parameters(), lesson.lr)
+    optimizers = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+    optimizer = optimizers[lesson.optimizer](taught.parameters(), lr=lesson.lr)
     done = 0
     for _ in range(lesson.steps):
-        chosen = torch.randint(len(x), (lesson.batch,), generator=drawn)
-        loss = cross_entropy(taught(x[chosen]), y[chosen])
+        x, truth = material.batch(lesson.batch, drawn)
+        loss = material.loss(taught(x), truth)
         if not math.isfinite(float(loss.detach())):
             break
         optimizer.zero_grad()
@@ -94,9 +80,7 @@ def teach(student: nn.Module, seed: int = 0) -> Learnt:
         optimizer.step()
         done += 1
     with torch.no_grad():
-        loss = cross_entropy(taught.eval()(unseen), truth)
-        return Learnt(_accuracy(taught, unseen, truth), float(loss), _accuracy(taught, *validation), done)
-
-
-def _accuracy(model: nn.Module, x: Float[Tensor, "n x"], truth: Integer[Tensor, " n"]) -> float:
-    return float((model(x).argmax(1) == truth).float().mean())
+        (others, right), (unseen, truth) = material.unseen
+        said = taught.eval()(unseen)
+        validation = material.score(taught(others), right)
+        return Learnt(material.score(said, truth), float(material.loss(said, truth)), validation, done)

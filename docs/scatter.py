@@ -1,0 +1,107 @@
+"""Pictures of a trial's models: the score along a verdict, as SVG that a text editor can read."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 300, 52, 26, 46
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+"""Of Okabe and Ito, Color universal design (2008): told apart by all eyes."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A model: where it stands, its standard error, the group that gives its colour, and if it is large."""
+
+    x: float
+    y: float
+    error: float
+    group: str
+    large: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Models along one verdict; `place` puts it on the axis, from 0 to 1, and `ticks` are named."""
+
+    label: str
+    dots: tuple[Dot, ...]
+    place: Callable[[float], float]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def signed(values: Sequence[float]) -> tuple[Callable[[float], float], tuple[tuple[float, str], ...]]:
+    """Return an axis for logs of growth: by log(1 + |x|) to either side of zero, and its ticks."""
+    marks = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+    def along(x: float) -> float:
+        return math.copysign(math.log1p(abs(x)), x)
+
+    low, high = min(0.0, *map(along, values)) - 0.2, max(0.0, *map(along, values)) + 0.2
+    ticks = [sign * mark for mark in marks for sign in (1, -1) if low <= along(sign * mark) <= high]
+    return lambda x: (along(x) - low) / (high - low), tuple((t, f"{t:g}".replace("-", "−")) for t in sorted({*ticks}))
+
+
+def shares(_: Sequence[float]) -> tuple[Callable[[float], float], tuple[tuple[float, str], ...]]:
+    """Return an axis from nothing to all."""
+    ticks = tuple((share, f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    return lambda x: 0.04 + 0.92 * x, ticks
+
+
+def picture(title: str, score: str, panels: Sequence[Panel], small: str, large: str) -> str:
+    """Return panels side by side, with a legend below; `small` and `large` say what the two sizes stand for."""
+    groups = list(dict.fromkeys(dot.group for panel in panels for dot in panel.dots))
+    width, height = LEFT + len(panels) * (WIDTH + 30), TOP + HEIGHT + BOTTOM + 26
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="12" role="img" aria-label="{escape(title)}">',
+        f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>',
+        f'<text x="{LEFT}" y="16" fill="#333333">{escape(score)}</text>',
+    ]
+    for place, panel in enumerate(panels):
+        parts += _panel(panel, LEFT + place * (WIDTH + 30), groups)
+    x, y = LEFT, height - 12
+    for group, color in zip(groups, COLORS, strict=False):
+        parts.append(f'<circle cx="{x + 5}" cy="{y - 4}" r="5" fill="{color}"/>')
+        parts.append(f'<text x="{x + 14}" y="{y}" fill="#333333">{escape(group)}</text>')
+        x += 26 + 7 * len(group)
+    if small != large:
+        parts.append(f'<text x="{x + 8}" y="{y}" fill="#333333">open: {escape(small)}, filled: {escape(large)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _panel(panel: Panel, left: float, groups: list[str]) -> list[str]:
+    """Draw axes, and each model with its error."""
+
+    def across(x: float) -> float:
+        return left + WIDTH * panel.place(x)
+
+    def up(y: float) -> float:
+        return TOP + HEIGHT * (1 - min(max(y, 0.0), 1.0))
+
+    lines = [f'<path d="M{left} {TOP}V{TOP + HEIGHT}H{left + WIDTH}" fill="none" stroke="#777777"/>']
+    for y in (0.0, 0.25, 0.5, 0.75, 1.0):
+        lines.append(f'<path d="M{left} {up(y):.1f}h{WIDTH}" stroke="#e4e4e4"/>')
+        lines.append(f'<text x="{left - 6}" y="{up(y) + 4:.1f}" text-anchor="end" fill="#555555">{y:.0%}</text>')
+    for x, name in panel.ticks:
+        lines.append(f'<path d="M{across(x):.1f} {TOP + HEIGHT}v4" stroke="#777777"/>')
+        lines.append(
+            f'<text x="{across(x):.1f}" y="{TOP + HEIGHT + 17}" text-anchor="middle" fill="#555555">{name}</text>'
+        )
+    middle = left + WIDTH / 2
+    lines.append(
+        f'<text x="{middle:.0f}" y="{TOP + HEIGHT + 34}" text-anchor="middle" fill="#333333">{escape(panel.label)}</text>'
+    )
+    for dot in panel.dots:
+        color, x = COLORS[groups.index(dot.group) % len(COLORS)], across(dot.x)
+        if math.isfinite(dot.error):
+            ends = f"M{x:.1f} {up(dot.y - dot.error):.1f}V{up(dot.y + dot.error):.1f}"
+            lines.append(f'<path d="{ends}" stroke="{color}"/>')
+        fill = color if dot.large else "#ffffff"
+        lines.append(
+            f'<circle cx="{x:.1f}" cy="{up(dot.y):.1f}" r="5" fill="{fill}" stroke="{color}" stroke-width="2">'
+            f"<title>{escape(dot.title)}</title></circle>"
+        )
+    return lines

@@ -1,0 +1,124 @@
+"""The page of trials says what the results say: its tables, its pictures, and the claims of its sentences."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+TASKS = ("bn-placement", "residual", "adding", "copy", "mqar")
+DEPTH = {"bn-placement": "layers", "residual": "layers", "adding": "length", "copy": "length", "mqar": "layers"}
+LARGE = math.log(100)
+
+
+@pytest.fixture(scope="module")
+def trials() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        yield importlib.import_module("trials")
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+        for name in ("trials", "scatter", "trial_words"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (ROOT / "docs" / "trials.md").read_text(encoding="utf-8")
+
+
+def test_the_page_and_its_pictures_are_made_of_the_results(trials: ModuleType, page: str) -> None:
+    assert page == trials.page(), "make it anew: python docs/trials.py"
+    for name in TASKS:
+        drawn = (ROOT / "docs" / "pictures" / f"trial-{name}.svg").read_text(encoding="utf-8")
+        assert drawn == trials.drawing(trials.results(name)[1])
+        assert f"pictures/trial-{name}.svg" in page
+
+
+def models(name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Read models from the results by hand: settings, with means of the rate, the growth and the score over seeds."""
+    held = json.loads((ROOT / "benchmarks" / "results" / f"trials-{name}.json").read_text())
+    settings = list(held["judged"]["settings"])
+
+    def rows(part: str) -> list[dict[str, Any]]:
+        columns = held[part]["columns"]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    taught: dict[tuple[Any, ...], dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows("taught"):
+        assert row["error"] is None
+        where = tuple(row[key] for key in settings)
+        taught[where][row["lr"]].append((row["trial.validation"], row["trial.score"]))
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for where, by_lr in taught.items():
+        judged = [row for row in rows("judged") if tuple(row[key] for key in settings) == where]
+        best = max(by_lr, key=lambda lr: np.mean([chosen_by for chosen_by, _ in by_lr[lr]]))
+        mean: dict[str, Any] = {key: float(np.mean([row[key] for row in judged]))
+                                for key in ("gradient.rate", "gradient.total")}  # fmt: skip
+        within = [row["reach.within(0.99)"] for row in judged if "reach.within(0.99)" in row]
+        score = float(np.mean([score for _, score in by_lr[best]]))
+        depth = where[settings.index(DEPTH[name])]
+        found[where] = {**mean, "score": score, "lr": best, "across": mean["gradient.rate"] * depth,
+                        "within": float(np.mean(within)) if within else None}  # fmt: skip
+    return found
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the tables of Markdown, as cells."""
+    blocks = [block for block in text.split("\n\n") if block.startswith("| ")]
+    rows = [[line.replace("\\|", "¦").strip("| ").split(" | ") for line in block.splitlines()] for block in blocks]
+    return [[row for row in block if set(row) != {"---"}] for block in rows]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_table_of_models_is_what_the_results_say(page: str, name: str) -> None:
+    (section,) = re.findall(rf"^## {name}$(.*?)(?=^## |\Z)", page, flags=re.M | re.S)
+    head, *rows = tables(section)[0]
+    known = models(name)
+    assert len(rows) == len(known)
+    for row, (where, found) in zip(rows, known.items(), strict=True):
+        cells = dict(zip(head, row, strict=True))
+        assert set(map(str, where)) | {str(found["lr"])} >= {cells[key] for key in head[: head.index("rate × depth")]}
+        assert cells["rate × depth"].split(" ± ")[0] == f"{found['across']:.3g}"
+        assert cells["growth"].split(" ± ")[0] == f"{found['gradient.total']:.3g}"
+        assert cells[head[-2]].split(" ± ")[0] == f"{found['score']:.1%}"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_correlations_are_scipy_s_of_the_results(page: str, name: str) -> None:
+    found = list(models(name).values())
+    scores = [each["score"] for each in found]
+    rows = {row[1]: row for row in tables(page)[0] if row[0] == f"[{name}](#{name})"}
+    for verdict, key in (("rate × depth", "across"), ("growth", "gradient.total")):
+        rho = stats.spearmanr([-abs(each[key]) for each in found], scores).statistic
+        assert float(rows[verdict][3].split()[0]) == pytest.approx(rho, abs=0.0051)
+
+
+def test_models_are_counted_by_what_their_gradient_does(page: str) -> None:
+    rows = {(row[0], row[1]): row[2:] for row in tables(page)[1][1:]}
+    for name in TASKS:
+        growth = [(each["gradient.total"], each["score"]) for each in models(name).values()]
+        for kind, holds in (
+            ("vanishes", lambda g: g < -LARGE),
+            ("explodes", lambda g: g > LARGE),
+            ("neither", lambda g: abs(g) <= LARGE),
+        ):
+            scores = [score for g, score in growth if holds(g)]
+            if not scores:
+                assert (name, kind) not in rows
+                continue
+            shown = rows[name, kind]
+            assert shown[0] == str(len(scores))
+            assert shown[2:] == [f"{each:.1%}" for each in (min(scores), sum(scores) / len(scores), max(scores))]
