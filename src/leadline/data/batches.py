@@ -20,8 +20,8 @@ class Batch:
     """Symbols, which of them count (None: all), the classes of the examples, and their places in the part.
 
     `x` is int64, ``(batch, height, width)``, with colours ``(batch, height, width, 3)``, or ``(batch, length)``, zero
-    where `mask` is False by padding. `frames` are those of the examples' spectrograms, in which the model hears more than
-    the symbols before; None: it does not.
+    where `mask` is False by padding. `frames` are those of the examples' spectrograms, in which the model hears more
+    than the symbols before; None: it does not.
     """
 
     x: Integer[Tensor, "b ..."]

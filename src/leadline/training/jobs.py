@@ -135,7 +135,7 @@ def sizes_of(dataset: Dataset) -> dict[str, Any]:
     {'classes': 256, 'height': 32, 'width': 32, 'colors': 3}
     """
     shape = () if dataset.shape is None else dataset.shape
-    sizes = {"classes": dataset.levels, **dict(zip(("height", "width", "colors"), shape, strict=False))}
+    sizes: dict[str, Any] = {"classes": dataset.levels, **dict(zip(("height", "width", "colors"), shape, strict=False))}
     if dataset.spectrogram is not None:
         sizes |= {"conditions": dataset.spectrogram.channels, "hop": dataset.spectrogram.hop}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}
