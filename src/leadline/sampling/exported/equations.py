@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from leadline.recurrence import ir
 from leadline.recurrence.scores import Attention
 from leadline.sampling.compiled.instructions import Op
 from leadline.sampling.compiled.program import resolved
+from leadline.sampling.exported.layout import Layout
+from leadline.sampling.fusion import FusedContraction, FusedPointwise
 from leadline.sampling.plan import Plan
 
 _ALONE = frozenset(op.name.lower() for op in Op if Op.COPY <= op < Op.ADD)
@@ -27,20 +29,22 @@ _SEVERAL = {op.name.lower(): 2 + (op >= Op.AFFINE) + (op is Op.MULADD) for op in
 class Equations:
     """Writes the functions of a plan's variables, and gathers the arrays that they read.
 
-    Rows of a variable stand in ``s->v3``, the column of a block's first position in ``s->c3``. What was computed in
-    front f stands in the column of f, so that a tap reads ``late`` columns back.
+    `layout` knows where rows stand. What was computed in front f stands in the column of f, so that a tap reads
+    ``late`` columns back.
     """
 
     plan: Plan
     dtype: torch.dtype
+    layout: Layout
     arrays: list[str] = field(default_factory=list)
     most_outputs: int = 1
 
     def __post_init__(self) -> None:
-        self.number = {v.name: n for n, v in enumerate(self.plan.system.variables)}
         self.write: dict[type, Callable[[ir.Variable, Any], Iterator[str]]] = {
             ir.Contraction: self.contraction,
+            FusedContraction: self.contraction,
             ir.Pointwise: self.pointwise,
+            FusedPointwise: self.pointwise,
             ir.Embedding: self.embedding,
             ir.Reduction: self.reduction,
             ir.Rowwise: self.rowwise,
@@ -49,7 +53,7 @@ class Equations:
 
     def function(self, variable: ir.Variable) -> str:
         """Return the function that computes a variable at columns ``from`` to ``to``; it returns 0, or an error."""
-        n, equation = self.number[variable.name], variable.equation
+        n, equation = self.layout.number[variable.name], variable.equation
         body = "\n    ".join(self.write[type(equation)](variable, equation))
         where = str(variable.place).replace("*/", "* /")
         return f"/* {where} */\nstatic int f{n}(STATE *s, long from, long to) {{\n    {body}\n    return 0;\n}}\n"
@@ -73,42 +77,66 @@ class Equations:
 
     def row(self, reader: ir.Variable, tap: ir.Tap, channel: str) -> str:
         """Return the place of a channel of a tap at the block's first column; `channel` counts those of the tap."""
-        n, late = self.number[tap.source], self.late(reader, tap)
         first = int(tap.channels[0]) if len(tap.channels) else 0
         if (np.diff(tap.channels) == 1).all():
             which = f"{first} + {channel}" if first else channel
         else:
             which = f"{self.array(tap.channels, 'int')}[{channel}]"
-        return f"s->v{n}[{which}] + s->c{n}" + (f" - {late}" if late else "")
+        return self.layout.row(tap.source, which, self.late(reader, tap))
 
     def result(self, variable: ir.Variable, channel: str) -> str:
         """Return the place of a channel of a variable itself at the block's first column."""
-        n = self.number[variable.name]
-        return f"s->v{n}[{channel}] + s->c{n}"
+        return self.layout.row(variable.name, channel)
 
     # -- equations ---------------------------------------------------------------------------------------------------
 
     def contraction(self, variable: ir.Variable, equation: ir.Contraction) -> Iterator[str]:
         """Lay weights out as (groups, inputs of all taps, outputs)."""
-        groups, out = equation.groups, variable.channels // equation.groups
-        bias = torch.zeros(variable.channels) if equation.bias is None else equation.bias
+        product, groups = FusedContraction.of(equation), equation.groups
+        out, taps = variable.channels // groups, equation.taps[: len(equation.weights)]
         weights = [w.detach().reshape(groups, out, -1).permute(0, 2, 1) for w in equation.weights]
-        each = sum(w.shape[1] for w in weights)
-        matrix = torch.cat(weights, 1) if weights else torch.zeros(groups, 0, out)
+        matrix = torch.cat([torch.zeros(groups, 0, out), *weights], 1)
+        bias = torch.zeros(variable.channels) if equation.bias is None else equation.bias
+        each, added = matrix.shape[1], len(product.addends)
         self.most_outputs = max(self.most_outputs, out)
-        w, b, n = self.array(matrix), self.array(bias), self.number[variable.name]
-        yield f"const real *x[{max(1, each * groups)}];"
-        yield "int i = 0;"
-        inner = [len(tap.channels) // groups for tap in equation.taps]
-        yield f"for (int g = 0; g < {groups}; g++) {{"
-        for tap, size in zip(equation.taps, inner, strict=True):
-            yield f"    for (int c = 0; c < {size}; c++) x[i++] = {self.row(variable, tap, f'(g * {size} + c)')};"
-        yield "}"
-        yield f"for (int g = 0; g < {groups}; g++)"
+        yield f"const real *x[{max(1, each * groups)}]{f', *add[{added * out}]' if added else ''};"
+        yield from self.pointers(variable, "x", taps, groups)
+        yield from self.pointers(variable, "add", product.addends, 1)
+        indent = "    " if groups > 1 else ""
+
+        def of(size: int) -> str:
+            return f" + g * {size}L" if groups > 1 else ""
+
+        if groups > 1:
+            yield f"for (int g = 0; g < {groups}; g++) {{"
         yield (
-            f"    product({self.result(variable, f'g * {out}')}, WIDTH{n}, x + g * {each}, {w} + g * {each * out}L, "
-            f"{each}, {out}, {b} + g * {out}, from, to, s->scratch);"
+            f"{indent}const product_of p = {{{self.result(variable, f'g * {out}' if groups > 1 else '0')}, "
+            f"{self.layout.apart(variable.name)}, x{of(each)}, {each}, {'add' if added else 'x'}, {added}, "
+            f"{self.array(matrix)}{of(each * out)}, {self.array(bias)}{of(out)}, {out}}};"
         )
+        yield f"{indent}product(&p, from, to, s->scratch);"
+        if groups > 1:
+            yield "}"
+        if product.function != "copy":
+            yield from self.each(variable, f"f_{product.function}(y[t], 0)")
+
+    def pointers(self, variable: ir.Variable, name: str, taps: Sequence[ir.Tap], groups: int) -> Iterator[str]:
+        """Write down where a product reads: group by group, all taps one after another."""
+        sizes = [len(tap.channels) // groups for tap in taps]
+        for n, (tap, size) in enumerate(zip(taps, sizes, strict=True)):
+            channel, at = ("g * {size} + c", "g * {each} + ") if groups > 1 else ("c", "")
+            place = at.format(each=sum(sizes)) + (f"{sum(sizes[:n])} + c" if n else "c")
+            row = self.row(variable, tap, channel.format(size=size))
+            over = f"for (int g = 0; g < {groups}; g++) " if groups > 1 else ""
+            yield f"{over}for (int c = 0; c < {size}; c++) {name}[{place}] = {row};"
+
+    def each(self, variable: ir.Variable, value: str, *operands: str) -> Iterator[str]:
+        """Write a value to all columns of all channels; operands are declared for a channel c."""
+        yield f"for (int c = 0; c < {variable.channels}; c++) {{"
+        yield f"    real *y = {self.result(variable, 'c')};"
+        yield from (f"    {operand}" for operand in operands)
+        yield f"    ANY_ORDER for (long t = from; t < to; t++) y[t] = {value};"
+        yield "}"
 
     def pointwise(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
         """Apply a function number by number, or move channels."""
@@ -122,28 +150,25 @@ class Equations:
             what = ", ".join(f"{name}={value}" for name, value in equation.literals.items())
             raise self.missing(variable, equation.function + (f" with {what}" if what else ""))
         parameter = number_in_c(opcode.parameter, 17)
-        yield f"for (int c = 0; c < {variable.channels}; c++) {{"
-        yield f"    real *y = {self.result(variable, 'c')};"
-        arguments = []
+        arguments, declared = [], []
         for n, (operand, function) in enumerate(zip(operands, before, strict=True)):
             if isinstance(operand, ir.Tap):
-                yield f"    const real *a{n} = {self.row(variable, operand, 'c')};"
+                declared.append(f"const real *a{n} = {self.row(variable, operand, 'c')};")
                 value = f"a{n}[t]"
             elif isinstance(operand, ir.Constant):
                 values = operand.values.detach().expand(variable.channels)
-                yield f"    const real a{n} = {self.array(values)}[c];"
+                declared.append(f"const real a{n} = {self.array(values)}[c];")
                 value = f"a{n}"
             else:
                 values = operand.values.detach().expand(-1, variable.channels)
-                yield f"    const real *a{n} = {self.array(values)} + c;"
+                declared.append(f"const real *a{n} = {self.array(values)} + c;")
                 value = f"a{n}[(s->front + t - ({self.plan.schedule.delay[variable.name]})) * {variable.channels}L]"
             arguments.append(
                 value if function == "copy" else f"f_{function}({value}, {number_in_c(opcode.parameter, 17)})"
             )
         called = f"f_{opcode.name}({arguments[0]}, {parameter})"
         called = called if alone else f"g_{opcode.name}({', '.join(arguments)})"
-        yield f"    for (long t = from; t < to; t++) y[t] = {called};"
-        yield "}"
+        yield from self.each(variable, called, *declared)
 
     def moves(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
         """Put the channels of taps side by side."""
@@ -186,12 +211,12 @@ class Equations:
             length = int(np.prod([shape[d] for d in along]))
         else:
             raise self.missing(variable, equation.function)
-        n, m = self.number[variable.name], self.number[equation.tap.source]
+        into, away = (f"(long){self.layout.apart(name)}" for name in (variable.name, equation.tap.source))
         if not (np.diff(equation.tap.channels) == 1).all():
             raise self.missing(variable, f"{equation.function} of scattered channels")
         yield f"for (int o = 0; o < {outer}; o++) for (int q = 0; q < {inner}; q++) for (long t = from; t < to; t++) {{"
         yield f"    const real *x = {self.row(variable, equation.tap, f'(o * {length * inner} + q)')} + t;"
-        step = f"c * {inner}L * WIDTH{m}"
+        step = f"c * {inner} * {away}"
         if sums:
             factor = 1.0 / length if operation.tally is Tally.MEAN else 1.0
             yield "    real total = 0;"
@@ -199,7 +224,7 @@ class Equations:
             yield f"    ({self.result(variable, f'o * {inner} + q')})[t] = total * (real){number_in_c(factor, 17)};"
         elif softmax:
             y = self.result(variable, f"(o * {length * inner} + q)")
-            yield f"    softmax({y} + t, {inner}L * WIDTH{n}, x, {inner}L * WIDTH{m}, {length});"
+            yield f"    softmax({y} + t, {inner} * {into}, x, {inner} * {away}, {length});"
         else:
             yield from self.normalised(variable, equation, length, step)
         yield "}"
@@ -209,7 +234,6 @@ class Equations:
         scale, shift = (equation.tensors.get(name) for name in ("weight", "bias"))
         weight = self.array(torch.ones(length) if scale is None else scale)
         bias = self.array(torch.zeros(length) if shift is None else shift)
-        n = self.number[variable.name]
         yield "    real mean = 0, variance = 0;"
         yield f"    for (int c = 0; c < {length}; c++) mean += x[{step}];"
         yield f"    mean /= {length};"
@@ -219,7 +243,7 @@ class Equations:
         yield f"    real *y = {self.result(variable, f'o * {length}')} + t;"
         yield (
             f"    for (int c = 0; c < {length}; c++) "
-            f"y[c * (long)WIDTH{n}] = (x[{step}] - mean) * scale * {weight}[c] + {bias}[c];"
+            f"y[c * (long){self.layout.apart(variable.name)}] = (x[{step}] - mean) * scale * {weight}[c] + {bias}[c];"
         )
 
     def attention(self, variable: ir.Variable, equation: Attention) -> Iterator[str]:

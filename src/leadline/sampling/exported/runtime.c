@@ -1,75 +1,113 @@
 /* What every exported stream is made of. A variable is a row of columns for each channel, one column for each position;
    it is computed from column `from` of a block up to, not including, column `to`. */
 
-#ifndef LANES
+/* Work goes along lines: as many neighbouring numbers as fill a register, where the compiler knows of such. */
 #if defined(__GNUC__) && defined(__AVX512F__)
 #define LANES (64 / (int)sizeof(real))
-#elif defined(__GNUC__)
+#define LINES 4 /* that a product works on at once: with four outputs, half of the registers */
+#elif defined(__GNUC__) && defined(__AVX__)
 #define LANES (32 / (int)sizeof(real))
+#define LINES 2
+#elif defined(__GNUC__)
+#define LANES (16 / (int)sizeof(real))
+#define LINES 2
 #else
 #define LANES 1
-#endif
+#define LINES 4
 #endif
 
 #if defined(__GNUC__)
 typedef real lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
-#define LOAD(p) (*(const lanes *)(p))
-#define STORE(p, x) (*(lanes *)(p) = (x))
-#define SPREAD(x) ((x) - (lanes){0})
+typedef real four __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+#define INLINED static inline __attribute__((always_inline))
 #else
 typedef real lanes;
-#define LOAD(p) (*(p))
-#define STORE(p, x) (*(p) = (x))
-#define SPREAD(x) (x)
+#define INLINED static inline
 #endif
 
-/* Four outputs, or one, at two lines of positions: y = bias + sum over i of w[i] x[i]. */
-static inline void product_4x2(real *y, long ys, const real *const *x, const real *w, int in, int out,
-                               const real *bias, long t) {
-    lanes a0 = SPREAD(bias[0]), a1 = SPREAD(bias[1]), a2 = SPREAD(bias[2]), a3 = SPREAD(bias[3]);
-    lanes b0 = a0, b1 = a1, b2 = a2, b3 = a3;
-    for (int i = 0; i < in; i++, w += out) {
-        const lanes p = LOAD(x[i] + t), q = LOAD(x[i] + t + LANES);
-        a0 += w[0] * p; a1 += w[1] * p; a2 += w[2] * p; a3 += w[3] * p;
-        b0 += w[0] * q; b1 += w[1] * q; b2 += w[2] * q; b3 += w[3] * q;
+#if defined(__clang__)
+#define ANY_ORDER _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define ANY_ORDER _Pragma("GCC ivdep")
+#else
+#define ANY_ORDER /* the steps of the loop that follows rest on none before them */
+#endif
+
+/* What a product reads and writes at a block's first column: y = bias + sum of w[i] x[i] + sums of what else is added.
+   Weights are (in, out) numbers; rows that are added are (added, out). */
+typedef struct {
+    real *y;
+    long apart; /* of one row of y from the next */
+    const real *const *x;
+    int in;
+    const real *const *add;
+    int added;
+    const real *w, *bias;
+    int out;
+} product_of;
+
+/* Some outputs at some lines: what they are is known where this is compiled, and the sums stay in registers. */
+INLINED void product_at(const product_of *p, int o, long t, int outputs, int some) {
+    lanes sum[8][LINES], x[LINES];
+    const real *w = p->w + o;
+    const real *const *add = p->add + o;
+    for (int m = 0; m < outputs; m++)
+        for (int l = 0; l < some; l++) sum[m][l] = p->bias[o + m] - (lanes){0};
+    for (int k = 0; k < p->added; k++, add += p->out)
+        for (int m = 0; m < outputs; m++)
+            for (int l = 0; l < some; l++) sum[m][l] += *(const lanes *)(add[m] + t + l * LANES);
+    for (int i = 0; i < p->in; i++, w += p->out) {
+        for (int l = 0; l < some; l++) x[l] = *(const lanes *)(p->x[i] + t + l * LANES);
+        for (int m = 0; m < outputs; m++)
+            for (int l = 0; l < some; l++) sum[m][l] += w[m] * x[l];
     }
-    y += t;
-    STORE(y, a0); STORE(y + ys, a1); STORE(y + 2 * ys, a2); STORE(y + 3 * ys, a3);
-    y += LANES;
-    STORE(y, b0); STORE(y + ys, b1); STORE(y + 2 * ys, b2); STORE(y + 3 * ys, b3);
+    for (int m = 0; m < outputs; m++)
+        for (int l = 0; l < some; l++) *(lanes *)(p->y + (o + m) * p->apart + t + l * LANES) = sum[m][l];
 }
 
-static inline void product_1x2(real *y, const real *const *x, const real *w, int in, int out, const real *bias,
-                               long t) {
-    lanes a = SPREAD(bias[0]), b = a;
-    for (int i = 0; i < in; i++, w += out) {
-        a += w[0] * LOAD(x[i] + t);
-        b += w[0] * LOAD(x[i] + t + LANES);
+/* One position: outputs lie side by side, as the weights do; sums of every fourth input do not wait for each other. */
+#define OUTPUTS_ALONG(kind, count)                                             \
+    for (; o + (count) <= p->out; o += (count)) {                              \
+        const real *w = p->w + o;                                              \
+        kind a = *(const kind *)(p->bias + o), b = a - a, c = b, d = b;        \
+        int i = 0;                                                             \
+        for (; i + 4 <= p->in; i += 4, w += 4 * (long)p->out) {                \
+            a += p->x[i][t] * *(const kind *)w;                                \
+            b += p->x[i + 1][t] * *(const kind *)(w + p->out);                 \
+            c += p->x[i + 2][t] * *(const kind *)(w + 2 * (long)p->out);       \
+            d += p->x[i + 3][t] * *(const kind *)(w + 3 * (long)p->out);       \
+        }                                                                      \
+        for (; i < p->in; i++, w += p->out) a += p->x[i][t] * *(const kind *)w; \
+        *(kind *)(scratch + o) = (a + b) + (c + d);                            \
     }
-    STORE(y + t, a);
-    STORE(y + t + LANES, b);
+
+static void product_once(const product_of *p, long t, real *scratch) {
+    int o = 0;
+#if defined(__GNUC__)
+    if (LANES > 4) OUTPUTS_ALONG(lanes, LANES)
+    OUTPUTS_ALONG(four, 4)
+#endif
+    OUTPUTS_ALONG(real, 1)
+    for (int k = 0; k < p->added; k++)
+        for (o = 0; o < p->out; o++) scratch[o] += p->add[k * (long)p->out + o][t];
+    for (o = 0; o < p->out; o++) p->y[o * p->apart + t] = scratch[o];
 }
 
-/* One position: outputs lie side by side, as the weights do. */
-static inline void product_at(real *y, long ys, const real *const *x, const real *w, int in, int out,
-                              const real *bias, long t, real *scratch) {
-    for (int o = 0; o < out; o++) scratch[o] = bias[o];
-    for (int i = 0; i < in; i++) {
-        const real a = x[i][t];
-        for (int o = 0; o < out; o++) scratch[o] += w[i * (long)out + o] * a;
-    }
-    for (int o = 0; o < out; o++) y[o * ys + t] = scratch[o];
-}
-
-static inline void product(real *y, long ys, const real *const *x, const real *w, int in, int out,
-                           const real *bias, long from, long to, real *scratch) {
-    long t = from;
-    for (; t + 2 * LANES <= to; t += 2 * LANES) {
+static void product(const product_of *p, long from, long to, real *scratch) {
+    for (long t = from; t < to;) {
+        const long whole = t % LANES ? 0 : (to - t) / LANES;
         int o = 0;
-        for (; o + 4 <= out; o += 4) product_4x2(y + o * ys, ys, x, w + o, in, out, bias + o, t);
-        for (; o < out; o++) product_1x2(y + o * ys, x, w + o, in, out, bias + o, t);
+        if (whole >= LINES) {
+            for (; o + 4 <= p->out; o += 4) product_at(p, o, t, 4, LINES);
+            for (; o < p->out; o++) product_at(p, o, t, 1, LINES);
+            t += LINES * LANES;
+        } else if (whole) {
+            for (; o + 8 <= p->out; o += 8) product_at(p, o, t, 8, 1);
+            for (; o < p->out; o++) product_at(p, o, t, 1, 1);
+            t += LANES;
+        } else
+            product_once(p, t++, scratch);
     }
-    for (; t < to; t++) product_at(y, ys, x, w, in, out, bias, t, scratch);
 }
 
 /* exp for floats: 2^k times a polynomial in the rest; without branches, so that compilers make lines of it. */
@@ -91,12 +129,36 @@ static inline float exp_single(float x) {
     return x < -87.3f ? 0.0f : p;
 }
 
+/* tanh for floats: a quotient of polynomials in x squared, fitted for the least relative error, which is some five units
+   of the last place. */
+static inline float tanh_single(float x) {
+    const float q = x * x;
+    float over = 2.14037179e-8f;
+    over = over * q + 3.18764687e-5f;
+    over = over * q + 5.30103408e-3f;
+    over = over * q + 2.01198652e-1f;
+    over = over * q + 1.50000012f;
+    float under = 1.221763e-6f;
+    under = under * q + 5.02328738e-4f;
+    under = under * q + 3.90341021e-2f;
+    under = under * q + 7.01198578e-1f;
+    under = under * q + 1.5f;
+    float y = x * over / under;
+    y = y > 1.0f ? 1.0f : y;
+    y = y < -1.0f ? -1.0f : y;
+    y = x > 8.3f ? 1.0f : y; /* from there on, where powers of x may be infinite */
+    return x < -8.3f ? -1.0f : y;
+}
+
 #define EXP(x) (sizeof(real) == sizeof(float) ? (real)exp_single((float)(x)) : (real)exp((double)(x)))
 
 static inline real f_copy(real x, real p) { (void)p; return x; }
 static inline real f_relu(real x, real p) { (void)p; return x < 0 ? 0 : x; }
 static inline real f_sigmoid(real x, real p) { (void)p; return 1 / (1 + EXP(-x)); }
-static inline real f_tanh(real x, real p) { (void)p; return 1 - 2 / (1 + EXP(2 * x)); }
+static inline real f_tanh(real x, real p) {
+    (void)p;
+    return sizeof(real) == sizeof(float) ? (real)tanh_single((float)x) : (real)(1 - 2 / (1 + exp(2 * (double)x)));
+}
 static inline real f_silu(real x, real p) { return x * f_sigmoid(x, p); }
 static inline real f_gelu(real x, real p) { (void)p; return (real)(0.5 * x * (1 + erf(x * 0.70710678118654752440))); }
 static inline real f_gelu_tanh(real x, real p) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -14,13 +14,13 @@ import torch
 
 from leadline.errors import NotUniform, UsageError
 from leadline.recurrence import ir
+from leadline.recurrence.analysis.schedule import Schedule, delays
 from leadline.sampling.exported.equations import Equations, fills, number_in_c
-from leadline.sampling.exported.parts import parts
+from leadline.sampling.exported.layout import BLOCK, Layout
+from leadline.sampling.fusion import fused
 from leadline.sampling.plan import Plan
 
-BLOCK = 64  # positions that are computed together
 _REAL = {torch.float32: "float", torch.float64: "double"}
-ENDLESS_LENGTH = 2**40
 _NEXT = {
     "h": """
 /* What the model says of the next position, before its input is known: it rests on those before it alone. */
@@ -77,7 +77,9 @@ def c_code(plan: Plan, name: str, dtype: torch.dtype, model: str) -> Code:
         raise NotUniform("C is written for one axis: a picture is drawn by the compiled sampler")
     if dtype not in _REAL:
         raise NotUniform(f"C is written for float32 and float64, and the output is {dtype}")
-    return _Writer(plan, name, dtype, model).code()
+    system, given = fused(plan.system), plan.schedule
+    schedule = Schedule(system, given.sizes, given.slope, delays(system, given.slope))
+    return _Writer(replace(plan, schedule=schedule), name, dtype, model).code()
 
 
 @dataclass
@@ -88,12 +90,10 @@ class _Writer:
     model: str
 
     def __post_init__(self) -> None:
-        self.system = self.plan.system
-        self.equations = Equations(self.plan, self.dtype)
-        self.number = self.equations.number
-        self.length = None if self.plan.reaches(ENDLESS_LENGTH) else self.plan.capacity
-        self.lifetimes = self.plan.schedule.lifetimes()
-        self.first = self.plan.first
+        self.system, self.first = self.plan.system, self.plan.first
+        self.layout = Layout(self.plan, self.dtype.itemsize)
+        self.equations = Equations(self.plan, self.dtype, self.layout)
+        self.number, self.length = self.layout.number, self.layout.length
 
     def code(self) -> Code:
         """Put the files together."""
@@ -101,7 +101,6 @@ class _Writer:
         given = self.system[self.system.inputs[0]]
         integer = isinstance(given.equation, ir.Input) and given.equation.integer
         real, ahead = _REAL[self.dtype], -self.plan.schedule.delay[self.system.output]
-        numbers = sum(v.channels * self.width(v) for v in self.system.variables) + self.scratch()
         words = {
             "name": self.name, "NAME": self.name.upper(), "model": self.model.replace("*/", "* /"), "real": real,
             "version": version("leadline"), "given": "int" if integer else real, "inputs": str(given.channels),
@@ -112,8 +111,8 @@ class _Writer:
             "room": "\n    ".join(self.room()), "on": "\n    ".join(self.on()), "reset": "\n    ".join(self.reset()),
             "length": "" if self.length is None else f"if (s->at + n > {self.length}) return 1;",
             "limit": "any number of positions" if self.length is None else f"at most {self.length} positions",
-            "in": f"(s->v{self.number[given.name]}[c])[s->c{self.number[given.name]} + t]",
-            "out": f"(s->v{self.number[self.system.output]}[c])[s->c{self.number[self.system.output]} - {ahead} + t]",
+            "in": f"({self.layout.row(given.name, 'c')})[t]",
+            "out": f"({self.layout.row(self.system.output, 'c', ahead)})[t]",
             "block_size": str(BLOCK), "first": str(-self.first),
         }  # fmt: skip
         # classes may come as the long integers of arrays, from this process
@@ -128,49 +127,45 @@ class _Writer:
         )
         return Code(
             self.name, header, source, real, integer, ahead > 0, given.channels, int(words["outputs"]),
-            numbers * self.dtype.itemsize + 8 * (len(self.number) + 2), self.length, multiply_adds(self.system),
+            self.state_bytes(), self.length, multiply_adds(self.system),
         )  # fmt: skip
-
-    def history(self, variable: ir.Variable) -> int:
-        """Return how many columns before a block are read."""
-        if variable.name in self.plan.grown:
-            return 0
-        ahead = -self.plan.schedule.delay[variable.name] if variable.name == self.system.output else 0
-        return max(
-            self.lifetimes[variable.name], ahead
-        )  # an output that sees no input of its own place comes before it
-
-    def width(self, variable: ir.Variable) -> int:
-        """Return the columns of a variable: what is read of the past, and room for blocks, so that moves are rare."""
-        if variable.name in self.plan.grown:
-            assert self.length is not None
-            return self.length - self.first + max(0, *self.plan.schedule.delay.values()) + 1
-        history = self.history(variable)
-        return history + BLOCK * max(1, min(8, -(-history // BLOCK)))
 
     def scratch(self) -> int:
         """Return how many numbers an equation needs beside its result."""
-        return max(self.equations.most_outputs, (self.length or 0) + 1 if self.plan.grown else 1)
+        most = max(self.equations.most_outputs, (self.layout.length or 0) + 1 if self.plan.grown else 1)
+        return -(-most // self.layout.line) * self.layout.line
+
+    def state_bytes(self) -> int:
+        """Return how many bytes `state` declares."""
+        rows = sum(max(1, v.channels) * self.layout.width(v) for _, v in self.layout.kept)
+        numbers = rows + max(1, self.layout.shared_rows) * BLOCK + self.scratch()
+        return numbers * self.dtype.itemsize + 8 * (2 + len([*self.layout.kept]))
 
     def state(self) -> Iterator[str]:
-        """Declare the rows, and the column of the next position, of every variable."""
-        for v in self.system.variables:
-            n, size = self.number[v.name], f"[{max(1, v.channels)}][{self.width(v)}]"
-            yield f"    {_REAL[self.dtype]} v{n}{size}; /* {v.name.replace('*/', '* /')} */"
-            yield f"    long c{n};"
-        yield f"    {_REAL[self.dtype]} scratch[{self.scratch()}];"
+        """Declare the rows of all variables, and for those that are kept the column of the next position."""
+        real = _REAL[self.dtype]
+        for n, v in self.layout.kept:
+            yield f"    {real} v{n}[{max(1, v.channels)}][{self.layout.width(v)}]; /* {v.name.replace('*/', '* /')} */"
+        yield f"    {real} b[{max(1, self.layout.shared_rows)}][{BLOCK}];"
+        yield f"    {real} scratch[{self.scratch()}];"
+        yield f"    long {', '.join(['front', 'at', *(f'c{n}' for n, _ in self.layout.kept)])};"
 
     def widths(self) -> Iterator[str]:
-        for v in self.system.variables:
-            yield f"#define WIDTH{self.number[v.name]} {self.width(v)}"
+        for n, v in self.layout.kept:
+            yield f"#define WIDTH{n} {self.layout.width(v)}"
 
     def block(self) -> Iterator[str]:
         """Run the equations over the columns of a block."""
-        for variables, turns in parts(self.system):
+        for variables, turns in self.layout.order:
             calls = [(self.number[v.name], self.plan.schedule.delay[v.name]) for v in variables]
             if not turns:
                 ((n, delay),) = calls
-                yield f"if ((error = f{n}(s, after(s, {delay}, n), n))) return error;"
+                end = "wide" if goes_beyond(variables[0].equation) else "n"
+                if delay <= self.first:
+                    yield f"if ((error = f{n}(s, 0, {end}))) return error;"
+                else:
+                    yield f"from = after(s, {delay}, n);"
+                    yield f"if (from < n && (error = f{n}(s, from, {end}))) return error;"
                 continue
             yield "for (long k = 0; k < n; k++) {"
             for n, delay in calls:
@@ -180,28 +175,36 @@ class _Writer:
 
     def room(self) -> Iterator[str]:
         """Move what is still read to the beginning of the rows that are full."""
-        for v in self.system.variables:
+        for n, v in self.layout.kept:
             if v.name not in self.plan.grown:
-                n, history = self.number[v.name], self.history(v)
-                yield f"if (s->c{n} + n > {self.width(v)}) {{"
-                if history:
+                before = self.layout.before(v)
+                yield f"if (s->c{n} + wide > WIDTH{n}) {{"
+                if before:
                     yield f"    for (int c = 0; c < {v.channels}; c++)"
-                    yield f"        memmove(s->v{n}[c], s->v{n}[c] + s->c{n} - {history}, {history} * sizeof(real));"
-                yield f"    s->c{n} = {history};"
+                    yield f"        memmove(s->v{n}[c], s->v{n}[c] + s->c{n} - {before}, {before} * sizeof(real));"
+                yield f"    s->c{n} = {before};"
                 yield "}"
 
     def on(self) -> Iterator[str]:
-        for n in self.number.values():
+        for n, _ in self.layout.kept:
             yield f"s->c{n} += n;"
 
     def reset(self) -> Iterator[str]:
-        """Fill the past with what is read there, and compute what is due before the first input."""
+        """Fill the past with what is read there."""
         before = fills(self.system)
-        for v in self.system.variables:
-            n, value = self.number[v.name], before.get(v.name, 0.0)
+        for n, v in self.layout.kept:
+            value = number_in_c(before.get(v.name, 0.0), 17)
             yield f"for (int c = 0; c < {v.channels}; c++)"
-            yield f"    for (long t = 0; t < WIDTH{n}; t++) s->v{n}[c][t] = {number_in_c(value, 17)};"
-            yield f"s->c{n} = {self.history(v)};"
+            yield f"    for (long t = 0; t < WIDTH{n}; t++) s->v{n}[c][t] = {value};"
+            yield f"s->c{n} = {self.layout.before(v)};"
+        yield "memset(s->b, 0, sizeof(s->b));"
+
+
+def goes_beyond(equation: ir.Equation) -> bool:
+    """Whether an equation may be computed at columns that have no inputs yet: those of no table, and without errors."""
+    if isinstance(equation, ir.Pointwise):
+        return not any(isinstance(operand, ir.Table) for operand in equation.operands)
+    return isinstance(equation, ir.Contraction)
 
 
 def multiply_adds(system: ir.System) -> int:

@@ -3,7 +3,11 @@
    With -D@NAME@_MAIN a program that reads inputs from its standard input and writes outputs, both as raw numbers. */
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math", "no-math-errno") /* or no line of numbers goes through a function at once */
+#pragma GCC optimize("no-trapping-math", "no-math-errno", "fp-contract=fast")
+/* or no line of numbers goes through a function at once, and products are rounded before they are added */
+#if defined(__AVX512F__)
+#pragma GCC target("prefer-vector-width=512")
+#endif
 #endif
 
 #include "@name@.h"
@@ -13,6 +17,7 @@
 
 typedef @real@ real;
 #define STATE @name@_state
+#define BLOCK @block_size@
 
 @runtime@
 @widths@
@@ -25,15 +30,22 @@ static inline long after(const STATE *s, long delay, long n) {
 }
 
 @functions@
+/* Columns that are computed: where no number is wrong to have, up to the end of a line. */
+static inline long lines(long n) { return n == 1 ? 1 : (n + LANES - 1) / LANES * LANES; }
+
 static int block(STATE *s, long n) {
+    const long wide = lines(n);
+    long from = 0;
     int error = 0;
+    (void)wide; (void)from;
     @block@
     return error;
 }
 
 static void make_room(STATE *s, long n) {
+    const long wide = lines(n);
     @room@
-    (void)s; (void)n;
+    (void)s; (void)wide;
 }
 
 static void go_on(STATE *s, long n) {
@@ -48,7 +60,7 @@ int @name@_reset(STATE *s) {
     s->front = -@first@;
     s->at = 0;
     while (s->front < 0) {
-        const long n = -s->front < @block_size@ ? -s->front : @block_size@;
+        const long n = -s->front < BLOCK ? -s->front : BLOCK;
         make_room(s, n);
         const int error = block(s, n);
         if (error) return error;
@@ -64,7 +76,7 @@ static inline int run(STATE *s, const void *in, int wide, long in_position, long
     long t0 = 0;
     (void)wide;
     while (n > 0) {
-        const long some = n < @block_size@ ? n : @block_size@;
+        const long some = n < BLOCK ? n : BLOCK;
         make_room(s, some);
         for (int c = 0; c < @inputs@; c++)
             for (long t = 0; t < some; t++) {
@@ -97,11 +109,11 @@ int @name@_step_apart(STATE *s, const @given@ *in, long in_position, long in_cha
 
 int main(void) {
     static STATE state;
-    static @given@ in[@block_size@ * @inputs@];
-    static real out[@block_size@ * @outputs@];
+    static @given@ in[BLOCK * @inputs@];
+    static real out[BLOCK * @outputs@];
     size_t n;
     if (@name@_reset(&state)) return 1;
-    while ((n = fread(in, sizeof(*in) * @inputs@, @block_size@, stdin)) > 0) {
+    while ((n = fread(in, sizeof(*in) * @inputs@, BLOCK, stdin)) > 0) {
         const int error = @name@_step(&state, in, out, (long)n);
         if (error) return error;
         fwrite(out, sizeof(real) * @outputs@, n, stdout);

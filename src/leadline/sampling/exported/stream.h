@@ -16,7 +16,6 @@ extern "C" {
 enum { @NAME@_INPUTS = @inputs@, @NAME@_OUTPUTS = @outputs@ };
 
 typedef struct @name@_state {
-    long front, at;
 @state@
 } @name@_state;
 
