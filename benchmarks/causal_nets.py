@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from architectures import ARCHITECTURES, Architecture
+from published import chunks, experts, recurrences
 from published import convolutions as conv
-from published import experts, recurrences
 from published.recurrences import Layers
 from torch import Tensor, nn
 
@@ -146,7 +146,15 @@ NETS: tuple[CausalNet, ...] = (
     *_ATTENTIONS,
     _language("Mamba", "MambaForCausalLM", "MambaConfig", state_size=4, **_STATE),
     _language(
-        "Mamba 2", "Mamba2ForCausalLM", "Mamba2Config", num_heads=4, head_dim=16, n_groups=1, state_size=4, **_STATE
+        "Mamba 2",
+        "Mamba2ForCausalLM",
+        "Mamba2Config",
+        num_heads=4,
+        head_dim=16,
+        n_groups=1,
+        state_size=4,
+        chunk_size=8,
+        **_STATE,
     ),
     _language("RWKV", "RwkvForCausalLM", "RwkvConfig", attention_hidden_size=32, **_STATE),
     _temporal("TCN, weight norm"),
@@ -178,6 +186,9 @@ NETS: tuple[CausalNet, ...] = (
     _written("LMU", lambda: recurrences.LMU(8), _FEATURES, 8),
     _written("Delta rule", lambda: recurrences.DeltaRule(8), _FEATURES, 8),
     _written("Gated linear attention", lambda: recurrences.GatedLinearAttention(8), _FEATURES, 8),
+    _written("Gated linear attention, in chunks", lambda: chunks.GatedLinearAttention(8), _FEATURES, 8),
+    _written("Delta rule, in chunks", lambda: chunks.DeltaRule(8), _FEATURES, 8),
+    _written("State space duality, in chunks", lambda: chunks.StateSpaceDuality(8), _FEATURES, 8),
     _written("Mamba, as a loop", lambda: recurrences.SelectiveScan(8), _FEATURES, 8),
     _written("RWKV, time mixing", lambda: recurrences.WeightedKeyValues(8), _FEATURES, 8),
     _written("sLSTM", lambda: recurrences.StabilisedLSTM(8), _FEATURES, 8),

@@ -24,12 +24,13 @@ from leadline.recurrence.reading import (
     rules_positions,
     rules_scan,
     rules_views,
+    rules_within,
 )
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
 from leadline.recurrence.reading.lowering import Around, Fixed, Lowering, Unread, Value, copied, refuse
 from leadline.recurrence.reading.pairs import Scores
-from leadline.recurrence.reading.rules_attention import attention, summed
+from leadline.recurrence.reading.rules_attention import summed
 from leadline.recurrence.reading.rules_complex import Complex, complexes, paired
 from leadline.recurrence.reading.rules_loop import Elsewhere, rolled
 from leadline.recurrence.reading.rules_scores import Extended, scored
@@ -70,7 +71,7 @@ _BY_KIND: dict[Kind, Rule] = {
     Kind.CUMULATIVE: rules_pointwise.cumulative,
     Kind.CONVOLUTION: rules_contraction.convolution,
     Kind.CONTRACTION: rules_contraction.contraction,
-    Kind.ATTENTION: attention,
+    Kind.ATTENTION: rules_within.attending,
     Kind.SCAN: rules_scan.scan,
     Kind.MIXING: rules_features.rowwise,
     Kind.WINDOW: rules_features.pool,

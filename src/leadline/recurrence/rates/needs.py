@@ -107,11 +107,19 @@ def waits(system: RatedSystem) -> tuple[int, int]:
     raise NotUniform(f"some outputs wait for more than {64 * length} positions: trace a longer sequence")
 
 
-def by_whole_frames(system: RatedSystem) -> bool:
-    """Whether there is an output at every position, of which some wait for more of their frame than themselves."""
+def by_position(system: RatedSystem) -> tuple[int, int] | None:
+    """Return how many positions after its own the latest is that an output rests on, and that one waits for.
+
+    None where there is not one output for each position of one axis.
+    """
     ends = [*system.inputs, system.output]
-    if len(system.axes) > 1 or any(system.rates[name][0] != 1 for name in ends) or system[system.output].margin != (0,):
-        return False
+    if len(system.axes) > 1 or any(system.rates[name][0] != 1 for name in ends) or any(system[system.output].margin):
+        return None
     length = system.sizes[0]
-    known = needs(system, 2 * length, rows(system), 1, endless=True, sure=True)[system.output][:length]
-    return bool((known > np.arange(1, length + 1)).any())
+    places = np.arange(1, length + 1)
+    found = (
+        needs(system, 2 * length, rows(system), 1, endless=True, sure=sure)[system.output][:length] - places
+        for sure in (False, True)
+    )
+    rests, known = (int(later.max()) for later in found)
+    return rests, known

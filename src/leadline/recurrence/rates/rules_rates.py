@@ -37,6 +37,7 @@ from leadline.recurrence.reading.field import (
     regroup,
 )
 from leadline.recurrence.reading.lowering import Fixed, Unread, Value, copied, no_tensor
+from leadline.recurrence.reading.rules_within import matrices
 
 Rule = Callable[[RatedLowering, Node, dict[str, Any]], Value]
 
@@ -48,6 +49,8 @@ def own_rule(node: Node) -> Rule | None:
         return convolution
     if operation.kind is Kind.WINDOW and not operation.adaptive:
         return pooling
+    if operation.kind is Kind.MATRICES:  # of which no law of one rate says what they cost
+        return matrices
     return _BY_MOVE.get(operation.move) if operation.kind is Kind.VIEW and operation.move is not None else None
 
 

@@ -22,7 +22,7 @@ from leadline.graph.run_node import run_node
 from leadline.graph.table import Tally
 from leadline.recurrence.ir import Pointwise, Tap
 from leadline.recurrence.reading import known
-from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, axis_of
+from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, axis_of, spread, widened
 from leadline.recurrence.reading.lowering import Fixed, Lowering, no_tensor
 from leadline.recurrence.reading.pairs import KEYS, QUERIES, Scores, chosen, emitted
 from leadline.recurrence.scores import Applied, AtKeys, AtQuery, Made
@@ -58,6 +58,9 @@ def in_pairs(low: Lowering, node: Node, values: Mapping[str, Field | Fixed]) -> 
         return None
     name, read = next((n, v) for n, v in values.items() if isinstance(v, Field))
     other, mask = next(((n, v) for n, v in values.items() if isinstance(v, Fixed)), ("", None))
+    if read.shape != node.shape and not isinstance(read, Scores):
+        dims = widened(read.dims, node.shape)
+        read = replace(read, dims=dims, channels=spread(read, dims))
     at = _repeated(read)
     if at is None or not isinstance(mask, Fixed) or mask.tensor.numel() != read.sizes[0] ** 2 or read.sizes[0] < 2:
         return None

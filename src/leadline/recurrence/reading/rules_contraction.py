@@ -132,7 +132,7 @@ def _matmul(low: Lowering, node: Node, left: Any, right: Any) -> Value:
         return turned(multiplied(low, turned(right), left.tensor, left.generic, None))
     if isinstance(left, Field) and isinstance(right, Field):
         within = len(left.dims) == len(right.dims) and all(map(of_features, (*left.dims[-2:], *right.dims[-2:])))
-        return _inner_product(low, node, left, right) if within else _products(low, node, left, right)
+        return inner_product(low, node, left, right) if within else _products(low, node, left, right)
     raise Misfit("two computed tensors are multiplied that are not queries, keys and values")
 
 
@@ -168,7 +168,7 @@ def _added(low: Lowering, node: Node, total: Value, args: dict[str, Any]) -> Fie
     return low.emit(Pointwise("add", tuple(terms), torch.add), dims, total.sizes, "add")
 
 
-def _inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
+def inner_product(low: Lowering, node: Node, left: Field, right: Field) -> Field:
     """Multiply two computed matrices of features, (…, n, k) and (…, k, m), at every position: products, then sums."""
     pair = (left, -1), (turned(right), -2)
     rows, columns = (replace(r, dims=(*r.dims[:at], (), *r.dims[at:])) for r, at in pair)

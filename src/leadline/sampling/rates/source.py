@@ -17,7 +17,7 @@ from leadline.graph.table import Move
 from leadline.recurrence.likeness import same_equations
 from leadline.recurrence.rates import rated_system_of
 from leadline.recurrence.rates.ir import RatedSystem
-from leadline.recurrence.rates.needs import by_whole_frames, waits
+from leadline.recurrence.rates.needs import by_position, waits
 from leadline.sampling.source import Source
 
 
@@ -58,15 +58,17 @@ class RatedSource(Source):
 
     @cached_property
     def early(self) -> int | None:
-        """The lag, in positions, of outputs that come one by one though the equations give them in whole frames.
+        """The lag, in positions, of outputs that come sooner than the equations of whole frames give them.
 
-        None where the equations give them one by one, or the model's structure does not show that it is causal.
+        None where the equations give them as soon, or the model's structure does not show that it is causal.
         """
-        if not by_whole_frames(self.system) or self.lag < 0 or self.ahead > 0:
+        later = by_position(self.system)
+        if later is None or self.system.frame[0] == 1 or self.lag < 0 or self.ahead > 0:
             return None
         with suppress(LeadlineError):
             found = causality_of(self.reading)
-            if found.verdict in (Verdict.STRUCTURAL, Verdict.PRESENT_WEIGHTS):
+            sooner = found.lag is not None and -found.lag < later[0]
+            if found.verdict in (Verdict.STRUCTURAL, Verdict.PRESENT_WEIGHTS) and (sooner or later[1] > 0):
                 return found.lag
         return None
 
