@@ -31,8 +31,8 @@ class GatedPixelCNNConfig:
 
     Classes are levels, embedded in `embedding` channels. Pixels of several `colors` have a symbol for each, one after
     the other; `channels` is a multiple of them. `labels` classes condition every layer (0: none); `positions` adds a
-    learned vector per pixel in the first layer, which ties the model to `height` × `width`. The probabilities of several
-    `members` are averaged.
+    learned vector per pixel in the first layer, which ties the model to `height` × `width`. The probabilities of
+    several `members` are averaged.
     """
 
     classes: Positive = 17
