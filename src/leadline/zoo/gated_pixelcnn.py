@@ -20,6 +20,7 @@ from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.masked_conv import CroppedConv2d, MaskedRow, Pointwise, pointwise
+from leadline.zoo.layers.members import averaged
 from leadline.zoo.settings import Depth, Fraction, Kernel, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
@@ -30,7 +31,8 @@ class GatedPixelCNNConfig:
 
     Classes are levels, embedded in `embedding` channels. Pixels of several `colors` have a symbol for each, one after
     the other; `channels` is a multiple of them. `labels` classes condition every layer (0: none); `positions` adds a
-    learned vector per pixel in the first layer, which ties the model to `height` × `width`.
+    learned vector per pixel in the first layer, which ties the model to `height` × `width`. The probabilities of
+    several `members` are averaged.
     """
 
     classes: Positive = 17
@@ -46,6 +48,7 @@ class GatedPixelCNNConfig:
     dropout: Fraction = 0.0
     labels: Natural = 0
     positions: bool = False
+    members: Positive = 1
 
 
 def gate(x: Float[Tensor, "b kk h w"]) -> Float[Tensor, "b k h w"]:
@@ -124,4 +127,4 @@ class GatedPixelCNN(nn.Module):
 @factory
 def gated_pixelcnn(config: GatedPixelCNNConfig, batch: int) -> Specimen:
     """Build a Gated PixelCNN; settings are the fields of `GatedPixelCNNConfig`, `batch` and `seed`."""
-    return image_specimen(GatedPixelCNN(config), config, batch)
+    return image_specimen(averaged(GatedPixelCNN, config), config, batch)

@@ -18,6 +18,7 @@ from leadline.zoo.layers.colors import as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.masked_conv import MaskedConv2d, pointwise
+from leadline.zoo.layers.members import averaged
 from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, Range, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
@@ -29,7 +30,7 @@ class PixelCNNConfig:
     Classes are levels, embedded in `embedding` channels. Blocks narrow `channels` to `inner` around their masked
     convolution of width `kernel`. Pixels of several `colors` have a symbol for each, one after the other. `labels`
     classes condition the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height`
-    × `width`.
+    × `width`. The probabilities of several `members` are averaged.
     """
 
     classes: Positive = 17
@@ -46,6 +47,7 @@ class PixelCNNConfig:
     dropout: Fraction = 0.0
     labels: Natural = 0
     positions: bool = False
+    members: Positive = 1
 
 
 class Block(nn.Module):
@@ -109,4 +111,4 @@ class PixelCNN(nn.Module):
 @factory
 def pixelcnn(config: PixelCNNConfig, batch: int) -> Specimen:
     """Build a PixelCNN; settings are the fields of `PixelCNNConfig`, `batch` and `seed`."""
-    return image_specimen(PixelCNN(config), config, batch)
+    return image_specimen(averaged(PixelCNN, config), config, batch)

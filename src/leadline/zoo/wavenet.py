@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from leadline.errors import UsageError
-from leadline.zoo.layers.causal_conv import CausalConv1d, shift
+from leadline.zoo.layers.causal_conv import CausalConv1d, Pointwise1d, shift
 from leadline.zoo.layers.frames import Frames
 from leadline.zoo.settings import Depth, Lag, Natural, Positive, Range, factory
 from leadline.zoo.specimen import Specimen, density_specimen
@@ -49,9 +49,9 @@ class Block(nn.Module):
         k = config.channels
         self.conv = CausalConv1d(k, 2 * k, config.kernel, dilation)
         self.label = nn.Embedding(config.labels, 2 * k) if config.labels else None
-        self.frames = nn.Conv1d(config.conditions, 2 * k, 1, bias=False) if config.conditions else None
-        self.skip = nn.Conv1d(k, config.skip, 1)
-        self.residual = None if last else nn.Conv1d(k, k, 1)
+        self.frames = Pointwise1d(config.conditions, 2 * k, bias=False) if config.conditions else None
+        self.skip = Pointwise1d(k, config.skip)
+        self.residual = None if last else Pointwise1d(k, k)
 
     def forward(
         self,
@@ -93,8 +93,8 @@ class WaveNet(nn.Module):
         dilations = [2**layer for layer in range(config.layers)] * config.stacks
         lasts = [False] * (len(dilations) - 1) + [True]
         self.blocks = nn.ModuleList(Block(config, d, last) for d, last in zip(dilations, lasts, strict=True))
-        self.hidden = nn.Conv1d(config.skip, config.head, 1)
-        self.logits = nn.Conv1d(config.head, config.classes, 1)
+        self.hidden = Pointwise1d(config.skip, config.head)
+        self.logits = Pointwise1d(config.head, config.classes)
 
     def forward(
         self,
@@ -116,7 +116,7 @@ class WaveNet(nn.Module):
         for block in self.blocks:
             z, skip = block(z, label, heard)
             skips.append(skip)
-        y = torch.stack(skips).sum(0)
+        y = sum(skips[1:], start=skips[0])
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT
