@@ -116,10 +116,10 @@ def _keep(run: Run, derived: _Streams, n: int, length: int | None, asked: str, s
     (drawn,) = derived.values()
     if not isinstance(drawn, Stream):
         return
-    plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
+    plan = drawn.drawing_plan(drawn.source.system.sizes[0] if length is None else length)
     machine = drawn._kept_machine(plan, n, draws=True)
     if hasattr(machine, "kept"):
-        axes = tuple(plan.system.axes.index(axis) for axis in drawn.source.reading.layout.positions)
+        axes = tuple(drawn.source.axes.index(axis) for axis in drawn.source.positions)
         program = machine.kept(drawn.lag, said["levels"], axes, said)
         if program is not None:
             keep(run.path, asked, program)
@@ -183,8 +183,8 @@ def _by_label(
     if len(streams) == 1:
         (only,) = streams.values()
         return only.generate(n=n, seed=seed, given=given, **how)
-    sizes = list(next(iter(streams.values())).source.system.sizes)
-    positions = math.prod(sizes if how["length"] is None else [how["length"], *sizes[1:]])
+    source = next(iter(streams.values())).source
+    positions = math.prod(source.sizes_at(source.system.sizes[0] if how["length"] is None else how["length"]))
     u, parts = uniforms(seed, n, positions), dict[int, Tensor]()
     for label, derived in streams.items():
         rows = [row for row, its in enumerate(labels) if its == label]
