@@ -115,10 +115,10 @@ def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, ask
     """Keep the compiled program of what was drawn beside the run."""
     if not isinstance(drawn, Stream):
         return
-    plan = drawn.plan(drawn.source.system.sizes[0] if length is None else length)
+    plan = drawn.drawing_plan(drawn.source.system.sizes[0] if length is None else length)
     machine = drawn._kept_machine(plan, n, draws=True)
     if hasattr(machine, "kept"):
-        axes = tuple(plan.system.axes.index(axis) for axis in drawn.source.reading.layout.positions)
+        axes = tuple(drawn.source.axes.index(axis) for axis in drawn.source.positions)
         program = machine.kept(drawn.lag, said["levels"], axes, said)
         if program is not None:
             keep(run.path, asked, program)
@@ -158,8 +158,8 @@ def _by_group(
     """Draw the samples of each group together, every one from the uniforms of its own number."""
     if len(streams) == 1:
         return streams[0].generate(n=n, seed=seed, given=given, **how)
-    sizes = list(streams[0].source.system.sizes)
-    positions = math.prod(sizes if how["length"] is None else [how["length"], *sizes[1:]])
+    source = streams[0].source
+    positions = math.prod(source.sizes_at(source.system.sizes[0] if how["length"] is None else how["length"]))
     u, parts = uniforms(seed, n, positions), dict[int, Tensor]()
     for derived, (rows, _) in zip(streams, groups, strict=True):
         begun = given[rows] if given is not None and len(given) == n else given

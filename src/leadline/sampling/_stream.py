@@ -14,7 +14,7 @@ from leadline.likelihoods import Likelihood
 from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream, rated_source_of
-from leadline.sampling.source import Source
+from leadline.sampling.source import Source, folded
 from leadline.sampling.streaming import Stream
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def stream(
     **kwargs: Any,
 ) -> Stream | FrameStream:
     """Derive a sampler, and a live stream, from a causal model, which is read in evaluation mode and left in its own.
+
+    Symbols along the fastest axis of the order may follow one another within a point, as colours within a pixel: what
+    rests on the first of them is computed before the second is drawn.
 
     Where strides, transposed convolutions, enlargements or patches change the grid of positions, the stream is one of
     frames (`FrameStream`), which may look ahead, and runs on torch.
@@ -107,13 +110,29 @@ def stream_of(
     try:
         _ = source.system
     except NotUniform as error:
-        if weights is not None:
-            raise
-        return _of_frames(reading, error, likelihood, encode, backend)
+        refused = error
+        if weights is None:
+            try:
+                return _of_frames(reading, error, likelihood, encode, backend)
+            except NotUniform as unframed:
+                refused = unframed
+        source = _of_points(source.reading, refused)
     made = Stream(source, likelihood, encode, backend, wavefront, weights)
     if within is not None or compared_on is not None:
         made.compare_weights(compared_on, within)
     return made
+
+
+def _of_points(reading: Reading, refused: NotUniform) -> Source:
+    """Return a source in which the fastest axis lies within points; raise `refused`, and why not, if there is none."""
+    found = folded(reading)
+    if found is None or found.inside is None:
+        raise refused
+    try:
+        _ = found.within
+    except NotUniform as error:
+        raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {error}") from None
+    return found
 
 
 def _of_frames(

@@ -178,7 +178,7 @@ def _side_by_side(parts: list[Tensor]) -> Tensor:
 
 def usual_likelihood(interface: Interface) -> Likelihood | None:
     """Return what an output of integer inputs usually describes: their classes; None of other inputs or outputs."""
-    shape = interface.source.system.shape
+    shape = interface.source.symbol_shape
     if not interface.integer or len(shape) > 1:
         return None
     return Categorical(shape[0]) if shape else Bernoulli()

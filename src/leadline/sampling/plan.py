@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,12 +27,14 @@ class Plan:
     """A schedule, and a ring of slots for each variable, long enough for its last reader.
 
     Variables that attention reads grow with the sequence, up to `capacity` points. A plan with only one axis may go on
-    past that, as far as `goes_on` says that the model does.
+    past that, as far as `goes_on` says that the model does. Where several symbols stand at a point, `draws` names the
+    output of each input.
     """
 
     schedule: Schedule
     capacity: int
     goes_on: Callable[[int], bool] | None
+    draws: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def endless(self) -> bool:
@@ -65,7 +67,9 @@ class Plan:
         """How many points of every variable are kept: point number n stands in slot ``n mod slots``."""
         lifetimes = self.schedule.lifetimes()
         output = self.system.output
-        lifetimes[output] = max(lifetimes[output], 1 - self.schedule.delay[output])
+        for symbol, drawn_from in (self.draws or {self.system.inputs[0]: output}).items():
+            kept = 1 + self.schedule.delay[symbol] - self.schedule.delay[drawn_from]
+            lifetimes[drawn_from] = max(lifetimes[drawn_from], kept)
         # a variable may have no points on a grid this thin; what its readers mask is still looked up somewhere
         return {v.name: max(1, self._slots(v.name, lifetimes[v.name])) for v in self.system.variables}
 
@@ -81,8 +85,8 @@ class Plan:
         if slope[0] == 0:  # every front holds points of all rows
             return total
         last = sum(s * (n - 1) for s, n in zip(slope[1:], self.ranges[name][1:], strict=True))
-        if slope[0] > last and slope[1:] == (1,):
-            return min(total, lifetime + 1)
+        if slope[0] > last and len(slope) == 2 and slope[1]:  # points follow one another by so many fronts at least
+            return min(total, lifetime // min(slope[1], slope[0] - last) + 1)
         return min(total, ((last + lifetime) // slope[0] + 1) * width)
 
     @property
@@ -94,12 +98,12 @@ class Plan:
         """Return the first and the last front of the grid's rows from `at` on; with the first, what comes before."""
         sizes = (rows, *self.schedule.sizes[1:])
         length = sum(s * (n - 1) for s, n in zip(self.schedule.slope, sizes, strict=True))
-        start = self.schedule.slope[0] * at
-        return start if at else self.first, start + length
+        start, last = self.schedule.slope[0] * at, max(self.schedule.delay[name] for name in self.system.inputs)
+        return start if at else self.first, start + length + last
 
-    def inside(self, front: int, rows: int) -> Points:
-        """Return the points of the grid's first rows, without any margin, that are due in a front."""
-        points = self.points(self.system.inputs[0], front)
+    def inside(self, front: int, rows: int, name: str | None = None) -> Points:
+        """Return the points of the grid's first rows, without any margin, that are due in a front, of an input."""
+        points = self.points(name or self.system.inputs[0], front)
         return points[(points < np.array((rows, *self.schedule.sizes[1:]))).all(axis=1)]
 
     @property

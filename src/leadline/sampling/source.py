@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter, eq, methodcaller
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from leadline.errors import LeadlineError, UsageError
+from leadline.graph.layout import BATCH, Layout
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.contents import bytes_of
 from leadline.graph.symbolic import Sizes, sizes_of_trace
@@ -24,6 +27,52 @@ from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Pointwise, System, Table
 from leadline.recurrence.likeness import same_equations
 from leadline.recurrence.scores import Attention
+from leadline.sampling.within import Within, parted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_INSIDE = 16
+
+
+@dataclass(frozen=True)
+class Inside:
+    """An axis of `size` positions that follow one another within a point; the `positions` are those of all symbols.
+
+    In the output of the reading it is a channel of another name, `output`.
+    """
+
+    axis: str
+    output: str
+    size: int
+    positions: tuple[str, ...]
+
+    def channels(self, reading: Reading, name: str | None) -> list[NDArray[np.int64]]:
+        """Return the channels of each symbol, in the input of a name or, without one, in the output."""
+        if name is None:
+            axes, own, shape = reading.output_axes, self.output, tuple(reading.output_shape)
+        else:
+            axes, own, shape = reading.input_axes[name], self.axis, reading.input_shape(name)
+        free = {a: n for a, n in zip(axes, shape, strict=True) if a not in (BATCH, *reading.layout.positions)}
+        channels = np.arange(int(np.prod(list(free.values())))).reshape(tuple(free.values()))
+        return list(np.moveaxis(channels, list(free).index(own), 0).reshape(self.size, -1))
+
+
+def folded(reading: Reading) -> Source | None:
+    """Return the source that takes the fastest axis of an order as lying within points; None if it cannot be."""
+    layout, order = reading.layout, reading.order
+    axes = layout.positions if order is None else tuple(order.split()) if isinstance(order, str) else ()
+    streamed = [name for name, its in layout.inputs.items() if its is not None]
+    if len(axes) < 2 or sorted(axes) != sorted(layout.positions) or len(streamed) != 1:
+        return None
+    axis, own = axes[-1], f"{axes[-1]} of the output"
+    size = reading.sizes[axis]
+    if size > _MOST_INSIDE or axis not in layout.outputs[reading.output]:
+        return None
+    outputs = {name: tuple(own if a == axis else a for a in its) for name, its in layout.outputs.items()}
+    found = reading.read_as(Layout(layout.inputs, outputs), order=" ".join(axes[:-1]))
+    return Source(found, inside=Inside(axis, own, size, layout.positions))
+
 
 _version: Callable[[Tensor], int] = attrgetter("_version")
 _address: Callable[[Tensor], int] = methodcaller("data_ptr")
@@ -83,9 +132,14 @@ class WeightsSnapshot:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A reading of a model in evaluation mode, and what a stream asks of its equations."""
+    """A reading of a model in evaluation mode, and what a stream asks of its equations.
+
+    Where the model's order goes on `inside` of its points, along an axis that the reading takes for features and
+    channels, symbols of a point follow one another.
+    """
 
     reading: Reading
+    inside: Inside | None = field(default=None, kw_only=True)
 
     @property
     def system(self) -> System:
@@ -95,10 +149,44 @@ class Source:
     @cached_property
     def lag(self) -> int:
         """1 if no output sees the input at its own position, else 0; `NotCausal` if one sees a later input."""
+        if self.inside is not None:
+            _ = self.within
+            return 1
         if find_leak(self.system, 1) is None:
             return 1
         refuse_leaks(self.system, 0)
         return 0
+
+    @cached_property
+    def within(self) -> Within:
+        """The equations in which the symbols of a point are inputs of their own; raises as `within.parted` does."""
+        assert self.inside is not None
+        symbols = self.inside.channels(self.reading, self.streamed[0])
+        outputs = self.inside.channels(self.reading, None)
+        return parted(self.system, symbols, outputs, self.symbol_shape)
+
+    @property
+    def symbol_shape(self) -> tuple[int, ...]:
+        """The sizes of the output's axes that describe one symbol."""
+        if self.inside is None:
+            return self.system.shape
+        axes = self.reading.layout.channels(self.reading.output)
+        return tuple(n for n, axis in zip(self.system.shape, axes, strict=True) if axis != self.inside.output)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The position axes of symbols, from slowest to fastest."""
+        return self.system.axes if self.inside is None else (*self.system.axes, self.inside.axis)
+
+    def sizes_at(self, length: int) -> tuple[int, ...]:
+        """Return the sizes of these axes, in a sequence of a length."""
+        sizes = (length, *self.system.sizes[1:])
+        return sizes if self.inside is None else (*sizes, self.inside.size)
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """The position axes of symbols as the layout has them."""
+        return self.reading.layout.positions if self.inside is None else self.inside.positions
 
     @property
     def streamed(self) -> tuple[str, ...]:
@@ -172,7 +260,7 @@ class Source:
             raise UsageError(
                 f"the model does not take {length} positions along {axis}, as where a positional table ends: {error}"
             ) from error
-        return Source(other)
+        return Source(other, inside=self.inside)
 
     def stretched(self, name: str, axis: str, length: int) -> Tensor:
         """Return an input repeated, or cut, to another length along an axis."""

@@ -16,7 +16,7 @@ from leadline.domains.arguments import public
 from leadline.errors import NotUniform, UsageError
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood
-from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster
+from leadline.recurrence.analysis.schedule import Schedule, delays, generation_schedule, raster, schedule_within
 from leadline.sampling._export import Exported, export_of
 from leadline.sampling.backends import Backend, Stored, checked_weights, chosen
 from leadline.sampling.compiled.packing import Packing
@@ -62,6 +62,7 @@ class Stream:
         self._encode = encode
         self._weights = WeightsSnapshot(source.reading.model)
         self._plans: dict[int, Plan] = {}
+        self._drawing_plans: dict[int, Plan] = {}
         self._machines: dict[bool, tuple[tuple[int, int], Machine]] = {}  # the latest, by whether it draws
         self._live: Live | None = None
         self._steps = 0
@@ -69,6 +70,8 @@ class Stream:
         self._working = False
         self._c = CMachines(source.dtype, type(source.reading.model).__name__)
         if backend == "c":
+            if source.inside is not None:
+                raise NotUniform("no C is written where several symbols stand at a point: leave backend= out")
             self._c.require(self.plan(source.system.sizes[0]))
 
     def __repr__(self) -> str:
@@ -115,7 +118,7 @@ class Stream:
     @property
     def schedule(self) -> Schedule:
         """The order in which points are computed."""
-        return self.plan(self.source.system.sizes[0]).schedule
+        return self.drawing_plan(self.source.system.sizes[0]).schedule
 
     @property
     def state_bytes(self) -> int:
@@ -226,7 +229,7 @@ class Stream:
             raise UsageError(f"the number of samples must be at least 1, got {n}")
         with self._alone():
             self._check_weights()
-            name, likelihood = self.interface.name, self.likelihood
+            _, likelihood = self.interface.name, self.likelihood
             if likelihood is None or (self._encode is None and not self.interface.integer):
                 raise UsageError(
                     "inputs are numbers: say which likelihood= draws a class, and how encode= turns it into one"
@@ -234,19 +237,20 @@ class Stream:
             classes = self.interface.classes
             if self._encode is None and classes is not None and classes < likelihood.levels:
                 raise UsageError(f"{likelihood.levels} classes are drawn, and the model has embeddings for {classes}")
-            plan = self.plan(self.source.system.sizes[0] if length is None else length)
-            shape = plan.schedule.sizes
-            moved = [self.source.reading.layout.positions.index(axis) for axis in plan.system.axes]
-            places = tuple(shape[plan.system.axes.index(axis)] for axis in self.source.reading.layout.positions)
+            length = self.source.system.sizes[0] if length is None else length
+            plan, axes, positions = self.drawing_plan(length), self.source.axes, self.source.positions
+            shape = self.source.sizes_at(length)
+            moved = [positions.index(axis) for axis in axes]
+            places = tuple(shape[axes.index(axis)] for axis in positions)
             symbols, kept = _start(given, mask, n, places, likelihood.levels)
             order = [0, *(1 + p for p in moved)]
             symbols, kept = (t.permute(order).contiguous() for t in (symbols, kept))
             u = _checked_uniforms(uniforms, seed, n, int(np.prod(shape))).reshape(n, *shape)
             if self.lag == 0 and not kept[:, 0].all():
                 raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-            drawing = Drawing(name, likelihood, self._encode, self.lag, temperature, top_k)
+            drawing = Drawing(likelihood, self._encode, self.lag, temperature, top_k)
             drawing.fill(self._kept_machine(plan, n, draws=True), plan, symbols, kept, u)
-            return symbols.permute([0, *(1 + plan.system.axes.index(a) for a in self.source.reading.layout.positions)])
+            return symbols.permute([0, *(1 + axes.index(axis) for axis in positions)])
 
     @public("Stream.export")
     def export(
@@ -277,6 +281,8 @@ class Stream:
         StorageError
             If a file cannot be written; what stood there is intact.
         """
+        if self.source.inside is not None:
+            raise NotUniform("nothing is written for other programs where several symbols stand at a point")
         return export_of(self, path, length=length, compare=compare, seed=seed, chunk=chunk)
 
     # -- plans and machines ------------------------------------------------------------------------------------------
@@ -289,19 +295,34 @@ class Stream:
             self._plans[length] = self._planned(length)
         return self._plans[length]
 
-    def _planned(self, length: int) -> Plan:
+    def drawing_plan(self, length: int) -> Plan:
+        """Return how sequences of a length are drawn: where symbols follow one another within a point, otherwise."""
+        if self.source.inside is None:
+            return self.plan(length)
+        if length < 1:
+            raise UsageError(f"a sequence has at least one position, got length={length}")
+        if length not in self._drawing_plans:
+            self._drawing_plans[length] = self._planned(length, draws=True)
+        return self._drawing_plans[length]
+
+    def _planned(self, length: int, draws: bool = False) -> Plan:
         source, traced = self.source, self.source.system.sizes[0]
         one = len(source.system.axes) == 1
         if source.lacks(length) or not (source.holds_at(length) if one else length == traced):
             source = source.at(length)
-        system = joined(source.system)
+        system = source.within.system if draws else joined(source.system)
         sizes = (length, *system.sizes[1:])
-        order = generation_schedule if self._wavefront and self.lag else raster
-        schedule = order(system, self.lag, sizes)
+        named = source.within.draws if draws else {}
+        if draws:
+            schedule = schedule_within(system, named, sizes, wavefront=self._wavefront)
+        elif self._wavefront and self.lag and source.inside is None:
+            schedule = generation_schedule(system, self.lag, sizes)
+        else:
+            schedule = raster(system, self.lag if source.inside is None else 0, sizes)
         if self.backend == "numba":
             system = fused(unfolded(system))
-            schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope))
-        return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None)
+            schedule = Schedule(system, sizes, schedule.slope, delays(system, schedule.slope, named))
+        return Plan(schedule, length, source.goes_on if one and not source.bound_to_length else None, named)
 
     def _kept_machine(self, plan: Plan, batch: int, draws: bool) -> Machine:
         """Return a machine for a whole sequence, which writes before it reads: the last one again, if it fits."""

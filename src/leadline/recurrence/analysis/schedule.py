@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import sympy
@@ -29,7 +30,7 @@ class Schedule:
     """A wavefront over one grid.
 
     `slope` is the linear form τ; `delay` says of each variable how many fronts after (before, if negative) its own τ·p
-    it is computed, 0 for inputs.
+    it is computed, 0 for inputs, unless several of a point are drawn one after the other.
     """
 
     system: System
@@ -130,6 +131,36 @@ def raster(system: System, lag: int = 1, sizes: Sequence[int] | None = None) -> 
     raise NotUniform("no linear order of the points is an order of generation for these equations")
 
 
+def schedule_within(
+    system: System, draws: Mapping[str, str], sizes: Sequence[int], *, wavefront: bool = True
+) -> Schedule:
+    """Return the schedule of generation where several symbols stand at each point; `draws` names the output of each.
+
+    Symbols are the system's inputs, in their order; the delay of each is the moment at which it is drawn. Without the
+    `wavefront`, points follow one another in raster order. Raises `NotUniform` if no linear order of the points is one.
+    """
+    sizes, found = tuple(sizes), None
+    for stretch in range(64):
+        slope = tuple(len(draws) * int(np.prod([n + stretch for n in sizes[a + 1 :]])) for a in range(len(sizes)))
+        with suppress(NotUniform):
+            found = Schedule(system, sizes, slope, delays(system, slope, draws))
+            break
+    if found is None:
+        raise NotUniform("no linear order of the points is an order of generation for these equations")
+    if not wavefront or len(sizes) == 1:
+        return found
+    here = (0,) * len(sizes)
+    steps = [replace(edge, cost=0) for edge in training_edges(system)]
+    steps += [Edge(symbol_, output, here, 1) for symbol_, output in draws.items()]
+    other = _scheduled(system, sizes, tuple(steps), draws)
+    return found if other is None or _length(other) >= _length(found) else other
+
+
+def _length(schedule: Schedule) -> int:
+    """Return how many fronts a schedule has, empty ones too."""
+    return sum(s * (n - 1) for s, n in zip(schedule.slope, schedule.sizes, strict=True))
+
+
 def refuse_leaks(system: System, lag: int) -> None:
     """Raise `NotCausal`, naming an output and the input, if an output depends on what is drawn from it."""
     leak = find_leak(system, lag)
@@ -140,8 +171,10 @@ def refuse_leaks(system: System, lag: int) -> None:
         )
 
 
-def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
+def delays(system: System, slope: tuple[int, ...], draws: Mapping[str, str] = MappingProxyType({})) -> dict[str, int]:
     """Return the earliest delay of every variable under a linear form; inputs have 0.
+
+    Inputs that `draws` names come no sooner than in the front after their output's, from 0 on.
 
     Raises `NotUniform` if a recurrence does not advance along the form.
     """
@@ -151,6 +184,7 @@ def delays(system: System, slope: tuple[int, ...]) -> dict[str, int]:
         (e.reader, e.source, _dot(slope, e.offset) - (place[e.source] >= place[e.reader]))
         for e in system.edges
     ]
+    edges += [(drawn, output, -1) for drawn, output in draws.items()]
     delay = _relaxed(edges, dict.fromkeys(system.inputs, 0))
     free = {v.name: -1 for v in system.variables if v.name not in delay}
     if free:  # what rests on no input may go before the first front, and has to be there for what reads it
@@ -174,13 +208,15 @@ def _relaxed(edges: Sequence[tuple[str, str, int]], first: dict[str, int]) -> di
     raise NotUniform("a recurrence in these equations does not advance along the order of generation")
 
 
-def _scheduled(system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...]) -> Schedule | None:
+def _scheduled(
+    system: System, sizes: tuple[int, ...], steps: tuple[Edge, ...], draws: Mapping[str, str] = MappingProxyType({})
+) -> Schedule | None:
     floors = dict.fromkeys(system.named, None)
     potential = smallest_potential(steps, floors, [float(max(1, n - 1)) for n in sizes], integer=True)
     if potential is None:
         return None
     slope = tuple(int(s) for s in potential.slope)
-    return Schedule(system, sizes, slope, delays(system, slope))
+    return Schedule(system, sizes, slope, delays(system, slope, draws))
 
 
 def _dot(slope: Sequence[int], offset: Offset) -> int:

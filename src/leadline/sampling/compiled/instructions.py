@@ -77,12 +77,13 @@ class Fold(IntEnum):
 
 # Words of a frame, which says what is run: fronts, and how many may run together; the grid whose points are fed or
 # drawn, how fronts lie on it (the linear form, and the step from one point to the next; or whether it is a line), what
-# the program needs, and which points are due.
+# the program needs, and which points are due. Symbols that are drawn within a point are so many `INSIDE`; their
+# outputs, and their inputs, follow one another as operands, and their delays as words, from `DELAYS` on.
 (
     BEGIN, END, BLOCK, HEIGHT, WIDTH, LINEAR, SLOPE_I, SLOPE_J, STEP_I, STEP_J, INSTRUCTIONS, BATCH, MANY, SCRATCH,
-    OUTPUT, INPUT, LAG, CLASSES, TOP_K, FED, ORIGIN, CALLED, DUE_I, DUE_J, DUE,
-) = range(25)  # fmt: skip
-FRAME = 25
+    OUTPUT, INPUT, LAG, CLASSES, TOP_K, FED, ORIGIN, CALLED, DUE_I, DUE_J, DUE, INSIDE, DELAYS,
+) = range(27)  # fmt: skip
+FRAME = 27
 
 # Words of an operand: where the number of a point's first channel stands. For sample b, the point of number
 # n = (i - up) · columns + j - left has it at ``base + (n mod slots) · step + b · stride``, and beyond the range at

@@ -21,6 +21,7 @@ from leadline.sampling.compiled.instructions import (
     CLASSES,
     COLUMNS,
     DELAY,
+    DELAYS,
     DUE,
     DUE_I,
     DUE_J,
@@ -30,6 +31,7 @@ from leadline.sampling.compiled.instructions import (
     FRESH,
     HEIGHT,
     INPUT,
+    INSIDE,
     INSTRUCTION,
     INSTRUCTIONS,
     LAG,
@@ -137,12 +139,13 @@ def advance(frame, memory, narrow, words, front, last, where):
 
 @compiled
 @no_type_check
-def draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen):
+def draw_front(frame, memory, words, inside, i, j, count, symbols, kept, uniforms, temperature, p, chosen):
     """Draw the symbols of one front and store them as inputs; return the place of a logit that is not finite, or -1.
 
-    One channel is the logit of 1 against 0.
+    Of the symbols within a point it is one, number `inside`. One channel is the logit of 1 against 0.
     """
-    source, target, places = get(frame, OUTPUT), get(frame, INPUT), get(frame, HEIGHT) * get(frame, WIDTH)
+    source, target = get(frame, OUTPUT) + inside * OPERAND, get(frame, INPUT) + inside * OPERAND
+    places = get(frame, HEIGHT) * get(frame, WIDTH)
     bad, classes, channels = -1, get(frame, CLASSES), get(words, source + CHANNELS)
     for _ in range(count):
         place = i * get(frame, WIDTH) + j
@@ -150,14 +153,14 @@ def draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, tempe
         read = get(words, source + BASE) + read * get(words, source + STEP)
         write = get(words, target + BASE) + (place % get(words, target + SLOTS)) * get(words, target + STEP)
         for b in range(get(frame, BATCH)):
-            symbol = b * places + place
+            symbol = (b * places + place) * get(frame, INSIDE) + inside
             if not get(kept, symbol):
                 put(p, 0, 0)
                 for c in range(channels):
                     put(p, classes - channels + c, get(memory, read + b * get(words, source + STRIDE) + c))
                 drawn = draw(p, classes, get(uniforms, symbol), temperature, get(frame, TOP_K), chosen)
                 if drawn < 0:
-                    bad = place
+                    bad = place * get(frame, INSIDE) + inside
                 else:
                     put(symbols, symbol, drawn)
             put(memory, write + b * get(words, target + STRIDE), get(symbols, symbol))
@@ -211,10 +214,17 @@ def execute(frame, memory, narrow, words, where, symbols, kept, uniforms, temper
         i, j, count = due(frame, front, last, get(frame, HEIGHT), get(frame, WIDTH))
         if count > 0 and get(frame, FED):
             exchange(frame, memory, words, get(frame, INPUT), i, j, count, given)
-        elif count > 0:
-            bad = draw_front(frame, memory, words, i, j, count, symbols, kept, uniforms, temperature, p, chosen)
-            if bad >= 0:
-                return 1, bad
+        elif not get(frame, FED):
+            for inside in range(get(frame, INSIDE)):
+                at = front - get(words, get(frame, DELAYS) + inside)
+                i, j, count = due(frame, at, at, get(frame, HEIGHT), get(frame, WIDTH))
+                if count <= 0:
+                    continue
+                bad = draw_front(
+                    frame, memory, words, inside, i, j, count, symbols, kept, uniforms, temperature, p, chosen
+                )
+                if bad >= 0:
+                    return 1, bad
         status = advance(frame, memory, narrow, words, front, last, where)
         if status != 0:
             return status, front

@@ -36,7 +36,9 @@ LINE = 64  # bytes
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A program for `n` samples on a grid of `sizes`, in the machine's order of axes; `axes` puts them in the layout's.
+    """A program for `n` samples of symbols whose axes have `sizes`, in the machine's order of axes.
+
+    `axes` puts them in the layout's; `grid` has the height and the width of what a front runs over.
 
     The other fields are those of `NumbaMachine`; `about` is what a drawing says of its data.
     """
@@ -49,6 +51,7 @@ class Kept:
     where: int
     fronts: tuple[int, int]
     n: int
+    grid: tuple[int, ...]
     sizes: tuple[int, ...]
     axes: tuple[int, ...]
     lag: int
@@ -65,7 +68,7 @@ class Kept:
         weights = on_a_line(len(self.weights), self.weights.dtype)
         weights[:] = self.weights
         frame = self.frame.copy()
-        frame[[word.BEGIN, word.END, word.HEIGHT, word.WIDTH]] = *self.fronts, *(*self.sizes, 1)[:2]
+        frame[[word.BEGIN, word.END, word.HEIGHT, word.WIDTH]] = *self.fronts, *self.grid
         frame[[word.LAG, word.CLASSES, word.TOP_K]] = self.lag, self.classes, top_k or self.classes
         frame[[word.FED, word.ORIGIN]] = 0, 0
         symbols, nothing = np.zeros(self.n * positions, np.int64), memory[:0]
@@ -113,7 +116,7 @@ def find_kept(run: Path, asked: str) -> Kept | None:
     for dtype, count in header.pop("arrays"):
         arrays.append(np.frombuffer(content, np.dtype(dtype), count, end).copy())  # as compiled for
         end += arrays[-1].nbytes
-    lists = {name: tuple(header[name]) for name in ("fronts", "sizes", "axes")}
+    lists = {name: tuple(header[name]) for name in ("fronts", "grid", "sizes", "axes")}
     fields: dict[str, Any] = {**header, **lists, **dict(zip(_ARRAYS, arrays, strict=True))}
     return Kept(**fields)
 

@@ -53,6 +53,8 @@ def due(frame, front, last, rows, columns):
     if si == 0:
         j = front // sj
         return 0, j, rows if j * sj == front and j < columns else 0
+    if front % (sj // step) != 0:  # no front of points: between two symbols of a point
+        return 0, 0, 0
     beyond = front - sj * (columns - 1)
     i = (beyond + si - 1) // si if beyond > 0 else 0
     last = smaller(rows - 1, front // si)

@@ -66,6 +66,7 @@ class NumbaMachine:
         self._frame[[word.SLOPE_I, word.SLOPE_J, word.STEP_I, word.STEP_J]] = *(*plan.schedule.slope, 1)[:2], *plan.step
         self._frame[[word.OUTPUT, word.INPUT, word.INSTRUCTIONS]] = *program.ends, program.instructions
         self._frame[[word.BATCH, word.MANY, word.SCRATCH]] = batch, many, scratch
+        self._frame[[word.INSIDE, word.DELAYS]] = program.inside
         self._frame[word.CALLED] = self._called.address if self._called else 0
 
     def kept(self, lag: int, classes: int, axes: tuple[int, ...], about: dict[str, Any]) -> Kept | None:
@@ -85,12 +86,18 @@ class NumbaMachine:
             where=len(self._where),
             fronts=self.plan.fronts(0, sizes[0]),
             n=self.batch,
-            sizes=tuple(map(int, sizes)),
+            grid=tuple(map(int, (*sizes, 1)[:2])),
+            sizes=tuple(map(int, self._sizes)),
             axes=axes,
             lag=lag,
             classes=classes,
             about=about,
         )
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """The sizes of the axes of symbols."""
+        return (*self.plan.schedule.sizes, *([len(self.plan.draws)] if self.plan.draws else []))
 
     @property
     def state_bytes(self) -> int:
@@ -212,7 +219,7 @@ class NumbaMachine:
         if status == 3 and self._called is not None:
             self._called.failed()
         if status == 1:
-            place = tuple(int(p) for p in np.unravel_index(where, self.plan.schedule.sizes))
+            place = tuple(int(p) for p in np.unravel_index(where, self._sizes))
             raise Diverged(f"the symbol at position {place} cannot be drawn: its logits are not finite")
         if status == 2:
             raise UsageError(f"in front {where} a positional table ends, or a class has no embedding")

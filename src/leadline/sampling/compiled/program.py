@@ -39,7 +39,8 @@ class Program:
 
     The `words` are so many `instructions`, their operands, and channels that are chosen one by one; the module
     `instructions` says what they mean. The `weights` are those of products; the `numbers` are biases, constants, tables
-    and fills; rings follow them in memory. `ends` says where in the words the output and the input stand as operands.
+    and fills; rings follow them in memory. `ends` says where in the words the output and the input stand as operands;
+    `inside` how many symbols a point has, and where their delays stand.
     `rings` has for each variable its address, how many slots it has, and how many numbers a slot takes for one sample;
     they take so much `room`, of which `state` holds what is read of earlier fronts, and the rest lets a block of fronts
     run at once. `most` has how many lists of addresses there are at a time, and the largest number of points in a front
@@ -51,6 +52,7 @@ class Program:
     weights: NDArray[Any]
     numbers: NDArray[Any]
     ends: tuple[int, int]
+    inside: tuple[int, int]
     rings: dict[str, tuple[int, int, int]]
     room: int
     state: int
@@ -309,7 +311,10 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | No
                 builder.variable(variable)
         if turns:
             builder.code[first][word.UNTIL] = len(builder.code) * word.INSTRUCTION
-    output, given = (builder.result(plan.system[name]) for name in (plan.system.output, plan.system.inputs[0]))
+    draws = plan.draws or {plan.system.inputs[0]: plan.system.output}
+    output, *_ = [builder.result(plan.system[name]) for name in draws.values()]
+    given, *_ = [builder.result(plan.system[name]) for name in draws]
+    delays = np.array([plan.schedule.delay[name] for name in draws], np.int64)
     code = np.array(builder.code, np.int64).reshape(-1, word.INSTRUCTION)
     operands = np.array(builder.operands, np.int64).reshape(-1, word.OPERAND)
     operands[operands[:, word.STRIDE] > 0, word.BASE] += builder.used
@@ -322,11 +327,12 @@ def assemble(plan: Plan, dtype: np.dtype[Any], batch: int, packing: Packing | No
     weights = on_a_line(builder.stored + builder.line, packing.dtype)  # a line more, that there always is one
     weights[: builder.stored] = np.concatenate([*builder.weights, weights[:0]])
     return Program(
-        np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64)]),
+        np.concatenate([code.reshape(-1), operands.reshape(-1), np.array(builder.index, np.int64), delays]),
         len(code),
         weights,
         np.concatenate(builder.numbers),
         (code.size + output * word.OPERAND, code.size + given * word.OPERAND),
+        (len(draws), code.size + operands.size + len(builder.index)),
         {name: (builder.used + base * batch, slots, width) for name, (base, slots, width) in builder.rings.items()},
         builder.room,
         builder.state,
