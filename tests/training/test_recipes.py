@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from leadline.data import Dataset, Split, load
+from leadline.data.flattened import flattened
 from leadline.errors import UsageError
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
 from leadline.training.recipes import RECIPES, find_recipe
 from leadline.training.session import Session
-from leadline.zoo import Specimen, build
+from leadline.zoo import ZOO, Specimen, build
+from leadline.zoo.settings import settings_of
 
 # A set of the same kind where the real one may not be installed.
 STANDINS = {
@@ -32,14 +34,17 @@ STANDINS = {
 
 def built(model: str, data: str, name: str) -> Specimen:
     dataset = STANDINS[data]
-    sizes = {"height": dataset.shape[0], "width": dataset.shape[1]} if dataset.shape else {}
+    known = settings_of(ZOO[model])
+    sizes = {name: size for name, size in zip(("height", "width"), dataset.shape or (), strict=False) if name in known}
     return build(model, classes=dataset.levels, **sizes, **RECIPES[model, data, name].settings)
 
 
 @pytest.mark.parametrize(("model", "data", "name"), RECIPES)
 def test_a_recipe_is_ready_to_run(model: str, data: str, name: str) -> None:
     config = TrainConfig.from_dict(RECIPES[model, data, name].training).replace(batch=2, device="cpu")
-    session = Session.open(built(model, data, name), STANDINS[data], config, 1, Schedule.of_steps(10))
+    flat = RECIPES[model, data, name].options.get("flatten")
+    dataset = flattened(STANDINS[data]) if flat else STANDINS[data]
+    session = Session.open(built(model, data, name), dataset, config, 1, Schedule.of_steps(10))
     session.step()
     assert 0 < session.state.losses < math.inf
     assert (config.minutes is None) == (name == "demo")

@@ -92,6 +92,9 @@ def draw(
     `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
+    picture = tuple(about.get("picture") or ())
+    if picture and length is not None:  # in rows, which follow each other
+        length *= math.prod(picture[1:])
     groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
@@ -107,7 +110,9 @@ def draw(
     said = {"levels": int(about["levels"]), "rate": about.get("rate"), "kind": about["kind"]}
     said |= {"encoding": about["options"].get("encoding"), "alphabet": about.get("alphabet")}
     if derived is not None and asked is not None and frames is None:
-        _keep(run, derived[0], n, length, asked, said)
+        _keep(run, derived[0], n, length, asked, said | ({"picture": picture} if picture else {}))
+    if picture:
+        symbols = symbols.unflatten(1, (-1, *picture[1:]))
     return Drawn(symbols, seconds, sampler, seed, **said)
 
 
@@ -181,7 +186,7 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
     return torch.stack([example[:keep] for example in examples])
 
 
-_AS_READ = ("size", "color", "levels", "binarise", "encoding", "spectrogram", "hop", "symbols", "piece")
+_AS_READ = ("size", "color", "levels", "binarise", "flatten", "encoding", "spectrogram", "hop", "symbols", "piece")
 """Options that say what is made of files: other data is read as the run's own was."""
 
 

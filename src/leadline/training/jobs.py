@@ -92,12 +92,14 @@ def _settings_of_start(model: str, start: Path | None) -> dict[str, Any]:
 
 def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None:
     """Refuse data with other axes than a density model reads, other labels or frames; raises `UsageError`."""
-    read, given = specimen.inputs[0].ndim - 1, 2 if dataset.kind == "image" else 1
+    read, given = specimen.inputs[0].ndim - 1, 1 if dataset.shape is None else len(dataset.shape)
     if specimen.likelihood is not None and read != given:
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "
             f"{dataset.name} is {dataset.kind}, which has {given}"
+            + (" (-d flatten=true: one, row after row)" if read == 1 and dataset.kind == "image" else "")
         )
+    _refuse_too_long(model, specimen.most, dataset)
     heard = dataset.spectrogram
     if specimen.frames != (None if heard is None else (heard.channels, heard.hop)):
         wanted = (
@@ -119,6 +121,19 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
         )
 
 
+def _refuse_too_long(model: str, most: int | None, dataset: Dataset) -> None:
+    """Refuse examples that are longer than a model takes."""
+    if most is None:
+        return
+    longest = max(example.numel() for part in (dataset.validation, dataset.test) for example in part.examples)
+    if longest > most:
+        cut = "" if dataset.kind == "image" else f"cut what is scored into pieces (-d piece={most}), or "
+        raise UsageError(
+            f"{model} takes at most {most} symbols, and {dataset.name} has an example of {longest}: "
+            f"{cut}take length={longest}"
+        )
+
+
 def sizes_of(dataset: Dataset) -> dict[str, Any]:
     """Return the settings that the data decides: classes, the size of pictures, the length of pieces, frames."""
     sizes: dict[str, Any] = {"classes": dataset.levels}
@@ -126,4 +141,6 @@ def sizes_of(dataset: Dataset) -> dict[str, Any]:
         sizes |= {"conditions": dataset.spectrogram.channels, "hop": dataset.spectrogram.hop}
     if dataset.shape is not None and len(dataset.shape) == 2:
         sizes |= {"height": dataset.shape[0], "width": dataset.shape[1]}
+    if dataset.shape is not None and len(dataset.shape) == 1:
+        sizes |= {"length": dataset.shape[0]}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

@@ -1,7 +1,7 @@
 """Documented settings: what `leadline train MODEL --data DATA` starts from.
 
 Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST, speech and
-text, and of the gated PixelCNN, are sized to their time and not tuned.
+text, of the gated PixelCNN and the Transformer, are sized to their time and not tuned.
 """
 
 from collections.abc import Mapping
@@ -67,6 +67,19 @@ RECIPES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
         ),
         ("transformer", "pydoc", DEFAULT): Recipe(
             {"lag": 1, "length": 256, "head_channels": 32, "layers": 4, "dropout": 0.1}, _TEXT
+        ),
+        ("transformer", "speech", DEFAULT): Recipe(
+            {"lag": 1, "length": 512, "head_channels": 32, "layers": 4},
+            {**_TEXT, "batch": 8, "crop": 512},
+            {"piece": 512},
+        ),
+        ("transformer", "digits", DEFAULT): Recipe(
+            {"lag": 1, "length": 64, "head_channels": 16, "layers": 4, "dropout": 0.2},
+            {**_DIGITS, "minutes": 6.5, "lr": 1e-3},
+            {"flatten": True},
+        ),
+        ("transformer", "fashion-mnist", DEFAULT): Recipe(
+            {"lag": 1, "length": 784, "head_channels": 16, "layers": 4}, {**_FASHION, "lr": 1e-3}, {"flatten": True}
         ),
         ("wavenet", "pydoc", DEFAULT): Recipe({"channels": 64, "skip": 128, "head": 128}, _TEXT),
         ("wavenet", "speech", DEFAULT): Recipe(
