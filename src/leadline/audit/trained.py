@@ -4,7 +4,10 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,15 +24,15 @@ from leadline.data.companding import signal_of
 from leadline.data.dataset import UNDIVIDED
 from leadline.data.labels import renumbered
 from leadline.data.text import decoded
-from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
+from leadline.errors import LayoutError, LeadlineError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import stream
 from leadline.sampling.backends import Backend
-from leadline.sampling.compiled.kept import keep
+from leadline.sampling.compiled.kept import USUAL, find_kept, keep, question
 from leadline.sampling.rates import FrameStream
 from leadline.sampling.streaming import Stream
-from leadline.training import Run, Score, score
+from leadline.training import Run, Score, load_run, score
 from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen
 
@@ -114,6 +117,19 @@ def draw(
     if picture:
         symbols = symbols.unflatten(1, (-1, *picture[1:]))
     return Drawn(symbols, seconds, sampler, seed, **said)
+
+
+def keep_usual(path: Path) -> None:
+    """Draw once what a run is usually asked for, so that it keeps that sampler: even the first drawing derives nothing.
+
+    Of models that are told a class or frames nothing is usual; where numba is not installed, nothing is kept.
+    """
+    if find_spec("numba") is None:
+        return
+    with suppress(LeadlineError):  # a drawing says what it lacks, when it is asked for
+        run, asked = load_run(path), question(path, USUAL, None, None)
+        if len(run.specimen.inputs) == 1 and run.lag == 1 and find_kept(path, asked) is None:
+            draw(run, USUAL, asked=asked)
 
 
 def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
