@@ -12,6 +12,7 @@ from leadline.data.division import undivided
 from leadline.data.flattened import flattened
 from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
 from leadline.data.pictures import IMAGE_SUFFIXES
+from leadline.data.spectrogram import MOST_CHANNELS, MOST_HOP
 from leadline.data.text import TEXT_SUFFIXES, pydoc, text_files
 from leadline.errors import DataError, UsageError, near_misses, require_seed
 from leadline.files.reading import LARGEST
@@ -37,8 +38,8 @@ _RANGES = {
     "clips": (3, LARGEST),
     "length": (2, LARGEST),
     "piece": (2, LARGEST),
-    "spectrogram": (1, 1024),
-    "hop": (1, 8192),
+    "spectrogram": (1, MOST_CHANNELS),
+    "hop": (1, MOST_HOP),
 }
 """The numbers that an option may be, the same for all sets that have it."""
 
