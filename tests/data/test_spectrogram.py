@@ -108,6 +108,13 @@ def test_what_cannot_be_is_refused(options: dict[str, int], message: str) -> Non
         load("tones", **options)
 
 
+@pytest.mark.parametrize("value", ["x", 0, -1, 2.5, True, 10**9])
+def test_options_as_a_file_may_forge_them_are_refused(value: object) -> None:
+    for name in ("spectrogram", "hop"):
+        with pytest.raises(UsageError, match=f"{name} must be a whole number"):
+            Spectrogram.asked({"spectrogram": 4, name: value}, 8000, 256)
+
+
 def test_what_a_score_was_given_is_said() -> None:
     said = load("tones", spectrogram=5, hop=20).read_as
     assert said == "256 mu-law classes, given its log mel spectrogram, 5 channels at each 20 samples"

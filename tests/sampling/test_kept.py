@@ -1,6 +1,8 @@
 """The sampler that a run keeps draws what the derived one draws, for its maker alone, and of the run as it is."""
 
 import os
+import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.audit.trained import draw
+from leadline.audit.trained import draw, keep_usual
+from leadline.cli import main
 from leadline.cli.again import asked_of, drawn_again
 from leadline.sampling import uniforms
-from leadline.sampling.compiled.kept import NAME, find_kept
+from leadline.sampling.compiled.kept import NAME, USUAL, find_kept
 from leadline.sampling.uniform_rows import uniform_rows
 from leadline.training import Run, load_run
 from leadline.training.jobs import train_by_recipe
@@ -115,3 +118,40 @@ def test_a_picture_is_drawn_again_without_torch(tmp_path: Path) -> None:
 def test_uniforms_are_the_same_with_and_without_torch() -> None:
     assert np.array_equal(uniforms(3, 4, 9, first=2).numpy(), uniform_rows(3, 4, 9, first=2))
     assert uniforms(3, 0, 9).shape == (0, 9)
+
+
+def test_the_command_that_trains_leaves_a_sampler_for_the_first_drawing(tmp_path: Path) -> None:
+    words = ["train", "mdrnn", "hidden=4", "--data", "digits", "--steps", "1", "--run", str(tmp_path / "run")]
+    quick = [word for name in ("batch=3", "validation_examples=2", "threads=1", "device=cpu") for word in ("-t", name)]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, *quick])
+    asked = asked_of(tmp_path / "run", USUAL, length=None, label=None)
+    assert asked is not None
+    kept = find_kept(tmp_path / "run", asked)
+    assert kept is not None
+    drawn = kept.draw(seed=2, temperature=1.0, top_k=None)
+    assert torch.equal(torch.from_numpy(drawn.copy()), draw(load_run(tmp_path / "run"), USUAL, seed=2).symbols)
+    keep_usual(tmp_path / "none")  # what has no sampler keeps none, and says nothing
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_the_first_picture_takes_no_more_than_one_and_a_half_times_loading_torch(tmp_path: Path) -> None:
+    """In CPU seconds, taken in turns; those of the drawing itself, a few tenths here, count with the rest."""
+    words = ["train", "pixelcnn", "layers=2", "channels=16", "inner=8", "--data", "digits", "--steps", "1"]
+    leadline = (sys.executable, "-m", "leadline")
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*leadline, *words, "--run", str(tmp_path / "run")], env=where, check=True, capture_output=True)
+    spent: dict[str, list[float]] = {"torch": [], "sample": []}
+    for turn in range(5):
+        out = ("--out", str(tmp_path / f"{turn}.png"))
+        for name, call in (
+            ("torch", [sys.executable, "-c", "import torch"]),
+            ("sample", [*leadline, "sample", str(tmp_path / "run"), *out]),
+        ):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run(call, env=where, check=True, capture_output=True, text=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert "kept sampler" in done.stdout
+    assert statistics.median(spent["sample"]) < 1.5 * statistics.median(spent["torch"]), spent

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from leadline.data import Dataset, Split, load
+from leadline.data.flattened import flattened
 from leadline.errors import UsageError
 from leadline.training.budget import Schedule
 from leadline.training.config import TrainConfig
@@ -34,9 +35,14 @@ STANDINS = {
 }
 
 
+def read(model: str, data: str, name: str) -> Dataset:
+    """Return the data of a recipe as its options read it."""
+    return flattened(STANDINS[data]) if RECIPES[model, data, name].options.get("flatten") else STANDINS[data]
+
+
 def built(model: str, data: str, name: str) -> Specimen:
     """Build the model of a recipe as `leadline train` does."""
-    recipe, dataset = RECIPES[model, data, name], STANDINS[data]
+    recipe, dataset = RECIPES[model, data, name], read(model, data, name)
     known = settings_of(ZOO[model])
     sizes = {key: value for key, value in sizes_of(dataset).items() if key in known}
     pieces = {"length": recipe.options["piece"]} if "piece" in recipe.options else {}
@@ -63,7 +69,7 @@ def test_a_recipe_is_ready_to_run_and_its_figures_depend_on_no_clock(model: str,
     assert config.minutes is None
     assert config.threads == 1  # chosen by measurement: two are no faster, and round differently
     config = config.replace(batch=2, device="cpu", crop=min(config.crop, 512))
-    session = Session.open(built(model, data, name), STANDINS[data], config, 1, Schedule.of_steps(10))
+    session = Session.open(built(model, data, name), read(model, data, name), config, 1, Schedule.of_steps(10))
     session.step()
     assert 0 < session.state.losses < math.inf
 

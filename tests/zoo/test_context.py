@@ -107,7 +107,7 @@ def test_positions_and_labels_do_not_change_what_is_seen(name: str) -> None:
     np.testing.assert_array_equal(measured(name, positions=True, labels=3, **sizes), measured(name, **sizes))
 
 
-@pytest.mark.parametrize("name", ["wavenet", "pixelcnn", "gated-pixelcnn"])
+@pytest.mark.parametrize("name", ["wavenet", "transformer", "pixelcnn", "gated-pixelcnn"])
 def test_every_output_sees_the_label(name: str) -> None:
     specimen = zoo.build(name, labels=2, layers=2, batch=3)
     x, label = specimen.inputs

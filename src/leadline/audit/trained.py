@@ -4,7 +4,10 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,15 +24,15 @@ from leadline.data.companding import signal_of
 from leadline.data.dataset import UNDIVIDED
 from leadline.data.labels import renumbered
 from leadline.data.text import decoded
-from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
+from leadline.errors import LayoutError, LeadlineError, ModelError, NotCausal, UsageError
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import stream
 from leadline.sampling.backends import Backend
-from leadline.sampling.compiled.kept import keep
+from leadline.sampling.compiled.kept import USUAL, find_kept, keep, question
 from leadline.sampling.rates import FrameStream
 from leadline.sampling.streaming import Stream
-from leadline.training import Run, Score, score
+from leadline.training import Run, Score, load_run, score
 from leadline.training.scoring import classes_axis
 from leadline.zoo import Specimen
 
@@ -92,6 +95,9 @@ def draw(
     `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
+    picture = tuple(about.get("picture") or ())
+    if picture and length is not None:  # in rows, which follow each other
+        length *= math.prod(picture[1:])
     groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
@@ -107,8 +113,23 @@ def draw(
     said = {"levels": int(about["levels"]), "rate": about.get("rate"), "kind": about["kind"]}
     said |= {"encoding": about["options"].get("encoding"), "alphabet": about.get("alphabet")}
     if derived is not None and asked is not None and frames is None:
-        _keep(run, derived[0], n, length, asked, said)
+        _keep(run, derived[0], n, length, asked, said | ({"picture": picture} if picture else {}))
+    if picture:
+        symbols = symbols.unflatten(1, (-1, *picture[1:]))
     return Drawn(symbols, seconds, sampler, seed, **said)
+
+
+def keep_usual(path: Path) -> None:
+    """Draw once what a run is usually asked for, so that it keeps that sampler: even the first drawing derives nothing.
+
+    Of models that are told a class or frames nothing is usual; where numba is not installed, nothing is kept.
+    """
+    if find_spec("numba") is None:
+        return
+    with suppress(LeadlineError):  # a drawing says what it lacks, when it is asked for
+        run, asked = load_run(path), question(path, USUAL, None, None)
+        if len(run.specimen.inputs) == 1 and run.lag == 1 and find_kept(path, asked) is None:
+            draw(run, USUAL, asked=asked)
 
 
 def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, asked: str, said: dict[str, Any]) -> None:
@@ -181,7 +202,7 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
     return torch.stack([example[:keep] for example in examples])
 
 
-_AS_READ = ("size", "color", "levels", "binarise", "encoding", "spectrogram", "hop", "symbols", "piece")
+_AS_READ = ("size", "color", "levels", "binarise", "flatten", "encoding", "spectrogram", "hop", "symbols", "piece")
 """Options that say what is made of files: other data is read as the run's own was."""
 
 

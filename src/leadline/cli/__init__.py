@@ -229,6 +229,7 @@ def law(model: str, sizes: Sequence[str], json: Path | None, html: Path | None, 
 @click.option("--track", multiple=True, metavar="NAME", help="A tracker: tensorboard, wandb, trackio, …")
 def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **options: Any) -> None:
     """Train a density model, of the zoo or file.py:factory, in a run folder that can be resumed bit for bit."""
+    from leadline.audit.trained import keep_usual
     from leadline.audit.users_runs import train_named
     from leadline.training.processes import Processes
 
@@ -245,6 +246,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
         return
     say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")
     say(f"test: {result.test}")
+    with terminal().status("keeping a sampler"):
+        keep_usual(run)
 
 
 for other in (claims, export, sample, score, sweep, trial):

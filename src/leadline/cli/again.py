@@ -38,6 +38,9 @@ def drawn_again(
     start = time.perf_counter()
     symbols = kept.draw(seed, temperature, top_k)
     seconds = time.perf_counter() - start
+    picture = kept.about.pop("picture", None)
+    if picture:
+        symbols = symbols.reshape(len(symbols), -1, *picture[1:])
     kind, levels = kept.about["kind"], kept.about["levels"]
     if out is None:
         remove_leftovers(run)

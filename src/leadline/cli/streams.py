@@ -60,7 +60,9 @@ def sample(run: Path, settings: Sequence[str], n: int | None, rate: int | None, 
     Samples that stand in the run folder stay. The classes of your own model are the levels of a µ-law, as WaveNet's
     are.
     """
-    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else 16)
+    from leadline.sampling.compiled.kept import USUAL
+
+    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else USUAL)
     if ":" in str(run) and not os.path.exists(run):
         say(_drawn_from_own(str(run), settings, n, rate or 16_000, layout, how))
     elif settings or rate or layout:

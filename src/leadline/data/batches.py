@@ -88,9 +88,11 @@ class TrainingBatches:
         """Return the batch of training step `step`, counted from 0, augmented with a strength from 0 to 1."""
         generator = torch.Generator().manual_seed(_seed(self.seed, step + 1, 0))
         batch = self._images(step) if self.data.kind == "image" else self._crops(generator)
-        x = batch.x
+        x, picture = batch.x, self.data.picture
+        x = x if picture is None else x.unflatten(1, picture)
         for augmentation in self.augmentations:
             x = augmentation(x, generator, strength)
+        x = x if picture is None else x.flatten(1)
         for transform in self.data.transforms:
             x = transform(x, generator)
         return replace(batch, x=x)

@@ -9,9 +9,11 @@ from typing import Any, get_type_hints
 from leadline.data.audio import SOUND_SUFFIXES, speech, tones, wav_folder
 from leadline.data.dataset import Dataset
 from leadline.data.division import undivided
+from leadline.data.flattened import flattened
 from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
 from leadline.data.photographs import photographs
 from leadline.data.pictures import IMAGE_SUFFIXES
+from leadline.data.spectrogram import MOST_CHANNELS, MOST_HOP
 from leadline.data.text import TEXT_SUFFIXES, pydoc, text_files
 from leadline.errors import DataError, UsageError, near_misses, require_seed
 from leadline.files.reading import LARGEST
@@ -38,8 +40,8 @@ _RANGES = {
     "clips": (3, LARGEST),
     "length": (2, LARGEST),
     "piece": (2, LARGEST),
-    "spectrogram": (1, 1024),
-    "hop": (1, 8192),
+    "spectrogram": (1, MOST_CHANNELS),
+    "hop": (1, MOST_HOP),
 }
 """The numbers that an option may be, the same for all sets that have it."""
 
@@ -53,7 +55,7 @@ def load(name_or_path: str, **options: Any) -> Dataset:
         ``digits``, ``fashion-mnist``, ``photographs``, ``pydoc``, ``speech``, ``tones``, a folder, or a text file.
     **options
         Settings of that set, such as ``levels``, ``binarise`` (``fixed``, ``threshold``, ``dynamic``), ``size``,
-        ``color``, ``encoding``, ``spectrogram``, ``symbols``, ``labels``, ``seed``, ``data_dir``.
+        ``color``, ``flatten``, ``encoding``, ``spectrogram``, ``symbols``, ``labels``, ``seed``, ``data_dir``.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def options_of(name_or_path: str) -> frozenset[str]:
     Examples
     --------
     >>> sorted(options_of("digits"))
-    ['binarise', 'levels', 'seed']
+    ['binarise', 'flatten', 'levels', 'seed']
     """
     return frozenset(_known(_loader(name_or_path)))
 
@@ -117,11 +119,12 @@ def _loader(name_or_path: str) -> Loader:
 
 
 def _known(loader: Loader) -> list[str]:
-    return [name for name, p in inspect.signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    own = [name for name, p in inspect.signature(loader).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    return [*own, "flatten"] if "binarise" in own else own  # which pictures are
 
 
 def _call(loader: Loader, name: str, options: Mapping[str, Any], *how: Any) -> Dataset:
-    known, hints = _known(loader), get_type_hints(loader)
+    known, hints = _known(loader), {**get_type_hints(loader), "flatten": bool}
     for key, value in options.items():
         if key not in known:
             raise UsageError(f"data set {name!r} has no option {key!r}; {near_misses(key, known)}")
@@ -130,4 +133,6 @@ def _call(loader: Loader, name: str, options: Mapping[str, Any], *how: Any) -> D
         if least is not None and value is not None and not least <= value <= most:
             raise UsageError(f"{key} of data set {name!r} must lie between {least} and {most}, got {value}")
     require_seed(options.get("seed", 0))
-    return loader(**options) if loader in NAMED.values() else loader(Path(name), *how, **options)
+    asked = {key: value for key, value in options.items() if key != "flatten"}
+    dataset = loader(**asked) if loader in NAMED.values() else loader(Path(name), *how, **asked)
+    return flattened(dataset) if options.get("flatten") else dataset

@@ -22,11 +22,11 @@ UNDIVIDED = "not divided"
 class Split:
     """One part of a data set, with the class of every example, or None.
 
-    Images are one integer tensor ``(n, height, width)``, in colour ``(n, height, width, 3)``, clips a tuple of tensors
-    ``(length,)``.
+    Images are one integer tensor ``(n, height, width)``, in colour ``(n, height, width, 3)``, or ``(n, length)`` row
+    after row; clips are a tuple of tensors ``(length,)``.
     """
 
-    examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n h w *c"]
+    examples: Sequence[Integer[Tensor, "..."]] | Integer[Tensor, "n ..."]
     labels: Integer[Tensor, "n"] | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +82,8 @@ class Dataset:
         The most symbols of an example that is validated or scored: longer texts are cut. None: examples are whole.
     spectrogram
         What a model is given of each sound, frame by frame, beside the symbols before; None: nothing.
+    picture
+        The sizes of pictures whose symbols follow each other in one row (`flattened`); None: they do not.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Dataset:
     alphabet: str | None = None
     piece: int | None = None
     spectrogram: Spectrogram | None = None
+    picture: tuple[int, ...] | None = None
 
     @property
     def classes(self) -> int | None:
@@ -152,6 +155,6 @@ class Dataset:
         names = ("name", "kind", "levels", "licence", "division", "binarisation", "rate", "read_as", "alphabet")
         plain = {name: getattr(self, name) for name in names}
         sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
-        named = {"shape": self.shape, "names": self.names}
+        named = {"shape": self.shape, "names": self.names, "picture": self.picture}
         lists = {name: None if value is None else list(value) for name, value in named.items()}
         return plain | lists | {"options": dict(self.options), "examples": sizes, "digest": self.digest}

@@ -18,6 +18,7 @@ from leadline.errors import UsageError
 _FLOOR = 1e-6
 """The power, of a sine at full scale a quarter, below which everything is silence."""
 _PER_SECOND = 100
+MOST_CHANNELS, MOST_HOP = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Spectrogram:
         Without a `hop` there are 100 frames a second. Raises `UsageError` for a hop alone.
         """
         channels, hop = options.get("spectrogram"), options.get("hop")
+        for name, value, most in (("spectrogram", channels, MOST_CHANNELS), ("hop", hop, MOST_HOP)):
+            if value is not None and not (type(value) is int and 1 <= value <= most):  # as a file may say
+                raise UsageError(f"{name} must be a whole number from 1 to {most}, got {value!r}")
         if channels is None:
             if hop is not None:
                 raise UsageError(f"hop={hop} says how far frames of a spectrogram lie apart: say spectrogram=, too")

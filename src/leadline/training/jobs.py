@@ -95,7 +95,8 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
     read, given = specimen.inputs[0].ndim - 1, 1 if dataset.shape is None else len(dataset.shape)
     if specimen.likelihood is not None and read != given:
         kind = {2: "image, in grey", 3: "image, in colour"}.get(given, dataset.kind)
-        turned = "; -d color=grey turns it into grey" if (read, given) == (2, 3) else ""
+        hints = {(2, 3): "; -d color=grey turns it into grey", (1, 2): " (-d flatten=true: one, row after row)"}
+        turned = hints.get((read, given), "")
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "
             f"{dataset.name} is {kind}, which has {given}{turned}"
@@ -103,6 +104,7 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
     if specimen.likelihood is not None and given == 3 and specimen.inputs[0].shape[-1] != (dataset.shape or ())[-1]:
         raise UsageError(f"{model} reads {specimen.inputs[0].shape[-1]} colours a pixel, and {dataset.name} has "
                          f"{(dataset.shape or ())[-1]}")  # fmt: skip
+    _refuse_too_long(model, specimen.most, dataset)
     _refuse_misfit_frames(model, specimen, dataset)
     if not specimen.conditional or specimen.likelihood is None:
         return
@@ -126,6 +128,19 @@ def _refuse_misfit_frames(model: str, specimen: Specimen, dataset: Dataset) -> N
     raise UsageError(f"{model} hears {wanted}; {dataset.name} gives {heard or 'none'}")
 
 
+def _refuse_too_long(model: str, most: int | None, dataset: Dataset) -> None:
+    """Refuse examples that are longer than a model takes."""
+    if most is None:
+        return
+    longest = max(example.numel() for part in (dataset.validation, dataset.test) for example in part.examples)
+    if longest > most:
+        cut = "" if dataset.kind == "image" else f"cut what is scored into pieces (-d piece={most}), or "
+        raise UsageError(
+            f"{model} takes at most {most} symbols, and {dataset.name} has an example of {longest}: "
+            f"{cut}take length={longest}"
+        )
+
+
 def sizes_of(dataset: Dataset) -> dict[str, Any]:
     """Return the settings that the data decides: classes, the size of pictures, colours, the length of pieces, frames.
 
@@ -134,8 +149,9 @@ def sizes_of(dataset: Dataset) -> dict[str, Any]:
     >>> sizes_of(data.load("photographs"))
     {'classes': 256, 'height': 32, 'width': 32, 'colors': 3}
     """
-    shape = () if dataset.shape is None else dataset.shape
-    sizes: dict[str, Any] = {"classes": dataset.levels, **dict(zip(("height", "width", "colors"), shape, strict=False))}
+    shape = dataset.shape or ()
+    axes = ("length",) if len(shape) == 1 else ("height", "width", "colors")
+    sizes: dict[str, Any] = {"classes": dataset.levels, **dict(zip(axes, shape, strict=False))}
     if dataset.spectrogram is not None:
         sizes |= {"conditions": dataset.spectrogram.channels, "hop": dataset.spectrogram.hop}
     return sizes if dataset.piece is None else sizes | {"length": dataset.piece}

@@ -1,7 +1,7 @@
 """Documented settings: what `leadline train MODEL --data DATA` starts from.
 
 Those of pixelcnn and mdrnn for the digits were chosen on the validation part; the others, for Fashion-MNIST,
-photographs, speech and text, and of the gated PixelCNN, are sized to their time and not tuned.
+photographs, speech and text, of the gated PixelCNN and the Transformer, are sized to their time and not tuned.
 """
 
 from collections.abc import Mapping
@@ -108,6 +108,12 @@ _SEQUENCES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
         # A table of positions wants pieces: each is scored without what went before it.
         ("transformer", "speech", DEFAULT): Recipe(
             {"head_channels": 32, "layers": 4}, {**_SPEECH, "steps": 1000, "batch": 16}, {"piece": 512}
+        ),
+        ("transformer", "digits", DEFAULT): Recipe(
+            {"head_channels": 16, "layers": 4, "dropout": 0.2}, {**_BENT, "steps": 4000, "lr": 1e-3}, {"flatten": True}
+        ),
+        ("transformer", "fashion-mnist", DEFAULT): Recipe(
+            {"head_channels": 16, "layers": 4}, {**_FASHION, "steps": 1000, "lr": 1e-3}, {"flatten": True}
         ),
         ("wavenet", "pydoc", DEFAULT): Recipe({"channels": 64, "skip": 128, "head": 128}, {**_TEXT, "steps": 2000}),
         ("transformer", "pydoc", DEFAULT): Recipe(

@@ -53,6 +53,7 @@ class DataRecord(Struct, frozen=True):
     read_as: str | None = None
     names: list[str] | None = None
     alphabet: str | None = None
+    picture: list[Positive] | None = None
 
 
 class ScheduleRecord(Struct, frozen=True):

@@ -30,6 +30,8 @@ class Specimen:
     frames
         Of local conditioning, which the last input then is, ``(b, frames, channels)``: its channels, and how many
         positions each frame is for; None if there is none.
+    most
+        The most positions along the first axis that the model takes; None: any number.
     """
 
     model: nn.Module
@@ -39,6 +41,7 @@ class Specimen:
     likelihood: str | None = None
     labels: int | None = None
     frames: tuple[int, int] | None = None
+    most: int | None = None
 
     @property
     def conditional(self) -> bool:

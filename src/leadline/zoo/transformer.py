@@ -4,7 +4,7 @@ Source: Vaswani et al., "Attention Is All You Need", 2017 (``norm="post"``); pre
 Normalization in the Transformer Architecture", 2020.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.layers.dropout import Dropout
-from leadline.zoo.settings import Depth, Fraction, Lag, Positive, factory
+from leadline.zoo.settings import Depth, Fraction, Lag, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
 
@@ -22,7 +22,8 @@ from leadline.zoo.specimen import Specimen, density_specimen
 class TransformerConfig:
     """`layers` blocks of `heads` heads of `head_channels` channels each, for sequences of at most `length` symbols.
 
-    With `lag` 0 the logits at t are of the symbol after t; with `lag` 1 they are of symbol t, from those before it.
+    `labels` classes condition every position (0: none). With `lag` 0 the logits at t are of the symbol after t; with
+    `lag` 1 they are of symbol t, from those before it.
     """
 
     classes: Positive = 256
@@ -33,6 +34,7 @@ class TransformerConfig:
     norm: Literal["pre", "post"] = "pre"
     dropout: Fraction = 0.0
     lag: Lag = 0
+    labels: Natural = 0
 
 
 class Attention(nn.Module):
@@ -106,12 +108,13 @@ class Transformer(nn.Module):
         k = config.heads * config.head_channels
         self.embed = nn.Embedding(config.classes, k)
         self.position = nn.Embedding(config.length, k)
+        self.label = nn.Embedding(config.labels, k) if config.labels else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(k) if config.norm == "pre" else nn.Identity()
         self.logits = nn.Linear(k, config.classes)
 
-    def forward(self, x: Int[Tensor, "b t"]) -> Float[Tensor, "b t v"]:
-        """Return the logits at all positions of sequences `x`.
+    def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
+        """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional.
 
         Raises `UsageError` if the sequence is longer than the table of positions.
         """
@@ -120,6 +123,8 @@ class Transformer(nn.Module):
             raise UsageError(f"this transformer has {self.config.length} positions, got a sequence of {length}")
         z = shift(self.embed(x).mT, self.config.lag).mT
         z = z + self.position.weight[:length]
+        if self.label is not None:
+            z = z + self.label(label)[:, None]
         for block in self.blocks:
             z = block(z)
         logits: Tensor = self.logits(self.norm(z))
@@ -130,4 +135,5 @@ class Transformer(nn.Module):
 def transformer(config: TransformerConfig, batch: int) -> Specimen:
     """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`."""
     shape = (batch, config.length)
-    return density_specimen(Transformer(config), config.classes, 0, shape, "t", config.lag)
+    made = density_specimen(Transformer(config), config.classes, config.labels, shape, "t", config.lag)
+    return replace(made, most=config.length)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "sampler.bin"
+USUAL = 16
+"""Samples that a drawing makes where nothing says how many."""
 _SEAL = 32
 LINE = 64  # bytes
 
