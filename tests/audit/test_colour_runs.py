@@ -41,10 +41,10 @@ def test_the_model_gets_its_colours_from_the_data(run: Run) -> None:
     assert run.specimen.config.colors == 3
     assert run.data["shape"] == [4, 5, 3]
     with pytest.raises(
-        UsageError, match="2 position axes; .* is image, in colour, which has 3; -d color=grey turns it"
+        UsageError, match=r"2 position axes; .* is image, in colour, which has 3; -d color=grey turns it"
     ):
         train_by_recipe("pixelcnn", [*SMALL, "colors=1"], run.data["name"], run.path, training=QUICK, options={})
-    with pytest.raises(UsageError, match="pixelcnn reads 2 colours a pixel, and .* has 3"):
+    with pytest.raises(UsageError, match=r"pixelcnn reads 2 colours a pixel, and .* has 3"):
         train_by_recipe("pixelcnn", [*SMALL, "colors=2"], run.data["name"], run.path, training=QUICK, options={})
 
 
