@@ -1,4 +1,6 @@
-"""Test likelihoods of the default recipes, with their parameters and times; speech beside an order-2 Markov model.
+"""Test likelihoods of the default recipes, with their parameters and times.
+
+Speech stands beside an order-2 Markov model, photographs beside the frequencies of each colour's levels.
 
 ``python benchmarks/densities.py [MODEL:DATA[:KEY=VALUE,…] …]`` trains anew those named (default: all, by their recipes;
 the keys change a recipe's training settings), in out/densities, and writes one line for each into
@@ -17,6 +19,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import torch
 from helpers.markov import fit_markov
 from tables import machine
 
@@ -29,7 +32,14 @@ from leadline.training.jobs import prepared, train_by_recipe
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"
-ALL = ("pixelcnn:digits", "mdrnn:digits", "wavenet:speech", "pixelcnn:fashion-mnist", "mdrnn:fashion-mnist")
+ALL = (
+    "pixelcnn:digits",
+    "mdrnn:digits",
+    "wavenet:speech",
+    "pixelcnn:fashion-mnist",
+    "mdrnn:fashion-mnist",
+    "pixelcnn-plus:photographs",
+)
 SOUND_SECONDS = 2
 
 
@@ -60,10 +70,20 @@ def measure(name: str, changes: str) -> dict[str, object]:
     }
 
 
-def baseline(dataset: str) -> dict[str, object]:
+def markov(dataset: str) -> dict[str, object]:
     speech = data.load(dataset)
-    markov = fit_markov(speech, order=2)
-    return {"test_bits": markov.score(speech.test).bits_per_dim}
+    return {"test_bits": fit_markov(speech, order=2).score(speech.test).bits_per_dim}
+
+
+def frequencies(dataset: str) -> dict[str, object]:
+    """Each colour's levels as often as in the training part, with one more of each."""
+    found = data.load(dataset)
+    train, test = (torch.as_tensor(part.examples).long() for part in (found.train, found.test))
+    bits = []
+    for color in range(train.shape[-1]):
+        counts = 1.0 + torch.bincount(train[..., color].flatten(), minlength=found.levels)
+        bits.append(-(counts / counts.sum()).double()[test[..., color]].log2().mean())
+    return {"test_bits": float(torch.stack(bits).mean())}
 
 
 def main() -> None:
@@ -73,9 +93,11 @@ def main() -> None:
         name, changes = ":".join(word.split(":")[:2]), word.split(":")[2] if word.count(":") > 1 else ""
         found[name] = measure(name, changes)
         if name.endswith(":speech"):
-            found["order-2 Markov:speech"] = baseline("speech")
+            found["order-2 Markov:speech"] = markov("speech")
             run = load_run(RUNS / name.replace(":", "-"))
             write_samples(draw(run, 1, length=SOUND_SECONDS * run.data["rate"]), RUNS / "speech.wav")
+        if name.endswith(":photographs"):
+            found["frequencies of levels:photographs"] = frequencies("photographs")
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     print(f"{'':<26}{'bits/dim':>9}{'nats':>9}{'parameters':>12}{'steps':>8}{'wall s':>8}{'CPU s':>8}")

@@ -5,6 +5,7 @@ tiles, which lie side by side; training tiles lie anywhere in the eight before, 
 each other. No pixel is in two parts.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,7 +107,7 @@ def _paths(source: _Source) -> Iterator[Path]:
         raise UsageError(f"these photographs are files of {source.package}, which is not installed; run: {install}")
     for name in source.names:
         path = Path(spec.submodule_search_locations[0]) / source.folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"{path} is missing: this version of {source.package} does not ship it")
         yield path
 

@@ -10,14 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter, eq, methodcaller
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from leadline.errors import LeadlineError, UsageError
-from leadline.graph.layout import BATCH, Layout
+from leadline.graph.layout import Layout
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.contents import bytes_of
 from leadline.graph.symbolic import Sizes, sizes_of_trace
@@ -27,35 +25,8 @@ from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.ir import Pointwise, System, Table
 from leadline.recurrence.likeness import same_equations
 from leadline.recurrence.scores import Attention
-from leadline.sampling.within import Within, parted
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_MOST_INSIDE = 16
-
-
-@dataclass(frozen=True)
-class Inside:
-    """An axis of `size` positions that follow one another within a point; the `positions` are those of all symbols.
-
-    In the output of the reading it is a channel of another name, `output`.
-    """
-
-    axis: str
-    output: str
-    size: int
-    positions: tuple[str, ...]
-
-    def channels(self, reading: Reading, name: str | None) -> list[NDArray[np.int64]]:
-        """Return the channels of each symbol, in the input of a name or, without one, in the output."""
-        if name is None:
-            axes, own, shape = reading.output_axes, self.output, tuple(reading.output_shape)
-        else:
-            axes, own, shape = reading.input_axes[name], self.axis, reading.input_shape(name)
-        free = {a: n for a, n in zip(axes, shape, strict=True) if a not in (BATCH, *reading.layout.positions)}
-        channels = np.arange(int(np.prod(list(free.values())))).reshape(tuple(free.values()))
-        return list(np.moveaxis(channels, list(free).index(own), 0).reshape(self.size, -1))
+from leadline.sampling.within.inside import MOST, Inside
+from leadline.sampling.within.parting import Within, parted
 
 
 def folded(reading: Reading) -> Source | None:
@@ -67,7 +38,7 @@ def folded(reading: Reading) -> Source | None:
         return None
     axis, own = axes[-1], f"{axes[-1]} of the output"
     size = reading.sizes[axis]
-    if size > _MOST_INSIDE or axis not in layout.outputs[reading.output]:
+    if size > MOST or axis not in layout.outputs[reading.output]:
         return None
     outputs = {name: tuple(own if a == axis else a for a in its) for name, its in layout.outputs.items()}
     found = reading.read_as(Layout(layout.inputs, outputs), order=" ".join(axes[:-1]))

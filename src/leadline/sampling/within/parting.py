@@ -21,7 +21,7 @@ from leadline.recurrence import ir
 from leadline.recurrence.analysis.schedule import refuse_leaks
 from leadline.recurrence.reading.lowering import copied
 from leadline.sampling.fusion import with_taps
-from leadline.sampling.moments import alive, moments, slots_of
+from leadline.sampling.within.moments import alive, moments, slots_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

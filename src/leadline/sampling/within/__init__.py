@@ -1,0 +1,1 @@
+"""Symbols that follow one another within a point of the grid."""
