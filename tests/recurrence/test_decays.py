@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import leadline
+from leadline.graph.reading import Reading
 from leadline.recurrence.scores import Attention
+from leadline.sampling import FrameStream
+from leadline.sampling.rates import rated_source_of
 
 Weights: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of two quantities (b, h, t), for each query and key
 
@@ -73,21 +76,24 @@ def test_sums_between_positions_are_what_their_name_says(since: int) -> None:
     assert torch.allclose(between(a, since), as_it_is_written(a, since))
 
 
-@pytest.mark.parametrize("name", [*RECURRENCES, *OTHERS])
+QUICK = ("sums", "differences of anything", "earlier keys alone")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in (*RECURRENCES, *OTHERS)]
+)
 def test_they_stream_at_any_length(name: str) -> None:
     torch.manual_seed(len(name))
     model = Weighed((RECURRENCES | OTHERS)[name]).double()
     x = torch.randn(3, 6, 2, dtype=torch.float64)
-    made = leadline.stream(model, x, layout="b t c -> b t v", backend="torch")
-    system = leadline.system(model, x, layout="b t c -> b t v")
-    attends = any(isinstance(v.equation, Attention) for v in system.variables)
+    uniform = leadline.stream(model, x, layout="b t c -> b t v", backend="torch")
+    framed = FrameStream(rated_source_of(Reading(model, (x,), {}, layout="b t c -> b t v")))
+    attends = any(isinstance(v.equation, Attention) for v in framed.source.system.variables)
     assert attends == (name in OTHERS)
     for length in (6, 11):
         x = torch.randn(2, length, 2, dtype=torch.float64)
         with torch.no_grad():
-            assert torch.allclose(made.logits(x), model(x), rtol=1e-10, atol=1e-10)
-    if not attends:  # what is kept does not grow
-        states = [made.using("torch") for _ in range(2)]
-        for stream, length in zip(states, (6, 12), strict=True):
-            stream.reset(batch=1, length=length)
-        assert states[0].state_bytes == states[1].state_bytes
+            wanted = model(x)
+        assert torch.allclose(uniform.logits(x), wanted, rtol=1e-10, atol=1e-10)
+        assert torch.allclose(framed.logits(x), wanted, rtol=1e-10, atol=1e-10)
+    assert (framed.state_bytes < 200) == (not attends)  # which does not grow

@@ -130,11 +130,12 @@ def _at_query(low: Lowering, read: Scores) -> Tap:
 
 
 def decayed(low: Lowering, scores: Scores, weights: Made, value: Tap, dims: Dims) -> Field | None:
-    """Return values that are summed up with weights ``exp(c[query] - c[key])`` as a recurrence; None: others weights.
+    """Return values that are summed up with weights ``exp(c[query] - c[key])`` as a recurrence; None: other weights.
 
-    Every position multiplies what there was by ``exp(c[p] - c[p-1])``, and adds its own.
+    Every position multiplies what there was by ``exp(c[p] - c[p-1])``, and adds its own. On a uniform grid, whose laws
+    count what the model does, it stays the sum over all keys that the model computes.
     """
-    taps = _difference(low, scores, weights)
+    taps = _difference(low, scores, weights) if low.rated else None
     if taps is None:
         return None
     width = len(value.channels) // len(weights.channels)
