@@ -13,6 +13,7 @@ import platform
 import re
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from leadline.sweeps import Swept, trial
 from leadline.sweeps.trials.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
-SEEDS = {"bn-placement": 5, "residual": 5, "adding": 3, "copy": 3, "mqar": 3}
+SEEDS = {"bn-placement": 5, "residual": 3, "adding": 3, "copy": 3, "mqar": 3}
 
 
 def main(names: list[str]) -> None:
@@ -35,10 +36,17 @@ def main(names: list[str]) -> None:
         seconds = round(time.process_time() - start) if fresh else None
         print(found, "" if seconds is None else f"in {seconds} CPU seconds", flush=True)
         machine = {"torch": torch.__version__, "threads": 1, "processor": platform.processor() or platform.machine()}
-        held = {"name": name, "machine": machine, "cpu_seconds": seconds}
+        held = {"name": name, "machine": machine, "cpu_seconds": seconds, "lesson": lesson(name)}
         held |= {"judged": columns(found.judged), "taught": columns(found.taught)}
         text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), json.dumps(held, indent=1))
         (ROOT / "benchmarks" / "results" / f"trials-{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def lesson(name: str) -> dict[str, Any]:
+    """Return the budget, but for the rate that is chosen."""
+    built = TASKS[name].build()
+    student = built[0] if isinstance(built, tuple) else built.model
+    return {key: value for key, value in asdict(student.lesson).items() if key != "lr"}
 
 
 def columns(swept: Swept) -> dict[str, Any]:

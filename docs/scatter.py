@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 300, 52, 26, 46
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito, Color universal design (2008): told apart by all eyes."""
 
 
@@ -53,7 +53,7 @@ def shares(_: Sequence[float]) -> tuple[Callable[[float], float], tuple[tuple[fl
 def picture(title: str, score: str, panels: Sequence[Panel], small: str, large: str) -> str:
     """Return panels side by side, with a legend below; `small` and `large` say what the two sizes stand for."""
     groups = list(dict.fromkeys(dot.group for panel in panels for dot in panel.dots))
-    width, height = LEFT + len(panels) * (WIDTH + 30), TOP + HEIGHT + BOTTOM + 26
+    width, height = LEFT + len(panels) * (WIDTH + 52), TOP + HEIGHT + BOTTOM + 26
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'font-family="sans-serif" font-size="12" role="img" aria-label="{escape(title)}">',
@@ -61,12 +61,12 @@ def picture(title: str, score: str, panels: Sequence[Panel], small: str, large: 
         f'<text x="{LEFT}" y="16" fill="#333333">{escape(score)}</text>',
     ]
     for place, panel in enumerate(panels):
-        parts += _panel(panel, LEFT + place * (WIDTH + 30), groups)
+        parts += _panel(panel, LEFT + place * (WIDTH + 52), groups)
     x, y = LEFT, height - 12
-    for group, color in zip(groups, COLORS, strict=False):
+    for group, color in zip(groups, COLORS[: len(groups)], strict=True):
         parts.append(f'<circle cx="{x + 5}" cy="{y - 4}" r="5" fill="{color}"/>')
         parts.append(f'<text x="{x + 14}" y="{y}" fill="#333333">{escape(group)}</text>')
-        x += 26 + 7 * len(group)
+        x += 26 + round(6.5 * len(group))
     if small != large:
         parts.append(f'<text x="{x + 8}" y="{y}" fill="#333333">open: {escape(small)}, filled: {escape(large)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
@@ -90,12 +90,10 @@ def _panel(panel: Panel, left: float, groups: list[str]) -> list[str]:
         lines.append(
             f'<text x="{across(x):.1f}" y="{TOP + HEIGHT + 17}" text-anchor="middle" fill="#555555">{name}</text>'
         )
-    middle = left + WIDTH / 2
-    lines.append(
-        f'<text x="{middle:.0f}" y="{TOP + HEIGHT + 34}" text-anchor="middle" fill="#333333">{escape(panel.label)}</text>'
-    )
+    at = f'x="{left + WIDTH / 2:.0f}" y="{TOP + HEIGHT + 34}" text-anchor="middle"'
+    lines.append(f'<text {at} fill="#333333">{escape(panel.label)}</text>')
     for dot in panel.dots:
-        color, x = COLORS[groups.index(dot.group) % len(COLORS)], across(dot.x)
+        color, x = COLORS[groups.index(dot.group)], across(dot.x)
         if math.isfinite(dot.error):
             ends = f"M{x:.1f} {up(dot.y - dot.error):.1f}V{up(dot.y + dot.error):.1f}"
             lines.append(f'<path d="{ends}" stroke="{color}"/>')

@@ -3,7 +3,6 @@
 A test holds both against the results.
 """
 
-import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from scatter import Dot, Panel, picture, shares, signed
+from trial_words import BEFORE, FATES, READING
+from trial_words import TASKS as WORDS
 
 from leadline.document import Table
 from leadline.report.swept.trials import exceptions, in_words, models_table, name_of
@@ -78,53 +79,61 @@ def fates(trials: Mapping[str, Tried]) -> str:
     return table(("task", "the gradient", "models", "score", "lowest", "mean", "highest"), rows)
 
 
-def budget(found: Tried) -> str:
+def budget(held: Mapping[str, Any], found: Tried) -> str:
     """Say what each model was given to learn by."""
-    defaults = {name: p.default for name, p in inspect.signature(found.task.build).parameters.items()}
     lrs = ", ".join(f"{lr:g}" for lr in found.taught.settings["lr"])
-    kind = "plain gradient descent" if found.task.build.__name__ in ("bn_placement", "residual") else "Adam"
-    return (
-        f"{defaults['steps']} steps of {kind} on batches of {defaults['batch']}, at the rate of {lrs} that does best on "
-        f"validation; {found.taught.seeds} seeds."
-    )
+    kind = {"sgd": "plain gradient descent", "adam": "Adam"}[held["lesson"]["optimizer"]]
+    lesson = f"{held['lesson']['steps']} steps of {kind} on batches of {held['lesson']['batch']}"
+    return f"{lesson}, at the rate of {lrs} that does best on validation; {found.taught.seeds} seeds."
 
 
 def drawing(found: Tried) -> str:
     """Draw the score along the first verdict, and along the reach where there is one."""
-    first = found.task.verdicts[0]
-    growth = [point.verdicts[first.name].value for point in found.points]
-    place, ticks = signed(growth)
-    panels = [Panel("rate × depth: vanishes ← 0 → explodes", _dots(found, growth), place, ticks)]
+    panels = []
+    for verdict, label in zip(found.task.verdicts, ("rate × depth", "growth from end to end"), strict=False):
+        growth = [point.verdicts[verdict.name].value for point in found.points]
+        panels.append(Panel(f"{label}: vanishes ← 0 → explodes", _dots(found, growth), *signed(growth)))
     reach = next((verdict for verdict in found.task.verdicts if verdict.name == "reach"), None)
     if reach is not None:
         longest = {"adding": 1, "copy": 1, "mqar": 3}[found.name]
         far = [p.verdicts["reach"].value / found.task.deep(reach, p.settings) / longest for p in found.points]
-        place, ticks = shares(far)
-        panels.append(Panel("reach, as a share of the sequence", _dots(found, far), place, ticks))
-    depths = found.judged.settings[found.task.depth]
-    sizes = [f"{found.task.depth}={depth}" for depth in (depths[0], depths[-1])]
+        panels[1] = Panel("reach, as a share of the sequence", _dots(found, far), *shares(far))
+    name, values = _size(found)
+    sizes = [f"{name}={value}" for value in (values[0], values[-1])]
     return picture(f"{found.name}: {found.task.score} along verdicts", f"{found.task.score} after it", panels, *sizes)
 
 
 def _dots(found: Tried, places: list[float]) -> tuple[Dot, ...]:
-    last = found.judged.settings[found.task.depth][-1]
+    name, values = _size(found)
     return tuple(
-        Dot(x, p.score.value, p.score.sem, _group(found, p), p.settings[found.task.depth] == last, name_of(found, p))
+        Dot(x, p.score.value, p.score.sem, _group(found, p), p.settings[name] == values[-1], name_of(found, p))
         for x, p in zip(places, found.points, strict=True)
         if math.isfinite(x)
     )
 
 
+def _size(found: Tried) -> tuple[str, tuple[Any, ...]]:
+    """Return the setting by which models are open or filled: the depth, or if that is one the length."""
+    name = found.task.across if found.task.across and len(found.by_depth) < 2 else found.task.depth
+    return name, found.judged.settings[name]
+
+
 def _group(found: Tried, point: Point) -> str:
     """Name what gives a model its colour: its kind, without sizes."""
     sizes = {found.task.depth, found.task.across, found.task.tuned}
-    return ", ".join(f"{name}={point.settings[name]}" for name in found.judged.varied if name not in sizes)
+    kinds = [name for name in found.judged.varied if name not in sizes]
+    values = [str(point.settings[name]) for name in kinds]
+    if kinds[0] == "skip":
+        return f"{'skip' if point.settings['skip'] else 'no skip'}, scale {values[1]}"
+    return ", ".join([values[0], *(f"{n} {v}" for n, v in zip(kinds[1:], values[1:], strict=True) if v != "0.0")])
 
 
 def contradictions(found: Tried) -> str:
     """Write what the first verdict gets wrong."""
     said, *rest = exceptions(found)
-    parts = [said.text]  # type: ignore[union-attr]
+    deep = ", ".join(f"{rho} at {found.task.depth}={depth}" for depth, rho in found.by_depth.items())
+    whole = f"The rank correlation of {found.task.verdicts[0].name} is {found.correlation}"
+    parts = [f"{whole}{': ' + deep if len(found.by_depth) > 1 else ''}. {said.text}"]
     for block in rest:
         assert isinstance(block, Table)
         parts += [f"{block.caption}, the widest first:", table(block.head, list(block.rows[:6]))]
@@ -144,8 +153,8 @@ def section(name: str, held: Mapping[str, Any], found: Tried) -> str:
     parts = (
         f"## {name}",
         about,
-        (HERE / "trials" / f"{name}.txt").read_text(encoding="utf-8").strip(),
-        f"The budget: {budget(found)}",
+        WORDS[name],
+        f"The budget: {budget(held, found)}",
         f"![{found.task.score} along the verdicts](pictures/trial-{name}.svg)",
         table(models.head, list(models.rows)),
         f"{models.caption}.",
@@ -158,9 +167,8 @@ def page() -> str:
     """Return the whole page."""
     read = {name: results(name) for name in TASKS}
     trials = {name: found for name, (_, found) in read.items()}
-    words = {path.stem: path.read_text(encoding="utf-8").strip() for path in (HERE / "trials").glob("*.txt")}
     sections = [section(name, *each) for name, each in read.items()]
-    parts = (words["before"], summary(trials), words["fates"], fates(trials), words["reading"], *sections)
+    parts = (BEFORE.strip(), summary(trials), FATES.strip(), fates(trials), READING.strip(), *sections)
     return "\n\n".join(parts) + "\n"
 
 

@@ -68,10 +68,12 @@ def models(name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
         mean: dict[str, Any] = {key: float(np.mean([row[key] for row in judged]))
                                 for key in ("gradient.rate", "gradient.total")}  # fmt: skip
         within = [row["reach.within(0.99)"] for row in judged if "reach.within(0.99)" in row]
+        ends = [row["gradient.underflow_depth.get('float16', 0)"] for row in judged if name != "mqar"]
         score = float(np.mean([score for _, score in by_lr[best]]))
         depth = where[settings.index(DEPTH[name])]
         found[where] = {**mean, "score": score, "lr": best, "across": mean["gradient.rate"] * depth,
-                        "within": float(np.mean(within)) if within else None}  # fmt: skip
+                        "within": float(np.mean(within)) if within else None,
+                        "ends": max(math.inf if end is None else end for end in ends) if ends else None}  # fmt: skip
     return found
 
 
@@ -122,3 +124,64 @@ def test_models_are_counted_by_what_their_gradient_does(page: str) -> None:
             shown = rows[name, kind]
             assert shown[0] == str(len(scores))
             assert shown[2:] == [f"{each:.1%}" for each in (min(scores), sum(scores) / len(scores), max(scores))]
+
+
+def of(name: str, **settings: Any) -> list[dict[str, Any]]:
+    """Return the models of some settings."""
+    held = json.loads((ROOT / "benchmarks" / "results" / f"trials-{name}.json").read_text())
+    places = {key: list(held["judged"]["settings"]).index(key) for key in settings}
+    every = models(name).items()
+    return [m for where, m in every if all(where[places[key]] == value for key, value in settings.items())]
+
+
+def test_through_layers_the_sentences_are_true() -> None:
+    stacks = list(models("residual").values())
+    vanished = [each for each in stacks if each["gradient.total"] < -LARGE]
+    assert vanished
+    assert all(each["score"] < 0.15 for each in vanished)
+    (exploded,) = (each for each in stacks if each["gradient.total"] > LARGE)
+    assert exploded["score"] > 0.5
+    assert exploded["lr"] == min(each["lr"] for each in stacks)
+    (kept,) = of("residual", skip=False, scale=1.0, layers=20)
+    assert abs(kept["gradient.total"]) < 1
+    assert kept["score"] < 0.3
+    (branch,), (before,) = (
+        of("bn-placement", placement="branch", layers=40),
+        of("bn-placement", placement="before", layers=40),
+    )
+    assert branch["across"] < before["across"]  # by a difference within its error
+    assert branch["gradient.total"] > before["gradient.total"]
+    assert branch["score"] < before["score"]
+
+
+def test_placements_told_apart_stand_in_one_order(trials: ModuleType) -> None:
+    """What is asked of this trial, and the one pair that is not in order: its rates are not told apart."""
+    _, found = trials.results("bn-placement")
+    assert found.taught.seeds == 5
+    assert found.correlation.value >= 0.9
+    assert found.agreements["rate × depth"].against == ()
+    pair = [point.verdicts["rate × depth"] for point in found.points
+            if point.settings["layers"] == 40 and point.settings["placement"] in ("branch", "before")]  # fmt: skip
+    assert abs(pair[0].value - pair[1].value) < math.hypot(*(each.half_width() for each in pair))
+
+
+def test_through_time_the_sentences_are_true() -> None:
+    (gru,) = of("adding", cell="gru", forget_bias=0.0, length=40)
+    assert gru["gradient.total"] < -LARGE
+    assert gru["within"] < 6
+    assert gru["ends"] < 40
+    assert gru["score"] > 0.9
+    (lstm,) = of("adding", cell="lstm", forget_bias=3.0, length=40)
+    assert abs(lstm["gradient.total"]) < LARGE
+    assert lstm["within"] > 35
+    assert gru["score"] > max(each["score"] for each in of("adding", cell="lstm", length=40))
+    assert all(each["score"] < 0.1 and each["gradient.total"] < -LARGE for each in of("adding", cell="rnn"))
+
+
+def test_across_sequences_the_sentences_are_true() -> None:
+    for pairs in (4, 12):
+        best, other, last = (
+            of("mqar", mixer=mixer, pairs=pairs)[0] for mixer in ("attention", "linear", "state-space")
+        )
+        assert last["within"] > max(best["within"], other["within"])
+        assert last["score"] < min(best["score"], other["score"])

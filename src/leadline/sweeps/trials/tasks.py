@@ -49,8 +49,8 @@ def adding(
 
 
 def copying(
-    cell: str = "lstm", forget_bias: float = 0.0, length: int = 20, lr: float = 0.01, steps: int = 300,
-    hidden: int = 64, batch: int = 32, symbols: int = 3, alphabet: int = 8,
+    cell: str = "lstm", forget_bias: float = 0.0, length: int = 20, lr: float = 0.01, steps: int = 200,
+    hidden: int = 32, batch: int = 32, symbols: int = 3, alphabet: int = 8,
 ) -> Specimen:  # fmt: skip
     """Build a recurrence that says symbols again after a while."""
     material = Copying(length, symbols, alphabet)
@@ -178,7 +178,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "adding": Task(
             "which recurrence remembers two numbers",
             adding,
-            _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(20, 50), lr=(0.003, 0.01)),
+            _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(20, 40), lr=(0.003, 0.01)),
             "length",
             _TIME,
             "variance explained",
@@ -187,7 +187,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "copy": Task(
             "which recurrence can say again what it heard",
             copying,
-            _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(12, 30), lr=(0.003, 0.01)),
+            _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(8, 16), lr=(0.003, 0.01)),
             "length",
             _TIME,
             only=_has_gates,
@@ -195,7 +195,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "mqar": Task(
             "what can look values up by their keys",
             recall,
-            _of(mixer=tuple(MIXERS), layers=(2, 3), pairs=(4, 12), lr=(0.003, 0.01)),
+            _of(mixer=tuple(MIXERS), layers=(2,), pairs=(4, 12), lr=(0.003, 0.01)),
             "layers",
             (RATE, GROWTH, REACH),
             across="pairs",
