@@ -37,6 +37,7 @@ from leadline.sampling.compiled.instructions import (
     LAG,
     MANY,
     OP,
+    OPERAND,
     ORIGIN,
     OUTPUT,
     P0,
