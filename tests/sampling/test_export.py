@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,46 @@ def test_every_function_is_torch_s(dtype: torch.dtype, tolerance: float) -> None
     _, code = _code(model, x[..., :7], layout=SIGNAL)
     with loaded(code, COMPILER) as library:
         _agrees(library, model, x, tolerance * math.exp(6), [1, 30], time=2)
+
+
+def test_tanh_of_floats_is_within_a_few_units_of_the_last_place() -> None:
+    """Held against tanh in double precision, in relative terms; 1 is never passed, and reached where floats end."""
+    sizes = np.concatenate([np.linspace(1e-3, 9.5, 6000), np.geomspace(1e-30, 1e-3, 500), [20.0, 1e10, 3e38]])
+    x = np.concatenate([sizes, -sizes]).astype(np.float32)[:, None]
+    _, code = _code(nn.Tanh(), torch.zeros(1, 1, 7), layout=SIGNAL)
+    with loaded(code, COMPILER) as library:
+        got = np.concatenate([library.step(x[:5]), library.step(x[5:])])
+    np.testing.assert_allclose(got, np.tanh(x.astype(np.float64)), rtol=5e-7, atol=0)
+    assert np.abs(got).max() == 1
+    assert (np.abs(got[np.abs(x) > 9.02]) == 1).all()
+
+
+class Joined(nn.Module):
+    """Constants before, between and after what is computed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = torch.ones_like(x[:, :1])
+        return torch.cat([2 * one, x.tanh(), -one, x.flip(1), 3 * one], 1)
+
+
+def test_constants_stand_among_what_is_put_side_by_side() -> None:
+    model = Joined()
+    _, code = _code(model, torch.randn(1, 2, 7).double(), layout=SIGNAL)
+    with loaded(code, COMPILER) as library:
+        _agrees(library, model, torch.randn(1, 2, 90).double(), 1e-12, [1, 2, 30], time=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
+def test_compilers_without_vectors_make_the_same_numbers(dtype: torch.dtype) -> None:
+    """What GNU C adds is left out where it is not there."""
+    torch.manual_seed(0)
+    model = Amplifier(10).eval().to(dtype)
+    _, code = _code(model, torch.randn(1, 1, 8, dtype=dtype), layout=SIGNAL)
+    plain = replace(code, source=code.source.replace("__GNUC__", "NOT_GNU_C"))
+    assert "vector_size" in code.source
+    with loaded(plain, COMPILER) as library:
+        tolerance = 2e-6 if dtype is torch.float32 else 1e-12
+        _agrees(library, model, torch.randn(1, 1, 300, dtype=dtype), tolerance, [1, 2, 17, 64], time=2)
 
 
 def test_large_and_other_numbers_go_through_functions_as_in_torch() -> None:

@@ -48,10 +48,10 @@ class FusedPointwise(ir.Pointwise):
     before: tuple[str, ...] = ()
 
 
-def fused(system: ir.System) -> ir.System:
+def fused(system: ir.System, straight: bool = True) -> ir.System:
     """Rewrite equations: channels chosen by variables of their own, then products with what is done to their results.
 
-    Taps then read consecutive channels everywhere but in a ``select`` of one tap.
+    Taps then read consecutive channels everywhere but in a ``select`` of one tap; not `straight`, they read as before.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def fused(system: ir.System) -> ir.System:
     >>> [variable.name for variable in fused(dilated(layers=2, k=2)).variables]  # nothing to do here
     ['x', 'h1', 'h2']
     """
-    return _Fusion(_straightened(system)).system
+    return _Fusion(_straightened(system) if straight else system).system
 
 
 class _Fusion:

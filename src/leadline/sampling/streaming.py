@@ -149,7 +149,7 @@ class Stream:
         within, the stream must be reset. What chunks of one shape need is worked out at the first one; weights
         that were changed in place are found at once, others that took their place within 64 calls.
         """
-        if not others and self._one_at_a_time.acquire(blocking=False):
+        if not others and self._one_at_a_time.acquire(False):
             try:
                 self._steps += 1
                 if self._live is not None and not self._working and self._steps % 64 and self._weights.same_versions():
@@ -178,7 +178,7 @@ class Stream:
         lock (it refuses where another thread is at work on this stream), and its time is bounded by the chunk. The
         weights are those of the `reset`. Takes models of one input along one axis.
         """
-        if self._one_at_a_time.acquire(blocking=False):
+        if self._one_at_a_time.acquire(False):
             try:
                 if self._live is not None and not self._working:
                     self._live.fill(chunk, out)

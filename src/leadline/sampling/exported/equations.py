@@ -152,36 +152,42 @@ class Equations:
         parameter = number_in_c(opcode.parameter, 17)
         arguments, declared = [], []
         for n, (operand, function) in enumerate(zip(operands, before, strict=True)):
-            if isinstance(operand, ir.Tap):
-                declared.append(f"const real *a{n} = {self.row(variable, operand, 'c')};")
-                value = f"a{n}[t]"
-            elif isinstance(operand, ir.Constant):
-                values = operand.values.detach().expand(variable.channels)
-                declared.append(f"const real a{n} = {self.array(values)}[c];")
-                value = f"a{n}"
-            else:
-                values = operand.values.detach().expand(-1, variable.channels)
-                declared.append(f"const real *a{n} = {self.array(values)} + c;")
-                value = f"a{n}[(s->front + t - ({self.plan.schedule.delay[variable.name]})) * {variable.channels}L]"
-            arguments.append(
-                value if function == "copy" else f"f_{function}({value}, {number_in_c(opcode.parameter, 17)})"
-            )
+            text, value = self.operand(variable, operand, variable.channels, f"a{n}")
+            declared.append(text)
+            arguments.append(value if function == "copy" else f"f_{function}({value}, {parameter})")
         called = f"f_{opcode.name}({arguments[0]}, {parameter})"
         called = called if alone else f"g_{opcode.name}({', '.join(arguments)})"
         yield from self.each(variable, called, *declared)
 
     def moves(self, variable: ir.Variable, equation: ir.Pointwise) -> Iterator[str]:
-        """Put the channels of taps side by side."""
+        """Put the channels of operands side by side."""
         start = 0
-        for tap in equation.taps:
-            size = len(tap.channels)
-            yield f"for (int c = 0; c < {size}; c++)"
-            place = f"{start} + c" if start else "c"
-            yield (
-                f"    memcpy({self.result(variable, place)} + from, {self.row(variable, tap, 'c')} + from, "
-                "(size_t)(to - from) * sizeof(real));"
-            )
+        for operand in equation.operands:
+            size = self.channels(operand)
+            place = self.result(variable, f"{start} + c" if start else "c")
+            yield f"for (int c = 0; c < {size}; c++) {{"
+            yield f"    real *y = {place};"
+            declared, value = self.operand(variable, operand, size, "a")
+            yield f"    {declared}"
+            yield f"    ANY_ORDER for (long t = from; t < to; t++) y[t] = {value};"
+            yield "}"
             start += size
+
+    def operand(self, variable: ir.Variable, operand: ir.Operand, channels: int, name: str) -> tuple[str, str]:
+        """Return the declaration of an operand at a channel c, and its value at a column t."""
+        if isinstance(operand, ir.Tap):
+            return f"const real *{name} = {self.row(variable, operand, 'c')};", f"{name}[t]"
+        if isinstance(operand, ir.Constant):
+            values = operand.values.detach().expand(channels)
+            return f"const real {name} = {self.array(values)}[c];", name
+        values = operand.values.detach().expand(-1, channels)
+        position = f"s->front + t - ({self.plan.schedule.delay[variable.name]})"
+        return f"const real *{name} = {self.array(values)} + c;", f"{name}[({position}) * {channels}L]"
+
+    @staticmethod
+    def channels(operand: ir.Operand) -> int:
+        """Return how many channels an operand has."""
+        return len(operand.channels) if isinstance(operand, ir.Tap) else operand.values.shape[-1]
 
     def embedding(self, variable: ir.Variable, equation: ir.Embedding) -> Iterator[str]:
         """Copy rows; a class that has none is an error."""

@@ -77,7 +77,7 @@ def c_code(plan: Plan, name: str, dtype: torch.dtype, model: str) -> Code:
         raise NotUniform("C is written for one axis: a picture is drawn by the compiled sampler")
     if dtype not in _REAL:
         raise NotUniform(f"C is written for float32 and float64, and the output is {dtype}")
-    system, given = fused(plan.system), plan.schedule
+    system, given = fused(plan.system, straight=False), plan.schedule
     schedule = Schedule(system, given.sizes, given.slope, delays(system, given.slope))
     return _Writer(replace(plan, schedule=schedule), name, dtype, model).code()
 

@@ -3,8 +3,9 @@
    With -D@NAME@_MAIN a program that reads inputs from its standard input and writes outputs, both as raw numbers. */
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math", "no-math-errno", "fp-contract=fast")
-/* or no line of numbers goes through a function at once, and products are rounded before they are added */
+#pragma GCC optimize("O3", "no-trapping-math", "no-math-errno", "fp-contract=fast")
+/* or loops of known length are not unrolled, no line of numbers goes through a function at once, and products are
+   rounded before they are added */
 #if defined(__AVX512F__)
 #pragma GCC target("prefer-vector-width=512")
 #endif
