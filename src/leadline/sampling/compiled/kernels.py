@@ -152,6 +152,22 @@ def unary(function, a, parameter):
     return tanh if function == TANH else 0.5 * a * (1.0 + tanh)
 
 
+@inlined
+@no_type_check
+def tanh(a):
+    """Return the hyperbolic tangent of lanes."""
+    return 1.0 - 2.0 / (1.0 + exponential(a + a))
+
+
+@inlined
+@no_type_check
+def gated(a, b):
+    """Return ``tanh(a) · sigmoid(b)``, by one division."""
+    most = same(20.0, a)  # whose tangent is 1 in any precision, while its exponential is finite
+    power = exponential(choose_less(most, a, most + most, a + a))
+    return (power - 1.0) / ((power + 1.0) * (1.0 + exponential(same(0.0, b) - b)))
+
+
 @compiled
 @no_type_check
 def powers(a, b):
@@ -238,28 +254,62 @@ def keep(p, n, kept, chosen):
             put(p, c, -np.inf)
 
 
+@compiled
+@no_type_check
+def sum_of(a):
+    """Return the sum of lanes, pair by pair."""
+    count = lanes(a) // 2
+    total = 0.0
+    for c in range(count):
+        total += lane(a, c) + lane(a, c + count)
+    return total
+
+
 @once
 @no_type_check
 def draw(p, n, u, temperature, top_k, chosen):
     """Return the class whose step of the cumulative distribution holds u, as `Categorical.draw`; -1: not finite.
 
-    `p` holds n logits in float64, and room for whole lines.
+    `p` holds n logits in float64, and room for whole lines. Sums are made line by line.
     """
-    top = -np.inf
-    for c in range(n):
-        if not abs(get(p, c)) < np.inf:
-            return -1
-        top = larger(top, get(p, c))
+    line = lanes(p)
+    for c in range(n, n + -n % line):
+        put(p, c, get(p, 0))
+    tops, odd = load(p, 0), load(p, 0) - load(p, 0)
+    for c in range(line, n, line):
+        tops, odd = maximum(tops, load(p, c)), odd + (load(p, c) - load(p, c))
+    top = lane(tops, 0)
+    for c in range(1, line):
+        top = larger(top, lane(tops, c))
+    if sum_of(odd) != 0.0:  # what is not finite leaves no zero when it is subtracted from itself
+        return -1
     if temperature == 0 or top_k < n:
         keep(p, n, 1 if temperature == 0 else top_k, chosen)
-    scale = temperature if temperature > 0 else 1.0
-    for c in range(0, n, lanes(p)):
-        store(p, c, exponential((load(p, c) - top) / scale))
-    below = 0.0
-    for c in range(n):
+    scale, total = temperature if temperature > 0 else 1.0, 0.0
+    for c in range(n, n + -n % line):
+        put(p, c, -np.inf)
+    for c in range(0, n, line):
+        share = load(p, c) - top
+        if scale != 1:  # a division takes as long as all else
+            share = share / scale
+        share = exponential(share)
+        store(p, c, share)
+        total += sum_of(share)
+    below, begin, beyond = 0.0, 0, sum_of(load(p, 0))
+    while below + beyond <= u * total and below + beyond < total:
+        below += beyond
+        begin += line
+        beyond = sum_of(load(p, begin))
+    return within(p, begin, below, u * total)
+
+
+@once
+@no_type_check
+def within(p, begin, below, u):
+    """Return the class of a line whose step holds u: the last one that has any share, if all end before it."""
+    found = -1
+    for c in range(begin, begin + lanes(p)):
+        if get(p, c) > 0 and (found < 0 or below <= u):
+            found = c
         below += get(p, c)
-        put(p, c, below)
-    c = 0
-    while c < n - 1 and get(p, c) <= u * below and get(p, c) < below:
-        c += 1
-    return c
+    return found

@@ -8,7 +8,7 @@ compiles.)
 from typing import no_type_check
 
 from leadline.sampling.compiled.instructions import AFTER, P2
-from leadline.sampling.compiled.kernels import compiled, once, unary
+from leadline.sampling.compiled.kernels import TANH, compiled, once, tanh, unary
 from leadline.sampling.compiled.lanes import get, lanes, load, store
 from leadline.sampling.compiled.tiles import PANELS, TILE, four_panels, one_panel, two_panels
 
@@ -17,10 +17,16 @@ from leadline.sampling.compiled.tiles import PANELS, TILE, four_panels, one_pane
 @no_type_check
 def pass_through(memory, words, at, where, rows):
     """Let the results of a product pass through the function that follows it."""
-    function, none = get(words, at + AFTER), get(memory, 0)
+    function, none, line = get(words, at + AFTER), get(memory, 0), lanes(memory)
+    width = get(words, at + P2) * line
     for r in range(rows):
-        for c in range(get(where, r), get(where, r) + get(words, at + P2) * lanes(memory), lanes(memory)):
-            store(memory, c, unary(function, load(memory, c), none))
+        first = get(where, r)
+        if function == TANH:  # most models' choice is worth a copy that is not called
+            for c in range(first, first + width, line):
+                store(memory, c, tanh(load(memory, c)))
+        else:
+            for c in range(first, first + width, line):
+                store(memory, c, unary(function, load(memory, c), none))
 
 
 @compiled

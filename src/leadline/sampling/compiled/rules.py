@@ -32,11 +32,15 @@ from leadline.sampling.compiled.instructions import (
 from leadline.sampling.compiled.kernels import (
     ABS,
     COPY,
+    MUL,
+    SIGMOID,
     SQRT,
     SQUARE,
+    TANH,
     combine,
     compiled,
     compiled_sums,
+    gated,
     normalise,
     once,
     unary,
@@ -52,6 +56,11 @@ SUM, PRODUCT, LARGEST, SPREAD = int(Fold.SUM), int(Fold.PRODUCT), int(Fold.LARGE
 def pointwise(memory, words, at, where, many, rows):
     """Apply an elementwise function to operands that pass through functions of their own first."""
     op, count, parameter = get(words, at + OP), get(words, at + COUNT) - 1, get(memory, get(words, at + P0))
+    one, other = get(words, at + BEFORE), get(words, at + BEFORE + 1)
+    if op == MUL and count == 2 and ((one == TANH and other == SIGMOID) or (one == SIGMOID and other == TANH)):
+        first = many if one == TANH else 2 * many
+        gate(memory, words, at, where, first, 3 * many - first, rows)
+        return
     for r in range(rows):
         for c in range(0, get(words, at + P1), lanes(memory)):
             first = second = third = fourth = load(memory, get(where, many + r) + c)
@@ -69,6 +78,16 @@ def pointwise(memory, words, at, where, many, rows):
                     fourth = value
             value = unary(op, first, parameter) if count == 1 else combine(op, first, second, third, fourth)
             store(memory, get(where, r) + c, value)
+
+
+@once
+@no_type_check
+def gate(memory, words, at, where, first, second, rows):
+    """Multiply the tangents of one operand with the sigmoids of another."""
+    for r in range(rows):
+        to, a, b = get(where, r), get(where, first + r), get(where, second + r)
+        for c in range(0, get(words, at + P1), lanes(memory)):
+            store(memory, to + c, gated(load(memory, a + c), load(memory, b + c)))
 
 
 @compiled

@@ -125,8 +125,8 @@ class _Tile:
             place = self.place(self.narrow, self.add(w, self.times(self.size, p)), bits)
             loaded = self.builder.load(place, align=_bytes(bits.element))
             weights.append(wide(self.builder, self.stored, loaded, self.vector))
-        if len(x) > 1:  # one row reads weights as fast as they come
-            self.ask(self.add(w, self.times(self.size, self.panels)))
+        for p in range(self.panels) if len(x) > 1 else ():  # one row reads weights as fast as they come
+            self.ask(self.add(w, self.times(self.size, self.panels + p)))
         numbers = [broadcast(self.builder, self.vector, self.number(self.memory, self.add(at, i))) for at in x]
         pairs = [(a, b) for a in numbers for b in weights]
         return [multiply_add(self.builder, a, b, c) for (a, b), c in zip(pairs, sums, strict=True)]
@@ -141,7 +141,8 @@ class _Tile:
     def products(self, rows: int) -> _Values:
         """Return the sums of products of all rows, panel by panel, over all operands behind the addends."""
         width = rows * self.panels
-        turns = max(n for n in (1, 2, 4) if n == 1 or n * width <= _UNDER_WAY)  # inputs at a time, each with own sums
+        under_way = _UNDER_WAY if rows > 1 else _UNDER_WAY // 2  # of one row the weights come no faster
+        turns = max(n for n in (1, 2, 4) if n == 1 or n * width <= under_way)  # inputs at a time, each with own sums
         none = constant(self.vector, 0.0)
 
         def operand(t: Any, held: _Values) -> _Values:
