@@ -235,10 +235,15 @@ def _needed(graph: Graph, refs: Iterable[Ref], values: Mapping[Ref, Value], foun
 
 
 def _read(node: Node) -> tuple[Ref, ...]:
-    """Return what a node reads; a creation reads shapes alone, and so does a copy of what it writes over."""
+    """Return what a node reads; a creation reads shapes alone, and so does a copy of what it writes over.
+
+    What takes the shape of another tensor does not read that either.
+    """
     if node.kind is Kind.CREATION:
         return ()
     facts, named = node.operation.pointwise, node.bound()
+    if node.operation.move in (Move.EXPAND, Move.RESHAPE):
+        return node.refs[:1]
     if facts is None or facts.form is not Form.COPY or "self" not in named or facts.operands == ("self",):
         return node.refs
     return tuple(ref for ref in node.refs if ref != named["self"] or ref == named[facts.operands[0]])

@@ -90,7 +90,8 @@ def matrices(low: Lowering, node: Node, args: dict[str, Any]) -> Value:
 
         def call(*tensors: Tensor, number: int = number) -> Tensor:
             whole = {name: t.unflatten(-1, shapes[name]) for name, t in zip(shapes, tensors, strict=True)}
-            return run_node(node, no_tensor, whole)[number].flatten(2)
+            found: Tensor = run_node(node, no_tensor, whole)[number]
+            return found.flatten(2)
 
         equation = Rowwise(node.packet, tuple(operands), rows, call, literals)
         own: Dims = tuple(((Factor(FEATURE, n),)) for n in meta.shape[len(lead) :])
