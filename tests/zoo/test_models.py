@@ -10,7 +10,8 @@ from leadline.errors import UsageError
 from leadline.zoo.layers.condition import LevelEmbedding
 
 SMALL = {
-    "wavenet": {"length": 20, "layers": 3, "labels": 2},
+    "wavenet": {"length": 20, "layers": 3, "labels": 2, "conditions": 3, "hop": 8},
+    "transformer": {"labels": 2, "lag": 1},
     "pixelcnn": {"layers": 2, "labels": 2, "positions": True},
     "gated-pixelcnn": {"layers": 2, "labels": 2, "positions": True},
     "mdrnn": {"labels": 2, "positions": True},
