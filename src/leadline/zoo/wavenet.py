@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import CausalConv1d, Pointwise1d, shift
@@ -58,8 +59,8 @@ class Block(nn.Module):
         z: Float[Tensor, "b k t"],
         label: Int[Tensor, " b"] | None,
         heard: Float[Tensor, "b c t"] | None = None,
-    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b s t"]]:
-        """Return the input of the next block, and the skip."""
+    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b k t"]]:
+        """Return the input of the next block, and what the skip is made of."""
         gates = self.conv(z)
         if self.label is not None:
             gates = gates + self.label(label)[:, :, None]
@@ -69,7 +70,7 @@ class Block(nn.Module):
         y = torch.tanh(value) * torch.sigmoid(opening)
         if self.residual is not None:
             z = z + self.residual(y)
-        return z, self.skip(y)
+        return z, y
 
 
 class WaveNet(nn.Module):
@@ -112,11 +113,13 @@ class WaveNet(nn.Module):
             raise UsageError(f"this model takes {'no frames' if self.frames is None else 'frames'} (conditions=)")
         heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
-        skips = []
+        gated = []
         for block in self.blocks:
-            z, skip = block(z, label, heard)
-            skips.append(skip)
-        y = sum(skips[1:], start=skips[0])
+            z, y = block(z, label, heard)
+            gated.append(y.mT)
+        skips = [block.skip for block in self.blocks]  # their sum is one product
+        weight = torch.cat([skip.weight.flatten(1) for skip in skips], 1)
+        y = linear(torch.cat(gated, -1), weight, torch.stack([skip.bias for skip in skips]).sum(0)).mT
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT
