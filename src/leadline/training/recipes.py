@@ -32,7 +32,7 @@ _DEMO: Mapping[str, Any] = MappingProxyType({"steps": 3000, **_ALONE})
 _DIGITS: Mapping[str, Any] = MappingProxyType(
     {"batch": 32, "lr": 3e-3, "weight_decay": 0.3, "ema": 0.999, "turn": 0.7, "warp": 0.8, "fade": 1.0, **_ALONE}
 )
-_BENT: Mapping[str, Any] = MappingProxyType({**_DIGITS, "warp": 0.4, "bend": 0.8})
+_BENT: Mapping[str, Any] = MappingProxyType({**_DIGITS, "warp": 0.0, "bend": 0.8})
 _FASHION: Mapping[str, Any] = MappingProxyType(
     {"batch": 16, "lr": 2e-3, "ema": 0.998, "validation_examples": 500, **_ALONE}
 )
