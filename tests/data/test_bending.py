@@ -71,13 +71,11 @@ def test_values_stay_in_their_range_and_chance_and_strength_choose_images(shape:
     assert bent.min() >= 0
     assert bent.max() <= 16
     assert torch.equal(bent, Bend(16)(x, torch.Generator().manual_seed(1)))
-    far = []
-    for chance, strength in ((1.0, 1.0), (1.0, 0.0), (0.5, 0.0), (0.0, 1.0)):
-        changed = Bend(16, chance)(x, torch.Generator().manual_seed(2), strength) - x
-        far.append((float((changed != 0).flatten(1).any(1).double().mean()), float(changed.abs().double().mean())))
-    shares, distances = zip(*far, strict=True)
+    shares = [
+        float((Bend(16, chance)(x, torch.Generator().manual_seed(2), strength) != x).flatten(1).any(1).double().mean())
+        for chance, strength in ((1.0, 1.0), (1.0, 0.5), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0))
+    ]
     assert shares[0] == 1.0
     assert 0.2 < shares[1] < 0.8
     assert 0.05 < shares[2] < 0.5
-    assert shares[3] == 0.0
-    assert distances[0] > 1.5 * distances[1] > 1.5 * distances[2] > 0
+    assert shares[3:] == [0.0, 0.0]

@@ -48,8 +48,8 @@ class TrainConfig:
         mirrored with probability `turn`; slanted and stretched by whole pixels with probability `warp`; bent smoothly,
         by parts of pixels, with probability `bend`.
     fade
-        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line, that of
-        `bend` to half of it, while images are bent ever less far; None: they stay.
+        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line; None:
+        they stay.
     crop, burn_in
         Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
     seed
