@@ -68,7 +68,8 @@ def picture(title: str, score: str, panels: Sequence[Panel], small: str, large: 
         parts.append(f'<text x="{x + 14}" y="{y}" fill="#333333">{escape(group)}</text>')
         x += 26 + round(6.5 * len(group))
     if small != large:
-        parts.append(f'<text x="{x + 8}" y="{y}" fill="#333333">open: {escape(small)}, filled: {escape(large)}</text>')
+        said = f"open: {escape(small)}, filled: {escape(large)}"
+        parts.append(f'<text x="{width - 22}" y="16" text-anchor="end" fill="#333333">{said}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -7,7 +7,7 @@ what lies early is never told of its errors; if they stretch it, no step is smal
 large enough for what lies late. An architecture whose gradient vanishes or explodes should therefore not train, and
 one can know that before training: it is what `leadline.gradient` and `leadline.reach` measure on untrained weights.
 
-This page puts the argument to the test. Of each of five tasks models are judged as they are built, and then
+This page puts the argument to the test. Of each of several tasks models are judged as they are built, and then
 trained, all for the same small budget, each at the learning rate that does best on validation. Where the verdict
 predicts training, models stand in the same order before and after. It is made by `python docs/trials.py` from what
 `python benchmarks/trials.py` left in `benchmarks/results`; `leadline trial TASK` does the same with other sizes.
@@ -57,8 +57,10 @@ a memory that keeps everything has yet to learn what to keep. The GRU's gates ar
 through at first suffices to move them; the plain RNN, which has none, does as it was told. The verdict says how
 training begins.
 
-**To reach is not to remember.** The state space reaches farther than attention, and recalls least: how far a
-gradient comes says nothing of how much is told apart on the way.
+**To reach is not to remember.** The state space reaches farther than attention, and recalls least; of the pairs
+that the reach and training tell apart, none stands in one order. How far a gradient comes says nothing of how much
+is told apart on the way. The rate puts these models nearly in the right order, and yet tells no two of them apart:
+all of their gradients are sound, and what they can do is decided elsewhere.
 """
 
 TASKS = {
