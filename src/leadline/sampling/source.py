@@ -74,10 +74,10 @@ class WeightsSnapshot:
         self._then = self._addresses(), self._versions()
         self._counted = sum(self._then[1])
         storages = {t.untyped_storage().data_ptr(): t.detach() for t in self._tensors}
-        found = [live for live in map(bytes_of, storages.values()) if live is not None]
+        found = [live for live in map(bytes_of, storages.values()) if live is not None and live.numel()]
         self._bytes = [(live, live.clone()) for live in found if live.device.type != "cpu"]
         # comparing bytes is one call of C for each storage, without a tensor around the answer
-        self._near = [memoryview(live.numpy()).cast("B") for live in found if live.device.type == "cpu"]
+        self._near = [live.numpy().data.cast("B") for live in found if live.device.type == "cpu"]
         self._kept = list(map(bytearray, self._near))
 
     def _addresses(self) -> list[int]:

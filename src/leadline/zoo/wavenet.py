@@ -113,13 +113,14 @@ class WaveNet(nn.Module):
             raise UsageError(f"this model takes {'no frames' if self.frames is None else 'frames'} (conditions=)")
         heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
-        gated = []
+        gated, weights, biases = [], [], []
         for block in self.blocks:
             z, y = block(z, label, heard)
             gated.append(y.mT)
-        skips = [block.skip for block in self.blocks]  # their sum is one product
-        weight = torch.cat([skip.weight.flatten(1) for skip in skips], 1)
-        y = linear(torch.cat(gated, -1), weight, torch.stack([skip.bias for skip in skips]).sum(0)).mT
+            weights.append(block.skip.weight.flatten(1))
+            biases.append(block.skip.bias)
+        # the sum of all skips is one product
+        y = linear(torch.cat(gated, -1), torch.cat(weights, 1), torch.stack(biases).sum(0)).mT
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT

@@ -61,9 +61,9 @@ def rectified(plan: Plan, parts: Iterable[tuple[tuple[ir.Variable, ...], bool]])
             if source is None or source.name in found or source.channels != variable.channels:
                 continue
             equation, delay = source.equation, plan.schedule.delay
-            product = isinstance(equation, ir.Contraction) and equation.groups == 1
-            plain = product and FusedContraction.of(equation).function == "copy"
-            if plain and (delay[source.name], plan.ranges[source.name]) == (
+            if not isinstance(equation, ir.Contraction) or equation.groups != 1:
+                continue
+            if FusedContraction.of(equation).function == "copy" and (delay[source.name], plan.ranges[source.name]) == (
                 delay[variable.name],
                 plan.ranges[variable.name],
             ):
@@ -87,6 +87,6 @@ def _rectifies(variable: ir.Variable) -> str:
     if not isinstance(equation, ir.Pointwise) or instruction(equation) != "relu":
         return ""
     (operand,) = equation.operands
-    here = isinstance(operand, ir.Tap) and not any(operand.offset)
-    whole = here and np.array_equal(operand.channels, np.arange(variable.channels))
-    return operand.source if whole else ""
+    if not isinstance(operand, ir.Tap) or any(operand.offset):
+        return ""
+    return operand.source if np.array_equal(operand.channels, np.arange(variable.channels)) else ""
