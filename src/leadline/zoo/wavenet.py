@@ -4,8 +4,9 @@ Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Se
 Generative Model for Raw Audio", 2016.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -114,7 +115,7 @@ class WaveNet(nn.Module):
         heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
         gated, weights, biases = [], [], []
-        for block in self.blocks:
+        for block in cast(Iterable[Block], self.blocks):
             z, y = block(z, label, heard)
             gated.append(y.mT)
             weights.append(block.skip.weight.flatten(1))
