@@ -119,7 +119,7 @@ class WaveNet(nn.Module):
             z, y = block(z, label, heard)
             gated.append(y.mT)
             weights.append(block.skip.weight.flatten(1))
-            biases.append(block.skip.bias)
+            biases.append(block.skip.get_parameter("bias"))
         # the sum of all skips is one product
         y = linear(torch.cat(gated, -1), torch.cat(weights, 1), torch.stack(biases).sum(0)).mT
         y = torch.relu(self.hidden(torch.relu(y)))
