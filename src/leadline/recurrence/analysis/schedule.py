@@ -151,7 +151,7 @@ def schedule_within(
         return found
     here = (0,) * len(sizes)
     steps = [replace(edge, cost=0) for edge in training_edges(system)]
-    steps += [Edge(symbol_, output, here, 1) for symbol_, output in draws.items()]
+    steps += [Edge(name, output, here, 1) for name, output in draws.items()]
     other = _scheduled(system, sizes, tuple(steps), draws)
     return found if other is None or _length(other) >= _length(found) else other
 
