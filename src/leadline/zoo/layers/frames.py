@@ -15,6 +15,7 @@ class Frames(nn.ConvTranspose1d):
 
     Examples
     --------
+    >>> import torch
     >>> Frames(1, hop=2)(torch.tensor([[[3.0], [5.0]]]), 3).tolist()
     [[[3.0, 3.0, 5.0]]]
     """
