@@ -9,7 +9,7 @@ from leadline.errors import CheckpointError, UsageError
 from leadline.zoo import build
 
 _MOST_SYMBOLS = 1 << 26
-_DEPTHS = ("layers", "stacks")
+_DEPTHS = ("layers", "stacks", "members")
 
 
 def refuse_misfit(name: str, settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

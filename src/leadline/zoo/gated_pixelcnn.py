@@ -21,7 +21,7 @@ from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.masked_conv import CroppedConv2d, MaskedRow, Pointwise, pointwise
 from leadline.zoo.layers.members import averaged
-from leadline.zoo.settings import Depth, Fraction, Kernel, Natural, Positive, WideKernel, factory
+from leadline.zoo.settings import Depth, Fraction, Kernel, Members, Natural, Positive, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
 
@@ -48,7 +48,7 @@ class GatedPixelCNNConfig:
     dropout: Fraction = 0.0
     labels: Natural = 0
     positions: bool = False
-    members: Positive = 1
+    members: Members = 1
 
 
 def gate(x: Float[Tensor, "b kk h w"]) -> Float[Tensor, "b k h w"]:

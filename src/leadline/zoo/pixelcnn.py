@@ -19,7 +19,7 @@ from leadline.zoo.layers.condition import Condition, LevelEmbedding
 from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.layers.masked_conv import MaskedConv2d, pointwise
 from leadline.zoo.layers.members import averaged
-from leadline.zoo.settings import Fraction, Kernel, Natural, Positive, Range, WideKernel, factory
+from leadline.zoo.settings import Fraction, Kernel, Members, Natural, Positive, Range, WideKernel, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
 
@@ -47,7 +47,7 @@ class PixelCNNConfig:
     dropout: Fraction = 0.0
     labels: Natural = 0
     positions: bool = False
-    members: Positive = 1
+    members: Members = 1
 
 
 class Block(nn.Module):

@@ -59,6 +59,7 @@ Depth = Annotated[
     int, Range(1, 100_000)
 ]  # each layer is built one by one: more would take hours before anything is said
 Lag = Annotated[int, Range(0, 1)]
+Members = Annotated[int, Range(1, 1_000)]
 Seed = Annotated[int, Range(0, SEEDS - 1)]
 Fraction = Annotated[float, Range(0, 1)]
 Kernel = Annotated[int, Odd(1)]
