@@ -114,7 +114,9 @@ class WaveNet(nn.Module):
             raise UsageError(f"this model takes {'no frames' if self.frames is None else 'frames'} (conditions=)")
         heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
-        gated, weights, biases = [], [], []
+        gated: list[Tensor] = []
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
         for block in cast(Iterable[Block], self.blocks):
             z, y = block(z, label, heard)
             gated.append(y.mT)
