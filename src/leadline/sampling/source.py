@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter, eq, methodcaller
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ class WeightsSnapshot:
         found = [live for live in map(bytes_of, storages.values()) if live is not None]
         self._bytes = [(live, live.clone()) for live in found if live.device.type != "cpu"]
         # comparing bytes is one call of C for each storage, without a tensor around the answer
-        self._near = [memoryview(live.numpy()).cast("B") for live in found if live.device.type == "cpu"]
+        near: list[Any] = [live.numpy() for live in found if live.device.type == "cpu"]
+        self._near = [memoryview(numbers).cast("B") for numbers in near]
         self._kept = list(map(bytearray, self._near))
 
     def _addresses(self) -> list[int]:

@@ -60,13 +60,8 @@ def rectified(plan: Plan, parts: Iterable[tuple[tuple[ir.Variable, ...], bool]])
             source = group.get(_rectifies(variable))
             if source is None or source.name in found or source.channels != variable.channels:
                 continue
-            equation, delay = source.equation, plan.schedule.delay
-            product = isinstance(equation, ir.Contraction) and equation.groups == 1
-            plain = product and FusedContraction.of(equation).function == "copy"
-            if plain and (delay[source.name], plan.ranges[source.name]) == (
-                delay[variable.name],
-                plan.ranges[variable.name],
-            ):
+            when = ((plan.schedule.delay[v.name], plan.ranges[v.name]) for v in (source, variable))
+            if _plain_product(source.equation) and next(when) == next(when):
                 found[source.name] = variable
     return found
 
@@ -81,12 +76,17 @@ def _groups(parts: Iterable[tuple[tuple[ir.Variable, ...], bool]]) -> list[dict[
     return [straight, *circles]
 
 
+def _plain_product(equation: ir.Equation) -> bool:
+    product = FusedContraction.of(equation) if isinstance(equation, ir.Contraction) else None
+    return product is not None and product.groups == 1 and product.function == "copy"
+
+
 def _rectifies(variable: ir.Variable) -> str:
     """Return the name of what a variable rectifies, whole and at its own point; nothing if it does something else."""
     equation = variable.equation
     if not isinstance(equation, ir.Pointwise) or instruction(equation) != "relu":
         return ""
     (operand,) = equation.operands
-    here = isinstance(operand, ir.Tap) and not any(operand.offset)
-    whole = here and np.array_equal(operand.channels, np.arange(variable.channels))
-    return operand.source if whole else ""
+    if not isinstance(operand, ir.Tap) or any(operand.offset):
+        return ""
+    return operand.source if np.array_equal(operand.channels, np.arange(variable.channels)) else ""
