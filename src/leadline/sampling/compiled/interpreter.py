@@ -2,9 +2,9 @@
 
 An instruction finds the addresses of its operands and of its result at every point that is due, and works on them
 where they stand: nothing is gathered or scattered. What is due, and how operands lie, is found once for instructions
-that follow one another (`sharing`, `locating`). On a line, what is in no circle is worked out for a block of points
-at once. Numba's cache looks at this file alone: after a change in another module of the compiled path, save this
-one too. (`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
+that follow one another (`sharing`, `locating`). On a line, what is in no circle is worked out for a block of points at
+once. Numba's cache looks at this file alone: after a change in another module of the compiled path, save this one too.
+(`no_type_check` keeps the tests' run-time checks out of what numba compiles.)
 """
 
 from typing import no_type_check

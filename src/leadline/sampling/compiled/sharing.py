@@ -60,13 +60,8 @@ def rectified(plan: Plan, parts: Iterable[tuple[tuple[ir.Variable, ...], bool]])
             source = group.get(_rectifies(variable))
             if source is None or source.name in found or source.channels != variable.channels:
                 continue
-            equation, delay = source.equation, plan.schedule.delay
-            if not isinstance(equation, ir.Contraction) or equation.groups != 1:
-                continue
-            if FusedContraction.of(equation).function == "copy" and (delay[source.name], plan.ranges[source.name]) == (
-                delay[variable.name],
-                plan.ranges[variable.name],
-            ):
+            when = ((plan.schedule.delay[v.name], plan.ranges[v.name]) for v in (source, variable))
+            if _plain_product(source.equation) and next(when) == next(when):
                 found[source.name] = variable
     return found
 
@@ -79,6 +74,11 @@ def _groups(parts: Iterable[tuple[tuple[ir.Variable, ...], bool]]) -> list[dict[
         named = {v.name: v for v in variables}
         circles.append(named) if turns else straight.update(named)
     return [straight, *circles]
+
+
+def _plain_product(equation: ir.Equation) -> bool:
+    product = FusedContraction.of(equation) if isinstance(equation, ir.Contraction) else None
+    return product is not None and product.groups == 1 and product.function == "copy"
 
 
 def _rectifies(variable: ir.Variable) -> str:
