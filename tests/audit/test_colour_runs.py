@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from leadline.audit.trained import draw, score_run
+from leadline.audit.users_runs import open_run, train_named
 from leadline.cli.again import asked_of, drawn_again
 from leadline.errors import UsageError
 from leadline.report.exports import write_samples
@@ -79,3 +80,35 @@ def test_scores_are_of_each_symbol_and_other_pictures_must_be_in_colour(run: Run
     with pytest.raises(UsageError, match=r"shape \(4, 5\), not \(4, 5, 3\)"):
         score_run(run, data_name=grey)
     assert score_run(run, data_name=grey, options={"color": "rgb"}).symbols == 240
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, classes, colors):
+        super().__init__()
+        self.embed, self.left = nn.Embedding(classes, 4), nn.Conv2d(4 * colors, 8 * colors, (1, 2))
+        self.out = nn.Linear(8, classes)
+
+    def forward(self, x):
+        z = self.embed(x).flatten(3).permute(0, 3, 1, 2)
+        z = self.left(nn.functional.pad(z, (2, 0))[..., :-1]).permute(0, 2, 3, 1)
+        return self.out(torch.relu(z.reshape(*x.shape, 8)))
+
+
+def factory(classes, colors):
+    return Net(classes, colors)
+"""
+
+
+def test_a_model_of_ones_own_gets_colours_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    how = {"training": QUICK, "options": {"levels": 4}}
+    train_named(f"{tmp_path / 'own.py'}:factory", [], run.data["name"], tmp_path / "run", **how)
+    own = open_run(tmp_path / "run", trust=True)
+    drawn = draw(own, 2, seed=1)
+    assert drawn.sampler == "derived"
+    assert torch.equal(drawn.symbols, draw(own, 2, seed=1, naive=True).symbols)
