@@ -180,6 +180,27 @@ def masked() -> str:
     return section("Masked convolutions", "masked_conv", machine(found), peers, laid)
 
 
+def training() -> str:
+    """Write what a training step reaches of a product's rate."""
+    found = results("throughput")
+    rows = [
+        (
+            row["model"],
+            f"{row['step_ms']:.0f} ms",
+            f"{row['counted_rate']:.0%}",
+            f"{row['needed_rate']:.0%}",
+            f"{row['plain_over_step']:.1f} ×" if "plain_over_step" in row else "",
+        )
+        for row in found["rows"]
+    ]
+    peers = (
+        "A training step's multiply-adds, as counted and as needed, by the rate of a product of matrices; and the time "
+        "of a model as usually written (WaveNet: the package wavenet-vocoder) over the step's."
+    )
+    laid = table(("model", "step", "counted", "needed", "usual / leadline"), rows)
+    return section("Training steps", "throughput", machine(found), peers, laid)
+
+
 def quoted() -> list[str]:
     """Return the three sentences that README says: of audits, streams and likelihoods."""
     lines, scores = results("structure")["lines"], results("densities")
@@ -198,7 +219,7 @@ def quoted() -> list[str]:
 
 def page() -> str:
     """Return the whole page."""
-    parts = (_HEAD, audits(), counts(), streams(), calls(), likelihoods(), grid(), spectra(), masked())
+    parts = (_HEAD, audits(), counts(), streams(), calls(), likelihoods(), grid(), spectra(), masked(), training())
     return "\n".join(part for part in parts if part)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from leadline.zoo.layers.causal_conv import CausalConv1d, Pointwise1d, shift
 from leadline.zoo.settings import Depth, Lag, Natural, Positive, Range, factory
@@ -49,8 +50,8 @@ class Block(nn.Module):
 
     def forward(
         self, z: Float[Tensor, "b k t"], label: Int[Tensor, " b"] | None
-    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b s t"]]:
-        """Return the input of the next block, and the skip."""
+    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b k t"]]:
+        """Return the input of the next block, and what the skip is made of."""
         gates = self.conv(z)
         if self.label is not None:
             gates = gates + self.label(label)[:, :, None]
@@ -58,7 +59,7 @@ class Block(nn.Module):
         y = torch.tanh(value) * torch.sigmoid(opening)
         if self.residual is not None:
             z = z + self.residual(y)
-        return z, self.skip(y)
+        return z, y
 
 
 class WaveNet(nn.Module):
@@ -87,11 +88,13 @@ class WaveNet(nn.Module):
     def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
         """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional."""
         z = shift(self.embed(x).mT, self.config.lag)
-        skips = []
+        gated = []
         for block in self.blocks:
-            z, skip = block(z, label)
-            skips.append(skip)
-        y = sum(skips[1:], start=skips[0])
+            z, y = block(z, label)
+            gated.append(y.mT)
+        skips = [block.skip for block in self.blocks]  # their sum is one product
+        weight = torch.cat([skip.weight.flatten(1) for skip in skips], 1)
+        y = linear(torch.cat(gated, -1), weight, torch.stack([skip.bias for skip in skips]).sum(0)).mT
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT
