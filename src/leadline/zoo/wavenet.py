@@ -92,9 +92,10 @@ class WaveNet(nn.Module):
         for block in self.blocks:
             z, y = block(z, label)
             gated.append(y.mT)
-        skips = [block.skip for block in self.blocks]  # their sum is one product
+        skips = [block.skip for block in self.blocks if isinstance(block, Block)]  # their sum is one product
         weight = torch.cat([skip.weight.flatten(1) for skip in skips], 1)
-        y = linear(torch.cat(gated, -1), weight, torch.stack([skip.bias for skip in skips]).sum(0)).mT
+        bias = torch.stack([skip.bias for skip in skips if skip.bias is not None]).sum(0)
+        y = linear(torch.cat(gated, -1), weight, bias).mT
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT
