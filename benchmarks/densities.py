@@ -2,9 +2,10 @@
 
 Speech stands beside an order-2 Markov model, photographs beside the frequencies of each colour's levels.
 
-``python benchmarks/densities.py [MODEL:DATA[:KEY=VALUE,…] …]`` trains anew those named (default: all, by their recipes;
-the keys change a recipe's training settings), in out/densities, and writes one line for each into
-results/densities.json. Wall time is that of the whole run, validations and test score included.
+``python benchmarks/densities.py [MODEL:DATA[:KEY=VALUE,…] …]`` trains anew those named (default: a list, by their
+recipes; the keys change a recipe's training settings, and ``recipe=many`` names another one), in out/densities, and
+writes one line for each into results/densities.json. Wall time is that of the whole run, validations and test score
+included.
 """
 
 from __future__ import annotations
@@ -33,11 +34,8 @@ from leadline.training.jobs import prepared, train_by_recipe
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"
 ALL = (
-    "pixelcnn:digits",
-    "mdrnn:digits",
-    "wavenet:speech",
-    "pixelcnn:fashion-mnist",
-    "mdrnn:fashion-mnist",
+    *("pixelcnn:digits", "gated-pixelcnn:digits", "mdrnn:digits"),
+    *("wavenet:speech", "pixelcnn:fashion-mnist", "mdrnn:fashion-mnist"),
     "pixelcnn-plus:photographs",
 )
 SOUND_SECONDS = 2
@@ -54,8 +52,10 @@ def measure(name: str, changes: str) -> dict[str, object]:
     shutil.rmtree(folder, ignore_errors=True)
     before = cpu_seconds()
     training = literals(changes.split(",") if changes else [])
-    job = prepared(model, dataset, None, training, {})
-    result = train_by_recipe(model, [], dataset, folder, training=training, options={}, console=Console(stderr=True))
+    recipe = training.pop("recipe", None)
+    job = prepared(model, dataset, recipe, training, {})
+    how = {"training": training, "options": {}, "console": Console(stderr=True)}
+    result = train_by_recipe(model, [], dataset, folder, recipe=recipe, **how)
     return {
         "levels": job.dataset.levels,
         "parameters": result.parameters,
@@ -91,7 +91,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for word in sys.argv[1:] or ALL:
         name, changes = ":".join(word.split(":")[:2]), word.split(":")[2] if word.count(":") > 1 else ""
-        found[name] = measure(name, changes)
+        found[word if "recipe=" in changes else name] = measure(name, changes)
         if name.endswith(":speech"):
             found["order-2 Markov:speech"] = markov("speech")
             run = load_run(RUNS / name.replace(":", "-"))

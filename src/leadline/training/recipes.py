@@ -78,7 +78,7 @@ _IMAGES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
             {"hidden": 66, "layers": 1, "embedding": 16, **_SMALL}, {**_DIGITS, **_DEMO}
         ),
         ("pixelcnn", "fashion-mnist", DEFAULT): Recipe(
-            {"channels": 48, "inner": 24, "layers": 6, "first_kernel": 5}, {**_FASHION, "steps": 10_000}
+            {"channels": 48, "inner": 24, "layers": 6, "first_kernel": 5}, {**_FASHION, "steps": 13_000}
         ),
         ("gated-pixelcnn", "fashion-mnist", DEFAULT): Recipe(
             {"channels": 32, "layers": 6, "first_kernel": 5}, {**_FASHION, "steps": 2000}
