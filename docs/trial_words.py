@@ -7,7 +7,7 @@ what lies early is never told of its errors; if they stretch it, no step is smal
 large enough for what lies late. An architecture whose gradient vanishes or explodes should therefore not train, and
 one can know that before training: it is what `leadline.gradient` and `leadline.reach` measure on untrained weights.
 
-This page puts the argument to the test. Of each of several tasks models are judged as they are built, and then
+This page puts the argument to the test. Of each of five tasks models are judged as they are built, and then
 trained, all for the same small budget, each at the learning rate that does best on validation. Where the verdict
 predicts training, models stand in the same order before and after. It is made by `python docs/trials.py` from what
 `python benchmarks/trials.py` left in `benchmarks/results`; `leadline trial TASK` does the same with other sizes.
@@ -42,8 +42,8 @@ READING = """## What there is to learn from it
 any of the rates. What mends it is to be seen in the same trial: a way past the layers, or a scale that keeps what
 passes through them.
 
-**One that explodes is not.** A smaller learning rate gives much of it back, at the price of a slow beginning. A
-verdict that takes both by their size promises the same of both, and is wrong about that.
+**One that explodes need not be.** A smaller learning rate gives much of it back, at the price of a slow beginning.
+A verdict that takes both by their size promises the same of both, and is wrong about that.
 
 **That a gradient keeps its size is not enough.** Stacks without skip connections, drawn so that nothing shrinks,
 carry a gradient of the right size through twenty layers, and learn little. In theory that is because deep layers
@@ -56,6 +56,10 @@ LSTM whose bias carries the gradient through the whole sequence does not, at the
 a memory that keeps everything has yet to learn what to keep. The GRU's gates are learnt too, and what little comes
 through at first suffices to move them; the plain RNN, which has none, does as it was told. The verdict says how
 training begins.
+
+**Where nothing else helps, it holds through time too.** Copying over the longer way is learnt in nearly the order
+of the verdicts: there the bias that keeps the state makes of an LSTM that fails one that succeeds. Over the shorter
+way little is lost, and the order is the other one: what keeps everything learns more slowly.
 
 **To reach is not to remember.** The state space reaches farther than attention, and recalls least; of the pairs
 that the reach and training tell apart, none stands in one order. How far a gradient comes says nothing of how much

@@ -26,11 +26,6 @@ CLEAR = math.log(100)
 """The log of the growth from which a gradient is said to vanish or to explode."""
 
 
-def tried() -> list[str]:
-    """Return the tasks that were measured."""
-    return [name for name in TASKS if (RESULTS / f"trials-{name}.json").is_file()]
-
-
 def results(name: str) -> tuple[dict[str, Any], Tried]:
     """Read the results of one trial."""
     held = json.loads((RESULTS / f"trials-{name}.json").read_text(encoding="utf-8"))
@@ -170,7 +165,7 @@ def section(name: str, held: Mapping[str, Any], found: Tried) -> str:
 
 def page() -> str:
     """Return the whole page."""
-    read = {name: results(name) for name in tried()}
+    read = {name: results(name) for name in TASKS}
     trials = {name: found for name, (_, found) in read.items()}
     sections = [section(name, *each) for name, each in read.items()]
     parts = (BEFORE.strip(), summary(trials), FATES.strip(), fates(trials), READING.strip(), *sections)
@@ -178,6 +173,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    for name in tried():
+    for name in TASKS:
         (PICTURES / f"trial-{name}.svg").write_text(drawing(results(name)[1]), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

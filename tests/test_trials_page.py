@@ -19,10 +19,7 @@ from scipy import stats
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-TASKS = [name for name in ("bn-placement", "residual", "adding", "copy", "mqar")
-         if (RESULTS / f"trials-{name}.json").is_file()]  # fmt: skip
-"""Those that were measured; all but `copy` have to be."""
-
+TASKS = ("bn-placement", "residual", "adding", "copy", "mqar")
 DEPTH = {"bn-placement": "layers", "residual": "layers", "adding": "length", "copy": "length", "mqar": "layers"}
 LARGE = math.log(100)
 
@@ -72,7 +69,7 @@ def models(name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
         mean: dict[str, Any] = {key: float(np.mean([row[key] for row in judged]))
                                 for key in ("gradient.rate", "gradient.total")}  # fmt: skip
         within = [row["reach.within(0.99)"] for row in judged if "reach.within(0.99)" in row]
-        ends = [row["gradient.underflow_depth.get('float16', 0)"] for row in judged if name != "mqar"]
+        ends = [row["reach.lost_at.get('float16', 0)"] for row in judged if name in ("adding", "copy")]
         score = float(np.mean([score for _, score in by_lr[best]]))
         depth = where[settings.index(DEPTH[name])]
         found[where] = {**mean, "score": score, "lr": best, "across": mean["gradient.rate"] * depth,
@@ -106,14 +103,14 @@ def test_a_table_of_models_is_what_the_results_say(page: str, name: str) -> None
 def test_correlations_are_scipy_s_of_the_results(page: str, name: str) -> None:
     found = list(models(name).values())
     scores = [each["score"] for each in found]
-    rows = {row[1]: row for row in tables(page)[0] if row[0] == f"[{name}](#{name})"}
+    rows = {row[1]: row for row in tables(page)[1] if row[0] == f"[{name}](#{name})"}
     for verdict, key in (("rate × depth", "across"), ("growth", "gradient.total")):
         rho = stats.spearmanr([-abs(each[key]) for each in found], scores).statistic
         assert float(rows[verdict][3].split()[0]) == pytest.approx(rho, abs=0.0051)
 
 
 def test_models_are_counted_by_what_their_gradient_does(page: str) -> None:
-    rows = {(row[0], row[1]): row[2:] for row in tables(page)[1][1:]}
+    rows = {(row[0], row[1]): row[2:] for row in tables(page)[2][1:]}
     for name in TASKS:
         growth = [(each["gradient.total"], each["score"]) for each in models(name).values()]
         for kind, holds in (
@@ -180,6 +177,16 @@ def test_through_time_the_sentences_are_true() -> None:
     assert lstm["within"] > 35
     assert gru["score"] > max(each["score"] for each in of("adding", cell="lstm", length=40))
     assert all(each["score"] < 0.1 and each["gradient.total"] < -LARGE for each in of("adding", cell="rnn"))
+
+
+def test_copying_is_learnt_in_the_order_of_verdicts_over_the_longer_way(trials: ModuleType) -> None:
+    short, long = trials.results("copy")[1].by_depth.values()
+    assert long.value >= 0.9
+    assert long.low > 0.5
+    assert short.high < 0
+    (forgets,), (keeps,) = (of("copy", cell="lstm", forget_bias=bias, length=16) for bias in (0.0, 3.0))
+    assert forgets["score"] < 0.5
+    assert keeps["score"] > 0.9
 
 
 def test_across_sequences_the_sentences_are_true(trials: ModuleType) -> None:

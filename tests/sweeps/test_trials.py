@@ -201,7 +201,7 @@ def test_slips_are_refused_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_placements_rank_as_their_gradients_do(tmp_path: Path) -> None:
-    """Depths 10 and 40, five seeds: 120 networks, in three to four CPU minutes."""
+    """Depths 10 and 40, five seeds: 120 networks, in two CPU minutes."""
     found = trial("bn-placement", tmp_path, workers=0)
     assert found.failed == 0
     assert len(found.points) == 8

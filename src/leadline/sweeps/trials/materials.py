@@ -90,7 +90,7 @@ class Adding(Material):
     --------
     >>> x, sums = Adding(6).batch(1, torch.Generator().manual_seed(0))
     >>> x[0, :, 1].tolist()
-    [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     >>> torch.equal(sums, (x[..., 0] * x[..., 1]).sum(1))
     True
     """
@@ -177,7 +177,7 @@ class Recall(Material):
     --------
     >>> x, truth = Recall(pairs=2, keys=4, values=3).batch(1, torch.Generator().manual_seed(1))
     >>> x.tolist(), truth.tolist()
-    ([[0, 4, 2, 6, 2, 0]], [[-100, -100, -100, -100, 2, 0]])
+    ([[1, 5, 2, 5, 1, 2]], [[-100, -100, -100, -100, 1, 1]])
     """
 
     pairs: int
