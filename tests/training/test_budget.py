@@ -1,5 +1,6 @@
 """Schedules and the watch of a run in minutes, on machines that change their speed while it runs."""
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadline.errors import UsageError
 from leadline.training import TrainConfig
 from leadline.training.budget import Schedule, Watch, fitted
 
@@ -96,3 +98,7 @@ def test_strength_follows_the_progress() -> None:
     config = TrainConfig(steps=1, fade=0.5)
     assert [config.strength(p) for p in (0.0, 0.25, 0.5, 1.0)] == [1.0, 0.5, 0.0, 0.0]
     assert [config.replace(fade=fade).strength(0.9) for fade in (None, 0.0)] == [1.0, 0.0]
+    assert config.replace(fade=2.0).strength(1.0) == 0.5  # they have not come to zero at the end
+    for fade in (-0.1, math.inf, math.nan):
+        with pytest.raises(UsageError, match="fade must be"):
+            config.replace(fade=fade)

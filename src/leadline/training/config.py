@@ -48,8 +48,8 @@ class TrainConfig:
         mirrored with probability `turn`; slanted and stretched by whole pixels with probability `warp`; bent smoothly,
         by parts of pixels, with probability `bend`.
     fade
-        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line; None:
-        they stay.
+        The part of the run, after the warm-up, in which these probabilities fall to zero, in a straight line: above 1,
+        they have not come to zero at the end. None: they stay.
     crop, burn_in
         Audio: samples per training crop, and how many of them are context only when the crop starts inside a clip.
     seed
@@ -128,8 +128,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be a positive number, got {value}")
-        for name in ("ema", "shift_chance", "turn", "warp", "bend", "fade"):
-            if not 0 <= (getattr(self, name) or 0) <= 1:
+        if self.fade is not None and not 0 <= self.fade < math.inf:
+            raise UsageError(f"fade must be at least 0, got {self.fade}")
+        for name in ("ema", "shift_chance", "turn", "warp", "bend"):
+            if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         words: dict[str, tuple[str | None, ...]] = {
             "precision": ("no", "bf16"), "device": (None, "cpu", "cuda", "mps"), "schedule": SCHEDULES,
