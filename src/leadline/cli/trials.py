@@ -11,6 +11,14 @@ import click
 from leadline.cli.shared import Named, reported, terminal
 from leadline.files.streams import diverted
 
+_TASKS = """\b
+Tasks:
+  bn-placement  digits, by stacks with batch normalisation at one of four placements
+  residual      digits, by layers with and without skip connections, of several scales
+  adding        two marked numbers of a sequence, by RNN, GRU and LSTM with a forget_bias
+  copy          symbols said again after a while, by the same
+  mqar          values recalled by their keys, by attention, linear attention and state spaces
+"""
 _EXAMPLES = """\b
 Examples:
   leadline trial bn-placement --out out/placements --html placements.html
@@ -20,7 +28,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=f"{_TASKS}\n{_EXAMPLES}")
 @click.argument("name", metavar="TASK")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUES]...")
 @click.option("--out", type=Named(), required=True, help="Folder of verdicts and lessons, each with its table.parquet.")
@@ -29,15 +37,7 @@ Examples:
 @click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler, whose workers see the folder.")
 @reported
 def trial(name: str, settings: Sequence[str], out: Path, json: Path | None, html: Path | None, **how: Any) -> int:
-    r"""Judge the models of TASK before training, train each for a fixed budget, and correlate the ranks.
-
-    \b
-    TASK is one of
-      bn-placement  digits, by stacks with batch normalisation at one of four placements
-      residual      digits, by layers with and without skip connections, of several scales
-      adding        two marked numbers of a sequence, by RNN, GRU and LSTM with a forget_bias
-      copy          symbols said again after a while, by the same
-      mqar          values recalled by their keys, by attention, linear attention and state spaces
+    """Judge the models of TASK before training, train each for a fixed budget, and correlate the ranks.
 
     KEY=4,8,16 takes the place of the task's own values. Called again, a trial goes on where it was.
     """

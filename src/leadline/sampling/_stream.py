@@ -131,6 +131,8 @@ def _of_points(reading: Reading, refused: NotUniform) -> Source:
     try:
         _ = found.within
     except NotUniform as error:
+        if str(error) == str(refused):
+            raise refused from None
         raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {error}") from None
     return found
 

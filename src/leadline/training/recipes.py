@@ -127,10 +127,10 @@ _SEQUENCES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
         ),
         ("wavenet", "pydoc", DEFAULT): Recipe({"channels": 64, "skip": 128, "head": 128}, {**_TEXT, "steps": 2000}),
         ("transformer", "pydoc", DEFAULT): Recipe(
-            {"lag": 1, "length": 256, "head_channels": 32, "layers": 4, "dropout": 0.1}, {**_TEXT, "steps": 1000}
+            {"head_channels": 32, "layers": 4, "dropout": 0.1}, {**_TEXT, "steps": 1000}
         ),
         ("wavenet", "tones", DEFAULT): Recipe({"channels": 16, "skip": 32}, {**_TONES, "steps": 300}),
-        ("transformer", "tones", DEFAULT): Recipe({"lag": 1, "length": 400}, {**_TONES, "steps": 300}),
+        ("transformer", "tones", DEFAULT): Recipe({}, {**_TONES, "steps": 300}, {"piece": 400}),
     }
 )
 

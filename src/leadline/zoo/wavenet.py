@@ -4,14 +4,12 @@ Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Se
 Generative Model for Raw Audio", 2016.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import CausalConv1d, Pointwise1d, shift
@@ -60,8 +58,8 @@ class Block(nn.Module):
         z: Float[Tensor, "b k t"],
         label: Int[Tensor, " b"] | None,
         heard: Float[Tensor, "b c t"] | None = None,
-    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b k t"]]:
-        """Return the input of the next block, and what the skip is made of."""
+    ) -> tuple[Float[Tensor, "b k t"], Float[Tensor, "b s t"]]:
+        """Return the input of the next block, and the skip."""
         gates = self.conv(z)
         if self.label is not None:
             gates = gates + self.label(label)[:, :, None]
@@ -71,7 +69,7 @@ class Block(nn.Module):
         y = torch.tanh(value) * torch.sigmoid(opening)
         if self.residual is not None:
             z = z + self.residual(y)
-        return z, y
+        return z, self.skip(y)
 
 
 class WaveNet(nn.Module):
@@ -114,16 +112,11 @@ class WaveNet(nn.Module):
             raise UsageError(f"this model takes {'no frames' if self.frames is None else 'frames'} (conditions=)")
         heard = None if self.frames is None else self.frames(frames, x.shape[1])
         z = shift(self.embed(x).mT, self.config.lag)
-        gated: list[Tensor] = []
-        weights: list[Tensor] = []
-        biases: list[Tensor] = []
-        for block in cast(Iterable[Block], self.blocks):
-            z, y = block(z, label, heard)
-            gated.append(y.mT)
-            weights.append(block.skip.weight.flatten(1))
-            biases.append(block.skip.get_parameter("bias"))
-        # the sum of all skips is one product
-        y = linear(torch.cat(gated, -1), torch.cat(weights, 1), torch.stack(biases).sum(0)).mT
+        skips = []
+        for block in self.blocks:
+            z, skip = block(z, label, heard)
+            skips.append(skip)
+        y = sum(skips[1:], start=skips[0])
         y = torch.relu(self.hidden(torch.relu(y)))
         logits: Tensor = self.logits(y)
         return logits.mT

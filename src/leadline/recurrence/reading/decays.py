@@ -19,7 +19,7 @@ from torch import Tensor
 
 from leadline.graph import Node
 from leadline.graph.run_node import run_node
-from leadline.graph.table import Tally
+from leadline.graph.table import Form, Tally
 from leadline.recurrence.ir import Pointwise, Tap
 from leadline.recurrence.reading import known
 from leadline.recurrence.reading.field import FEATURE, Dims, Factor, Field, Misfit, axis_of, spread, widened
@@ -156,10 +156,14 @@ def _difference(low: Lowering, scores: Scores, weights: Made) -> tuple[Tap, Tap]
     hidden = scores.selected == 0
     if scores.sizes[0] != scores.sizes[1] or not bool((hidden == known.beyond(*scores.sizes)).all()):
         return None
-    if not isinstance(last, Applied) or last.function != "exp" or not isinstance(made := last.operands[0], Made):
+    if not isinstance(last, Applied) or not isinstance(made := last.operands[0], Made):
+        return None
+    if last.facts is None or not last.facts.exponential:
         return None
     inner, channels = low.steps[made.step], made.channels[weights.channels]
-    if not isinstance(inner, Applied) or inner.function != "sub" or inner.literals.get("alpha", 1) != 1:
+    if not isinstance(inner, Applied) or inner.facts is None or inner.facts.form is not Form.DIFFERENCE:
+        return None
+    if inner.literals.get("alpha", 1) != 1:
         return None
     first, second = inner.operands
     if not isinstance(first, AtQuery) or not isinstance(second, AtKeys) or len(first.tap.channels) != inner.channels:

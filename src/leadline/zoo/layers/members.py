@@ -6,6 +6,7 @@ ensembles", 2017.
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -40,8 +41,8 @@ class Members(nn.Module):
             labels = [None] * number if label is None else label.tensor_split(number)
             rows = zip(self.models, parts, labels, strict=True)
             return torch.cat([_of(model, part, each) for model, part, each in rows if len(part)])
-        each = torch.stack([_of(model, x, label).log_softmax(-1) for model in self.models])
-        return each.logsumexp(0) - math.log(number)
+        each = [_of(model, x, label).log_softmax(-1) for model in self.models]
+        return reduce(torch.logaddexp, each) - math.log(number)
 
 
 def _of(model: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
