@@ -7,8 +7,8 @@ How those of pixelcnn for the digits were chosen, by the best validation of a ne
 one run of each: slanted, stretched and turned images 1.8105 (3,000 steps), bent and turned ones 1.8009 (3,000) and
 1.7963 (6,000: at step 4,200, then it rises to 1.826), or 1.804 with ``fade=1.5`` (5,000, falling to the end); bent,
 slanted and turned ones, small bends to the end, 1.8088 (7,000), and with a dropout of 0.4 1.8311 (2,800). The mean of
-two networks, bent and turned, has 1.7966 (3,000 steps each), and its validation stays where it is; the recipe has three,
-as many as seven minutes take. What to try next: more steps, and a `fade` between 1 and 1.5.
+two networks, bent and turned, has 1.7966 (3,000 steps each), and its validation stays where it is; the recipe has
+three, as many as seven minutes take. What to try next: more steps, and a `fade` between 1 and 1.5.
 """
 
 from collections.abc import Mapping
