@@ -26,10 +26,11 @@ from leadline.jacobian.stages import Chain
 class GradientDepth(GradientChain):
     """What `gradient` found: through its first chain, as a `GradientChain` says it, and through those beside it.
 
+    The first chain is the steps of the first recurrence, if there is one, else the modules: its stages, rate, law and
+    verdict, and whatever else a `GradientChain` has, stand here.
+
     Attributes
     ----------
-    name, along, stages, rate, law, total, farthest, kind, verdict, twice, tenfold, sure, underflow_depth, method
-        Of the first chain: the steps of the first recurrence, if there is one, else the modules; see `GradientChain`.
     beside
         The other chains: the modules, where the first one is of steps, and the steps of each other recurrence, layer by
         layer. Only their backward gains are measured.
