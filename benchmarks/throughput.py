@@ -37,9 +37,11 @@ Row = dict[str, Any]
 
 
 def _recipe(model: str, data: str, **more: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return a model's name and its settings, sizes of the data included, as a recipe trains it."""
+    """Return a model's name and its settings, sizes of the data included, as a recipe trains it; of members, one."""
     recipe = RECIPES[model, data, "default"]
-    return model, {**recipe.settings, "batch": recipe.training["batch"], **more}
+    settings = dict(recipe.settings)
+    batch = recipe.training["batch"] // settings.pop("members", 1)  # each learns from its own part
+    return model, {**settings, "batch": batch, **more}
 
 
 _DIGITS = {"classes": 17, "height": 8, "width": 8}
