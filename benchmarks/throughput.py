@@ -55,7 +55,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "pixelcnn, digits": _recipe("pixelcnn", "digits", **_DIGITS),
     "pixelcnn, fashion-mnist": _recipe("pixelcnn", "fashion-mnist", **_FASHION),
     "gated-pixelcnn, digits": _recipe("gated-pixelcnn", "digits", **_DIGITS),
-    "transformer, pydoc": _recipe("transformer", "pydoc"),
+    "transformer, pydoc": _recipe("transformer", "pydoc", length=256),
 }
 
 
