@@ -88,7 +88,7 @@ def show(result: Result) -> None:
     if (shell := sys.modules.get("IPython")) is not None and shell.get_ipython() is not None:
         from IPython.display import display  # type: ignore[import-not-found,unused-ignore]
 
-        display(result)
+        display(result)  # type: ignore[no-untyped-call, unused-ignore]  # IPython comes with the docs
         return
     terminal.show(document(result), Console())
 
