@@ -56,7 +56,10 @@ def ways(reading: Reading, backend: str, size: int) -> dict[str, Callable[[], ob
         each.step_into(chunk, out)
     made.step(chunk)
     held = bare._live._held
-    alone = lambda: held.go(size, held.given, held.found)  # noqa: E731
+
+    def alone() -> object:
+        return held.go(size, held.given, held.found)
+
     loop = {"loop": arithmetic_in_c(reading, chunk.numpy(), out.numpy())} if backend == "c" else {}
     return loop | {
         "arithmetic": alone,

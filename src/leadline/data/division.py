@@ -32,7 +32,7 @@ def divide(n: int, seed: int, source: Path) -> Division:
     return order[2 * tenth :], order[tenth : 2 * tenth], order[:tenth]
 
 
-def undivided(n: int, seed: int, source: Path) -> Division:  # noqa: ARG001
+def undivided(n: int, seed: int, source: Path) -> Division:  # noqa: ARG001 - as every division is called
     """Return all files in their order, for every part; raises `DataError` if there are none."""
     if n < 1:
         raise DataError(f"{source} holds no usable files")

@@ -46,7 +46,7 @@ def read_pictures(paths: Sequence[Path], size: int | None, color: str | None = N
     while `size` is not given, or all together are too large; `UsageError` if Pillow is not installed.
     """
     with needing("train", "reading pictures"):
-        import PIL  # noqa: F401
+        import PIL  # noqa: F401 - whether it is installed
     deep = _refuse_sizes(paths, size, color)
     found, coloured = [], False
     for path in paths:
