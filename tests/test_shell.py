@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from leadline.cli import cli
 
@@ -29,6 +32,24 @@ def test_the_citation_and_the_changelog_speak_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["version"], citation["license"]) == (version, PROJECT["project"]["license"])
     assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)[0] == version
+
+
+def asked(name: str, extras: Iterable[str], versions: str, extra: str) -> tuple[str, tuple[str, ...], str, str]:
+    """Return a requirement as it is compared: its name, its extras, its versions, and the extra that brings it."""
+    return canonicalize_name(name), tuple(sorted(extras)), ",".join(sorted(versions.split(","))), extra
+
+
+def test_the_lock_file_is_of_these_dependencies() -> None:
+    """`uv lock` was run after the last change; else `uv sync` would install what was asked for before it."""
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    (locked,) = (each["metadata"] for each in packages if each["source"] == {"editable": "."})
+    wanted = {"": PROJECT["project"]["dependencies"], **PROJECT["project"]["optional-dependencies"]}
+    assert set(locked["provides-extras"]) | {""} == set(wanted)
+    stated = [(extra, Requirement(line)) for extra, lines in wanted.items() for line in lines]
+    assert {
+        asked(each["name"], each.get("extras", ()), each.get("specifier", ""), each.get("marker", "")[10:-1])
+        for each in locked["requires-dist"]
+    } == {asked(each.name, each.extras, str(each.specifier), extra) for extra, each in stated}
 
 
 def options(command: str) -> set[str]:
