@@ -6,6 +6,8 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,6 +24,8 @@ from leadline.graph import trace
 from leadline.graph.restoring import contents
 from leadline.likelihoods import Categorical
 from leadline.sampling import naive_sample
+from leadline.sampling.rates import FrameStream
+from leadline.sampling.streaming import Stream
 
 Ask = Callable[..., Any]
 SEQUENCE = "b t c -> b t v"
@@ -43,6 +47,7 @@ FUNCTIONS: Mapping[str, Ask] = {
         suppressed(ask) for ask in asked(leadline.read(model, *x, layout=layout, **how))
     ],
     "trace": lambda model, *x, **_: trace(model, *x),
+    "export": lambda model, *x, layout, **_: exported(leadline.stream(model, *x, layout=layout)),
     "naive_sample": lambda model, *x, layout, **_: naive_sample(
         model,
         *x,
@@ -63,6 +68,14 @@ def watched(model: nn.Module, *x: Any, layout: str | None) -> None:
     """A training that does no step; a call of the model would change it by itself."""
     with leadline.monitor(model, *x, layout=layout) as watch:
         watch.stepped()
+
+
+def exported(found: Stream | FrameStream) -> None:
+    """Write a stream as C and as a program of torch's, which runs the model beside it."""
+    with TemporaryDirectory() as folder:
+        for name in ("left.c", "left.pt2"):
+            with suppress(LeadlineError):
+                found.export(Path(folder) / name, compare=20)
 
 
 def asked(reading: leadline.DepthReading) -> Iterator[Callable[[], Any]]:

@@ -14,7 +14,9 @@ from leadline.audit.trained import draw, score_run
 from leadline.audit.users_runs import open_run, train_named
 from leadline.cli import main
 from leadline.data import Batch, load
-from leadline.data.companding import inverse_mu_law
+from leadline.data.audio import read_sound
+from leadline.data.companding import inverse_mu_law, mu_law
+from leadline.data.spectrogram import Spectrogram
 from leadline.errors import UsageError
 from leadline.likelihoods import Categorical
 from leadline.training import Run, load_run
@@ -94,6 +96,18 @@ def test_from_words_to_a_sound_like_another(
     with pytest.raises(SystemExit, match="2"):
         main(["sample", str(run.path), "--like", "b.wav"])
     assert "16000 samples a second" in capsys.readouterr().err
+
+
+def test_a_sound_is_heard_in_as_many_classes_as_the_data_has(tmp_path: Path) -> None:
+    """Also where nobody said in how many."""
+    options = {name: value for name, value in HEARD.items() if name != "levels"}
+    train_by_recipe("wavenet", SMALL, "tones", tmp_path / "run", training=QUICK, options=options)
+    signal, file = np.sin(np.arange(120)) / 2, tmp_path / "a.wav"
+    with wave.open(str(file), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes((signal * 32768).astype("<i2").tobytes())
+    wanted = Spectrogram(channels=4, hop=20, rate=8000, levels=256).of(mu_law(read_sound(file)[0]))
+    torch.testing.assert_close(heard_in(load_run(tmp_path / "run"), file), wanted[None])
 
 
 OWN = """

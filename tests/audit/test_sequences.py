@@ -66,6 +66,21 @@ def test_a_transformer_draws_and_scores_flattened_pictures(tmp_path: Path) -> No
         train_by_recipe("wavenet", [], "digits", tmp_path / "other", training=QUICK, options={})
 
 
+@pytest.mark.parametrize("length", [30, pytest.param(100, marks=pytest.mark.slow)])
+def test_whole_pictures_are_drawn_by_a_model_of_another_length(length: int, tmp_path: Path) -> None:
+    words = ["layers=1", "channels=2", "skip=2", "head=2", f"length={length}"]
+    options = {"flatten": True, "levels": 4}
+    train_by_recipe("wavenet", words, "digits", tmp_path / "run", training=QUICK, options=options)
+    run = load_run(tmp_path / "run")
+    assert run.specimen.inputs[0].shape[1] == length
+    asked = asked_of(run.path, 2, length=None, label=None)
+    derived, naive = (draw(run, 2, naive=naive, asked=asked) for naive in (False, True))
+    assert derived.symbols.shape == (2, 8, 8)
+    assert torch.equal(derived.symbols, naive.symbols)
+    assert drawn_again(run.path, 2, asked or "", tmp_path / "a.npy", seed=0, temperature=1.0, top_k=None)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), derived.symbols.numpy())
+
+
 def test_a_transformer_takes_sounds_in_pieces(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"at most 64 symbols, and tones has .* of \d+: cut .* \(-d piece=64\)"):
         train_by_recipe("transformer", [*SMALL, "length=64"], "tones", tmp_path / "a", training=QUICK, options={})

@@ -41,6 +41,18 @@ def trained() -> tuple[Mapping[str, bytes], Any]:
         return {file.name: file.read_bytes() for file in (Path(folder) / "run").iterdir() if file.is_file()}, states[-1]
 
 
+@cache
+def drawn() -> Mapping[str, bytes]:
+    """Train a model of flattened pictures for one step; return the files of its run folder."""
+    from leadline.data import load
+    from leadline.training import TrainConfig, train
+
+    data, settings = load("digits", flatten=True, levels=4), {"classes": 4, "layers": 1, "channels": 2, "skip": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        train("wavenet", settings, data, TrainConfig(steps=1, batch=2, validation_examples=2), Path(folder) / "run")
+        return {file.name: file.read_bytes() for file in (Path(folder) / "run").iterdir() if file.is_file()}
+
+
 def run_json() -> bytes:
     """Return a valid ``run.json``."""
     return trained()[0]["run.json"]
@@ -123,6 +135,23 @@ def read_folder(path: Path, name: str) -> None:
         RunResult.from_dict(run, RunFolder(run).result() or {})
     else:
         load_run(run)
+
+
+def read_drawn(path: Path) -> None:
+    """Read the file as the description of a run, draw from it, and write what is drawn in every way."""
+    from leadline.audit.trained import draw
+    from leadline.report.exports import suffixes_of, write_samples
+    from leadline.training import load_run
+
+    run = path.parent / "drawn"
+    if not run.exists():
+        run.mkdir()
+        for kept, content in drawn().items():
+            (run / kept).write_bytes(content)
+    os.replace(path, run / "run.json")
+    samples = draw(load_run(run), 1, length=1, naive=True)
+    for suffix in suffixes_of(samples.kind, samples.rate):
+        write_samples(samples, path.parent / f"samples{suffix}")
 
 
 def read_state(path: Path) -> None:
@@ -334,6 +363,7 @@ TARGETS: Mapping[str, tuple[Callable[[], bytes], Reader, int]] = {
     "webp": (lambda: picture("WEBP"), read_picture, 4),
     "pgm": (lambda: picture("PPM"), read_picture, 6),
     "run.json": (run_json, lambda path: read_folder(path, "run.json"), 6),
+    "drawn": (lambda: drawn()["run.json"], read_drawn, 2),
     "result.json": (result_json, lambda path: read_folder(path, "result.json"), 16),
     "state": (state_json, read_state, 4),
     "checkpoint": (checkpoint, read_checkpoint, 12),

@@ -11,10 +11,12 @@ from helpers import readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadline.data import Dataset, load
 from leadline.errors import CheckpointError
+from leadline.files.reading import as_record
 from leadline.training import load_run
 from leadline.training.folder import RunFolder
-from leadline.training.records import SCHEMAS, json_schema
+from leadline.training.records import SCHEMAS, DataRecord, json_schema
 from leadline.zoo import ZOO, build
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
@@ -41,6 +43,14 @@ def run(tmp_path: Path) -> Path:
 BAD_RUNS: dict[str, Callable[[dict[str, Any]], object]] = {
     "rate": lambda r: r["data"].update(rate=10**9),
     "levels": lambda r: r["data"].update(levels=0),
+    "sound in the shape of pictures": lambda r: r["data"].update(shape=[8, 8]),
+    "pictures without a shape": lambda r: r["data"].update(kind="image"),
+    "pictures with a rate": lambda r: r["data"].update(kind="image", shape=[8, 8]),
+    "pictures for a model of sequences": lambda r: r["data"].update(kind="image", shape=[8, 8], rate=None),
+    "pictures of one axis": lambda r: r["data"].update(kind="image", shape=[64], rate=None),
+    "rows of other pictures": lambda r: r["data"].update(kind="image", shape=[64], picture=[8, 9], rate=None),
+    "rows of rows": lambda r: r["data"].update(kind="image", shape=[8], picture=[8], rate=None),
+    "two colours": lambda r: r["data"].update(kind="image", shape=[128], picture=[8, 8, 2], rate=None),
     "no plan": lambda r: r.pop("plan"),
     "lag": lambda r: r.update(lag=2),
     "settings": lambda r: r["model"].update(settings=[]),
@@ -63,6 +73,23 @@ def test_a_run_that_cannot_be_is_refused(name: str, run: Path) -> None:
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(CheckpointError):
         load_run(run)
+
+
+SETS: dict[str, Callable[[], Dataset]] = {
+    "sound": lambda: load("tones"),
+    "pictures": lambda: load("digits"),
+    "colours": lambda: load("photographs"),
+    "rows": lambda: load("digits", flatten=True),
+    "rows of colours": lambda: load("photographs", flatten=True),
+    "bytes": lambda: load("pydoc"),
+    "characters": lambda: load("pydoc", symbols="characters"),
+}
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_what_every_data_set_says_of_itself_is_read(kind: str) -> None:
+    said = json.loads(json.dumps(SETS[kind]().describe()))
+    assert as_record(said, DataRecord, "here", CheckpointError).levels == said["levels"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "NaN", "[" * 100_000, '{"steps": NaN}', '{"validation": {"symbols": 0}}'])

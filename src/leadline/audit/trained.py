@@ -96,8 +96,8 @@ def draw(
     """
     specimen, about = run.specimen, run.data
     picture = tuple(about.get("picture") or ())
-    if picture and length is not None:  # in rows, which follow each other
-        length *= math.prod(picture[1:])
+    if picture:  # in rows, which follow each other: all of them, however many symbols the model was traced on
+        length = math.prod(picture[1:]) * (picture[0] if length is None else length)
     groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}

@@ -217,9 +217,11 @@ def _levels(options: Mapping[str, Any]) -> int:
     encoding = options.get("encoding")
     if encoding not in (None, *_ENCODINGS):
         raise UsageError(f"unknown encoding {encoding!r}; {near_misses(encoding, _ENCODINGS)}")
-    levels = 256 if options["levels"] is None else int(options["levels"])
-    if not 2 <= levels <= 65536:
-        raise UsageError(f"audio has 2 to 65536 levels, got {levels}")
+    levels: object = options.get("levels")
+    if levels is None:
+        return 256
+    if not (type(levels) is int and 2 <= levels <= 65536):  # as a file may say
+        raise UsageError(f"audio has 2 to 65536 levels, got {levels!r}")
     return levels
 
 

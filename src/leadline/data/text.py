@@ -77,16 +77,18 @@ def pydoc(*, symbols: str | None = None, piece: int | None = None, seed: int = 0
 
 
 def decoded(symbols: Integer[Tensor, "t"], alphabet: str | None) -> str:
-    """Return the text that symbols stand for; bytes that are not UTF-8 become the replacement character.
+    """Return the text that symbols stand for; the replacement character is what no character stands for.
+
+    So it is with bytes that are not UTF-8, and with symbols beyond the alphabet: that of one character has two levels.
 
     Examples
     --------
-    >>> decoded(torch.tensor([104, 105]), None), decoded(torch.tensor([1, 0]), "ab")
-    ('hi', 'ba')
+    >>> decoded(torch.tensor([104, 105]), None), decoded(torch.tensor([1, 0, 2]), "ab")
+    ('hi', 'ba�')
     """
     if alphabet is None:
-        return bytes(symbols.tolist()).decode("utf-8", errors="replace")
-    return "".join(alphabet[symbol] for symbol in symbols.tolist())
+        return bytes(symbols.clamp(max=255).tolist()).decode("utf-8", errors="replace")
+    return "".join(alphabet[symbol] if symbol < len(alphabet) else "\ufffd" for symbol in symbols.tolist())
 
 
 def _texts(

@@ -296,6 +296,9 @@ def load_run(path: Path | str, *, build: Builder = build) -> Run:
         lag = int(record["lag"])
     except (KeyError, TypeError, OverflowError, UsageError) as error:
         raise CheckpointError(f"{folder.path / 'run.json'} does not fit this leadline: {error}") from error
+    axes = 1 if described["shape"] is None else len(described["shape"])
+    if specimen.inputs[0].ndim != 1 + axes:
+        raise CheckpointError(f"{folder.path / 'run.json'} has examples of {axes} axes, which {model['name']} has not")
     result = folder.result()  # before the checkpoint: once it stands, that is the last one
     tensors, _ = load_checkpoint(folder.checkpoint, weights=specimen.model.state_dict())
     weights = part(tensors, "best") or part(tensors, "averaged")

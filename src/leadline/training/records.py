@@ -5,6 +5,7 @@ Fields that are not named here are kept and not looked at. `SCHEMAS` are publish
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -54,6 +55,18 @@ class DataRecord(Struct, frozen=True):
     names: list[str] | None = None
     alphabet: str | None = None
     picture: list[Positive] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no data set says of itself; samples are drawn, written and shown by it."""
+        drawn = self.shape if self.picture is None else self.picture
+        if (self.kind == "image") != (drawn is not None) or (drawn is not None and len(drawn) not in (2, 3)):
+            raise ValueError(f"{self.kind} has no examples of shape {drawn}")
+        if self.picture is not None and self.shape != [math.prod(self.picture)]:
+            raise ValueError(f"{self.shape} are no rows of pictures of {self.picture}")
+        if drawn is not None and drawn[2:] not in ([], [3]):
+            raise ValueError(f"{drawn[2]} colours")
+        if self.kind != "audio" and self.rate is not None:
+            raise ValueError(f"{self.kind} has no samples a second")
 
 
 class ScheduleRecord(Struct, frozen=True):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from traceback import format_exception
 from typing import Any
 
@@ -37,6 +39,15 @@ def _streamed(backend: Any) -> Ask:
         found.reset(batch=B)
         found.step(x[0][:, :1])
         found.generate(2, length=4)
+
+    return ask
+
+
+def _exported(suffix: str) -> Ask:
+    def ask(model: Any, *x: Any) -> None:
+        found = leadline.stream(model, *x, layout=SEQUENCE)
+        with TemporaryDirectory() as folder:
+            found.export(Path(folder) / f"odd{suffix}", compare=20)
 
     return ask
 
@@ -78,6 +89,8 @@ FUNCTIONS: Mapping[str, Ask] = {
     "spectrum": lambda model, *x: leadline.spectrum(model, x, k=2, probes=1),
     "stream, compiled": _streamed("numba"),
     "stream": _streamed("torch"),
+    "stream as C": _exported(".c"),
+    "stream as a program": _exported(".pt2"),
     "system": lambda model, *x: leadline.system(model, *x, layout=SEQUENCE),
     "trace": trace,
     "naive_sample": lambda model, *x: naive_sample(
