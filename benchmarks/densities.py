@@ -3,18 +3,21 @@
 Speech stands beside an order-2 Markov model, photographs beside the frequencies of each colour's levels.
 
 ``python benchmarks/densities.py [MODEL:DATA[:KEY=VALUE,…] …]`` trains anew those named (default: a list, by their
-recipes; the keys change a recipe's training settings, and ``recipe=many`` names another one), in out/densities, and
-writes one line for each into results/densities.json. Wall time is that of the whole run, validations and test score
-included.
+recipes; the keys change a recipe's training settings, ``recipe=many`` names another one, and ``processes=2`` trains in
+two processes), in out/densities, and writes one line for each into results/densities.json. Wall time is that of the
+whole run, validations and test score included; CPU time is that of all its processes, their start included.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -29,44 +32,72 @@ from leadline.audit.trained import draw
 from leadline.key_values import literals
 from leadline.report.exports import write_samples
 from leadline.training import load_run
-from leadline.training.jobs import prepared, train_by_recipe
+from leadline.training.folder import RunFolder
+from leadline.training.jobs import train_by_recipe
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 RUNS = Path("out") / "densities"
+TOGETHER = "WORLD_SIZE" in os.environ  # this is one of several processes that train one model
 ALL = (
     *("pixelcnn:digits", "gated-pixelcnn:digits", "mdrnn:digits"),
-    *("wavenet:speech", "pixelcnn:fashion-mnist", "mdrnn:fashion-mnist"),
+    *("wavenet:speech", "pixelcnn:fashion-mnist:processes=2", "mdrnn:fashion-mnist"),
     "pixelcnn-plus:photographs",
 )
 SOUND_SECONDS = 2
 
 
 def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Return what this process has used, and those that it started and saw end."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def read(changes: str) -> tuple[str | None, int, dict[str, Any]]:
+    """Return the name of a recipe, the number of processes, and changes of the training settings."""
+    training = literals(changes.split(",") if changes else [])
+    return training.pop("recipe", None), training.pop("processes", 1), training
+
+
+def folder_of(name: str, changes: str) -> Path:
+    return RUNS / "-".join(filter(None, (*name.split(":"), read(changes)[0])))
+
+
+def train(name: str, changes: str) -> None:
+    """Train by the recipe, in this process or in several, each of which runs this script."""
+    recipe, processes, training = read(changes)
+    if processes > 1 and not TOGETHER:
+        launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        subprocess.run([sys.executable, "-m", *launcher, __file__, f"{name}:{changes}"], check=True)
+        return
+    model, dataset = name.split(":")
+    how = {"training": training, "options": {}, "console": Console(stderr=True)}
+    train_by_recipe(model, [], dataset, folder_of(name, changes), recipe=recipe, **how)
 
 
 def measure(name: str, changes: str) -> dict[str, object]:
-    model, _, dataset = name.partition(":")
-    folder = RUNS / f"{model}-{dataset}"
+    folder = folder_of(name, changes)
     shutil.rmtree(folder, ignore_errors=True)
     before = cpu_seconds()
-    training = literals(changes.split(",") if changes else [])
-    recipe = training.pop("recipe", None)
-    job = prepared(model, dataset, recipe, training, {})
-    how = {"training": training, "options": {}, "console": Console(stderr=True)}
-    result = train_by_recipe(model, [], dataset, folder, recipe=recipe, **how)
+    train(name, changes)
+    used = cpu_seconds() - before
+    return {"cpu_seconds": round(used, 1), **machine(), **described(folder)}
+
+
+def described(folder: Path) -> dict[str, object]:
+    """Return what a finished run says of itself."""
+    result = load_run(folder).result
+    assert result is not None
+    run = RunFolder(folder).description()
     return {
-        "levels": job.dataset.levels,
+        "levels": run["data"]["levels"],
         "parameters": result.parameters,
         "steps": result.steps,
         "seconds": result.seconds,
-        "cpu_seconds": round(cpu_seconds() - before, 1),
         "validation_bits": result.validation.bits_per_dim,
         "test_bits": result.test.bits_per_dim,
         "test_nats": result.test.nats_per_example.value,
-        **machine(),
-        "threads": job.config.threads,
+        "threads": run["train"]["threads"],
+        "processes": run["environments"][0]["environment"]["processes"],
     }
 
 
@@ -91,6 +122,9 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for word in sys.argv[1:] or ALL:
         name, changes = ":".join(word.split(":")[:2]), word.split(":")[2] if word.count(":") > 1 else ""
+        if TOGETHER:
+            train(name, changes)
+            return
         found[word if "recipe=" in changes else name] = measure(name, changes)
         if name.endswith(":speech"):
             found["order-2 Markov:speech"] = markov("speech")

@@ -1,6 +1,7 @@
 """One thread, one seed and a quiet, fast hypothesis profile for every test."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,3 +21,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "leadline"))
 def _seed() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Let accelerate begin anew in this process, as it does in one of its own: its precision is one for each."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -7,7 +7,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,14 +97,6 @@ def test_the_log_tells_the_gradients_norm_before_it_is_clipped(tmp_path: Path, m
     assert sum(line["clipped"] for line in lines) > 0
 
 
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    """Let accelerate begin anew in this process, as it does in one of its own."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 def losses(specimen_of: dict[str, object], config: TrainConfig) -> list[float]:
     session = Session.open(build("pixelcnn", **specimen_of), FEW, config, 1, Schedule.of_steps(config.steps or 1))
     found, before = [], 0.0
@@ -120,7 +111,7 @@ def losses(specimen_of: dict[str, object], config: TrainConfig) -> list[float]:
 SMALL = {"layers": 2, "channels": 16, "inner": 8, "head": 16, "classes": 17}
 
 
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh_accelerator")
 def test_bf16_computes_the_same_losses_within_its_rounding() -> None:
     wide = losses(SMALL, CONFIG)
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -130,7 +121,7 @@ def test_bf16_computes_the_same_losses_within_its_rounding() -> None:
         assert ours == pytest.approx(theirs, rel=2**-8)  # half a unit of bf16's last place is 2^-9 of a number
 
 
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh_accelerator")
 def test_a_run_in_bf16_resumes_bit_for_bit_and_is_scored_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,8 +42,7 @@ LOOP = (
     "validate_every=5",
     "-t",
     "validation_examples=31",
-    "-t",
-    "device=cpu",
+    *(("-t", "device=cpu") if torch.accelerator.is_available() else ()),  # alone with a CPU nobody has to say so
     "--seed",
     "3",
 )
@@ -98,6 +97,14 @@ def test_two_processes_are_one_and_go_on_as_one(tmp_path: Path) -> None:
     assert two.test.symbols == one.test.symbols
     assert two.test.nats == pytest.approx(one.test.nats, rel=1e-5)
     assert two.test.squares == pytest.approx(one.test.squares, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_rehearse_and_plan_a_run_in_minutes_as_one_does(tmp_path: Path) -> None:
+    said = ran(TOGETHER, tmp_path / "two", "--minutes", "0.3", "--steps", "20")
+    assert said.count("20 steps in") == 1
+    noted = json.loads((tmp_path / "two" / "run.json").read_text())["environments"]
+    assert [stay["environment"]["processes"] for stay in noted] == [2]
 
 
 @pytest.mark.slow

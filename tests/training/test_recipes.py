@@ -62,6 +62,7 @@ def test_every_density_model_has_a_recipe_for_every_data_set_of_its_kind() -> No
             assert (model, data, DEFAULT) in RECIPES
 
 
+@pytest.mark.usefixtures("fresh_accelerator")
 @pytest.mark.parametrize(("model", "data", "name"), RECIPES)
 def test_a_recipe_is_ready_to_run_and_its_figures_depend_on_no_clock(model: str, data: str, name: str) -> None:
     config = TrainConfig.from_dict(RECIPES[model, data, name].training)

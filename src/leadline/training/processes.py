@@ -43,7 +43,9 @@ class Processes:
             return cls()
         with needing("train", "training"):
             from accelerate import PartialState
-        state = PartialState(cpu=device == "cpu")
+        # On a CPU accelerate connects processes only where it is told that they run there.
+        bare = device is None and not torch.accelerator.is_available()
+        state = PartialState(cpu=device == "cpu" or bare)
         return cls(state.process_index, state.num_processes)
 
     @property

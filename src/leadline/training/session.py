@@ -84,8 +84,9 @@ class Session:
         averaged = duplicate(model)
         real = all(p.is_floating_point() for p in model.parameters())  # one kernel for each of them
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, fused=real)
-        # Gradients are summed here (`Processes`), so that no second module is wrapped around the model.
-        model = accelerator.prepare_model(model, evaluation_mode=processes.count > 1)
+        # Gradients are summed here (`Processes`), so that no second module is wrapped around the model: the rehearsal
+        # of a run in minutes, which one process holds, would wait for the others in it.
+        model = accelerator.prepare_model(model, evaluation_mode=True)
         optimizer = accelerator.prepare_optimizer(optimizer)
         return cls(
             state=TrainingState(model, averaged, optimizer, schedule),
