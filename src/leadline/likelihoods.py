@@ -215,14 +215,24 @@ class Logistics:
 
         The scale of a component is at least a thirtieth of a step: a narrower one is a point among these classes.
         """
-        step = 2 / (self.levels - 1)
-        inverse = torch.exp(-scales.clamp(min=math.log(step / 30)))
-        off = self.on_the_line(x, means.dtype).unsqueeze(-1) - means
+        inverse, off = self._inverse(scales), x.to(means.dtype).unsqueeze(-1) - self._in_steps(means)
         first, last = (x == 0).unsqueeze(-1), (x == self.levels - 1).unsqueeze(-1)
-        below = logsigmoid((step / 2 + off) * inverse).masked_fill(last, 0.0)
-        above = logsigmoid((step / 2 - off) * inverse).masked_fill(first, 0.0)
-        within = torch.log(-torch.expm1(-step * inverse)).masked_fill(first | last, 0.0)
+        below = logsigmoid((off + 0.5) * inverse).masked_fill(last, 0.0)
+        above = logsigmoid((0.5 - off) * inverse).masked_fill(first, 0.0)
+        within = torch.log(-torch.expm1(-inverse)).masked_fill(first | last, 0.0)
         return below + above + within
+
+    def _inverse(self, scales: Tensor) -> Tensor:
+        """Return how many scales a step between classes is, at most 30."""
+        step = 2 / (self.levels - 1)
+        return step * torch.exp(-scales.clamp(min=math.log(step / 30)))
+
+    def _in_steps(self, means: Tensor) -> Tensor:
+        """Return means as classes, between which they may lie.
+
+        So the difference to a class is exact near it, where in float32 a place on [-1, 1] is known to a part of a step.
+        """
+        return (means + 1) * ((self.levels - 1) / 2)
 
     def on_the_line(self, x: Int[Tensor, "*p"], dtype: torch.dtype) -> Float[Tensor, "*p"]:
         """Return where classes lie on [-1, 1]."""
@@ -237,8 +247,33 @@ class Logistics:
     def draw(
         self, logits: Float[Tensor, "*p m3"], u: Float[Tensor, "*p"], temperature: float = 1.0, top_k: int | None = None
     ) -> Int[Tensor, "*p"]:
-        """Return the class whose step of the cumulative distribution holds `u`; errors as in `Categorical`."""
-        return Categorical(self.levels).draw(self._classes(logits, temperature, top_k), u, temperature, top_k)
+        """Return the class whose step of the cumulative distribution holds `u`; errors as in `Categorical`.
+
+        At a temperature of 1 the distribution function is known, and is asked in two rounds of about √levels classes.
+        """
+        if temperature != 1 or top_k is not None:
+            return Categorical(self.levels).draw(self._classes(logits, temperature, top_k), u, temperature, top_k)
+        self._check(logits, temperature, top_k)
+        shares, means, scales = logits.double().unflatten(-1, (3, -1)).unbind(-2)
+        parts = shares.softmax(-1), self._in_steps(means), self._inverse(scales)
+        width = math.isqrt(self.levels - 1) + 1
+        ends = torch.arange(width - 1, self.levels + width - 1, width, device=logits.device).clamp(max=self.levels - 1)
+        first = width * self._passed(parts, ends.expand(*u.shape, -1), u)
+        inside = first.unsqueeze(-1) + torch.arange(width, device=logits.device)
+        return first + self._passed(parts, inside.clamp(max=self.levels - 1), u)
+
+    def _passed(
+        self, parts: tuple[Tensor, Tensor, Tensor], x: Int[Tensor, "*p n"], u: Float[Tensor, "*p"]
+    ) -> Int[Tensor, "*p"]:
+        """Return at how many of some growing classes the cumulative distribution is not above `u`.
+
+        As in `Categorical`, rounding draws no class of probability zero.
+        """
+        shares, means, inverse = (part.unsqueeze(-2) for part in parts)
+        up_to = torch.sigmoid((x.unsqueeze(-1) + 0.5 - means) * inverse)
+        up_to = up_to.masked_fill((x == self.levels - 1).unsqueeze(-1), 1.0)
+        cumulative, total = (shares * up_to).sum(-1), shares.sum(-1)
+        return ((cumulative <= u.double().unsqueeze(-1) * total) & (cumulative < total)).sum(-1)
 
     def encode(self, drawn: Int[Tensor, "*p"]) -> Int[Tensor, "*p"]:
         """Return the class: the model reads integers."""
@@ -246,11 +281,14 @@ class Logistics:
 
     def _classes(self, logits: Float[Tensor, "*p m3"], temperature: float, top_k: int | None) -> Float[Tensor, "*p v"]:
         """Return the log-probabilities of all classes, in float64."""
+        self._check(logits, temperature, top_k)
+        x = torch.arange(self.levels, device=logits.device).expand(*logits.shape[:-1], self.levels)
+        return self.log_prob(logits.double().unsqueeze(-2).expand(*x.shape, -1), x)
+
+    def _check(self, logits: Float[Tensor, "*p m3"], temperature: float, top_k: int | None) -> None:
         _check(logits, temperature, top_k)
         if not self.fits(tuple(logits.shape[-1:])):
             raise UsageError(f"a mixture of logistics has three numbers a component, not {logits.shape[-1]} in all")
-        x = torch.arange(self.levels, device=logits.device).expand(*logits.shape[:-1], self.levels)
-        return self.log_prob(logits.double().unsqueeze(-2).expand(*x.shape, -1), x)
 
 
 def likelihood(name: str, levels: int) -> Likelihood:

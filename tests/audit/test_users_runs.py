@@ -96,6 +96,15 @@ def test_one_logit_for_each_bit_is_bernoulli(own: Path) -> None:
         UsersDensity(f"{own}:bits", about(), likelihood="bernoulli")("")
 
 
+def test_three_numbers_for_each_component_are_a_mixture(own: Path) -> None:
+    """The same models, of six components: last, or after the batch."""
+    for name, layout in (("alone", "b h w -> b h w v"), ("first", "b h w -> b v h w")):
+        found = UsersDensity(f"{own}:{name}", about(), likelihood="logistics")("", classes=18)
+        assert (found.layout, found.likelihood) == (layout, "logistics")
+    with pytest.raises(ModelError, match=r"logistics density model returns .* three numbers for each component"):
+        UsersDensity(f"{own}:few", about(), likelihood="logistics")("")
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

@@ -30,6 +30,7 @@ from leadline.sampling import naive_sample, uniforms
 from leadline.sampling._stream import stream
 from leadline.sampling.backends import Backend
 from leadline.sampling.compiled.kept import USUAL, find_kept, keep, question
+from leadline.sampling.drawing import drawer_of
 from leadline.sampling.rates import FrameStream
 from leadline.sampling.streaming import Stream
 from leadline.training import Run, Score, load_run, score
@@ -43,7 +44,7 @@ class Drawn:
 
     Sample i depends on the seed and on i only. The `kind` is that of the data: ``"image"``, ``"audio"`` or ``"text"``.
     The `rate` is samples per second where the symbols are sound, whose classes have an `encoding`; the `alphabet` holds
-    the characters of text, None if its symbols are bytes.
+    the characters of text, None if its symbols are bytes. Where no sampler could be derived, `reason` says why.
     """
 
     symbols: Int[Tensor, "n ..."]
@@ -55,6 +56,7 @@ class Drawn:
     kind: str = "image"
     encoding: str | None = None
     alphabet: str | None = None
+    reason: str = ""
 
     def pictures(self) -> NDArray[np.float64]:
         """Return images in [0, 1], ``(n, height, width)``, with colours ``(n, height, width, 3)``."""
@@ -101,9 +103,10 @@ def draw(
     groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
-    derived = None if naive else _derived(specimen, groups, length, described, backend)
+    derived = "" if naive else _derived(specimen, groups, length, described, backend)
+    reason = derived if isinstance(derived, str) else ""
     start = time.perf_counter()
-    if derived is not None:
+    if not isinstance(derived, str):
         symbols, sampler = _by_group(derived, groups, n, seed, given, how), "derived"
     else:
         how |= {"n": n, "seed": seed, "given": given, "likelihood": described}
@@ -112,11 +115,11 @@ def draw(
     seconds = time.perf_counter() - start
     said = {"levels": int(about["levels"]), "rate": about.get("rate"), "kind": about["kind"]}
     said |= {"encoding": about["options"].get("encoding"), "alphabet": about.get("alphabet")}
-    if derived is not None and asked is not None and frames is None:
+    if not isinstance(derived, str) and asked is not None and frames is None:
         _keep(run, derived[0], n, length, asked, said | ({"picture": picture} if picture else {}))
     if picture:
         symbols = symbols.unflatten(1, (-1, *picture[1:]))
-    return Drawn(symbols, seconds, sampler, seed, **said)
+    return Drawn(symbols, seconds, sampler, seed, **said, reason=reason)
 
 
 def keep_usual(path: Path) -> None:
@@ -138,7 +141,7 @@ def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, ask
         return
     plan = drawn.drawing_plan(drawn.source.system.sizes[0] if length is None else length)
     machine = drawn._kept_machine(plan, n, draws=True)
-    if hasattr(machine, "kept"):
+    if hasattr(machine, "kept") and drawer_of(machine, drawn.likelihood, drawn._encode) is not None:
         axes = tuple(drawn.source.axes.index(axis) for axis in drawn.source.positions)
         program = machine.kept(drawn.lag, said["levels"], axes, said)
         if program is not None:
@@ -147,8 +150,8 @@ def _keep(run: Run, drawn: Stream | FrameStream, n: int, length: int | None, ask
 
 def _derived(
     specimen: Specimen, groups: Sequence[Group], length: int | None, described: Likelihood, backend: Backend | None
-) -> list[Stream | FrameStream] | None:
-    """Derive a sampler for each group, compiled where numba is installed; None where the model has none.
+) -> list[Stream | FrameStream] | str:
+    """Derive a sampler for each group, compiled where numba is installed; where the model has none, say why.
 
     Raises `NotCausal` if the model sees what comes later, and what keeps a model from a `backend` that was asked for.
     """
@@ -161,10 +164,10 @@ def _derived(
             made.append(stream(specimen.model, *inputs, backend=backend or "auto", **how))
     except (NotCausal, LayoutError):
         raise
-    except ModelError:
+    except ModelError as error:
         if backend is not None:
             raise
-        return None
+        return str(error)
     return made
 
 

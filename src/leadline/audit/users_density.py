@@ -123,10 +123,11 @@ def _read_by_shape(word: str, x: Tensor, y: Tensor, levels: int, likelihood: str
     if likelihood == "bernoulli":
         fitting = {f"b {axes}{conditioned} -> b {axes}": tuple(x.shape)}
     else:
-        fitting = {
-            f"b {axes}{conditioned} -> b {axes} v": (*x.shape, levels),
-            f"b {axes}{conditioned} -> b v {axes}": (len(x), levels, *x.shape[1:]),
-        }
+        last, second = f"b {axes}{conditioned} -> b {axes} v", f"b {axes}{conditioned} -> b v {axes}"
+        sizes = [levels, levels]
+        if likelihood == "logistics" and y.ndim == x.ndim + 1:  # any number of components
+            sizes = [n if n % 3 == 0 else 3 for n in (y.shape[-1], y.shape[1])]
+        fitting = {last: (*x.shape, sizes[0]), second: (len(x), sizes[1], *x.shape[1:])}
     found = [layout for layout, shape in fitting.items() if tuple(y.shape) == shape]
     if len(found) == 1:
         return found[0]
@@ -134,6 +135,7 @@ def _read_by_shape(word: str, x: Tensor, y: Tensor, levels: int, likelihood: str
         raise LayoutError(f"{word} returned {tuple(y.shape)}, which may be read as {' or as '.join(map(repr, found))}: "
                           "say which, with layout=")  # fmt: skip
     wanted = " or ".join(str(shape) for shape in fitting.values())
+    wanted += ", three numbers for each component" if likelihood == "logistics" else ""
     raise ModelError(
         f"{word} returned {tuple(y.shape)} for symbols {tuple(x.shape)} of {levels} levels; "
         f"a {likelihood} density model returns {wanted}"

@@ -117,7 +117,9 @@ def writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
 
 def of_users_own(command: Command) -> Command:
     """Add the options that say what the product of a user's factory does not."""
-    name = click.option("--likelihood", help="Of your own model: categorical or bernoulli; default: as outputs are.")
+    name = click.option(
+        "--likelihood", help="Of your own model: categorical, logistics or bernoulli; default: as outputs are."
+    )
     layout = click.option("--layout", help="Of your own model, where shapes do not tell: 'b t -> b v t'.")
     return name(layout(command))
 

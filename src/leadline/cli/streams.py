@@ -131,7 +131,9 @@ def _drawn_from_own(
 def _said(path: Path, n: int, drawn: Drawn) -> str:
     """Say where samples are, and how they were drawn."""
     many = "1 sample" if n == 1 else f"{n} samples"
-    return f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})"
+    said = f"{path}: {many} in {drawn.seconds:.2f} s ({drawn.sampler} sampler, seed {drawn.seed})"
+    why = f"\na full forward pass for each symbol, since no sampler is derived: {drawn.reason}" if drawn.reason else ""
+    return said + why
 
 
 @click.command()

@@ -175,12 +175,15 @@ def tones(
     clips: int = 20,
     length: int = 400,
     levels: int | None = None,
+    encoding: str | None = None,
     spectrogram: int | None = None,
     hop: int | None = None,
     piece: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Seeded synthetic tones at 8 kHz: a sine of random pitch, loudness and phase in a little noise; lengths vary.
+
+    Classes are as in `wav_folder`: 256 of mu-law, unless `levels` or `encoding` says otherwise.
 
     Examples
     --------
@@ -192,8 +195,8 @@ def tones(
         raise UsageError(f"a tone has at least 2 samples, got length={length}")
     if clips * length > LARGEST:
         raise UsageError(f"{clips} tones of up to {length} samples are more than {LARGEST} samples")
-    given = {"clips": clips, "length": length, "levels": levels, "piece": piece, "seed": seed}
-    given |= {"spectrogram": spectrogram, "hop": hop}
+    given: dict[str, Any] = {"clips": clips, "length": length, "levels": levels, "piece": piece, "seed": seed}
+    given |= {"spectrogram": spectrogram, "hop": hop, "encoding": encoding}
     rng, made, parts = np.random.default_rng(seed), [], divide(clips, seed, Path("tones"))
     for _ in range(clips):
         t = np.arange(int(rng.integers(length // 2, length + 1)))

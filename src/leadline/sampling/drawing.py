@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 Encode: TypeAlias = Callable[[Tensor], Tensor]
 
 
+def drawer_of(machine: Machine, likelihood: Likelihood | None, encode: Encode | None) -> Callable[..., None] | None:
+    """Return how a machine draws symbols itself: classes, from a logit for each; None where it does not."""
+    if encode is not None or not isinstance(likelihood, Categorical | Bernoulli):
+        return None
+    found: Callable[..., None] | None = getattr(machine, "generate", None)
+    return found
+
+
 @dataclass(frozen=True)
 class Drawing:
     """What is drawn, and how: symbols of a likelihood, which the model reads as `encode` makes them."""
@@ -32,9 +40,9 @@ class Drawing:
 
     def fill(self, machine: Machine, plan: Plan, symbols: Tensor, kept: Tensor, u: Tensor) -> None:
         """Fill `symbols` (n, *positions) where they are not kept, front by front; `u` are uniforms of that shape."""
-        likelihood = self.likelihood
-        if self.encode is None and isinstance(likelihood, Categorical | Bernoulli) and hasattr(machine, "generate"):
-            machine.generate(likelihood, self.lag, symbols, kept, u, self.temperature, self.top_k)
+        drawer = drawer_of(machine, self.likelihood, self.encode)
+        if drawer is not None:
+            drawer(self.likelihood, self.lag, symbols, kept, u, self.temperature, self.top_k)
             return
         rows = plan.schedule.sizes[0]
         first, last = plan.fronts(0, rows)

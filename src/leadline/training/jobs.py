@@ -18,6 +18,12 @@ from leadline.training.recipes import Recipe, find_recipe
 from leadline.zoo import ZOO, Specimen, build, parse_settings
 from leadline.zoo.settings import settings_of
 
+_MOST, _MIXED = 1024, 10
+"""Levels of sound beyond which a model of the zoo gives a mixture of so many components, unless it is told otherwise.
+
+A logit for each of 65,536 levels would be slow, and learned from next to no samples.
+"""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -72,6 +78,8 @@ def train_by_recipe(
     job = prepared(model, data_name, recipe, training, options)
     known = settings_of(ZOO[model])
     sizes = {name: value for name, value in sizes_of(job.dataset).items() if name in known}
+    if job.dataset.kind == "audio" and job.dataset.levels > _MOST and "components" in known:
+        sizes["components"] = _MIXED
     chosen = {**sizes, **job.recipe.settings, **_settings_of_start(model, start), **asked}
     specimen = build(model, **chosen)
     if specimen.likelihood is None and "lag" in known and "lag" not in chosen:

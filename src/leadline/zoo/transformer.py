@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from leadline.errors import UsageError
+from leadline.zoo.layers.amplitude import Amplitude, spread_scales
 from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.layers.dropout import Dropout
 from leadline.zoo.settings import Depth, Fraction, Lag, Natural, Positive, factory
@@ -23,7 +24,8 @@ class TransformerConfig:
     """`layers` blocks of `heads` heads of `head_channels` channels each, for sequences of at most `length` symbols.
 
     `labels` classes condition every position (0: none). With `lag` 0 the logits at t are of the symbol after t; with
-    `lag` 1 they are of symbol t, from those before it.
+    `lag` 1 they are of symbol t, from those before it. With `components` the output is a mixture of so many logistics,
+    and the symbols are read as amplitudes, as those of sound are.
     """
 
     classes: Positive = 256
@@ -35,6 +37,7 @@ class TransformerConfig:
     dropout: Fraction = 0.0
     lag: Lag = 0
     labels: Natural = 0
+    components: Natural = 0
 
 
 class Attention(nn.Module):
@@ -106,12 +109,14 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         k = config.heads * config.head_channels
-        self.embed = nn.Embedding(config.classes, k)
+        self.embed = Amplitude(config.classes, k) if config.components else nn.Embedding(config.classes, k)
         self.position = nn.Embedding(config.length, k)
         self.label = nn.Embedding(config.labels, k) if config.labels else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(k) if config.norm == "pre" else nn.Identity()
-        self.logits = nn.Linear(k, config.classes)
+        self.logits = nn.Linear(k, 3 * config.components or config.classes)
+        if config.components:
+            spread_scales(self.logits)
 
     def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
         """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional.
@@ -136,4 +141,5 @@ def transformer(config: TransformerConfig, batch: int) -> Specimen:
     """Build a Transformer; settings are the fields of `TransformerConfig`, `batch` and `seed`."""
     shape = (batch, config.length)
     made = density_specimen(Transformer(config), config.classes, config.labels, shape, "t", config.lag)
-    return replace(made, most=config.length)
+    mixed = config.components and config.lag
+    return replace(made, most=config.length, likelihood="logistics" if mixed else made.likelihood)

@@ -4,7 +4,7 @@ Source: van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Se
 Generative Model for Raw Audio", 2016.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from leadline.errors import UsageError
+from leadline.zoo.layers.amplitude import Amplitude, spread_scales
 from leadline.zoo.layers.causal_conv import CausalConv1d, Pointwise1d, shift
 from leadline.zoo.layers.frames import Frames
 from leadline.zoo.settings import Depth, Lag, Natural, Positive, Range, factory
@@ -25,6 +26,9 @@ class WaveNetConfig:
     `labels` classes condition every gate (0: none), and so do frames of so many `conditions`, one for each `hop`
     symbols. With `lag` 1 the logits at t are of symbol t, from those before it
     (a density); with `lag` 0 they are of the symbol after t. `length` is only that of the example inputs.
+
+    With `components` the output is a mixture of so many logistics, and the symbols are read as amplitudes: samples of
+    16 bits have too many levels for a table, and for a logit each.
     """
 
     classes: Positive = 256
@@ -39,6 +43,7 @@ class WaveNetConfig:
     labels: Natural = 0
     conditions: Natural = 0
     hop: Positive = 80
+    components: Natural = 0
 
 
 class Block(nn.Module):
@@ -88,13 +93,16 @@ class WaveNet(nn.Module):
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.classes, config.channels)
+        read = Amplitude if config.components else nn.Embedding
+        self.embed = read(config.classes, config.channels)
         self.frames = Frames(config.conditions, config.hop) if config.conditions else None
         dilations = [2**layer for layer in range(config.layers)] * config.stacks
         lasts = [False] * (len(dilations) - 1) + [True]
         self.blocks = nn.ModuleList(Block(config, d, last) for d, last in zip(dilations, lasts, strict=True))
         self.hidden = Pointwise1d(config.skip, config.head)
-        self.logits = Pointwise1d(config.head, config.classes)
+        self.logits = Pointwise1d(config.head, 3 * config.components or config.classes)
+        if config.components:
+            spread_scales(self.logits)
 
     def forward(
         self,
@@ -126,4 +134,5 @@ class WaveNet(nn.Module):
 def wavenet(config: WaveNetConfig, batch: int) -> Specimen:
     """Build a WaveNet; settings are the fields of `WaveNetConfig`, `batch` and `seed`."""
     shape, frames = (batch, config.length), (config.conditions, config.hop) if config.conditions else None
-    return density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag, frames)
+    made = density_specimen(WaveNet(config), config.classes, config.labels, shape, "t", config.lag, frames)
+    return replace(made, likelihood="logistics") if config.components and config.lag else made
