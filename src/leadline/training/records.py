@@ -54,6 +54,8 @@ class DataRecord(Struct, frozen=True):
     names: list[str] | None = None
     alphabet: str | None = None
     picture: list[Positive] | None = None
+    classes: Positive | None = None
+    piece: Positive | None = None
 
 
 class ScheduleRecord(Struct, frozen=True):
