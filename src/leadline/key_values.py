@@ -9,16 +9,18 @@ from leadline.errors import UsageError
 
 _KINDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "None"}
 
+_TRUTHS = {"true": True, "false": False}
+
 
 def literals(words: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` words: Python literals where the values are some, else text.
+    """Read ``key=value`` words: Python literals where the values are some, ``true`` and ``false`` too, else text.
 
     Raises `UsageError` for a word without ``=``, a key that is not a name, or one given twice.
 
     Examples
     --------
-    >>> literals(["lr=3e-4", "binarise=fixed"])
-    {'lr': 0.0003, 'binarise': 'fixed'}
+    >>> literals(["lr=3e-4", "binarise=fixed", "flatten=true"])
+    {'lr': 0.0003, 'binarise': 'fixed', 'flatten': True}
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -28,7 +30,7 @@ def literals(words: Iterable[str]) -> dict[str, Any]:
         if key in found:
             raise UsageError(f"{key} is set twice; give it once")
         try:
-            found[key] = ast.literal_eval(value)
+            found[key] = _TRUTHS[value] if value in _TRUTHS else ast.literal_eval(value)
         except (ValueError, SyntaxError):
             found[key] = value
     return found

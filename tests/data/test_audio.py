@@ -87,7 +87,7 @@ def test_bad_wavs_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bad\.wav is silent"):
         load(str(tmp_path))
     bad.write_bytes(b"RIFFnothing")
-    with pytest.raises(DataError, match=r"bad\.wav cannot be read as a wav or FLAC"):
+    with pytest.raises(DataError, match=r"bad\.wav cannot be read as a wav, FLAC or OGG"):
         load(str(tmp_path))
     wav(bad, sine(), rate=16000)
     with pytest.raises(DataError, match=r"bad\.wav has 16000 samples a second"):
@@ -142,3 +142,30 @@ def test_averaged_channels_and_pieces_are_said(tmp_path: Path) -> None:
     assert data.read_as == "2 channels averaged, 256 mu-law classes, scored in pieces of 20"
     assert [len(clip) for clip in data.test.examples] == [20, 20, 10]
     assert [len(clip) for clip in data.train.examples] == [50, 50]
+
+
+def test_oggs_are_read_and_one_that_is_cut_short_is_not(tmp_path: Path) -> None:
+    """Vorbis loses what is not heard: of a sine, little."""
+    import soundfile
+
+    for place in range(3):
+        soundfile.write(tmp_path / f"{place}.ogg", 0.5 * np.sin(np.arange(20_000) / 9), 8000, subtype="VORBIS")
+    data = load(str(tmp_path))
+    assert (data.rate, {len(clip) for part in data.parts for clip in part.examples}) == (8000, {20_000})
+    signal, _ = read_sound(tmp_path / "0.ogg")
+    assert np.sqrt(np.mean((signal - 0.5 * np.sin(np.arange(20_000) / 9)) ** 2)) < 0.05
+    whole = (tmp_path / "1.ogg").read_bytes()
+    for part in (0.2, 0.6, 0.95):
+        (tmp_path / "1.ogg").write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(DataError, match=r"1\.ogg"):
+            load(str(tmp_path))
+
+
+def test_floats_beyond_full_scale_are_clipped_and_that_is_said(tmp_path: Path) -> None:
+    import soundfile
+
+    for place, loud in enumerate((0.5, 2.0, 3.0)):
+        soundfile.write(tmp_path / f"{place}.wav", loud * np.sin(np.arange(50)), 8000, subtype="FLOAT")
+    data = load(str(tmp_path))
+    assert data.read_as == "2 sounds clipped, 256 mu-law classes"
+    assert np.abs(read_sound(tmp_path / "2.wav")[0]).max() == 1

@@ -1,5 +1,7 @@
 """Labels from sub-folders and from a CSV: every file has the class that it was given, whatever the division."""
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +97,56 @@ def test_classes_of_other_data_are_numbered_as_the_known_ones() -> None:
     assert renumbered(labels, ("b", "c"), ("a", "b", "c")).tolist() == [1, 2, 2]
     with pytest.raises(DataError, match=r"'d' is none of .*: a, b"):
         renumbered(labels, ("a", "d"), ("a", "b"))
+
+
+@settings(max_examples=40)
+@given(
+    classes=st.lists(st.sampled_from(["a", "b c", "7", 'q"q', "x;y"]), min_size=4, max_size=7),
+    separator=st.sampled_from([",", ";", "\t"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    form=st.sampled_from(["bare", "header", "swapped", "wide"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    blank=st.booleans(),
+    mark=st.sampled_from(["", "\ufeff"]),
+    dot=st.sampled_from(["", "./"]),
+    data=st.data(),
+)
+def test_a_csv_says_the_same_however_it_is_written(
+    classes: list[str],
+    separator: str,
+    end: str,
+    form: str,
+    quoting: int,
+    blank: bool,
+    mark: str,
+    dot: str,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    classes = [label if separator == "," else label.replace(";", "") for label in classes]
+    folder = tmp_path_factory.mktemp("tables")
+    paths = [folder / f"{place}.png" for place in range(len(classes))]
+    rows = [[f"{dot}{path.name}", label] for path, label in zip(paths, classes, strict=True)]
+    rows = data.draw(st.permutations([*rows, ["absent.png", "never"], rows[0]]))
+    rows = {
+        "bare": rows,
+        "header": [["Filename", "Label"], *rows],
+        "swapped": [["class", "file"], *([label, name] for name, label in rows)],
+        "wide": [["id", "width", "target"], *([name, "64", label] for name, label in rows)],
+    }[form]
+    written = io.StringIO()
+    csv.writer(written, delimiter=separator, lineterminator=end, quoting=quoting).writerows(rows)
+    text = mark + written.getvalue() + (f"  {end}{separator}{end}" if blank else "")
+    (table := folder / "labels.csv").write_bytes(text.encode())
+    found = labels_of(folder, paths, str(table))
+    assert found is not None
+    numbers, names = found
+    assert [names[number] for number in numbers.tolist()] == classes
+    assert set(names) == set(classes)
+
+
+def test_a_csv_of_more_columns_must_name_them(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "p", [f"{place}.png" for place in range(4)])
+    (table := tmp_path / "t.csv").write_text("\n".join(f"{place}.png,64,{'ab'[place % 2]}" for place in range(4)))
+    with pytest.raises(DataError, match="more than two columns: begin it with a row that names"):
+        load(str(root), labels=str(table))

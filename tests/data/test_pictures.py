@@ -193,3 +193,73 @@ def test_merged_levels_are_said(tmp_path: Path) -> None:
     assert load(folder, levels=16).read_as == "256 grey values merged into 16"
     assert load(folder, size=2).read_as == "resized to 2 × 2"
     assert torch.equal(load(folder, levels=16).test.examples.long(), load(folder).test.examples.long() // 16)
+
+
+@settings(max_examples=16)
+@given(way=st.integers(1, 8), suffix=st.sampled_from([".png", ".webp", ".tif"]), mode=st.sampled_from(["L", "RGB"]))
+def test_pictures_stand_upright_as_their_files_say(
+    way: int, suffix: str, mode: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Against the table of what side each stored row and column is (CIPA DC-008, tag 0x0112)."""
+    path = tmp_path_factory.mktemp("upright") / f"0{suffix}"
+    noted = Image.Exif()
+    noted[0x0112] = way
+    stored = RNG.integers(0, 256, (5, 4, *[3] * (mode == "RGB"))).astype(np.uint8)
+    Image.fromarray(stored).save(path, exif=noted, **({"lossless": True} if suffix == ".webp" else {}))
+    read = read_pictures([path], None)
+    (found,) = read.values
+    assert tuple(found.shape[:2]) == ((5, 4) if way < 5 else (4, 5))
+    for r, c in np.ndindex(5, 4):
+        seen = {1: (r, c), 2: (r, 3 - c), 3: (4 - r, 3 - c), 4: (4 - r, c)}
+        seen |= {5: (c, r), 6: (c, 4 - r), 7: (3 - c, 4 - r), 8: (3 - c, r)}
+        assert np.array_equal(found[seen[way]].numpy(), stored[r, c])
+    assert bool(read.changed) == (way > 1 and suffix != ".tif")  # TIFF's decoder turns them itself
+
+
+def test_one_picture_on_its_side_among_others_is_turned_or_refused_for_its_size(tmp_path: Path) -> None:
+    noted = Image.Exif()
+    noted[0x0112] = 6
+    saved(tmp_path, *[Image.fromarray(picture.astype(np.uint8)) for picture in deep(3, 256)])
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(tmp_path / "side.png", exif=noted)
+    assert load(str(tmp_path)).shape == (5, 4)
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(tmp_path / "side.png")
+    with pytest.raises(DataError, match=r"side\.png is 4 × 5 where .* is 5 × 4; give size="):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_files_of_several_pictures_are_refused(suffix: str, tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(picture.astype(np.uint8)).convert("RGB") for picture in deep(3, 256)]
+    first.save(tmp_path / f"0{suffix}", save_all=True, append_images=others)
+    with pytest.raises(DataError, match=rf"0\{suffix} holds 3 pictures, one after the other"):
+        read_pictures([tmp_path / f"0{suffix}"], None)
+
+
+@settings(max_examples=10)
+@given(bits=st.sampled_from([12, 16]), white=st.booleans(), seed=st.integers(0, 99))
+def test_tiffs_of_twelve_bits_and_those_where_zero_is_white_span_all_levels(
+    bits: int, white: bool, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Written by hand from the specification (TIFF 6.0)."""
+    numbers = np.random.default_rng(seed).integers(0, 1 << bits, (3, 4))
+    numbers[0, :2] = 0, (1 << bits) - 1
+    path = tmp_path_factory.mktemp("tiff") / "0.tif"
+    path.write_bytes(_tiff(numbers, bits, white))
+    if bits == 12 and white:
+        with pytest.raises(DataError, match="cannot be read as a picture"):  # Pillow knows no such pictures
+            read_pictures([path], None)
+        return
+    (values,) = read_pictures([path], None).values
+    wanted = np.rint(numbers * 65535 / ((1 << bits) - 1)).astype(int)
+    assert np.array_equal(values.numpy(), 65535 - wanted if white else wanted)
+
+
+def _tiff(numbers: np.ndarray, bits: int, white: bool) -> bytes:
+    height, width = numbers.shape
+    stream = "".join(f"{number:0{bits}b}" for number in numbers.flat)
+    data = bytes(int(stream[at : at + 8], 2) for at in range(0, len(stream), 8))
+    data = data if bits == 12 else numbers.astype("<u2").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 0 if white else 1), (273, 8), (277, 1)]
+    tags += [(278, height), (279, len(data))]
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + table + bytes(4)

@@ -27,7 +27,7 @@ MODEL = (
     "inner=8",
     "head=8",
     "dropout=0",
-    "members=1",  # several learn from other examples where a batch is no multiple of their number and that of processes
+    "members=2",
     "--data",
     "digits",
     "-t",

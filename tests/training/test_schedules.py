@@ -17,6 +17,7 @@ from leadline.training import TrainConfig, train
 from leadline.training.budget import Schedule
 from leadline.training.config import SCHEDULES
 from leadline.training.session import Session
+from leadline.zoo import build
 
 DIGITS = load("digits")
 FEW = dataclasses.replace(
@@ -54,6 +55,32 @@ def test_parts_of_a_batch_are_the_batch(n: int, number: int, whole: bool) -> Non
     )
     assert sum(part.symbols for part in parts) == Batch(x, mask, None, tuple(range(n))).symbols
     assert len(parts) <= min(n, number)
+
+
+@given(n=st.integers(1, 20), number=st.integers(1, 8), members=st.integers(1, 5))
+def test_each_member_learns_from_the_same_examples_in_however_many_parts(n: int, number: int, members: int) -> None:
+    """A model of members divides each part that it gets as it divides the whole batch."""
+    whole = Batch(torch.arange(n)[:, None], None, None, tuple(range(n)))
+    alone = [rows.flatten().tolist() for rows in whole.x.tensor_split(members)]
+    parts = list(whole.parts(number, members))
+    shared = [part.x.tensor_split(members) for part in parts]
+    assert [sorted(torch.cat(rows).flatten().tolist()) for rows in zip(*shared, strict=True)] == alone
+    assert [i for part in parts for i in part.index] == [i for part in parts for i in part.x.flatten().tolist()]
+    sizes = [len(part.x) for part in whole.parts(number)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@settings(max_examples=4)
+@given(st.integers(2, 6), st.integers(2, 3))
+def test_members_take_the_step_of_the_batch_in_parts(accumulate: int, members: int) -> None:
+    states = []
+    for parts in (1, accumulate):
+        specimen = build("pixelcnn", layers=1, channels=4, inner=4, head=4, members=members, dropout=0.0, seed=0)
+        session = Session.open(specimen, FEW, CONFIG.replace(batch=7, accumulate=parts), 1, Schedule.of_steps(6))
+        session.step()
+        states.append({name: p.grad.clone() for name, p in specimen.model.named_parameters()})
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-4, atol=1e-6)
 
 
 @settings(max_examples=6)

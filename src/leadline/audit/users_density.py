@@ -18,9 +18,10 @@ from leadline.graph.layout import Layout
 from leadline.graph.reading import Reading
 from leadline.graph.restoring.undisturbed import evaluating, undisturbed
 from leadline.graph.user_code import running
+from leadline.likelihoods import Likelihood
 from leadline.likelihoods import likelihood as likelihood_called
 from leadline.sampling.ahead import refuse_seen_ahead
-from leadline.training.code import Code, digest_of
+from leadline.training.code import Code
 from leadline.zoo import Specimen
 
 _LENGTH = 64
@@ -51,9 +52,8 @@ class UsersDensity:
     @property
     def code(self) -> Code:
         """Where the factory stands."""
-        where = self.word.rpartition(":")[0]
-        digest = digest_of(Path(where)) if where.endswith(".py") else ""
-        return Code(self.word, digest, "factory", self.likelihood, self.layout)
+        found = Code(self.word, "", "factory", self.likelihood, self.layout)
+        return replace(found, digest=found.now)
 
     def __call__(self, name: str, **settings: Any) -> Specimen:  # noqa: ARG002 - the word is the name
         """Call the factory, and read what it returns."""
@@ -80,6 +80,8 @@ class UsersDensity:
         heard = Spectrogram.asked(self.data["options"], int(self.data["rate"] or 1), int(self.data["levels"]))
         if heard is not None and len(given.inputs) > 1 and given.inputs[-1].ndim == 3:
             given = replace(given, frames=(given.inputs[-1].shape[-1], heard.hop))
+        if given.conditional and given.labels is None:
+            given = replace(given, labels=self.data.get("classes"))
         return self._read_output(replace(given, likelihood=self.likelihood or given.likelihood))
 
     def _inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -109,37 +111,41 @@ class UsersDensity:
         if not isinstance(y, Tensor):
             raise ModelError(f"{self.word} returned {type(y).__name__} from forward; a density model returns logits")
         found = given.likelihood or ("bernoulli" if y.shape == x.shape and levels == 2 else "categorical")
-        layout = given.layout or _read_by_shape(self.word, x, y, levels, found, conditioned)
+        described = likelihood_called(found, levels)
+        layout = given.layout or _read_by_shape(self.word, x, y, described, conditioned)
         channels = Layout.parse(layout).channels("0")
         sizes = dict(zip(Layout.parse(layout).outputs["0"], y.shape, strict=False))
-        if found == "categorical" and [sizes.get(name) for name in channels] != [levels]:
-            raise ModelError(f"{self.word} returned {tuple(y.shape)} as '{layout}', where the data has {levels} levels")
+        if not described.fits(tuple(sizes.get(name, 0) for name in channels)):
+            raise ModelError(f"{self.word} returned {tuple(y.shape)} as '{layout}', where {_wanted(x, described)}")
         return replace(given, likelihood=found, layout=layout)
 
 
-def _read_by_shape(word: str, x: Tensor, y: Tensor, levels: int, likelihood: str, conditioned: str) -> str:
+def _read_by_shape(word: str, x: Tensor, y: Tensor, likelihood: Likelihood, conditioned: str) -> str:
     """Return the layout that shapes alone tell; raises `ModelError` if they tell none, or more than one."""
-    axes = _AXES[x.ndim - 1]
-    if likelihood == "bernoulli":
-        fitting = {f"b {axes}{conditioned} -> b {axes}": tuple(x.shape)}
-    else:
-        last, second = f"b {axes}{conditioned} -> b {axes} v", f"b {axes}{conditioned} -> b v {axes}"
-        sizes = [levels, levels]
-        if likelihood == "logistics" and y.ndim == x.ndim + 1:  # any number of components
-            sizes = [n if n % 3 == 0 else 3 for n in (y.shape[-1], y.shape[1])]
-        fitting = {last: (*x.shape, sizes[0]), second: (len(x), sizes[1], *x.shape[1:])}
-    found = [layout for layout, shape in fitting.items() if tuple(y.shape) == shape]
+    axes, shape, found = _AXES[x.ndim - 1], tuple(y.shape), []
+    if shape == x.shape and likelihood.fits(()):
+        found.append(f"b {axes}{conditioned} -> b {axes}")
+    if shape[:-1] == x.shape and likelihood.fits(shape[-1:]):
+        found.append(f"b {axes}{conditioned} -> b {axes} v")
+    if y.ndim == x.ndim + 1 and (len(y), *shape[2:]) == x.shape and likelihood.fits(shape[1:2]):
+        found.append(f"b {axes}{conditioned} -> b v {axes}")
     if len(found) == 1:
         return found[0]
     if found:
-        raise LayoutError(f"{word} returned {tuple(y.shape)}, which may be read as {' or as '.join(map(repr, found))}: "
+        raise LayoutError(f"{word} returned {shape}, which may be read as {' or as '.join(map(repr, found))}: "
                           "say which, with layout=")  # fmt: skip
-    wanted = " or ".join(str(shape) for shape in fitting.values())
-    wanted += ", three numbers for each component" if likelihood == "logistics" else ""
-    raise ModelError(
-        f"{word} returned {tuple(y.shape)} for symbols {tuple(x.shape)} of {levels} levels; "
-        f"a {likelihood} density model returns {wanted}"
-    )
+    raise ModelError(f"{word} returned {shape} for symbols {tuple(x.shape)}; {_wanted(x, likelihood)}")
+
+
+def _wanted(x: Tensor, likelihood: Likelihood) -> str:
+    """Say what a density model returns."""
+    first, *rest = x.shape
+    numbers = {"categorical": likelihood.levels, "logistics": "3 · components"}.get(likelihood.name)
+    said = f"a {likelihood.name} density model of {likelihood.levels} levels returns "
+    if numbers is None:
+        return f"{said}{tuple(x.shape)}"
+    last, second = (", ".join(map(str, axes)) for axes in ((first, *rest, numbers), (first, numbers, *rest)))
+    return f"{said}({last}) or ({second})"
 
 
 def lag_of(specimen: Specimen) -> int:

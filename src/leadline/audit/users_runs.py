@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from leadline.errors import UsageError
 from leadline.files.streams import complain
 from leadline.key_values import literals
 from leadline.training import Run, RunFolder, RunResult, TrainConfig, load_run, train
-from leadline.training.code import Code, digest_of, refuse_untrusted
+from leadline.training.code import Code, refuse_untrusted
 from leadline.training.folder import Builder
 from leadline.training.jobs import Job, prepared, refuse_misfit_data, sizes_of, train_by_recipe
 from leadline.training.randomness import isolated, seed_everything
@@ -36,8 +37,16 @@ def open_run(path: Path | str, *, trust: bool = False) -> Run:
     code = Code.of(held)
     if not trust or not code.word:
         refuse_untrusted(folder.path, code)
-    if code.file.endswith(".py") and digest_of(Path(code.file)) != code.digest:
-        complain(f"{code.file} has changed since {folder.path} was trained with it")
+    if code.file.endswith(".py") and not os.path.isfile(code.file):
+        raise UsageError(
+            f"the model of {folder.path} is built by {code.file}, which is not there any more: put it back, or go on "
+            "with the run by the file that it is now (leadline train FILE.py:… --resume), or read the run in Python, "
+            "with load_run(path, build=…)"
+        )
+    if code.now != code.digest:
+        complain(
+            f"{code.file}, or a file beside it that it imports, has changed since {folder.path} was trained with it"
+        )
     return load_run(path, build=_builder(code, record["data"]))
 
 

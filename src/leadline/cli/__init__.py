@@ -241,7 +241,8 @@ def train(model: str, settings: Sequence[str], data: str, recipe: str | None, **
         "training": {**literals(options["train"]), **given},
         "options": literals(options["data_option"]),
     }
-    result = train_named(model, settings, data, run, recipe=recipe, console=terminal(), **how)
+    with diverted():  # what a model or its factory prints is no report
+        result = train_named(model, settings, data, run, recipe=recipe, console=terminal(), **how)
     if not Processes.here().leads:
         return
     say(f"{run}: {result.steps} steps in {result.seconds:.0f} s, {result.parameters} parameters")

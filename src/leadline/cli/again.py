@@ -10,11 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline.document import Pictures
-from leadline.errors import CheckpointError
+from leadline.errors import CheckpointError, UsageError, near_misses
+from leadline.files.reading import read_record
 from leadline.files.temporary import remove_leftovers
 from leadline.files.writing import write_atomically, write_beside
 from leadline.report.encoded import pictures_png
 from leadline.sampling.compiled.kept import find_kept, question
+
+
+def classes_of(run: Path, text: str) -> tuple[int, ...]:
+    """Return the numbers of the classes that a text names: by the names that they have in the run's data, or as such.
+
+    Raises `UsageError` where it names none, or one that is not there.
+
+    Examples
+    --------
+    >>> classes_of(Path("nowhere"), "3"), classes_of(Path("nowhere"), "0,1")
+    ((3,), (0, 1))
+    """
+    try:
+        names = list(read_record(run / "run.json", dict[str, Any], CheckpointError)["data"]["names"] or ())
+    except (CheckpointError, KeyError, TypeError):  # which is said when the run is read
+        names = []
+    words = [text] if text in names else [part.strip() for part in text.split(",")]
+    if not any(map(str.isdecimal, names)) and all(w.isascii() and w.isdecimal() and len(w) < 10 for w in words):
+        return tuple(map(int, words))  # names that are numbers, such as years, are not the classes' places
+    if not names:
+        raise UsageError(f"{text!r} names no classes; write one, or one for each sample: 3 or 0,1,2")
+    strange = next((word for word in words if word not in names), None)
+    if strange is not None:
+        raise UsageError(f"there is no class {strange!r}; {near_misses(strange, names)}")
+    return tuple(map(names.index, words))
 
 
 def asked_of(

@@ -10,6 +10,7 @@ import click
 
 from leadline.cli.shared import DATA_OPTION, TRUST, Named, of_users_own, say
 from leadline.errors import UsageError
+from leadline.files.streams import diverted
 from leadline.key_values import literals
 
 
@@ -41,9 +42,13 @@ def score(
     if ":" in run and not os.path.exists(run):
         if data is None:
             raise UsageError(f"{run} is no run of which the data is known: say what is scored, --data")
-        found, data, options = users_run(run, settings, data, options, **how), None, {}
+        with diverted():  # what a factory prints is no score
+            found, data, options = users_run(run, settings, data, options, **how), None, {}
     elif settings or any(value is not None for value in how.values()):
         raise UsageError(f"{run} is read as a run folder: its settings are those it was trained with")
     else:
-        found = open_run(Named().convert(run, None, None), trust=trust)
-    say(str(score_run(found, "all" if everything else part, data, options)))
+        with diverted():
+            found = open_run(Named().convert(run, None, None), trust=trust)
+    with diverted():
+        scored = score_run(found, "all" if everything else part, data, options)
+    say(str(scored))

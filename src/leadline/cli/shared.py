@@ -59,16 +59,6 @@ class Rate(click.FloatRange):
         return found
 
 
-def classes(_: click.Context, __: click.Parameter, words: str | None) -> tuple[int, ...] | None:
-    """Read one class, or several: ``3`` or ``0,1,2``."""
-    if words is None:
-        return None
-    parts = [part.strip() for part in words.split(",")]
-    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-        raise UsageError(f"{words!r} names no classes; write one, or one for each sample: 3 or 0,1,2")
-    return tuple(map(int, parts))
-
-
 def read_as(command: Command) -> Command:
     """Add the options that say how to read a model's axes."""
     for flag, text in (

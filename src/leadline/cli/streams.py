@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leadline.cli.shared import COUNT, SEED, TRUST, Named, classes, read_as, say, terminal, writable
+from leadline.cli.shared import COUNT, SEED, TRUST, Named, read_as, say, terminal, writable
 from leadline.errors import UsageError
 from leadline.files.streams import diverted
 
@@ -43,8 +43,7 @@ Examples:
 @click.option(
     "--label",
     metavar="CLASS[,CLASS]...",
-    callback=classes,
-    help="Of a run: the class to draw, or one for each sample: 3 or 0,1,2.",
+    help="Of a run: the class to draw, or one for each sample, by number or name: 3 or 0,1,2 or cat.",
 )
 @click.option(
     "--like", type=Named(), metavar="SOUND",
@@ -60,15 +59,17 @@ def sample(run: Path, settings: Sequence[str], n: int | None, rate: int | None, 
     Samples that stand in the run folder stay. The classes of your own model are the levels of a µ-law, as WaveNet's
     are.
     """
+    from leadline.cli.again import classes_of
     from leadline.sampling.compiled.kept import USUAL
 
-    n = n or (len(how["label"]) if len(how["label"] or ()) > 1 else USUAL)
     if ":" in str(run) and not os.path.exists(run):
-        say(_drawn_from_own(str(run), settings, n, rate or 16_000, layout, how))
+        say(_drawn_from_own(str(run), settings, n or USUAL, rate or 16_000, layout, how))
     elif settings or rate or layout:
         raise UsageError("a run folder has its own settings, rate and layout")
     else:
-        say(_drawn_from_run(run, n, **how))
+        label = None if how["label"] is None else classes_of(run, how["label"])
+        n = n or (len(label) if label is not None and len(label) > 1 else USUAL)
+        say(_drawn_from_run(run, n, **{**how, "label": label}))
 
 
 def _drawn_from_run(
@@ -95,16 +96,29 @@ def _drawn_from_run(
     from leadline.files.temporary import remove_leftovers
     from leadline.report.exports import check_suffix, suffixes_of, write_new, write_samples
 
-    trained = open_run(run, trust=trust)
+    with diverted():
+        trained = open_run(run, trust=trust)
     kind, rate = trained.data["kind"], trained.data.get("rate")
     path = out or run / f"samples-{how['seed']}{suffixes_of(kind, rate)[0]}"
     check_suffix(path, kind, rate)
     if out is None:
         remove_leftovers(run)
+    if trained.lag == 0 and keep is None:
+        raise UsageError("the model says what comes next, and nothing of a first symbol: --keep 0.1 completes examples")
     given = None if keep is None else beginnings(trained.dataset(), n, keep)
+    if given is not None and given.ndim == 2 and not trained.data.get("picture"):
+        how["length"] = _length_after(given.shape[1], keep, trained.specimen.inputs[0].shape[1], how["length"])
     heard = None if like is None and trained.specimen.frames is None else heard_in(trained, like, n)
-    drawn = draw(trained, n, given=given, frames=heard, asked=asked, backend=backend, **how)
+    with diverted():  # what a model of the user's prints is no report
+        drawn = draw(trained, n, given=given, frames=heard, asked=asked, backend=backend, **how)
     return _said(write_new(drawn, path) if out is None else write_samples(drawn, path), n, drawn)
+
+
+def _length_after(kept: int, keep: float | None, usual: int, asked: int | None) -> int | None:
+    """Return how long a sequence becomes that begins with what is kept: as asked, as usual or as the example was."""
+    if asked is not None and asked <= kept:
+        raise UsageError(f"--keep {keep} keeps {kept} symbols, and --length {asked} leaves nothing to draw")
+    return asked if asked is not None or usual > kept or keep is None else max(kept + 1, round(kept / keep))
 
 
 def _drawn_from_own(
@@ -153,7 +167,8 @@ def _said(path: Path, n: int, drawn: Drawn) -> str:
 @click.option("--compare", type=COUNT, default=10_000, show_default=True, help="Positions compared with the model.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the inputs compared on.")
 @click.option("--chunk", type=COUNT, help="Positions that a graph takes at once; default: any, or 1 with recurrences.")
-def export(model: str, settings: Sequence[str], out: Path, length: int | None, **how: Any) -> None:
+@TRUST
+def export(model: str, settings: Sequence[str], out: Path, length: int | None, trust: bool, **how: Any) -> None:
     """Write the stream of a causal MODEL for other programs, and a certificate of what was compared.
 
     As one C file and its header, as an ONNX graph, or as an exported program of torch's, by the suffix of --out.
@@ -163,5 +178,6 @@ def export(model: str, settings: Sequence[str], out: Path, length: int | None, *
 
     axes = {name: how.pop(name) for name in ("layout", "order", "output")}
     with diverted(), terminal().status("deriving, compiling and comparing"):
-        made = stream_of(find_model(model, settings).reading(**axes), backend="torch").export(out, length=length, **how)
+        reading = find_model(model, settings, trust=trust).reading(**axes)
+        made = stream_of(reading, backend="torch").export(out, length=length, **how)
     say(str(made))

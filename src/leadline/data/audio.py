@@ -1,4 +1,4 @@
-"""Audio: folders of wav and FLAC files, and seeded synthetic tones, as mu-law or linear classes."""
+"""Audio: folders of wav, FLAC and OGG files, and seeded synthetic tones, as mu-law or linear classes."""
 
 import os
 import re
@@ -15,33 +15,39 @@ from torch import Tensor
 from leadline.data.companding import linear, mu_law
 from leadline.data.dataset import Dataset
 from leadline.data.division import Divide, Division, cut, divide, splits, words_of
+from leadline.data.folders import files_of
 from leadline.data.labels import Labels, labels_of
 from leadline.data.spectrogram import Spectrogram
 from leadline.errors import DataError, UsageError, near_misses, needing
 from leadline.files.reading import LARGEST, open_regular
 
-SOUND_SUFFIXES = frozenset({".wav", ".flac"})
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga"})
 SPEECH_DIRECTORY = "/usr/share/asterisk/sounds/en_US_f_Allison"
-_KINDS = re.compile("(WAV|WAVEX|RF64|FLAC) (PCM_U8|PCM_S8|PCM_16|PCM_24|PCM_32|FLOAT|DOUBLE|ULAW|ALAW)")
+_KINDS = re.compile(
+    "(WAV|WAVEX|RF64|FLAC) (PCM_U8|PCM_S8|PCM_16|PCM_24|PCM_32|FLOAT|DOUBLE|ULAW|ALAW)|OGG (VORBIS|OPUS)"
+)
 _BLOCK = 1 << 20
 _LONGEST = 1 << 26
 """Samples that one clip may have: two hours at 8 kHz, 25 minutes at 44.1 kHz."""
 _DENSEST = 1 << 14
 """Samples that a byte of a file may stand for; the longest silence in FLAC takes a byte for some hundreds."""
 _HIGHEST_RATE = 768_000
+_PAGE, _LAST_PAGE = 1 << 16, 4
+"""Bytes that a page of an OGG has at most, and the flag of its last one (RFC 3533)."""
 
 
 def read_sound(path: Path) -> tuple[Float[np.ndarray, "t"], int]:
-    """Read one wav (whole numbers of 8 to 32 bits, or floats) or FLAC: channels averaged, in [-1, 1], and its rate.
+    """Read one wav (whole numbers of 8 to 32 bits, or floats), FLAC or OGG: channels averaged, in [-1, 1]; its rate.
 
-    Raises `DataError` if the file is neither, holds numbers that are not finite, or is empty, cut short, silent or too
-    long for one clip; the message names it. `UsageError` if soundfile, which reads it, is not installed.
+    Raises `DataError` if the file is none of these, holds numbers that are not finite, or is empty, cut short, silent
+    or too long for one clip; the message names it. `UsageError` if soundfile, which reads it, is not installed.
     """
-    return _read(path)[:2]
+    signal, rate, _ = _read(path)
+    return signal.clip(-1, 1), rate
 
 
 def _read(path: Path) -> tuple[Float[np.ndarray, "t"], int, int]:
-    """Return the signal, its rate, and how many channels were averaged."""
+    """Return the signal as it is, its rate, and how many channels were averaged."""
     with needing("train", "reading sound"):
         import soundfile
     with open_regular(path, DataError) as file:
@@ -54,18 +60,24 @@ def _read(path: Path) -> tuple[Float[np.ndarray, "t"], int, int]:
                 blocks = sound.blocks(max(1, _BLOCK // channels), dtype="float64", always_2d=True)
                 signal = np.concatenate([np.zeros(0), *(block.mean(axis=1) for block in blocks)])
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OSError) as error:
-            raise DataError(f"{path} cannot be read as a wav or FLAC: {error}") from error
+            raise DataError(f"{path} cannot be read as a wav, FLAC or OGG: {error}") from error
     if len(signal) != frames:
         raise DataError(f"{path} is cut short: {len(signal)} of {frames} samples")
     if not np.isfinite(signal).all():
         raise DataError(f"{path} holds numbers that are not finite")
     if np.all(signal == signal[0]):
         raise DataError(f"{path} is silent: all its samples are equal; leave it out")
-    return signal.clip(-1, 1), rate, channels
+    return signal, rate, channels
 
 
 def _refuse_cut_short(path: Path, file: IO[bytes], size: int) -> None:
-    """Refuse a wav that ends before its samples do: libsndfile would take it for a shorter one."""
+    """Refuse a wav or OGG that ends before its samples do: libsndfile would take it for a shorter one."""
+    if file.read(4) == b"OggS":
+        file.seek(max(0, size - _PAGE))
+        end = file.read()
+        if not end[end.rfind(b"OggS") :][5:6].ljust(1, b"\0")[0] & _LAST_PAGE:
+            raise DataError(f"{path} is cut short: its last page is missing")
+    file.seek(0)
     riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
     place = 12
     while (riff, wave) == (b"RIFF", b"WAVE") and len(head := file.read(8)) == 8:
@@ -80,7 +92,7 @@ def _refuse_cut_short(path: Path, file: IO[bytes], size: int) -> None:
 def _check_header(path: Path, kind: str, frames: int, rate: int, size: int) -> None:
     """Refuse a sound by what its header says, before anything is read."""
     if not _KINDS.fullmatch(kind):
-        raise DataError(f"{path} cannot be read as a wav or FLAC: it is {kind}")
+        raise DataError(f"{path} cannot be read as a wav, FLAC or OGG: it is {kind}")
     if frames == 0:
         raise DataError(f"{path} is empty: it holds no samples")
     if not 1 <= rate <= _HIGHEST_RATE:
@@ -103,7 +115,7 @@ def wav_folder(
     seed: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """Read a folder of wavs and FLACs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
+    """Read a folder of wavs, FLACs and OGGs of one rate, searched to any depth, divided 8 : 1 : 1 by file.
 
     There are 256 mu-law classes unless `encoding` (``"mu-law"``, ``"linear"``) or `levels` says otherwise; 65536 linear
     ones are the samples of 16 bits as they are. `labels` are as in `data.labels.labels_of`, `spectrogram` and `hop` as
@@ -126,22 +138,23 @@ def _wavs(
     divide: Divide = divide,
 ) -> Dataset:
     """Read a folder of sounds, without subfolders whose names are in `leave_out`."""
-    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
+    paths = files_of(directory, SOUND_SUFFIXES)
     paths = [path for path in paths if not leave_out & set(path.relative_to(directory).parts)][: options["limit"]]
     named = labels_of(directory, paths, options.get("labels", "none"))
     parts = divide(len(paths), options["seed"], directory)
     clips: list[Integer[Tensor, "_"]] = []
-    rate, most = 0, 1
+    rate, most, loud = 0, 1, 0
     for path in paths:
         signal, its_rate, channels = _read(path)
-        rate, most = rate or its_rate, max(most, channels)
+        rate, most, loud = rate or its_rate, max(most, channels), loud + bool(abs(signal).max() > 1)
         if its_rate != rate:
             raise DataError(f"{path} has {its_rate} samples a second where {paths[0]} has {rate}; resample one of them")
-        clips.append(classes_of(signal, options))
+        clips.append(classes_of(signal.clip(-1, 1), options))
         if sum(clip.nbytes for clip in clips) > LARGEST:
             raise DataError(f"{directory} holds more than {LARGEST} bytes; set limit=, the number of files")
     division = words_of(divide, "file", options["seed"])
-    return _dataset(name, clips, parts, division, licence, rate, options, labels=named, channels=most)
+    made = (*([f"{most} channels averaged"] if most > 1 else []), *([f"{loud} sounds clipped"] if loud else []))
+    return _dataset(name, clips, parts, division, licence, rate, options, labels=named, made=made)
 
 
 def speech(
@@ -238,18 +251,18 @@ def _dataset(
     options: Mapping[str, Any],
     *,
     labels: Labels | None = None,
-    channels: int = 1,
+    made: Sequence[str] = (),
 ) -> Dataset:
-    """Divide clips of classes into train, validation and test."""
+    """Divide clips of classes into train, validation and test; `made` is what was made of them before."""
     classes, names = (None, None) if labels is None else labels
     heard = Spectrogram.asked(options, rate, _levels(options))
     train, validation, test = splits(clips, classes, parts, alike=False)
     piece = options.get("piece")
     if piece is not None:
         validation, test = cut(validation, piece), cut(test, piece)
-    averaged = f"{channels} channels averaged, " if channels > 1 else ""
-    in_pieces = "" if piece is None else f", scored in pieces of {piece}"
-    given = "" if heard is None else f", given {heard}"
+    said = [*made, f"{_levels(options)} {options.get('encoding') or 'mu-law'} classes"]
+    said += [] if piece is None else [f"scored in pieces of {piece}"]
+    said += [] if heard is None else [f"given {heard}"]
     return Dataset(
         name=name,
         kind="audio",
@@ -261,7 +274,7 @@ def _dataset(
         division=division,
         rate=rate,
         options={key: value for key, value in options.items() if value is not None},
-        read_as=f"{averaged}{_levels(options)} {options.get('encoding') or 'mu-law'} classes{in_pieces}{given}",
+        read_as=", ".join(said),
         names=names,
         piece=piece,
         spectrogram=heard,

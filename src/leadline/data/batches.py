@@ -35,12 +35,16 @@ class Batch:
         """The number of symbols that count."""
         return self.x.numel() if self.mask is None else int(self.mask.sum())
 
-    def parts(self, number: int) -> Iterator[Batch]:
-        """Cut the batch into a number of parts of about the same size, fewer where it has fewer examples."""
-        for rows in torch.arange(len(self.x)).chunk(number):
-            first, last = int(rows[0]), int(rows[-1]) + 1
-            mask, labels, frames = (None if t is None else t[first:last] for t in self._beside)
-            yield Batch(self.x[first:last], mask, labels, self.index[first:last], frames)
+    def parts(self, number: int, members: int = 1) -> Iterator[Batch]:
+        """Cut the batch into a number of parts of about the same size, fewer where it has fewer examples.
+
+        Each part has its share of the examples of every one of some `members`, among whom a batch is divided in order
+        (`Tensor.tensor_split`): so each member learns from the same examples, whatever the number of parts.
+        """
+        shares = [rows.tensor_split(number) for rows in torch.arange(len(self.x)).tensor_split(members)]
+        for rows in filter(len, map(torch.cat, zip(*shares, strict=True))):
+            mask, labels, frames = (None if t is None else t[rows] for t in self._beside)
+            yield Batch(self.x[rows], mask, labels, tuple(self.index[row] for row in rows.tolist()), frames)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""

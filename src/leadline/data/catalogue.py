@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,7 +11,9 @@ from leadline.data.audio import SOUND_SUFFIXES, speech, tones, wav_folder
 from leadline.data.dataset import Dataset
 from leadline.data.division import undivided
 from leadline.data.flattened import flattened
+from leadline.data.folders import files_of, left_out
 from leadline.data.images import digits, fashion_mnist, idx_directory, image_folder
+from leadline.data.labels import NOT_TABLES
 from leadline.data.photographs import photographs
 from leadline.data.pictures import IMAGE_SUFFIXES
 from leadline.data.spectrogram import MOST_CHANNELS, MOST_HOP
@@ -30,8 +33,12 @@ NAMED: Mapping[str, Loader] = {
     "tones": tones,
 }
 
-_DIVIDED: tuple[Loader, ...] = (wav_folder, image_folder, text_files)
-"""Loaders of files that come without a division of their own."""
+_DIVIDED: Mapping[Loader, frozenset[str]] = {
+    wav_folder: SOUND_SUFFIXES,
+    image_folder: IMAGE_SUFFIXES,
+    text_files: TEXT_SUFFIXES,
+}
+"""Loaders of files that come without a division of their own, and the suffixes of those files."""
 
 _RANGES = {
     "levels": (2, 65536),
@@ -105,7 +112,7 @@ def _loader(name_or_path: str) -> Loader:
             return text_files
         known = near_misses(name_or_path, NAMED)
         raise UsageError(f"{name_or_path!r} is neither a data set nor a folder, nor a file of text; {known}")
-    suffixes = {path.suffix.lower() for path in directory.rglob("*") if not os.path.isdir(path)}
+    suffixes = {path.suffix.lower() for path in files_of(directory)}
     sounds, pictures = bool(suffixes & SOUND_SUFFIXES), bool(suffixes & IMAGE_SUFFIXES)
     if sounds and pictures:
         raise DataError(f"{directory} holds sounds and pictures; name a folder of one kind")
@@ -115,7 +122,8 @@ def _loader(name_or_path: str) -> Loader:
         return idx_directory
     if suffixes & TEXT_SUFFIXES:
         return text_files
-    raise DataError(f"{directory} holds no wavs, no FLACs, no pictures, no texts and no IDX.gz files")
+    read = "; ".join(", ".join(sorted(some)) for some in _DIVIDED.values())
+    raise DataError(f"{directory} holds no files that are read: sounds, pictures or texts ({read}), or IDX.gz files")
 
 
 def _known(loader: Loader) -> list[str]:
@@ -135,4 +143,9 @@ def _call(loader: Loader, name: str, options: Mapping[str, Any], *how: Any) -> D
     require_seed(options.get("seed", 0))
     asked = {key: value for key, value in options.items() if key != "flatten"}
     dataset = loader(**asked) if loader in NAMED.values() else loader(Path(name), *how, **asked)
-    return flattened(dataset) if options.get("flatten") else dataset
+    dataset = flattened(dataset) if options.get("flatten") else dataset
+    if loader in _DIVIDED and os.path.isdir(name):
+        table = asked.get("labels")
+        said = left_out(Path(name), _DIVIDED[loader], [] if table in NOT_TABLES else [Path(table)])
+        dataset = replace(dataset, read_as=", ".join(filter(None, (dataset.read_as, said))) or None)
+    return dataset

@@ -155,6 +155,7 @@ class Dataset:
         names = ("name", "kind", "levels", "licence", "division", "binarisation", "rate", "read_as", "alphabet")
         plain = {name: getattr(self, name) for name in names}
         sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+        plain |= {"classes": self.classes, "piece": self.piece}
         named = {"shape": self.shape, "names": self.names, "picture": self.picture}
         lists = {name: None if value is None else list(value) for name, value in named.items()}
         return plain | lists | {"options": dict(self.options), "examples": sizes, "digest": self.digest}

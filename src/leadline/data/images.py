@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
 from leadline.data.division import Divide, divide, splits, words_of
+from leadline.data.folders import files_of
 from leadline.data.idx import read_idx
 from leadline.data.labels import labels_of
 from leadline.data.pictures import IMAGE_SUFFIXES, read_pictures
@@ -110,13 +111,14 @@ def image_folder(
     """
     if color not in (None, "grey", "rgb"):
         raise UsageError(f"color must be grey or rgb, got {color!r}")
-    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = files_of(directory, IMAGE_SUFFIXES)
     named = labels_of(directory, paths, labels)
     read = read_pictures(paths, size, color)
     classes, names = (None, None) if named is None else named
     parts = splits(read.values, classes, divide(len(paths), seed, directory), alike=True)
     given = {"size": size, "color": color, "labels": labels, "levels": levels, "binarise": binarise, "seed": seed}
     how = [
+        *read.changed,
         *(["colour turned into grey"] if read.coloured and color == "grey" else []),
         *([RGB] if read.values[0].ndim == 3 else []),
         *([f"resized to {size} × {size}"] if size is not None else []),

@@ -1,8 +1,9 @@
 """The class of every file of a folder: the name of its sub-folder, or what a CSV says."""
 
 import csv
+import io
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from jaxtyping import Integer
@@ -13,6 +14,11 @@ from leadline.files.reading import read_bytes
 
 _LARGEST_TABLE = 1 << 26
 _MOST_CLASSES = 1 << 16
+
+NOT_TABLES = (None, "none", "folders")
+"""What labels may be beside the path of a CSV."""
+_FILES = frozenset({"file", "filename", "file_name", "name", "path", "image", "sound", "text", "id"})
+_CLASSES = frozenset({"class", "label", "labels", "category", "target"})
 
 Labels = tuple[Integer[Tensor, "n"], tuple[str, ...]]
 """A class for every file, and the name of every class."""
@@ -28,7 +34,7 @@ def labels_of(directory: Path, paths: Sequence[Path], how: str | None) -> Labels
     """
     if how == "none" or not paths:
         return None
-    if how in (None, "folders"):
+    if how in NOT_TABLES:
         inner = [path.relative_to(directory).parts for path in paths]
         bare = next((path for path, parts in zip(paths, inner, strict=True) if len(parts) < 2), None)
         if how is None and (bare is not None or len({parts[0] for parts in inner}) < 2):
@@ -65,19 +71,39 @@ def _whole(word: str) -> bool:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """Read a CSV of two columns; a header does no harm, since it names no file."""
+    """Read the files and classes of a CSV, whose columns stand in that order, or as its header says."""
     content = read_bytes(path, DataError, limit=_LARGEST_TABLE)
-    table: dict[str, str] = {}
     try:
-        rows = list(csv.reader(content.decode("utf-8-sig").splitlines()))
+        text = content.decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV: {error}") from error
+    table: dict[str, str] = {}
+    file, label = _columns(path, rows)
     for number, row in enumerate(rows, 1):
-        if not row:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
             continue
-        if len(row) < 2 or not row[1].strip():
+        if len(cells) <= max(file, label) or not cells[label]:
             raise DataError(f"{path} cannot be read: row {number} has no second column, the file's class")
-        file, label = row[0].strip(), row[1].strip()
-        if table.setdefault(file, label) != label:
-            raise DataError(f"{path} gives {file} two classes: {table[file]} and {label}")
+        name = PurePosixPath(cells[file]).as_posix()
+        if table.setdefault(name, cells[label]) != cells[label]:
+            raise DataError(f"{path} gives {name} two classes: {table[name]} and {cells[label]}")
     return table
+
+
+def _separator(text: str) -> str:
+    """Return what parts columns: commas or, where there are none in the first line, semicolons or tabs."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return next((mark for mark in ",;\t" if mark in first), ",")
+
+
+def _columns(path: Path, rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Return the columns of files and classes; more than two are told apart by a header alone."""
+    named = [cell.strip().lower() for cell in next((row for row in rows if any(map(str.strip, row))), [])]
+    files, classes = ([i for i, cell in enumerate(named) if cell in known] for known in (_FILES, _CLASSES))
+    if len(files) == 1 and len(classes) == 1:
+        return files[0], classes[0]
+    if max(map(len, rows), default=0) > 2 and any(cell.strip() for row in rows for cell in row[2:]):
+        raise DataError(f"{path} has more than two columns: begin it with a row that names one 'file' and one 'class'")
+    return 0, 1

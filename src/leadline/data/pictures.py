@@ -20,7 +20,9 @@ from torch import Tensor
 from leadline.errors import DataError, LeadlineError, needing
 from leadline.files.reading import LARGEST, open_regular
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm"}
+)
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 1 << 25
 """Pixels that one picture may have: decoding takes up to 20 bytes for each."""
@@ -28,11 +30,12 @@ _MOST_PIXELS = 1 << 25
 
 @dataclass(frozen=True)
 class Pictures:
-    """Levels of 0 to `depth` - 1, of grey or of red, green and blue, and whether any picture was in colour."""
+    """Levels of 0 to `depth` - 1, of grey or of three colours; whether any was in colour, and what was changed."""
 
     values: list[Integer[Tensor, "h w *c"]]
     depth: int
     coloured: bool
+    changed: tuple[str, ...] = ()
 
 
 def read_pictures(paths: Sequence[Path], size: int | None, color: str | None = None) -> Pictures:
@@ -40,7 +43,8 @@ def read_pictures(paths: Sequence[Path], size: int | None, color: str | None = N
 
     If one is in colour, all have red, green and blue, which are equal in grey ones; `color` asks for that
     (``"rgb"``) or for grey levels (``"grey"``) whatever they are. Where some have 16 bits, those of 8 are widened to
-    them. Pictures with transparent places, and numbers that are not whole, are refused.
+    them. They stand upright, as cameras note it in a file (its EXIF orientation). Pictures with transparent places,
+    files of several pictures, and numbers that are not whole, are refused.
 
     Raises `DataError`, with the file's name, if one is not a picture, is too large, or of another size than the first
     while `size` is not given, or all together are too large; `UsageError` if Pillow is not installed.
@@ -48,23 +52,48 @@ def read_pictures(paths: Sequence[Path], size: int | None, color: str | None = N
     with needing("train", "reading pictures"):
         import PIL  # noqa: F401 - whether it is installed
     deep = _refuse_sizes(paths, size, color)
-    found, coloured = [], False
+    found, coloured, changed = [], False, set()
     for path in paths:
         with _opened(path) as file:
             picture, its_depth = _as_levels(path, file)
+            if file.mode in _OTHER_COLOURS:
+                changed.add(f"{file.mode} turned into red, green and blue")
+            if (way := _orientation(file)) in _UPRIGHT:
+                picture = _UPRIGHT[way](picture)
+                changed.add("turned upright, as files say")
             coloured |= picture.ndim == 3
             if picture.ndim == 3 and color == "grey":
                 picture = _grey_of(picture)
             values = _resized(picture, size).astype(np.int32 if deep else np.uint8)
-            found.append(torch.from_numpy(values * 257 if deep and its_depth == 256 else values))
+            found.append(torch.from_numpy(values * 257 if deep and its_depth == 256 else values.copy()))
+            _refuse_other_size(path, found[-1], paths[0], found[0])
     if color == "rgb" or (coloured and color != "grey"):
         found = [values if values.ndim == 3 else values.unsqueeze(-1).repeat(1, 1, 3) for values in found]
-    return Pictures(found, 65536 if deep else 256, coloured)
+    return Pictures(found, 65536 if deep else 256, coloured, tuple(sorted(changed)))
 
 
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes for more than 8 bits of grey."""
 _GREY = (*_DEEP, "1", "L", "LA", "La")
+_OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
+_UPRIGHT = {
+    2: np.fliplr,
+    3: lambda values: np.rot90(values, 2),
+    4: np.flipud,
+    5: lambda values: values.swapaxes(0, 1),
+    6: lambda values: np.rot90(values, -1),
+    7: lambda values: np.rot90(values, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What puts a picture upright, by its EXIF orientation (CIPA DC-008, tag 0x0112); 1 is upright."""
+
+
+def _orientation(file: Any) -> int:
+    """Return how a decoded picture lies; notes that cannot be read say nothing. Of TIFF Pillow has turned it itself."""
+    try:
+        return int(file.getexif().get(0x0112, 1))
+    except Exception:  # a decoder raises whatever its author thought of
+        return 1
 
 
 def _as_levels(path: Path, file: Any) -> tuple[NDArray[Any], int]:
@@ -77,7 +106,7 @@ def _as_levels(path: Path, file: Any) -> tuple[NDArray[Any], int]:
     if veiled and (file.mode in _DEEP or np.asarray(file.convert("RGBA"))[..., 3].min() < 255):
         raise DataError(f"{path} has transparent places, whose colour nobody knows; lay it on a background")
     if file.mode in _DEEP:
-        values = np.asarray(file)
+        values = _of_sixteen_bits(file)
         if values.min() < 0 or values.max() > 65535:
             raise DataError(f"{path} holds numbers from {values.min()} to {values.max()}; 8 and 16 bits are read")
         return values, 65536
@@ -85,6 +114,16 @@ def _as_levels(path: Path, file: Any) -> tuple[NDArray[Any], int]:
         return np.asarray(file.convert("L")), 256
     rgb = np.asarray(file.convert("RGB"))
     return (rgb[..., 0] if _equal(rgb) else rgb), 256
+
+
+def _of_sixteen_bits(file: Any) -> NDArray[Any]:
+    """Return grey levels of 0 to 65535, of which Pillow leaves those of 12 bits, and those where 0 is white, as is."""
+    twelve = any("I;12" in str(tile) for tile in file.tile)
+    white_is_zero = file.format == "TIFF" and file.tag_v2.get(262) == 0
+    values = np.asarray(file)
+    if twelve:
+        values = (values.astype(np.int32) * 65535 + 2047) // 4095
+    return 65535 - values.astype(np.int32) if white_is_zero else values
 
 
 def _wide(file: Any) -> bool:
@@ -148,7 +187,7 @@ def _resized(values: NDArray[Any], size: int | None) -> NDArray[Any]:
 
 
 def _refuse_sizes(paths: Sequence[Path], size: int | None, color: str | None) -> bool:
-    """Look at the headers; say whether some picture has more than 8 bits."""
+    """Look at the headers; say whether some picture has more than 8 bits. One may lie on its side yet."""
     first: tuple[int, int] | None = None
     deep, bytes_each = False, 3 if color == "rgb" else 1
     for path in paths:
@@ -157,13 +196,25 @@ def _refuse_sizes(paths: Sequence[Path], size: int | None, color: str | None) ->
             deep |= file.mode in _DEEP or _wide(file)
             if color is None and file.mode not in _GREY:
                 bytes_each = 3
+            frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # MPO: one view, and more of it
+        if frames > 1:
+            raise DataError(f"{path} holds {frames} pictures, one after the other; save each in a file of its own")
         first = first or (height, width)
-        if size is None and (height, width) != first:
-            raise DataError(f"{path} is {height} × {width} where {paths[0]} is {first[0]} × {first[1]}; give size=")
+        if size is None and sorted((height, width)) != sorted(first):
+            raise DataError(_other_size(path, (height, width), paths[0], first))
         height, width = (height, width) if size is None else (size, size)
         if len(paths) * height * width * bytes_each * (4 if deep else 1) > LARGEST:
             raise DataError(f"{len(paths)} pictures of {height} × {width} are more than {LARGEST} bytes; give size=")
     return deep
+
+
+def _refuse_other_size(path: Path, values: Tensor, first_path: Path, first: Tensor) -> None:
+    if values.shape[:2] != first.shape[:2]:
+        raise DataError(_other_size(path, tuple(values.shape), first_path, tuple(first.shape)))
+
+
+def _other_size(path: Path, size: Sequence[int], first_path: Path, first: Sequence[int]) -> str:
+    return f"{path} is {size[0]} × {size[1]} where {first_path} is {first[0]} × {first[1]}; give size="
 
 
 @contextmanager

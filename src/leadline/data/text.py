@@ -14,6 +14,7 @@ from torch import Tensor
 
 from leadline.data.dataset import Dataset, Split
 from leadline.data.division import Divide, cut, divide, splits, undivided, words_of
+from leadline.data.folders import files_of
 from leadline.data.labels import Labels, labels_of
 from leadline.errors import DataError, UsageError, near_misses
 from leadline.files.reading import LARGEST, read_bytes
@@ -45,7 +46,7 @@ def text_files(
     UTF-8 where characters are asked for.
     """
     folder = os.path.isdir(path)
-    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in TEXT_SUFFIXES)[:limit] if folder else [path]
+    paths = files_of(path, TEXT_SUFFIXES)[:limit] if folder else [path]
     named = labels_of(path, paths, labels) if folder else None
     documents, size = [], 0
     for file in paths:

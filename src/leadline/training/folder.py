@@ -99,6 +99,13 @@ class RunFolder:
         """Write `run.json`; raises `StorageError` if the disk refuses."""
         self._write("run.json", {"format": FORMAT, "version": VERSION, **record})
 
+    def moved_to(self, model: Mapping[str, Any]) -> None:
+        """Note where the code of a user's that the run's model is built by lies now, if it is the same code."""
+        record = self.description()
+        before, now = (one.get("code") or {} for one in (record["model"], model))
+        if before != now and before.get("digest") == now.get("digest"):
+            self.describe({**record, "model": dict(model)})
+
     def description(self) -> dict[str, Any]:
         """Read `run.json`; raises `CheckpointError` if the folder is not a run of ours, or of another version."""
         record = self._read("run.json")

@@ -103,7 +103,12 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
     read, given = specimen.inputs[0].ndim - 1, 1 if dataset.shape is None else len(dataset.shape)
     if specimen.likelihood is not None and read != given:
         kind = {2: "image, in grey", 3: "image, in colour"}.get(given, dataset.kind)
-        hints = {(2, 3): "; -d color=grey turns it into grey", (1, 2): " (-d flatten=true: one, row after row)"}
+        flat = " (leave out -d flatten=true)" if dataset.picture is not None else ""
+        hints = {
+            (2, 1): flat,
+            (2, 3): "; -d color=grey turns it into grey",
+            (1, 2): " (-d flatten=true: one, row after row)",
+        }
         turned = hints.get((read, given), "")
         raise UsageError(
             f"{model} reads '{specimen.layout}', {read} position axes; "

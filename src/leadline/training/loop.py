@@ -120,6 +120,7 @@ def train(
         longer = extends(record, request)
         finished = processes.agreed(lambda: folder.result() if record else None)
         if finished is not None and not longer:
+            processes.agreed(lambda: folder.moved_to(request["model"]))
             return RunResult.from_dict(folder.path, finished)
         threads = record["environments"][0]["environment"]["threads"] if record else config.threads
         with isolated(threads), Reporter(console) as reporter:

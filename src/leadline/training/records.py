@@ -55,6 +55,8 @@ class DataRecord(Struct, frozen=True):
     names: list[str] | None = None
     alphabet: str | None = None
     picture: list[Positive] | None = None
+    classes: Positive | None = None
+    piece: Positive | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no data set says of itself; samples are drawn, written and shown by it."""

@@ -39,8 +39,8 @@ def earlier(
     before, now = (one["model"].get("code") or {} for one in (record, request))
     if before.get("digest") != now.get("digest") and not allow_changes:
         raise UsageError(
-            f"the code that the model of {folder.path} was built by has changed: {Code.of(now).file}; put back what it "
-            "was, or allow changes (--allow-changes), or begin another run"
+            f"the code that the model of {folder.path} was built by has changed: {Code.of(now).file}, or a file beside "
+            "it that it imports; put back what it was, or allow changes (--allow-changes), or begin another run"
         )
     return record
 
@@ -79,13 +79,18 @@ _FOLLOWS = ("name", "options")
 def _named(value: Any) -> Any:
     """Leave out what follows from the rest, or is said in other words where it differs: of data, all but its name.
 
-    A setting that was not there yet when a run began is one that was left out.
+    A setting that was not there yet when a run began is one that was left out. Code of a user's is known by its name
+    and what is in its file, not by where that lies.
     """
     if not isinstance(value, dict):
         return value
     if "options" in value:
         return {key: value[key] for key in _FOLLOWS}
     code = {} if value.get("code") is None else {key: v for key, v in value["code"].items() if key != "digest"}
+    word = code.get("word")
+    if word:
+        code = {key: v for key, v in code.items() if key != "word"} | {"function": word.rpartition(":")[2]}
+        value = {key: held for key, held in value.items() if (key, held) != ("name", word)}
     return {key: held for key, held in value.items() if key != "code" and held is not None} | code
 
 

@@ -177,6 +177,8 @@ def score(
     read = {"lag": lag, "conditional": conditional, "classes_axis": classes_axis}
     nats, squares = _sums(model, part, likelihood, device, read, processes, (batch, max_symbols, spectrogram))
     unscored = len(part) if lag == 0 else 0
+    if part.symbols == unscored:
+        raise UsageError(f"no example of the {name} part has a second symbol, and the model says nothing of first ones")
     return Score(
         nats=nats,
         symbols=part.symbols - unscored,

@@ -14,7 +14,7 @@ from leadline.data import Batch, Dataset, Split, TrainingBatches
 from leadline.data.ahead import BatchesAhead
 from leadline.data.bending import Bend
 from leadline.data.transforms import Augmentation, Shift, Turn, Warp
-from leadline.errors import Diverged, UsageError, needing
+from leadline.errors import Diverged, ModelError, UsageError, needing
 from leadline.graph.restoring.undisturbed import ONE_AT_A_TIME
 from leadline.likelihoods import Likelihood, likelihood
 from leadline.training.budget import Schedule
@@ -24,6 +24,7 @@ from leadline.training.processes import ALONE, Processes
 from leadline.training.scoring import Score, classes_axis, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
 from leadline.zoo import Specimen
+from leadline.zoo.layers.members import Members
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -104,6 +105,11 @@ class Session:
         )
 
     @property
+    def members(self) -> int:
+        """Among how many models each batch is divided."""
+        return next((len(m.models) for m in self.state.model.modules() if isinstance(m, Members)), 1)
+
+    @property
     def parameters(self) -> int:
         """How many numbers are trained."""
         return sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
@@ -132,11 +138,14 @@ class Session:
         state.optimizer.zero_grad()
         self.processes.seed(config.seed, state.step)
         loss = torch.zeros((), device=self.accelerator.device)
-        for part in self.processes.share(batch.parts(config.accumulate * self.processes.count)):
+        parts = batch.parts(config.accumulate * self.processes.count, self.members)
+        for part in self.processes.share(parts):
             with self.accelerator.autocast():
                 nats = self._nats(part)
             share = nats.sum() / batch.symbols
             loss += share.detach()
+            if not share.requires_grad:
+                raise ModelError("the loss depends on no parameter that learns, so there is nothing to train")
             self.accelerator.backward(share)
         loss = self.processes.sum_gradients(state.model, loss)
         if not torch.isfinite(loss):
