@@ -14,6 +14,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from leadline.errors import UsageError
 from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.layers.dropout import Dropout
+from leadline.zoo.layers.logits import Logits
 from leadline.zoo.settings import Depth, Fraction, Lag, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
@@ -111,7 +112,7 @@ class Transformer(nn.Module):
         self.label = nn.Embedding(config.labels, k) if config.labels else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(k) if config.norm == "pre" else nn.Identity()
-        self.logits = nn.Linear(k, config.classes)
+        self.logits = Logits(k, config.classes)
 
     def forward(self, x: Int[Tensor, "b t"], label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b t v"]:
         """Return the logits at all positions of sequences `x`; `label` is needed if the model is conditional.
