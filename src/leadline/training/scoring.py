@@ -122,14 +122,10 @@ def symbol_nats(
     ModelError
         If the output's shape does not fit the symbols.
     """
-    if conditional and batch.labels is None:
-        raise UsageError("the model is conditioned on a class and the data has no labels")
-    inputs = (batch.x, batch.labels) if conditional else (batch.x,)
-    inputs = inputs if batch.frames is None else (*inputs, batch.frames)
-    logits = model(*inputs)
+    logits = model(*inputs_of(batch, conditional))
     if classes_axis != -1 and isinstance(logits, Tensor) and logits.ndim > batch.x.ndim:
         logits = logits.movedim(classes_axis, -1)
-    x, mask = batch.x, batch.mask
+    x = batch.x
     whole = isinstance(logits, Tensor) and logits.shape[: x.ndim] == x.shape
     if not whole or not likelihood.fits(tuple(logits.shape[x.ndim :])):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -138,11 +134,26 @@ def symbol_nats(
             f"the model returned {got} for symbols {tuple(x.shape)} of {likelihood.levels} levels; "
             f"a {likelihood.name} density model returns ({', '.join(map(str, x.shape))}{returns})"
         )
-    if lag == 0:
-        logits, x = logits.flatten(1, x.ndim - 1)[:, :-1], x.flatten(1)[:, 1:]
-        mask = None if mask is None else mask.flatten(1)[:, 1:]
+    logits, x, mask = scored(logits, batch, lag)
     nats = -likelihood.log_prob(logits.float() if logits.dtype.itemsize < 4 else logits, x)
     return nats if mask is None else nats * mask
+
+
+def inputs_of(batch: Batch, conditional: bool) -> tuple[Tensor, ...]:
+    """Return what a model reads of a batch: symbols, the labels of those that are conditional, and frames."""
+    if conditional and batch.labels is None:
+        raise UsageError("the model is conditioned on a class and the data has no labels")
+    given = (batch.x, batch.labels if conditional else None, batch.frames)
+    return tuple(each for each in given if each is not None)
+
+
+def scored(outputs: Tensor, batch: Batch, lag: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return a model's outputs beside the symbols that they are about, and which of these count (None: all)."""
+    x, mask = batch.x, batch.mask
+    if lag == 0:
+        outputs, x = outputs.flatten(1, x.ndim - 1)[:, :-1], x.flatten(1)[:, 1:]
+        mask = None if mask is None else mask.flatten(1)[:, 1:]
+    return outputs, x, mask
 
 
 @torch.no_grad()

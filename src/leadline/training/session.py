@@ -23,6 +23,7 @@ from leadline.training.monitoring.tracking import Trackers, tracking
 from leadline.training.processes import ALONE, Processes
 from leadline.training.scoring import Score, classes_axis, score, symbol_nats
 from leadline.training.state import TrainingState, duplicate
+from leadline.training.summing import summed_nats
 from leadline.zoo import Specimen
 from leadline.zoo.layers.members import Members
 
@@ -141,8 +142,7 @@ class Session:
         parts = batch.parts(config.accumulate * self.processes.count, self.members)
         for part in self.processes.share(parts):
             with self.accelerator.autocast():
-                nats = self._nats(part)
-            share = nats.sum() / batch.symbols
+                share = self._nats(part) / batch.symbols
             loss += share.detach()
             if not share.requires_grad:
                 raise ModelError("the loss depends on no parameter that learns, so there is nothing to train")
@@ -167,13 +167,13 @@ class Session:
         return self.batches.at(wanted[0], wanted[1:])
 
     def _nats(self, part: Batch) -> Tensor:
-        """Return what the model in training says of a part of a batch, compiled if the config asks for it."""
+        """Return the nats that the model in training gives a part of a batch, compiled if the config asks for it."""
         if self.compiled is None:
-            return symbol_nats(self.state.model, part, self.likelihood, **self._read)
+            return summed_nats(self.state.model, part, self.likelihood, **self._read)
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            return symbol_nats(self.compiled, part, self.likelihood, **self._read)
+            return symbol_nats(self.compiled, part, self.likelihood, **self._read).sum()
         except TorchDynamoException as error:
             said = str(error).strip().partition("\n")[0]
             raise UsageError(f"torch cannot compile this model here ({said}); leave compile=true out") from error

@@ -20,6 +20,7 @@ from leadline.grid import grid_rnn as grid_tanh
 from leadline.zoo.layers.colors import ColoredLinear, as_channels, as_symbols
 from leadline.zoo.layers.condition import Condition
 from leadline.zoo.layers.dropout import Dropout
+from leadline.zoo.layers.logits import Logits
 from leadline.zoo.settings import Depth, Fraction, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, image_specimen
 
@@ -124,7 +125,7 @@ class MDRNN(nn.Module):
         self.hidden = nn.Linear(config.hidden + inputs, config.head)
         self.own: nn.Module | None = None
         if config.colors == 1:
-            self.logits: nn.Module = nn.Linear(config.head, config.classes)
+            self.logits: nn.Module = Logits(config.head, config.classes)
         else:
             self.own = ColoredLinear(pixel, config.head, config.colors, "A", bias=False)
             self.logits = ColoredLinear(config.head, config.classes * config.colors, config.colors, "B")

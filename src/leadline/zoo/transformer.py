@@ -15,6 +15,7 @@ from leadline.errors import UsageError
 from leadline.zoo.layers.amplitude import Amplitude, spread_scales
 from leadline.zoo.layers.causal_conv import shift
 from leadline.zoo.layers.dropout import Dropout
+from leadline.zoo.layers.logits import Logits
 from leadline.zoo.settings import Depth, Fraction, Lag, Natural, Positive, factory
 from leadline.zoo.specimen import Specimen, density_specimen
 
@@ -114,7 +115,7 @@ class Transformer(nn.Module):
         self.label = nn.Embedding(config.labels, k) if config.labels else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(k) if config.norm == "pre" else nn.Identity()
-        self.logits = nn.Linear(k, 3 * config.components or config.classes)
+        self.logits = Logits(k, 3 * config.components or config.classes)
         if config.components:
             spread_scales(self.logits)
 
