@@ -119,7 +119,7 @@ def refuse_misfit_data(model: str, specimen: Specimen, dataset: Dataset) -> None
                          f"{(dataset.shape or ())[-1]}")  # fmt: skip
     _refuse_too_long(model, specimen.most, dataset)
     _refuse_misfit_frames(model, specimen, dataset)
-    if not specimen.conditional or specimen.likelihood is None:
+    if not (specimen.conditional or specimen.taught) or specimen.likelihood is None:
         return
     if dataset.classes is None:
         raise UsageError(f"{model} is conditioned on a class, and {dataset.name} has no labels (-d labels=…)")

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Session:
     """A model in training, with its data; `state` is what a checkpoint holds, the rest follows from the run's settings.
 
-    `conditional` models take the labels as second input; `layout` names the axes of the first.
+    `conditional` models take the labels as second input, those that are `taught` in training alone; `layout` names the
+    axes of the first.
     """
 
     state: TrainingState
@@ -46,6 +47,7 @@ class Session:
     config: TrainConfig
     lag: int
     conditional: bool
+    taught: bool
     layout: str
     classes_axis: int = -1
     processes: Processes = ALONE
@@ -100,6 +102,7 @@ class Session:
             config=config,
             lag=lag,
             conditional=specimen.conditional,
+            taught=specimen.taught,
             classes_axis=classes_axis(specimen),
             processes=processes,
             layout=specimen.layout,
@@ -168,12 +171,13 @@ class Session:
 
     def _nats(self, part: Batch) -> Tensor:
         """Return the nats that the model in training gives a part of a batch, compiled if the config asks for it."""
+        read = self._read | {"conditional": self.conditional or self.taught}
         if self.compiled is None:
-            return summed_nats(self.state.model, part, self.likelihood, **self._read)
+            return summed_nats(self.state.model, part, self.likelihood, **read)
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            return symbol_nats(self.compiled, part, self.likelihood, **self._read).sum()
+            return symbol_nats(self.compiled, part, self.likelihood, **read).sum()
         except TorchDynamoException as error:
             said = str(error).strip().partition("\n")[0]
             raise UsageError(f"torch cannot compile this model here ({said}); leave compile=true out") from error

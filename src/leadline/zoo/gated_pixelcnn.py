@@ -30,9 +30,9 @@ class GatedPixelCNNConfig:
     """A first layer of width `first_kernel` and `layers` - 1 more of width `kernel`, then a head of 1 × 1 convolutions.
 
     Classes are levels, embedded in `embedding` channels. Pixels of several `colors` have a symbol for each, one after
-    the other; `channels` is a multiple of them. `labels` classes condition every layer (0: none); `positions` adds a
-    learned vector per pixel in the first layer, which ties the model to `height` × `width`. The probabilities of
-    several `members` are averaged.
+    the other; `channels` is a multiple of them. `labels` classes condition every layer (0: none); if it is `marginal`,
+    in training alone: the density is then the mean of those of the classes. `positions` adds a learned vector per pixel
+    in the first layer, which ties the model to `height` × `width`. The probabilities of several `members` are averaged.
     """
 
     classes: Positive = 17
@@ -49,6 +49,7 @@ class GatedPixelCNNConfig:
     labels: Natural = 0
     positions: bool = False
     members: Members = 1
+    marginal: bool = False
 
 
 def gate(x: Float[Tensor, "b kk h w"]) -> Float[Tensor, "b k h w"]:

@@ -29,8 +29,9 @@ class PixelCNNConfig:
 
     Classes are levels, embedded in `embedding` channels. Blocks narrow `channels` to `inner` around their masked
     convolution of width `kernel`. Pixels of several `colors` have a symbol for each, one after the other. `labels`
-    classes condition the model (0: none); `positions` adds a learned vector per pixel, which ties the model to `height`
-    × `width`. The probabilities of several `members` are averaged.
+    classes condition the model (0: none); if it is `marginal`, in training alone: the density is then the mean of those
+    of the classes. `positions` adds a learned vector per pixel, which ties the model to `height` × `width`. The
+    probabilities of several `members` are averaged.
     """
 
     classes: Positive = 17
@@ -48,6 +49,7 @@ class PixelCNNConfig:
     labels: Natural = 0
     positions: bool = False
     members: Members = 1
+    marginal: bool = False
 
 
 class Block(nn.Module):

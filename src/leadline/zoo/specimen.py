@@ -1,6 +1,6 @@
 """What a zoo factory returns: a model, inputs it accepts, and how to read their axes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,12 +26,15 @@ class Specimen:
         ``"categorical"`` (the last output axis holds logits over classes), ``"logistics"`` (it holds the parameters of
         a mixture) or ``"bernoulli"`` (one logit per position) for density models; None for everything else.
     labels
-        The number of classes that conditioning names; None if there are none, or nobody knows.
+        The number of classes that conditioning, or training, names; None if there are none, or nobody knows.
     frames
         Of local conditioning, which the last input then is, ``(b, frames, channels)``: its channels, and how many
         positions each frame is for; None if there is none.
     most
         The most positions along the first axis that the model takes; None: any number.
+    taught
+        Whether training tells the model one of `labels` classes for each example, as its second input, which it is not
+        told otherwise.
     """
 
     model: nn.Module
@@ -42,6 +45,7 @@ class Specimen:
     labels: int | None = None
     frames: tuple[int, int] | None = None
     most: int | None = None
+    taught: bool = False
 
     @property
     def conditional(self) -> bool:
@@ -81,8 +85,12 @@ def density_specimen(
 
 
 def image_specimen(model: nn.Module, config: Any, batch: int) -> Specimen:
-    """Wrap a density over images of the config's `height`, `width` and `colors`: `density_specimen` at those axes."""
+    """Wrap a density over images of the config's `height`, `width` and `colors`: `density_specimen` at those axes.
+
+    One that is `marginal` is taught its labels, and not told them otherwise.
+    """
     size = (batch, config.height, config.width)
-    if config.colors == 1:
-        return density_specimen(model, config.classes, config.labels, size, "h w")
-    return density_specimen(model, config.classes, config.labels, (*size, config.colors), "h w c")
+    shape, axes = (size, "h w") if config.colors == 1 else ((*size, config.colors), "h w c")
+    if getattr(config, "marginal", False):
+        return replace(density_specimen(model, config.classes, 0, shape, axes), labels=config.labels, taught=True)
+    return density_specimen(model, config.classes, config.labels, shape, axes)

@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from leadline.errors import UsageError
+from leadline.zoo.layers.marginal import Marginal
+
 
 class Members(nn.Module):
     """Logits whose softmax is the mean of the members' own; in training each member learns from its part of a batch.
@@ -51,5 +54,13 @@ def _of(model: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
 
 
 def averaged(make: Callable[[Any], nn.Module], config: Any) -> nn.Module:
-    """Return the model of a config, or as many as its `members` in one."""
-    return make(config) if config.members == 1 else Members(make, config.members, config)
+    """Return the model of a config, or as many as its `members` in one; the density of any class if it is `marginal`.
+
+    Raises `UsageError` if there are no labels to take the mean over.
+    """
+    model = make(config) if config.members == 1 else Members(make, config.members, config)
+    if not config.marginal:
+        return model
+    if not config.labels:
+        raise UsageError("marginal=True takes the mean over labels: build it with labels=N")
+    return Marginal(model, config.labels)
