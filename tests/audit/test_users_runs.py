@@ -121,6 +121,12 @@ def test_what_is_no_density_of_the_data_is_refused(own: Path, name: str, error: 
         UsersDensity(f"{own}:alone", about(), likelihood="categorial")("", classes=17)
 
 
+@pytest.mark.parametrize(("piece", "length"), [(20, 20), (200, 64), (None, 64)])
+def test_an_example_is_no_longer_than_the_pieces_of_the_data(own: Path, piece: int | None, length: int) -> None:
+    data = load("tones", clips=5, length=30, levels=8, piece=piece).describe()
+    assert UsersDensity(f"{own}:alone", data)("", classes=8).inputs[0].shape == (2, length)
+
+
 def test_two_readings_of_one_shape_are_asked_about(own: Path) -> None:
     data = {**about("tones"), "levels": 6}
     with pytest.raises(LayoutError, match="say which, with layout="):

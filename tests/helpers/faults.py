@@ -187,5 +187,5 @@ def verdict(name: str, code: int, how: str, before: dict[str, Any], after: dict[
 
 if __name__ == "__main__":
     job, path, first, step = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    found = list(faults(job, path, slice(first, None, step)))
-    print(json.dumps([list(fault) for fault in found]))
+    for fault in faults(job, path, slice(first, None, step)):
+        print(json.dumps(fault), flush=True)  # one by one: a run that is stopped has said how far it came

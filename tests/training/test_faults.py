@@ -18,7 +18,7 @@ def found(job: str, folder: Path, first: int = 0, step: int = 1) -> list[tuple[s
     words = [sys.executable, str(SCRIPT), job, str(folder), str(first), str(step)]
     done = subprocess.run(words, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [tuple(fault) for fault in json.loads(done.stdout)]
+    return [tuple(json.loads(fault)) for fault in done.stdout.splitlines()]
 
 
 def test_some_faults_of_training(tmp_path: Path) -> None:

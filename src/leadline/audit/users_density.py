@@ -25,7 +25,7 @@ from leadline.training.code import Code
 from leadline.zoo import Specimen
 
 _LENGTH = 64
-"""Symbols of an example sequence, where neither factory nor data says how many."""
+"""Symbols of an example sequence, where the factory does not say how many, and the data has no shorter pieces."""
 _AXES = {1: "t", 2: "h w", 3: "h w c"}
 
 
@@ -96,7 +96,9 @@ class UsersDensity:
         if self.data["shape"] is not None:
             shape = tuple(self.data["shape"])
         else:
-            shape = (inputs[0].shape[-1] if inputs else self.data.get("piece") or _LENGTH,)
+            piece = self.data["options"].get("piece")  # what a table of positions reaches, perhaps
+            short = type(piece) is int and 2 <= piece < _LENGTH
+            shape = (inputs[0].shape[-1] if inputs else piece if short else _LENGTH,)
         generator = torch.Generator().manual_seed(0)
         x = torch.randint(int(self.data["levels"]), (2, *shape), generator=generator)
         return (x, *(tensor[:1].expand(2, *tensor.shape[1:]) for tensor in inputs[1:]))
