@@ -138,7 +138,7 @@ _IMAGES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
 _SEQUENCES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
     {
         ("wavenet", "speech", DEFAULT): Recipe(
-            {"channels": 32, "skip": 64, "head": 128, "layers": 8, "stacks": 2},
+            {"channels": 32, "skip": 64, "head": 128, "layers": 8, "stacks": 2, "tiled": True},
             {**_SPEECH, "steps": 2100, "batch": 4, "crop": 4000},
         ),
         # A table of positions wants pieces: each is scored without what went before it.

@@ -53,7 +53,8 @@ def monitor(
     stages begin: nothing runs twice, no number of the training changes, and steps in between cost a function call. A
     step is one of the first optimiser that holds parameters of the model; several backward passes before it add up, as
     samples of one batch. Of a fused recurrence at most 12 steps through time are looked at, by going through
-    them again on 4 samples of the first pass. A compiled model runs uncompiled in the steps that are heard.
+    them again on 4 samples of the first pass. A compiled model runs uncompiled in the steps that are heard, a
+    WaveNet with ``tiled=true`` block by block: their numbers differ by rounding.
 
     Parameters
     ----------
