@@ -8,10 +8,12 @@ import pytest
 import torch
 from helpers.densities import build_tiny
 
+from leadline.audit.conditioning import told
 from leadline.audit.named_model import find_model
 from leadline.audit.trained import draw, score_run
 from leadline.audit.users_density import UsersDensity, lag_of
 from leadline.audit.users_runs import open_run, train_named
+from leadline.cli import main
 from leadline.data import load
 from leadline.errors import LayoutError, ModelError, NotCausal, UsageError
 from leadline.training import TrainConfig, load_run, train
@@ -53,6 +55,12 @@ def labelled(classes): return Net(classes, labels=10), (torch.zeros(1, 8, 8).lon
 def specimen(classes):
     x = torch.zeros(2, 8, 8, dtype=torch.long)
     return Specimen(Net(classes), (x,), "b h w -> b h w v", likelihood="categorical")
+def mixture(): return Net(17, out=6)
+def mixture_first(): return Net(17, out=6, first=True)
+def frozen(classes): return Net(classes).requires_grad_(False)
+def loud(classes):
+    print("a factory speaks")
+    return Net(classes)
 def floats(): return Net(17), torch.zeros(1, 8)
 def number(): return 3
 '''
@@ -108,7 +116,11 @@ def test_three_numbers_for_each_component_are_a_mixture(own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("few", ModelError, r"returned \(2, 8, 8, 5\) for symbols \(2, 8, 8\) of 17 levels"),
+        (
+            "few",
+            ModelError,
+            r"returned \(2, 8, 8, 5\) for symbols \(2, 8, 8\); a categorical density model of 17 levels",
+        ),
         ("floats", ModelError, "reads torch.float32 .* reads the symbols, as integers"),
         ("number", ModelError, "returned int; a density model is a module"),
         ("nowhere", UsageError, "no function 'nowhere'"),
@@ -125,6 +137,27 @@ def test_what_is_no_density_of_the_data_is_refused(own: Path, name: str, error: 
 def test_an_example_is_no_longer_than_the_pieces_of_the_data(own: Path, piece: int | None, length: int) -> None:
     data = load("tones", clips=5, length=30, levels=8, piece=piece).describe()
     assert UsersDensity(f"{own}:alone", data)("", classes=8).inputs[0].shape == (2, length)
+
+
+@pytest.mark.parametrize(("name", "layout"), [("mixture", "b h w -> b h w v"), ("mixture_first", "b h w -> b v h w")])
+def test_three_numbers_for_each_component_are_a_mixture_where_that_is_said(own: Path, name: str, layout: str) -> None:
+    found = UsersDensity(f"{own}:{name}", about(), likelihood="logistics")("")
+    assert (found.layout, found.likelihood, lag_of(found)) == (layout, "logistics", 1)
+    with pytest.raises(ModelError, match=r"logistics density model of 17 levels returns \(2, 8, 8, 3 · components\)"):
+        UsersDensity(f"{own}:few", about(), likelihood="logistics")("")
+
+
+def test_a_model_that_learns_nothing_is_refused(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no parameter that learns"):
+        train_named(f"{own}:frozen", [], "digits", tmp_path / "run", **HOW)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_the_data_does_not_have_is_refused(own: Path) -> None:
+    specimen = UsersDensity(f"{own}:labelled", about())("", classes=17)
+    assert specimen.labels == 10
+    with pytest.raises(UsageError, match="there is no class 10: this model has the classes 0 to 9"):
+        told(specimen, 2, 10, None)
 
 
 def test_two_readings_of_one_shape_are_asked_about(own: Path) -> None:
@@ -170,6 +203,63 @@ def test_changed_code_is_refused_when_a_run_goes_on(own: Path, tmp_path: Path) -
         train_named(f"{own}:alone", [], "digits", tmp_path / "run", resume=True, **longer)
     result = train_named(f"{own}:alone", [], "digits", tmp_path / "run", resume=True, allow_changes=True, **longer)
     assert result.steps == 3
+
+
+def test_code_is_the_same_wherever_it_lies_and_other_code_where_a_file_that_it_imports_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By an import of an import."""
+    folder, path = tmp_path / "one", tmp_path / "run"
+    folder.mkdir()
+    (folder / "own.py").write_text("from middle_of_own import make\n\nalone = other = lambda classes: make(classes)\n")
+    (folder / "middle_of_own.py").write_text("from nets_of_own import Net\n\ndef make(classes): return Net(classes)\n")
+    (folder / "nets_of_own.py").write_text(SOURCE)
+    (folder / "aside.py").write_text("raise SystemExit\n")
+    train_named(f"{folder}/own.py:alone", [], "digits", path, **HOW)
+    folder.rename(moved := tmp_path / "two")
+    with pytest.raises(UsageError, match=r"built by .*own\.py, which is not there any more: .*--resume"):
+        open_run(path, trust=True)
+    assert train_named(f"{moved}/own.py:alone", [], "digits", path, resume=True, **HOW).steps == 2
+    open_run(path, trust=True)
+    (moved / "aside.py").write_text("another = 1\n")  # which nothing imports
+    open_run(path, trust=True)
+    assert capsys.readouterr().err == ""
+    (moved / "nets_of_own.py").write_text(SOURCE + "\n# another one\n")
+    open_run(path, trust=True)
+    assert "own.py has changed since" in capsys.readouterr().err
+    longer = {**HOW, "training": {**HOW["training"], "steps": 3}}
+    with pytest.raises(UsageError, match="or a file beside it that it imports"):
+        train_named(f"{moved}/own.py:alone", [], "digits", path, resume=True, **longer)
+    with pytest.raises(UsageError, match="its function is alone, not other"):
+        train_named(f"{moved}/own.py:other", [], "digits", path, resume=True, **longer)
+
+
+def test_what_a_factory_prints_is_no_report(own: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def command(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(list(words))
+        said = capfd.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    run, loop = str(tmp_path / "run"), [f"{key}={value}" for key, value in HOW["training"].items() if key != "steps"]
+    settings = [word for setting in loop for word in ("-t", setting)]
+    for words in (
+        ["train", f"{own}:loud", "--data", "digits", "--steps", "2", "--run", run, *settings],
+        ["score", run, "--trust"],
+        ["sample", run, "--trust", "-n", "1"],
+        ["score", f"{own}:loud", "--data", "digits"],
+    ):
+        code, out, err = command(*words)
+        assert (code, "a factory speaks" in out, "a factory speaks" in err) == (0, False, True)
+    assert command("sample", run, "-n", "1")[0] == 2
+
+
+def test_a_model_of_the_next_symbol_is_drawn_from_a_beginning(own: Path, tmp_path: Path) -> None:
+    train_named(f"{own}:next_one", [], "digits", tmp_path / "run", **HOW)
+    for words, code in (([], 2), (["--keep", "0.5"], 0)):
+        with pytest.raises(SystemExit) as stop:
+            main(["sample", str(tmp_path / "run"), "--trust", "-n", "1", *words])
+        assert int(stop.value.code or 0) == code
 
 
 def test_a_run_from_python_is_read_by_where_its_builder_stands(tmp_path: Path) -> None:

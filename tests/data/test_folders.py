@@ -18,9 +18,7 @@ FILES = st.sampled_from(["0.png", "1.PNG", "2.txt", ".3.png", "noend"])
 
 
 @settings(max_examples=20)
-@given(
-    paths=st.lists(st.tuples(st.lists(NAMES, max_size=3), FILES), min_size=1, max_size=12), linked=st.booleans()
-)
+@given(paths=st.lists(st.tuples(st.lists(NAMES, max_size=3), FILES), min_size=1, max_size=12), linked=st.booleans())
 def test_files_are_those_that_a_listing_shows(
     paths: list[tuple[list[str], str]], linked: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -45,7 +45,7 @@ def open_run(path: Path | str, *, trust: bool = False) -> Run:
         )
     if code.now != code.digest:
         complain(
-            f"{code.file}, or a file beside it that it imports, has changed since {folder.path} was trained with it"
+            f"{code.file} has changed since {folder.path} was trained with it, or a file beside it that it imports has"
         )
     return load_run(path, build=_builder(code, record["data"]))
 
