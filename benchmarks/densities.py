@@ -125,10 +125,11 @@ def main() -> None:
         if TOGETHER:
             train(name, changes)
             return
-        found[word if "recipe=" in changes else name] = measure(name, changes)
+        recipe, _, training = read(changes)
+        found[word if recipe or training else name] = measure(name, changes)
         if name.endswith(":speech"):
             found["order-2 Markov:speech"] = markov("speech")
-            run = load_run(RUNS / name.replace(":", "-"))
+            run = load_run(folder_of(name, changes))
             write_samples(draw(run, 1, length=SOUND_SECONDS * run.data["rate"]), RUNS / "speech.wav")
         if name.endswith(":photographs"):
             found["frequencies of levels:photographs"] = frequencies("photographs")

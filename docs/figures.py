@@ -128,7 +128,10 @@ def likelihoods() -> str:
     for name, row in results("densities").items():
         size = f"{whole(row['parameters'])} parameters, {whole(row['steps'])} steps" if "parameters" in row else ""
         rows.append((name, f"{row['test_bits']:.3f}", size))
-    peers = "Test likelihoods of the default recipes, summed over every symbol; an order-2 Markov model beside speech."
+    peers = (
+        "Test likelihoods of the default recipes, or of what a third word changes of them, summed over every symbol; "
+        "an order-2 Markov model beside speech, each colour's frequencies of levels beside photographs."
+    )
     laid = table(("model and data", "bits/dim", "size"), rows)
     return section("Likelihoods", "densities", machine(results("densities")["wavenet:speech"]), peers, laid)
 
