@@ -41,7 +41,7 @@ def summed_nats(
         features = model(*inputs)
     z, x, counts = scored(features, batch, lag)
     rows = z.reshape(-1, layer.in_features), x.flatten(), None if counts is None else counts.flatten()
-    found: Tensor = _Summed.apply(layer.weight, layer.bias, *rows)
+    found: Tensor = _Summed.apply(layer.weight, layer.bias, *rows)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -84,6 +84,6 @@ class _Summed(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         return (*(g * gradient for gradient in ctx.saved_tensors), None, None)
