@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scatter import Dot, Panel, picture, shares, signed
+from scatter import INSET, SHARES, Dot, Panel, linear, picture, signed
 from trial_words import BEFORE, FATES, READING
 from trial_words import TASKS as WORDS
 
 from leadline.document import Table
-from leadline.report.swept.trials import exceptions, in_words, models_table, name_of
+from leadline.report.swept.trial_tables import exceptions, formats_table, models_table, name_of, rates_table
+from leadline.report.swept.trials import in_numbers, in_words
 from leadline.sweeps import Swept, Tried
 from leadline.sweeps.cells import read_back
 from leadline.sweeps.trials._trial import Point
@@ -22,6 +23,9 @@ from leadline.sweeps.trials.tasks import TASKS
 
 HERE = Path(__file__).parent
 RESULTS, PICTURES, PAGE = HERE.parent / "benchmarks" / "results", HERE / "pictures", HERE / "trials.md"
+MEASURED = tuple(name for name in TASKS if (RESULTS / f"trials-{name}.json").is_file())
+"""The tasks of which there are results."""
+
 CLEAR = math.log(100)
 """The log of the growth from which a gradient is said to vanish or to explode."""
 
@@ -54,11 +58,12 @@ def summary(trials: Mapping[str, Tried]) -> str:
     rows = []
     for name, found in trials.items():
         for verdict, rho in found.correlations.items():
-            said, pairs = found.agreements[verdict], found.agreements[verdict]
-            told = f"{pairs.alike} of {pairs.alike + len(pairs.against)}"
-            value = "—" if math.isnan(rho.value) else f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})"
-            rows.append((f"[{name}](#{name})", verdict, str(rho.n), value, told, str(said.unsure), in_words(rho)))
-    head = ("task", "verdict", "models", "rank correlation", "pairs ordered alike", "pairs not told apart", "so")
+            said = found.agreements[verdict]
+            told = f"{said.alike} of {said.alike + len(said.against)}"
+            both = in_numbers(rho), in_numbers(found.loss_correlations[verdict])
+            rows.append((f"[{name}](#{name})", verdict, str(rho.n), *both, told, str(said.unsure), in_words(rho)))
+    ranked = ("rank correlation", "with the loss")
+    head = ("task", "verdict", "models", *ranked, "pairs ordered alike", "pairs not told apart", "so")
     return table(head, rows)
 
 
@@ -88,27 +93,33 @@ def budget(held: Mapping[str, Any], found: Tried) -> str:
 
 
 def drawing(found: Tried) -> str:
-    """Draw the score along the first verdict, and along the reach where there is one."""
-    panels = []
-    for verdict, label in zip(found.task.verdicts, ("rate × depth", "growth from end to end"), strict=False):
+    """Draw the score along the first verdict, and along the reach where there is one; and the loss along the first."""
+    score, loss, panels = found.task.score, found.task.loss, []
+    for verdict, label in zip(found.verdicts, ("rate × depth", "growth from end to end"), strict=False):
         growth = [point.verdicts[verdict.name].value for point in found.points]
-        panels.append(Panel(f"{label}: vanishes ← 0 → explodes", _dots(found, growth), *signed(growth)))
-    reach = next((verdict for verdict in found.task.verdicts if verdict.name == "reach"), None)
+        label = f"{label}: vanishes ← 0 → explodes"
+        panels.append(Panel(label, f"{score} after it", _dots(found, growth), signed(growth), SHARES))
+    reach = next((verdict for verdict in found.verdicts if verdict.name == "reach"), None)
     if reach is not None:
-        longest = {"adding": 1, "copy": 1, "mqar": 3}[found.name]
+        longest = 3 if found.name == "mqar" else 1
         far = [p.verdicts["reach"].value / found.task.deep(reach, p.settings) / longest for p in found.points]
-        panels[1] = Panel("reach, as a share of the sequence", _dots(found, far), *shares(far))
+        panels[1] = Panel("reach, as a share of the sequence", f"{score} after it", _dots(found, far), INSET, SHARES)
+    rates = [point.verdicts[found.verdicts[0].name].value for point in found.points]
+    dots = _dots(found, rates, loss=True)
+    up = linear([dot.y for dot in dots])
+    panels.append(Panel("rate × depth: vanishes ← 0 → explodes", f"{loss} after it", dots, signed(rates), up))
     name, values = _size(found)
     sizes = [f"{name}={value}" for value in (values[0], values[-1])]
-    return picture(f"{found.name}: {found.task.score} along verdicts", f"{found.task.score} after it", panels, *sizes)
+    return picture(f"{found.name}: {score} and {loss} along verdicts", panels, *sizes)
 
 
-def _dots(found: Tried, places: list[float]) -> tuple[Dot, ...]:
+def _dots(found: Tried, places: list[float], *, loss: bool = False) -> tuple[Dot, ...]:
     name, values = _size(found)
+    results = [point.loss if loss else point.score for point in found.points]
     return tuple(
-        Dot(x, p.score.value, p.score.sem, _group(found, p), p.settings[name] == values[-1], name_of(found, p))
-        for x, p in zip(places, found.points, strict=True)
-        if math.isfinite(x)
+        Dot(x, result.value, result.sem, _group(found, p), p.settings[name] == values[-1], name_of(found, p))
+        for x, p, result in zip(places, found.points, results, strict=True)
+        if math.isfinite(x) and math.isfinite(result.value)
     )
 
 
@@ -122,17 +133,23 @@ def _group(found: Tried, point: Point) -> str:
     """Name what gives a model its colour: its kind, without sizes."""
     sizes = {found.task.depth, found.task.across, found.task.tuned}
     kinds = [name for name in found.judged.varied if name not in sizes]
-    values = [str(point.settings[name]) for name in kinds]
-    if kinds[0] == "skip":
-        return f"{'skip' if point.settings['skip'] else 'no skip'}, scale {values[1]}"
-    return ", ".join([values[0], *(f"{n} {v}" for n, v in zip(kinds[1:], values[1:], strict=True) if v != "0.0")])
+    said = []
+    for place, name in enumerate(kinds):
+        value = point.settings[name]
+        if name == "skip":
+            said.append("skip" if value else "no skip")
+        elif place == 0:
+            said.append(str(value))
+        elif value:
+            said.append(f"{name} {value}")
+    return ", ".join(said)
 
 
 def contradictions(found: Tried) -> str:
     """Write what the first verdict gets wrong."""
     said, *rest = exceptions(found)
     deep = ", ".join(f"{rho} at {found.task.depth}={depth}" for depth, rho in found.by_depth.items())
-    whole = f"The rank correlation of {found.task.verdicts[0].name} is {found.correlation}"
+    whole = f"The rank correlation of {found.verdicts[0].name} is {found.correlation}"
     parts = [f"{whole}{': ' + deep if len(found.by_depth) > 1 else ''}. {said.text}"]
     for block in rest:
         assert isinstance(block, Table)
@@ -144,20 +161,21 @@ def contradictions(found: Tried) -> str:
 
 def section(name: str, held: Mapping[str, Any], found: Tried) -> str:
     """Write what one trial found."""
-    models = models_table(found)
+    tables = [each for each in (models_table(found), rates_table(found), formats_table(found)) if each is not None]
     where = held["machine"]
     cost = "" if held["cpu_seconds"] is None else f", {held['cpu_seconds']} CPU seconds"
+    python = f", Python {where['python']}" if name == "text" else ""
     about = (
-        f"`leadline trial {name} --seeds {found.taught.seeds} --out FOLDER` · torch {where['torch']}, one thread{cost}"
+        f"`leadline trial {name} --seeds {found.taught.seeds} --out FOLDER` · torch {where['torch']}{python}, one "
+        f"thread{cost}"
     )
     parts = (
         f"## {name}",
         about,
         WORDS[name],
         f"The budget: {budget(held, found)}",
-        f"![{found.task.score} along the verdicts](pictures/trial-{name}.svg)",
-        table(models.head, list(models.rows)),
-        f"{models.caption}.",
+        f"![{found.task.score} and {found.task.loss} along the verdicts](pictures/trial-{name}.svg)",
+        *(part for each in tables for part in (table(each.head, list(each.rows)), f"{each.caption}.")),
         contradictions(found),
     )
     return "\n\n".join(parts)
@@ -165,7 +183,7 @@ def section(name: str, held: Mapping[str, Any], found: Tried) -> str:
 
 def page() -> str:
     """Return the whole page."""
-    read = {name: results(name) for name in TASKS}
+    read = {name: results(name) for name in MEASURED}
     trials = {name: found for name, (_, found) in read.items()}
     sections = [section(name, *each) for name, each in read.items()]
     parts = (BEFORE.strip(), summary(trials), FATES.strip(), fates(trials), READING.strip(), *sections)
@@ -173,6 +191,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    for name in TASKS:
+    for name in MEASURED:
         (PICTURES / f"trial-{name}.svg").write_text(drawing(results(name)[1]), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

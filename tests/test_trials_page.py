@@ -19,8 +19,8 @@ from scipy import stats
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-TASKS = ("bn-placement", "residual", "adding", "copy", "mqar")
-DEPTH = {"bn-placement": "layers", "residual": "layers", "adding": "length", "copy": "length", "mqar": "layers"}
+TASKS = tuple(path.stem.removeprefix("trials-") for path in sorted(RESULTS.glob("trials-*.json")))
+DEPTH = {**dict.fromkeys(TASKS, "layers"), "adding": "length", "copy": "length"}
 LARGE = math.log(100)
 
 
@@ -49,7 +49,7 @@ def test_the_page_and_its_pictures_are_made_of_the_results(trials: ModuleType, p
 
 
 def models(name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Read models from the results by hand: settings, with means of the rate, the growth and the score over seeds."""
+    """Read models from the results by hand: settings, with means of rate, growth, score and loss over seeds."""
     held = json.loads((RESULTS / f"trials-{name}.json").read_text())
     settings = list(held["judged"]["settings"])
 
@@ -57,22 +57,25 @@ def models(name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
         columns = held[part]["columns"]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    taught: dict[tuple[Any, ...], dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    through = "gradient.modules" if name == "text" else "gradient"
+    taught: dict[tuple[Any, ...], dict[float, list[tuple[float, float, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows("taught"):
         assert row["error"] is None
         where = tuple(row[key] for key in settings)
-        taught[where][row["lr"]].append((row["trial.validation"], row["trial.score"]))
+        taught[where][row["lr"]].append((row["trial.validation"], row["trial.score"], row["trial.loss"]))
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for where, by_lr in taught.items():
         judged = [row for row in rows("judged") if tuple(row[key] for key in settings) == where]
-        best = max(by_lr, key=lambda lr: np.mean([chosen_by for chosen_by, _ in by_lr[lr]]))
-        mean: dict[str, Any] = {key: float(np.mean([row[key] for row in judged]))
-                                for key in ("gradient.rate", "gradient.total")}  # fmt: skip
+        best = max(by_lr, key=lambda lr: np.mean([chosen_by for chosen_by, _, _ in by_lr[lr]]))
+        mean: dict[str, Any] = {f"gradient.{key}": float(np.mean([row[f"{through}.{key}"] for row in judged]))
+                                for key in ("rate", "total")}  # fmt: skip
         within = [row["reach.within(0.99)"] for row in judged if "reach.within(0.99)" in row]
         ends = [row["reach.lost_at.get('float16', 0)"] for row in judged if name in ("adding", "copy")]
-        score = float(np.mean([score for _, score in by_lr[best]]))
+        score = float(np.mean([score for _, score, _ in by_lr[best]]))
+        loss = float(np.mean([loss for _, _, loss in by_lr[best]]))
         depth = where[settings.index(DEPTH[name])]
-        found[where] = {**mean, "score": score, "lr": best, "across": mean["gradient.rate"] * depth,
+        found[where] = {**mean, "score": score, "loss": loss, "lr": best, "by_lr": by_lr,
+                        "across": mean["gradient.rate"] * depth,
                         "within": float(np.mean(within)) if within else None,
                         "ends": max(math.inf if end is None else end for end in ends) if ends else None}  # fmt: skip
     return found
@@ -96,7 +99,21 @@ def test_a_table_of_models_is_what_the_results_say(page: str, name: str) -> None
         assert set(map(str, where)) | {str(found["lr"])} >= {cells[key] for key in head[: head.index("rate × depth")]}
         assert cells["rate × depth"].split(" ± ")[0] == f"{found['across']:.3g}"
         assert cells["growth"].split(" ± ")[0] == f"{found['gradient.total']:.3g}"
-        assert cells[head[-2]].split(" ± ")[0] == f"{found['score']:.1%}"
+        assert cells[head[-3]].split(" ± ")[0] == f"{found['score']:.1%}"
+        assert cells[head[-1]].split(" ± ")[0] == f"{found['loss']:.3f}"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_table_of_learning_rates_is_what_the_results_say(page: str, name: str) -> None:
+    (section,) = re.findall(rf"^## {name}$(.*?)(?=^## |\Z)", page, flags=re.M | re.S)
+    head, *rows = tables(section)[1]
+    for row, found in zip(rows, models(name).values(), strict=True):
+        for cell, (lr, lessons) in zip(row[-len(found["by_lr"]) :], sorted(found["by_lr"].items()), strict=True):
+            score, loss = float(np.mean([each for _, each, _ in lessons])), [each for _, _, each in lessons]
+            finite = all(isinstance(each, float) for each in loss)  # others are written as text
+            said = f"{score:.1%}, {f'{np.mean(loss):.3g}' if finite else 'not finite'}"
+            assert cell == (f"{said} *" if lr == found["lr"] else said)
+    assert head[-len(found["by_lr"]) :] == [f"lr={lr:g}" for lr in sorted(found["by_lr"])]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -107,6 +124,8 @@ def test_correlations_are_scipy_s_of_the_results(page: str, name: str) -> None:
     for verdict, key in (("rate × depth", "across"), ("growth", "gradient.total")):
         rho = stats.spearmanr([-abs(each[key]) for each in found], scores).statistic
         assert float(rows[verdict][3].split()[0]) == pytest.approx(rho, abs=0.0051)
+        rho = stats.spearmanr([-abs(each[key]) for each in found], [-each["loss"] for each in found]).statistic
+        assert float(rows[verdict][4].split()[0]) == pytest.approx(rho, abs=0.0051)
 
 
 def test_models_are_counted_by_what_their_gradient_does(page: str) -> None:

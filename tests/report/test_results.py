@@ -33,7 +33,7 @@ from leadline.sampling import Exported, Narrowed
 from leadline.sweeps import Swept, Tried
 from leadline.sweeps.trials._trial import LEARNT
 from leadline.sweeps.trials.tasks import TASKS
-from leadline.sweeps.trials.verdicts import ENDS
+from leadline.sweeps.trials.verdicts import BRAIN_ENDS, ENDS
 from leadline.training import Moment, Score
 from leadline.zoo import build
 
@@ -105,7 +105,7 @@ def swept() -> Swept:
 def tried() -> Tried:
     """Two models of one seed, of which one has no end in float16."""
     judged = tuple({"placement": place, "layers": 10, "seed": 0, "gradient.rate": rate, "gradient.total": 5 * rate,
-                    ENDS.measure: ends, "error": None}
+                    ENDS.measure: ends, BRAIN_ENDS.measure: None, "error": None}
                    for place, rate, ends in (("plain", 0.2, 47), ("after", 0.1, None)))  # fmt: skip
     taught = tuple({"placement": place, "layers": 10, "lr": 0.1, "seed": 0, "trial.score": score,
                     "trial.validation": score, "trial.loss": math.nan, "trial.steps": 9, "error": None}

@@ -78,6 +78,19 @@ def reported(command: Command) -> Command:
     return html(_as_json(command))
 
 
+def spread(command: Command) -> Command:
+    """Add the options that say where the cells of a sweep are worked on."""
+    workers = click.option(
+        "--workers",
+        "--jobs",
+        "workers",
+        type=click.IntRange(0),
+        help="Processes of one thread, by default one for each processor; 0: none but this one.",
+    )
+    there = click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler, whose workers see the folder.")
+    return workers(there(command))
+
+
 def paged(command: Command) -> Command:
     """Add the same options, where a name that does not end in ``.html`` is a folder for several pages."""
     text = "Write one self-contained HTML file, or a page for each into a folder."

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from leadline.cli.shared import Named, reported, terminal
+from leadline.cli.shared import Named, reported, spread, terminal
 from leadline.files.streams import diverted
 
 _EXAMPLES = """\b
@@ -30,8 +30,7 @@ Examples:
     "--train", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Train each cell for so long."
 )
 @click.option("--data", default="digits", show_default=True, help="What is trained on.")
-@click.option("--workers", type=click.IntRange(0), help="Processes of one thread; 0: none but this one.")
-@click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler, whose workers see the folder.")
+@spread
 @reported
 def sweep(
     model: str,

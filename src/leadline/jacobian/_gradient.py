@@ -38,6 +38,8 @@ class GradientDepth(GradientChain):
         Chains through which no gradient could be measured, and why.
     chains
         All of them, the first one too.
+    modules
+        That of the modules; None where none was measured.
     mode, dtype, seed
         The mode and number format that the model ran in; the seed of the probes.
     """
@@ -53,6 +55,11 @@ class GradientDepth(GradientChain):
         """All chains, the first one too."""
         own = {field.name: getattr(self, field.name) for field in fields(GradientChain)}
         return (GradientChain(**own), *self.beside)
+
+    @property
+    def modules(self) -> GradientChain | None:
+        """The chain of modules, also where that of a recurrence's steps comes first; None if it was not measured."""
+        return next((chain for chain in self.chains if chain.along == "modules"), None)
 
 
 @public("gradient")

@@ -281,12 +281,16 @@ def _(result: Swept) -> tuple[Figure, ...]:
 
 @figures.register
 def _(result: Tried) -> tuple[Figure, ...]:
-    depth, first = result.task.depth, result.task.verdicts[0].name
+    depth, first = result.task.depth, result.verdicts[0].name
     each = {**result.correlations, **{f"{first}, {depth}={at}": rho for at, rho in result.by_depth.items()}}
     return (
         Figure("models", len(result.points), status="proved"),
         Figure("cells that failed", result.failed, status="proved"),
         *(Figure(f"rank correlation, {which}", rho.value, status="estimate") for which, rho in each.items()),
+        *(
+            Figure(f"rank correlation with the loss, {which}", rho.value, status="estimate")
+            for which, rho in result.loss_correlations.items()
+        ),
     )
 
 

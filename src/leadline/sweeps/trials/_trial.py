@@ -21,8 +21,8 @@ from leadline.sweeps.trials.correlation import Agreement, RankCorrelation, agree
 from leadline.sweeps.trials.tasks import TASKS, Task
 from leadline.sweeps.trials.verdicts import Verdict
 
-SCORE, CHOSEN_BY = "trial.score", "trial.validation"
-LEARNT = (SCORE, CHOSEN_BY, "trial.loss", "trial.steps")
+SCORE, CHOSEN_BY, LOSS = "trial.score", "trial.validation", "trial.loss"
+LEARNT = (SCORE, CHOSEN_BY, LOSS, "trial.steps")
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,16 @@ class Point:
         Each verdict by its name: its mean over the seeds at which it is known.
     score
         How good answers to unseen examples are after the budget.
+    loss
+        Their loss, in the task's unit; infinite where it was not finite.
     by_seed
-        Each verdict, and `score`, of each seed.
+        Each verdict, and `score` and `loss`, of each seed.
     """
 
     settings: Mapping[str, Value]
     verdicts: Mapping[str, Estimate]
     score: Estimate
+    loss: Estimate
     by_seed: Mapping[str, tuple[float, ...]]
 
 
@@ -69,13 +72,17 @@ class Tried(Result):
         smaller change of the gradient always trains better.
     correlations
         The same of each verdict, by its name.
+    loss_correlations
+        Of each verdict with the loss: 1 where what promises more always has the smaller one.
     by_depth
         That of the first verdict among the points of each depth.
     agreements
         Of each verdict, the pairs of points that it and the score both tell apart, over the seeds.
     """
 
-    derived: ClassVar[tuple[str, ...]] = ("points", "correlation", "correlations", "by_depth", "agreements")
+    derived: ClassVar[tuple[str, ...]] = (
+        "points", "correlation", "correlations", "loss_correlations", "by_depth", "agreements",
+    )  # fmt: skip
 
     name: str
     judged: Swept
@@ -85,6 +92,11 @@ class Tried(Result):
     def task(self) -> Task:
         """The task."""
         return TASKS[self.name]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts that were asked for: all of the task's, but for results that are older than one of them."""
+        return tuple(verdict for verdict in self.task.verdicts if verdict.measure in self.judged.measures)
 
     @property
     def failed(self) -> int:
@@ -99,7 +111,7 @@ class Tried(Result):
         return tuple(point for point in found if point is not None)
 
     def _point(self, fixed: Mapping[str, Value]) -> Point | None:
-        """Return a point at the tuned value of the highest mean score on validation."""
+        """Return a point at the tuned value that is best on validation, in the mean over seeds."""
         tried, tuned = [], self.task.tuned
         for value in self.taught.settings[tuned]:
             chosen_by = self.taught.mean(CHOSEN_BY, **fixed, **{tuned: value})
@@ -113,39 +125,49 @@ class Tried(Result):
         if not seeds:
             return None
         verdicts = {
-            v.name: tuple(v.value(judged[seed], self.task.deep(v, fixed)) for seed in seeds) for v in self.task.verdicts
+            v.name: tuple(v.value(judged[seed], self.task.deep(v, fixed)) for seed in seeds) for v in self.verdicts
         }
         scores = tuple(number_of(taught[seed][SCORE]) for seed in seeds)
+        losses = tuple(_or_infinite(number_of(taught[seed][LOSS])) for seed in seeds)
         means = {
             name: Estimate.of([v for v in values if math.isfinite(v)] or [math.nan])
             for name, values in verdicts.items()
         }
-        return Point(settings, means, Estimate.of(scores), {**verdicts, "score": scores})
+        loss = Estimate.of(losses) if all(map(math.isfinite, losses)) else Estimate(math.inf, math.nan, len(losses))
+        return Point(settings, means, Estimate.of(scores), loss, {**verdicts, "score": scores, "loss": losses})
 
-    def _known(self, verdict: Verdict) -> tuple[_Known, ...]:
-        """Return each point with what a verdict promises of it and its scores, at the seeds at which it is known."""
-        found = []
+    def _known(self, verdict: Verdict, by: str = "score") -> tuple[_Known, ...]:
+        """Return each point with what a verdict promises of it and how it did, at the seeds at which it is known.
+
+        It did well `by` its score, or by a small loss.
+        """
+        found, sign = [], -1 if by == "loss" else 1
         for point in self.points:
             deep = self.task.deep(verdict, point.settings)
-            pairs = zip(point.by_seed[verdict.name], point.by_seed["score"], strict=True)
-            known = [(verdict.promise(value, deep), score) for value, score in pairs if math.isfinite(value)]
-            found += [(point, [promise for promise, _ in known], [score for _, score in known])] if known else []
+            pairs = zip(point.by_seed[verdict.name], point.by_seed[by], strict=True)
+            known = [(verdict.promise(value, deep), sign * did) for value, did in pairs if math.isfinite(value)]
+            found += [(point, [promise for promise, _ in known], [did for _, did in known])] if known else []
         return tuple(found)
 
     @property
     def correlation(self) -> RankCorrelation:
         """Of the first verdict, over all points."""
-        return self.correlations[self.task.verdicts[0].name]
+        return self.correlations[self.verdicts[0].name]
 
     @cached_property
     def correlations(self) -> Mapping[str, RankCorrelation]:
         """Of each verdict."""
-        return {verdict.name: _correlated(self._known(verdict)) for verdict in self.task.verdicts}
+        return {verdict.name: _correlated(self._known(verdict)) for verdict in self.verdicts}
+
+    @cached_property
+    def loss_correlations(self) -> Mapping[str, RankCorrelation]:
+        """Of each verdict with the loss."""
+        return {verdict.name: _correlated(self._known(verdict, "loss")) for verdict in self.verdicts}
 
     @cached_property
     def by_depth(self) -> Mapping[Value, RankCorrelation]:
         """Of the first verdict, among the points of each depth."""
-        name, known = self.task.depth, self._known(self.task.verdicts[0])
+        name, known = self.task.depth, self._known(self.verdicts[0])
         depths = dict.fromkeys(point.settings[name] for point, _, _ in known)
         return {depth: _correlated([each for each in known if each[0].settings[name] == depth]) for depth in depths}
 
@@ -153,7 +175,7 @@ class Tried(Result):
     def agreements(self) -> Mapping[str, Agreement]:
         """Of each verdict; pairs are named by the places of their points, the one that promised more first."""
         found = {}
-        for verdict in self.task.verdicts:
+        for verdict in self.verdicts:
             known = self._known(verdict)
             places = [self.points.index(point) for point, _, _ in known]
             promises, scores = [promises for _, promises, _ in known], [scores for _, _, scores in known]
@@ -162,6 +184,11 @@ class Tried(Result):
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self.points)} models, rank correlation {self.correlation}"
+
+
+def _or_infinite(loss: float) -> float:
+    """Return a loss; of a model whose numbers are not finite none is worse."""
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _correlated(known: Sequence[_Known]) -> RankCorrelation:
@@ -179,15 +206,17 @@ def trial(
     """Judge models before training, train each for a fixed budget, and correlate the ranks.
 
     The verdicts are those of `gradient`, and of sequences those of `reach`, on untrained weights: the log rate of the
-    gradient a layer or step times the depth, its growth from end to end, where float16 loses it, and how far it
-    reaches. Cells are those of a `sweep`: called again, the trial goes on where it was.
+    gradient a layer or step times the depth, its growth from end to end, where float16 and bfloat16 lose it, and how
+    far it reaches. After training stand a score and a loss, on examples that were not seen, at the learning rate that
+    does best on others. Cells are those of a `sweep`: called again, the trial goes on where it was.
 
     Parameters
     ----------
     name
         The task. Digits classified, by ``"bn-placement"``, stacks with batch normalisation at one of four placements,
         and ``"residual"``, layers with and without skip connections; ``"adding"`` and ``"copy"`` by recurrences;
-        ``"mqar"``, values recalled by their keys, by attention, linear attention and state spaces.
+        ``"mqar"``, values recalled by their keys, and ``"text"``, the next byte of English, by attention, state spaces
+        and LSTM.
     folder
         Where the cells and the tables go: ``verdicts`` and ``lessons``, each a sweep's folder.
     settings

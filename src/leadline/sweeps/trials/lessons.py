@@ -43,8 +43,9 @@ class Student(nn.Sequential):
 class Learnt:
     """How a student does after its lesson, on examples that it has not seen.
 
-    `score` is the share of right answers, or what its material says, `loss` the mean loss; `validation` is the score on
-    others, by which a learning rate may be chosen; `steps` is how many it took before the loss was not finite, or all.
+    `score` is the share of right answers, or what its material says, `loss` the mean loss, in the material's unit;
+    `validation` is its merit on others, by which a learning rate may be chosen: the score, or of a text the bits that
+    are saved. `steps` is how many it took before the loss was not finite, or all.
     """
 
     score: float
@@ -82,5 +83,6 @@ def teach(student: nn.Module, seed: int = 0) -> Learnt:
     with torch.no_grad():
         (others, right), (unseen, truth) = material.unseen
         said = taught.eval()(unseen)
-        validation = material.score(taught(others), right)
-        return Learnt(material.score(said, truth), float(material.loss(said, truth)), validation, done)
+        validation = material.merit(taught(others), right)
+        left = float(material.loss(said, truth)) / material.loss_unit
+        return Learnt(material.score(said, truth), left, validation, done)

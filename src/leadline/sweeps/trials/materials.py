@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,8 +28,10 @@ class Material(ABC):
     """Examples to learn from, others to choose a learning rate by and to be tested on, and how an answer is judged.
 
     Answers are logits over classes, of which one is right wherever it is asked for. The score is then the share of
-    right answers.
+    right answers. `loss_unit` is what the loss is told in, as a number of what is made small: 1, or ln 2 for bits.
     """
+
+    loss_unit: ClassVar[float] = 1.0
 
     @abstractmethod
     def batch(self, number: int, drawn: torch.Generator) -> Examples:
@@ -47,6 +50,10 @@ class Material(ABC):
     def score(self, said: Float[Tensor, "..."], truth: Tensor) -> float:
         """Return how good answers are, at most 1."""
         return float((said.argmax(-1) == truth)[truth != IGNORED].float().mean())
+
+    def merit(self, said: Float[Tensor, "..."], truth: Tensor) -> float:
+        """Return what a learning rate is chosen by, the greater the better: the score."""
+        return self.score(said, truth)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Layers that mix positions, each in a residual block after two taps of a convolution: attention and what replaces it.
+"""Layers that mix positions, each in a block after two taps of a convolution: attention and what replaces it.
 
-The convolution lets a position know the one before it, so that a single layer can look a value up.
+The convolution lets a position know the one before it: so a single layer can look a value up, and attention knows of an
+order.
 """
 
 from __future__ import annotations
@@ -17,18 +18,25 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, elu, gelu, pad, scaled_dot_product_attention
 
 from leadline.zoo.layers.causal_conv import CausalConv1d
+from leadline.zoo.recurrent import Recurrent, RecurrentConfig, remember
 
-Mixer = Literal["attention", "linear", "state-space"]
+Mixer = Literal["attention", "linear", "state-space", "gated", "lstm"]
 
 
 @dataclass(frozen=True)
 class MixerConfig:
-    """`layers` blocks of `width` features; `states` is the size of a state space's memory for each feature."""
+    """`layers` blocks of `width` features; `states` is the size of a state space's memory for each feature.
+
+    Without `skip` no residual connection leads past what a block does. `forget_bias` is added to the gate by which
+    ``"gated"`` and ``"lstm"`` keep their state; the others have none.
+    """
 
     mixer: Mixer = "attention"
     layers: int = 1
     width: int = 32
     states: int = 16
+    skip: bool = True
+    forget_bias: float = 0.0
 
 
 class Attention(nn.Module):
@@ -80,17 +88,55 @@ class StateSpace(nn.Module):
         return gelu(y + self.d * x)
 
 
-MIXERS: Mapping[Mixer, Callable[[MixerConfig], nn.Module]] = MappingProxyType(
-    {"attention": Attention, "linear": Attention, "state-space": StateSpace}
-)
+class Gated(nn.Module):
+    """For each feature a linear recurrence whose decay the input chooses: the least of the selective state spaces.
 
+    ``h' = a ⊙ h + (1 - a) ⊙ v``, where a = σ(W x) and v = V x know the input at hand alone, so that all positions are
+    worked out at once.
 
-class Block(nn.Module):
-    """A mixer and a feed-forward net, each on normalised features beside a residual connection."""
+    Source: Martin and Cundy, Parallelizing linear recurrent neural nets over sequence length (2018); as minGRU in Feng
+    et al., Were RNNs all we needed? (2024).
+    """
 
     def __init__(self, config: MixerConfig) -> None:
         super().__init__()
-        k = config.width
+        self.gates = nn.Linear(config.width, 2 * config.width)
+        with torch.no_grad():
+            self.gates.bias[: config.width] += config.forget_bias
+
+    def forward(self, x: Float[Tensor, "b t k"]) -> Float[Tensor, "b t k"]:
+        """Return the states, each made of twice as many steps as before until all are."""
+        keep, new = self.gates(x).chunk(2, -1)
+        keep = torch.sigmoid(keep)
+        state: Tensor = (1 - keep) * new
+        step = 1
+        while step < x.shape[1]:
+            earlier = (0, 0, step, -step)
+            state, keep, step = state + keep * pad(state, earlier), keep * pad(keep, earlier), 2 * step
+        return state
+
+
+def lstm(config: MixerConfig) -> Recurrent:
+    """Build a layer of LSTM cells."""
+    body = Recurrent("lstm", RecurrentConfig(config.width, config.width))
+    remember(body, config.forget_bias)
+    return body
+
+
+MIXERS: Mapping[Mixer, Callable[[MixerConfig], nn.Module]] = MappingProxyType(
+    {"attention": Attention, "linear": Attention, "state-space": StateSpace, "gated": Gated, "lstm": lstm}
+)
+
+AT_ONCE = tuple(name for name in MIXERS if name != "lstm")
+"""Those that work all positions out at once, without steps through time: their gradient grows through layers alone."""
+
+
+class Block(nn.Module):
+    """A mixer and a feed-forward net, each on normalised features, beside a residual connection if there is one."""
+
+    def __init__(self, config: MixerConfig) -> None:
+        super().__init__()
+        k, self.skip = config.width, config.skip
         self.before = CausalConv1d(k, k, kernel=2, dilation=1)
         self.mixer, self.out = MIXERS[config.mixer](config), nn.Linear(k, k)
         self.up, self.down = nn.Linear(k, 2 * k), nn.Linear(2 * k, k)
@@ -98,9 +144,10 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t k"]) -> Float[Tensor, "b t k"]:
         """Mix positions, then features."""
-        x = x + self.out(self.mixer(self.before(self.norm_1(x).mT).mT))
-        y: Tensor = x + self.down(gelu(self.up(self.norm_2(x))))
-        return y
+        mixed = self.out(self.mixer(self.before(self.norm_1(x).mT).mT))
+        x = x + mixed if self.skip else mixed
+        y: Tensor = self.down(gelu(self.up(self.norm_2(x))))
+        return x + y if self.skip else y
 
 
 class MixerNet(nn.Module):

@@ -15,9 +15,16 @@ from leadline.sweeps.grid import Value
 from leadline.sweeps.swept import number_of
 from leadline.sweeps.trials.lessons import Lesson, Student
 from leadline.sweeps.trials.materials import Adding, Copying, Digits, Material, Recall
-from leadline.sweeps.trials.mixers import MIXERS, MixerConfig, MixerNet
+from leadline.sweeps.trials.mixers import AT_ONCE, MIXERS, MixerConfig, MixerNet
 from leadline.sweeps.trials.stacks import SkipConfig, SkipNet
-from leadline.sweeps.trials.verdicts import ENDS, GROWTH, RATE, REACH, REACH_ENDS, Verdict
+from leadline.sweeps.trials.texts import BYTES, Text
+from leadline.sweeps.trials.verdicts import (
+    ALONG_DEPTH,
+    ALONG_TIME,
+    ALONG_TIME_AT_ONCE,
+    ALONG_TIME_BY_LAYERS,
+    Verdict,
+)
 from leadline.zoo import Specimen
 from leadline.zoo.batchnorm import BatchNormConfig, BatchNormNet, Placement
 from leadline.zoo.recurrent import CELLS, Recurrent, RecurrentConfig, remember
@@ -60,15 +67,34 @@ def copying(
 
 
 def recall(
-    mixer: str = "attention", layers: int = 2, pairs: int = 8, lr: float = 0.003, steps: int = 150, width: int = 32,
-    states: int = 16, batch: int = 16, keys: int = 32, values: int = 8,
+    mixer: str = "attention", skip: bool = True, layers: int = 2, pairs: int = 8, lr: float = 0.003, steps: int = 150,
+    width: int = 32, states: int = 16, forget_bias: float = 0.0, batch: int = 16, keys: int = 32, values: int = 8,
 ) -> Specimen:  # fmt: skip
-    """Build a net that says the values of keys which it saw, by attention, linear attention or a state space."""
-    kind: Any = _one_of("mixer", mixer, MIXERS)
-    material = Recall(pairs, keys, values)
-    body = MixerNet(MixerConfig(kind, layers, width, states))
+    """Build a net that says the values of keys which it saw, by attention or what takes its place."""
+    _one_of("mixer", mixer, AT_ONCE)
+    material, body = Recall(pairs, keys, values), _mixers(mixer, layers, width, states, skip, forget_bias)
     parts = nn.Embedding(material.tokens, width), body, nn.LayerNorm(width), nn.Linear(width, values)
     return _sequential(material, Lesson(lr, steps, batch, "adam"), "b t", *parts)
+
+
+def text(
+    mixer: str = "attention", skip: bool = True, layers: int = 4, length: int = 32, lr: float = 0.003, steps: int = 80,
+    width: int = 32, states: int = 16, forget_bias: float = 0.0, batch: int = 16,
+) -> Specimen:  # fmt: skip
+    """Build a net that says the next byte of a text, by attention or what takes its place."""
+    body = _mixers(mixer, layers, width, states, skip, forget_bias)
+    parts = nn.Embedding(BYTES, width), body, nn.LayerNorm(width), nn.Linear(width, BYTES)
+    return _sequential(Text(length), Lesson(lr, steps, batch, "adam"), "b t", *parts)
+
+
+def _mixers(mixer: str, layers: int, width: int, states: int, skip: bool, forget_bias: float) -> MixerNet:
+    """Build blocks around one way to mix positions."""
+    kind: Any = _one_of("mixer", mixer, MIXERS)
+    if forget_bias and kind not in GATED:
+        raise UsageError(
+            f"forget_bias is that of a gate, and mixer={mixer} has none: leave it out, or take gated or lstm"
+        )
+    return MixerNet(MixerConfig(kind, layers, width, states, skip, forget_bias))
 
 
 def _one_of(setting: str, value: str, known: Any) -> str:
@@ -82,7 +108,7 @@ def _recurrence(cell: str, forget_bias: float, config: RecurrentConfig) -> Recur
     kind: Any = _one_of("cell", cell, CELLS)
     body = Recurrent(kind, config)
     if forget_bias:
-        if cell == "rnn":
+        if cell not in GATED:
             raise UsageError("forget_bias is that of a gate, and cell=rnn has none: leave it out, or take gru or lstm")
         remember(body, forget_bias)
     return body
@@ -118,8 +144,8 @@ class Task:
         The setting with which distances along a sequence grow; None: the depth.
     verdicts
         What is asked of untrained models; the first one is the verdict proper.
-    score
-        What the score is.
+    score, loss
+        What the score is, and the loss with its unit.
     tuned
         The setting of which each point takes the value that does best on validation, as who trains it would.
     only
@@ -132,6 +158,7 @@ class Task:
     depth: str
     verdicts: tuple[Verdict, ...]
     score: str = "accuracy"
+    loss: str = "cross entropy (nats)"
     tuned: str = "lr"
     across: str | None = None
     only: Callable[[Mapping[str, Any]], bool] | None = None
@@ -147,17 +174,19 @@ class Task:
         return number_of(settings[self.across if along and self.across else self.depth])
 
 
+GATED = frozenset({"gru", "lstm", "gated"})
+"""Cells and mixers with a gate by which they keep their state."""
+
+
 def _has_gates(settings: Mapping[str, Any]) -> bool:
-    """Say that a cell without gates has no bias."""
-    return settings["cell"] != "rnn" or not settings["forget_bias"]
+    """Say that what has no gates has no bias of one."""
+    kind = settings.get("cell", settings.get("mixer"))
+    return not settings.get("forget_bias") or kind in GATED
 
 
 def _of(**settings: tuple[Value, ...]) -> Mapping[str, tuple[Value, ...]]:
     return MappingProxyType(settings)
 
-
-_DEPTH = (RATE, GROWTH, ENDS)
-_TIME = (RATE, GROWTH, ENDS, REACH, REACH_ENDS)
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -166,22 +195,23 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             bn_placement,
             _of(placement=("plain", "branch", "before", "after"), layers=(10, 40), lr=(0.03, 0.1, 0.3)),
             "layers",
-            _DEPTH,
+            ALONG_DEPTH,
         ),
         "residual": Task(
             "what skip connections and their scale do",
             residual,
             _of(skip=(False, True), scale=(0.1, 0.5, 1.0), layers=(5, 20), lr=(0.0001, 0.001, 0.01, 0.1)),
             "layers",
-            _DEPTH,
+            ALONG_DEPTH,
         ),
         "adding": Task(
             "which recurrence remembers two numbers",
             adding,
             _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(20, 40), lr=(0.003, 0.01)),
             "length",
-            _TIME,
+            ALONG_TIME,
             "variance explained",
+            "squared error",
             only=_has_gates,
         ),
         "copy": Task(
@@ -189,16 +219,29 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             copying,
             _of(cell=tuple(CELLS), forget_bias=(0.0, 3.0), length=(8, 16), lr=(0.003, 0.01)),
             "length",
-            _TIME,
+            ALONG_TIME,
             only=_has_gates,
         ),
         "mqar": Task(
             "what can look values up by their keys",
             recall,
-            _of(mixer=tuple(MIXERS), layers=(2,), pairs=(4, 12), lr=(0.003, 0.01)),
+            _of(mixer=("attention", "linear", "state-space"), layers=(2,), pairs=(4, 12), lr=(0.003, 0.01)),
             "layers",
-            (RATE, GROWTH, REACH),
+            ALONG_TIME_AT_ONCE,
             across="pairs",
+            only=_has_gates,
+        ),
+        "text": Task(
+            "what learns English, with residual connections and without",
+            text,
+            _of(
+                mixer=("attention", "gated", "lstm"), skip=(True, False), layers=(2, 4), length=(32,), lr=(0.003, 0.01)
+            ),
+            "layers",
+            ALONG_TIME_BY_LAYERS,
+            loss="bits per byte",
+            across="length",
+            only=_has_gates,
         ),
     }
 )

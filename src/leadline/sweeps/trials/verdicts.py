@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from leadline.sweeps.swept import number_of
@@ -29,12 +29,15 @@ class Verdict:
         sequence: the greater one promises more, and None is endless.
     missing
         The number that stands where nothing is known, if there is one.
+    format
+        The number format that it speaks of; None: of none.
     """
 
     name: str
     measure: str
     kind: Literal["rate", "growth", "distance", "reach"]
     missing: int | None = None
+    format: str | None = None
 
     @property
     def far(self) -> bool:
@@ -84,11 +87,34 @@ RATE = Verdict("rate × depth", "gradient.rate", "rate")
 GROWTH = Verdict("growth", "gradient.total", "growth")
 """The log of the gradient's growth from end to end, through all layers or steps."""
 
-ENDS = Verdict("float16 ends", "gradient.underflow_depth.get('float16', 0)", "distance", missing=0)
-"""The layer or step at which a gradient of size 1 is lost in float16, to zero or to infinity."""
+ENDS, BRAIN_ENDS = (
+    Verdict(f"{name} ends", f"gradient.underflow_depth.get({name!r}, 0)", "distance", missing=0, format=name)
+    for name in ("float16", "bfloat16")
+)
+"""The layer or step at which a gradient of size 1 is lost in a number format, to zero or to infinity."""
+
+MODULES_RATE, MODULES_GROWTH = (
+    replace(each, measure=each.measure.replace("gradient.", "gradient.modules.")) for each in (RATE, GROWTH)
+)
+"""The same through layers, in models that step through time within them."""
 
 REACH = Verdict("reach", "reach.within(0.99)", "reach")
 """The distance along the sequence within which 99 % of an output's squared gradient lie."""
 
-REACH_ENDS = Verdict("reach in float16", "reach.lost_at.get('float16', 0)", "reach", missing=0)
-"""The distance along the sequence at which a gradient of size 1 is lost in float16."""
+REACH_ENDS, BRAIN_REACH_ENDS = (
+    Verdict(f"reach in {name}", f"reach.lost_at.get({name!r}, 0)", "reach", missing=0, format=name)
+    for name in ("float16", "bfloat16")
+)
+"""The distance along the sequence at which a gradient of size 1 is lost in a number format."""
+
+ALONG_DEPTH = (RATE, GROWTH, ENDS, BRAIN_ENDS)
+"""What is asked of stacks of layers."""
+
+ALONG_TIME = (*ALONG_DEPTH, REACH, REACH_ENDS, BRAIN_REACH_ENDS)
+"""What is asked of recurrences, whose steps are the stages."""
+
+ALONG_TIME_AT_ONCE = (RATE, GROWTH, REACH, REACH_ENDS, BRAIN_REACH_ENDS)
+"""What is asked of layers that mix positions at once: growth through the layers, and reach along the sequence."""
+
+ALONG_TIME_BY_LAYERS = (MODULES_RATE, MODULES_GROWTH, *ALONG_TIME_AT_ONCE[2:])
+"""The same where some of the layers step through time."""
