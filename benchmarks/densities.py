@@ -37,6 +37,7 @@ ALL = (
     *("pixelcnn:digits", "gated-pixelcnn:digits", "mdrnn:digits"),
     *("wavenet:speech", "pixelcnn:fashion-mnist", "mdrnn:fashion-mnist"),
     "pixelcnn-plus:photographs",
+    *("wavenet:speech:recipe=brief", "wavenet:speech:recipe=heard"),
 )
 SOUND_SECONDS = 2
 
@@ -48,11 +49,11 @@ def cpu_seconds() -> float:
 
 def measure(name: str, changes: str) -> dict[str, object]:
     model, _, dataset = name.partition(":")
-    folder = RUNS / f"{model}-{dataset}"
-    shutil.rmtree(folder, ignore_errors=True)
-    before = cpu_seconds()
     training = literals(changes.split(",") if changes else [])
     recipe = training.pop("recipe", None)
+    folder = RUNS / "-".join(filter(None, (model, dataset, recipe)))
+    shutil.rmtree(folder, ignore_errors=True)
+    before = cpu_seconds()
     job = prepared(model, dataset, recipe, training, {})
     how = {"training": training, "options": {}, "console": Console(stderr=True)}
     result = train_by_recipe(model, [], dataset, folder, recipe=recipe, **how)
@@ -92,7 +93,7 @@ def main() -> None:
     for word in sys.argv[1:] or ALL:
         name, changes = ":".join(word.split(":")[:2]), word.split(":")[2] if word.count(":") > 1 else ""
         found[word if "recipe=" in changes else name] = measure(name, changes)
-        if name.endswith(":speech"):
+        if name.endswith(":speech") and "recipe=" not in changes:
             found["order-2 Markov:speech"] = markov("speech")
             run = load_run(RUNS / name.replace(":", "-"))
             write_samples(draw(run, 1, length=SOUND_SECONDS * run.data["rate"]), RUNS / "speech.wav")
