@@ -57,7 +57,7 @@ def padded(low: RatedLowering, args: dict[str, Any]) -> Value:
     return _settled(low, replace(row, by=by, size=size, seen=seen, fill=fill))
 
 
-def _row(low: RatedLowering, value: Value, dim: int) -> Row:
+def _row(low: RatedLowering, value: Any, dim: int) -> Row:
     if isinstance(value, Row):
         if dim % len(value.read.dims) != value.dim:
             raise Misfit(f"it reads {value.why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from leadline.sampling.within.moments import latest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Times = NDArray[np.int64]
+    Times: TypeAlias = NDArray[Any]
 
 
 def channel_times(system: RatedSystem, length: int, given: Times) -> Mapping[str, Times]:
@@ -26,7 +26,7 @@ def channel_times(system: RatedSystem, length: int, given: Times) -> Mapping[str
     other, and what attends, are known as a whole.
     """
     ranges = {v.name: system.range(v.name, length) for v in system.variables}
-    found = {v.name: np.zeros((*ranges[v.name], v.channels), np.int32) for v in system.variables}
+    found: dict[str, Times] = {v.name: np.zeros((*ranges[v.name], v.channels), np.int32) for v in system.variables}
     found[system.inputs[0]] = given.astype(np.int32)
     whole = {v.name for group in circles(system.variables) if _in_a_circle(group) for v in group}
     whole |= {v.name for v in system.variables if isinstance(v.equation, Attention)}

@@ -72,6 +72,7 @@ class Order:
         points = self.sizes if self.source.inside is None else self.sizes[:-1]
         if len(system.inputs) > 1 or system.range(system.output, self.length) != points:
             raise NotUniform("symbols are drawn where a model has one input, and an output at each of its positions")
+        known: Mapping[str, Points]
         place = np.arange(1, int(np.prod(self.sizes)) + 1).reshape(*points, count)
         if count == 1:
             times = needs(system, self.length, lambda *_: place[..., 0], len(points))
@@ -98,10 +99,11 @@ class Order:
         for group in circles(self.system.variables):
             for variable, points in self._points(group, known):
                 times = known[variable.name][tuple(points.T)]
-                apart = bool((times != times[:, :1]).any())
-                columns, kind = np.unique(times, axis=1, return_inverse=True) if apart else (times[:, :1], None)
+                columns, kind = times[:, :1], np.zeros(times.shape[1], np.int64)
+                if (times != columns).any():
+                    columns, kind = np.unique(times, axis=1, return_inverse=True)
                 for k, time in enumerate(columns.T):
-                    channels = None if kind is None else np.flatnonzero(kind.reshape(-1) == k)
+                    channels = np.flatnonzero(kind.reshape(-1) == k) if columns.shape[1] > 1 else None
                     order = np.argsort(time, kind="stable")
                     values, starts = np.unique(time[order], return_index=True)
                     for value, part in zip(values, np.split(points[order], starts[1:]), strict=True):

@@ -67,9 +67,8 @@ def latest(variable: ir.Variable, read: Read, never: int = NEVER) -> Moments:
         return np.broadcast_to(all_of_them, (*all_of_them.shape[:-1], channels))
     if isinstance(equation, ir.Reduction) and (slots := slots_of(equation, channels)) is not None:
         inside, own = slots
-        read_in = read(equation.tap)
-        found = np.full((*read_in.shape[:-1], inside.max() + 1), never)
-        np.maximum.at(found, (..., inside), read_in)
+        mine = read(equation.tap)
+        found: Moments = np.stack([mine[..., inside == slot].max(axis=-1) for slot in range(inside.max() + 1)], axis=-1)
         return found[..., own]
     everything = [read(tap).max(axis=-1, keepdims=True, initial=never) for tap in equation.taps]
     at_all: Moments = np.maximum.reduce(everything) if everything else np.full(1, never)
