@@ -244,18 +244,23 @@ class Next(nn.Module):
         return y.movedim(1, -1).unsqueeze(-1) * self.out
 
 
-@pytest.mark.parametrize(
-    ("mask", "said"),
-    [
-        (lambda z: z, "symbol 0 of a point rests on symbol 0"),
-        (lambda z: nn.functional.pad(z[:, 2:], (0, 0, 0, 0, 1, 1)), "symbol 1 of a point rests on symbol 2"),
-    ],
-    ids=["own", "later"],
-)
-def test_what_sees_its_own_or_later_symbols_is_refused_by_name(mask: Callable[[Tensor], Tensor], said: str) -> None:
+def test_outputs_of_the_next_symbol_are_drawn_after_a_given_one() -> None:
+    """An output sees its own symbol, and is of the one after it in the order: of the next point, after the last."""
+    torch.manual_seed(0)
+    x, layout = torch.randint(4, (1, 3, 4, 3)), "b h w c -> b h w c v"
+    model, begun = Next(lambda z: z).eval(), torch.randint(4, (2, 3, 4, 3))
+    kept = torch.zeros(3, 4, 3, dtype=torch.bool)
+    kept[0, 0, 0] = True
+    how = {"seed": 1, "given": begun, "mask": kept}
+    expected = naive_sample(model, x, layout=layout, likelihood=Categorical(4), n=2, lag=0, **how)
+    assert torch.equal(stream(model, x, layout=layout).generate(2, **how), expected)
+
+
+def test_what_sees_later_symbols_is_refused_by_name() -> None:
     x = torch.randint(4, (1, 3, 4, 3))
-    with pytest.raises(NotUniform, match=said):
-        stream(Next(mask), x, layout="b h w c -> b h w c v")
+    later = Next(lambda z: nn.functional.pad(z[:, 2:], (0, 0, 0, 0, 1, 1)))
+    with pytest.raises(NotUniform, match="symbol 1 of a point rests on symbol 2"):
+        stream(later, x, layout="b h w c -> b h w c v")
 
 
 def test_what_is_written_for_other_programs_is_refused_by_name() -> None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import LayoutError, NotUniform, UsageError
-from leadline.graph.layout import LayoutLike, Order
+from leadline.errors import LayoutError, NotCausal, NotUniform, UsageError
+from leadline.graph.layout import LayoutLike
+from leadline.graph.layout import Order as Axes
 from leadline.graph.reading import Reading
 from leadline.likelihoods import Likelihood
 from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream, rated_source_of
+from leadline.sampling.rates.drawing import Order
+from leadline.sampling.rates.source import RatedSource
 from leadline.sampling.source import Source, folded
 from leadline.sampling.streaming import Stream
 from leadline.sampling.within.inside import Inside
@@ -27,7 +30,7 @@ def stream(
     model: nn.Module,
     *inputs: Any,
     layout: LayoutLike = None,
-    order: Order = None,
+    order: Axes = None,
     output: str | None = None,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
@@ -146,9 +149,10 @@ def _of_points(
     try:
         return _of_frames(found.reading, apart, likelihood, encode, backend, found.inside)
     except NotUniform as error:
-        if str(error) == str(refused):
+        why = error if "a point rests on symbol" not in str(apart) else apart
+        if str(why) == str(refused):
             raise refused from None
-        raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {error}") from None
+        raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {why}") from None
 
 
 def _of_frames(
@@ -162,6 +166,8 @@ def _of_frames(
     """Return the stream of a model of several rates; where there is none, raise why none is uniform, or none at all."""
     try:
         source = rated_source_of(reading, inside)
+        if inside is not None:
+            _refuse_out_of_order(source)
         if backend == "c":
             raise NotUniform("no C is written for a model whose positions change their rate: leave backend= out")
         return FrameStream(source, likelihood, encode, "numba" if backend == "auto" else backend)
@@ -171,3 +177,11 @@ def _of_frames(
         if str(error).split(":")[0] == str(refused).split(":")[0]:
             raise refused from None
         raise error from None
+
+
+def _refuse_out_of_order(source: RatedSource) -> None:
+    """Refuse outputs that rest on later symbols, as far as the equations tell, which may be more than there is."""
+    try:
+        Order(source, source.system.sizes[0]).checked()
+    except NotCausal as error:
+        raise NotUniform(f"as far as the equations tell, {error}") from None
