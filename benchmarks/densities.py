@@ -42,6 +42,7 @@ ALL = (
     *("pixelcnn:digits", "gated-pixelcnn:digits", "mdrnn:digits"),
     *("wavenet:speech", "pixelcnn:fashion-mnist:processes=2", "mdrnn:fashion-mnist"),
     "pixelcnn-plus:photographs",
+    *("wavenet:speech:recipe=brief", "wavenet:speech:recipe=heard"),
 )
 SOUND_SECONDS = 2
 
@@ -127,7 +128,7 @@ def main() -> None:
             return
         recipe, _, training = read(changes)
         found[word if recipe or training else name] = measure(name, changes)
-        if name.endswith(":speech"):
+        if name.endswith(":speech") and not recipe:
             found["order-2 Markov:speech"] = markov("speech")
             run = load_run(folder_of(name, changes))
             write_samples(draw(run, 1, length=SOUND_SECONDS * run.data["rate"]), RUNS / "speech.wav")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from leadline import stream
 from leadline.errors import NotUniform
-from leadline.likelihoods import Bernoulli, Categorical, Likelihood, Logistics, likelihood
+from leadline.likelihoods import Bernoulli, Categorical, Likelihood, Logistics
 from leadline.sampling import naive_sample
 from leadline.sampling.streaming import Stream
 from leadline.zoo import Specimen, build
@@ -174,6 +174,42 @@ def test_points_of_a_line_with_several_symbols(
             assert torch.allclose(torch.cat(steps, 1), model(expected), atol=1e-4)
 
 
+class Codebooks(nn.Module):
+    """A Transformer block over the sums of what each point's codes are embedded as, and a head for each codebook.
+
+    Its outputs at a point are of the next point; `moved` by a point, they are of their own.
+    """
+
+    def __init__(self, count: int, classes: int, moved: bool) -> None:
+        super().__init__()
+        self.count, self.classes, self.moved = count, classes, moved
+        self.embed = nn.ModuleList(nn.Embedding(classes, 8) for _ in range(count))
+        self.place, self.mixed, self.norm = nn.Embedding(16, 8), nn.Linear(8, 24), nn.LayerNorm(8)
+        self.out = nn.Linear(8, count * classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.stack([embed(x[..., c]) for c, embed in enumerate(self.embed)]).sum(0)
+        z = nn.functional.pad(z, (0, 0, 1, 0))[:, :-1] if self.moved else z
+        z = z + self.place.weight[: x.shape[1]]
+        query, key, value = self.mixed(self.norm(z)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        heard = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        z = z + heard.transpose(1, 2).flatten(2)
+        return self.out(z).unflatten(-1, (self.count, self.classes))
+
+
+def test_a_transformer_over_codebooks_is_drawn_once_its_outputs_are_of_their_own_point() -> None:
+    torch.manual_seed(0)
+    x, layout = torch.randint(5, (1, 6, 3)), "b t c -> b t c v"
+    model = Codebooks(3, 5, moved=True).eval()
+    specimen = Specimen(model, (x,), layout)
+    expected = naive_sample(model, x, layout=layout, likelihood=Categorical(5), n=3, seed=1)
+    for derived in streams(specimen, ways=[True]):
+        assert torch.equal(derived.generate(3, seed=1), expected)
+        assert torch.allclose(derived.logits(expected), model(expected), atol=1e-5)
+    with pytest.raises(NotUniform, match="symbol 0 of a point rests on symbol 2 of that point"):
+        stream(Codebooks(3, 5, moved=False).eval(), x, layout=layout)
+
+
 class Bits(nn.Module):
     """Black and white in three inks: one logit for each, of everything before it."""
 
@@ -208,18 +244,23 @@ class Next(nn.Module):
         return y.movedim(1, -1).unsqueeze(-1) * self.out
 
 
-@pytest.mark.parametrize(
-    ("mask", "said"),
-    [
-        (lambda z: z, "symbol 0 of a point rests on symbol 0"),
-        (lambda z: nn.functional.pad(z[:, 2:], (0, 0, 0, 0, 1, 1)), "symbol 1 of a point rests on symbol 2"),
-    ],
-    ids=["own", "later"],
-)
-def test_what_sees_its_own_or_later_symbols_is_refused_by_name(mask: Callable[[Tensor], Tensor], said: str) -> None:
+def test_outputs_of_the_next_symbol_are_drawn_after_a_given_one() -> None:
+    """An output sees its own symbol, and is of the one after it in the order: of the next point, after the last."""
+    torch.manual_seed(0)
+    x, layout = torch.randint(4, (1, 3, 4, 3)), "b h w c -> b h w c v"
+    model, begun = Next(lambda z: z).eval(), torch.randint(4, (2, 3, 4, 3))
+    kept = torch.zeros(3, 4, 3, dtype=torch.bool)
+    kept[0, 0, 0] = True
+    how = {"seed": 1, "given": begun, "mask": kept}
+    expected = naive_sample(model, x, layout=layout, likelihood=Categorical(4), n=2, lag=0, **how)
+    assert torch.equal(stream(model, x, layout=layout).generate(2, **how), expected)
+
+
+def test_what_sees_later_symbols_is_refused_by_name() -> None:
     x = torch.randint(4, (1, 3, 4, 3))
-    with pytest.raises(NotUniform, match=said):
-        stream(Next(mask), x, layout="b h w c -> b h w c v")
+    later = Next(lambda z: nn.functional.pad(z[:, 2:], (0, 0, 0, 0, 1, 1)))
+    with pytest.raises(NotUniform, match="symbol 1 of a point rests on symbol 2"):
+        stream(later, x, layout="b h w c -> b h w c v")
 
 
 def test_what_is_written_for_other_programs_is_refused_by_name() -> None:
@@ -228,6 +269,6 @@ def test_what_is_written_for_other_programs_is_refused_by_name() -> None:
         stream(specimen.model, *specimen.inputs, layout=specimen.layout, backend="c")
     with pytest.raises(NotUniform, match="nothing is written for other programs"):
         stream(specimen.model, *specimen.inputs, layout=specimen.layout).export("a.c")
-    plus = build("pixelcnn-plus", colors=3, classes=4, channels=6, layers=1, components=2)
+    everywhere = Next(lambda z: z.mean((2, 3), keepdim=True))
     with pytest.raises(NotUniform, match="with those along c within a point"):
-        stream(plus.model, *plus.inputs, layout=plus.layout, likelihood=likelihood("logistics", 4))
+        stream(everywhere, torch.randint(4, (1, 3, 4, 3)), layout="b h w c -> b h w c v")

@@ -28,7 +28,7 @@ from leadline.recurrence.reading import (
 )
 from leadline.recurrence.reading.field import BATCH, FEATURE, Dims, Factor, Field, Misfit, canonical, whole
 from leadline.recurrence.reading.loops import Loop, loops
-from leadline.recurrence.reading.lowering import Around, Fixed, Lowering, Unread, Value, copied, refuse
+from leadline.recurrence.reading.lowering import Around, Fixed, Lowering, Row, Unread, Value, copied, refuse
 from leadline.recurrence.reading.pairs import Scores
 from leadline.recurrence.reading.rules_attention import summed
 from leadline.recurrence.reading.rules_complex import Complex, complexes, paired
@@ -261,7 +261,8 @@ def _apply(low: Lowering, node: Node, values: MutableMapping[Ref, Value]) -> Non
     known = ChainMap(blank, values) if blank else values
     args = {name: frozen(substitute(arg, known.get)) for name, arg in node.bound().items()}
     read = [known[ref] for ref in node.refs]
-    missing = [value for value in read if isinstance(value, Unread)]
+    rows = node.operation.move in (Move.TAKE, Move.PAD)
+    missing = [value for value in read if isinstance(value, Unread) and not (rows and isinstance(value, Row))]
     if missing:
         raise refuse(node, f"it reads {missing[0].why}")
     if node.kind is Kind.EFFECT:

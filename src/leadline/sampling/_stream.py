@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from leadline.domains.arguments import public
-from leadline.errors import LayoutError, NotUniform, UsageError
-from leadline.graph.layout import LayoutLike, Order
+from leadline.errors import LayoutError, NotCausal, NotUniform, UsageError
+from leadline.graph.layout import LayoutLike
+from leadline.graph.layout import Order as Axes
 from leadline.graph.reading import Reading
 from leadline.likelihoods import Likelihood
 from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream, rated_source_of
+from leadline.sampling.rates.drawing import Order
+from leadline.sampling.rates.source import RatedSource
 from leadline.sampling.source import Source, folded
 from leadline.sampling.streaming import Stream
+from leadline.sampling.within.inside import Inside
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +30,7 @@ def stream(
     model: nn.Module,
     *inputs: Any,
     layout: LayoutLike = None,
-    order: Order = None,
+    order: Axes = None,
     output: str | None = None,
     likelihood: Likelihood | None = None,
     encode: Encode | None = None,
@@ -116,33 +120,54 @@ def stream_of(
                 return _of_frames(reading, error, likelihood, encode, backend)
             except NotUniform as unframed:
                 refused = unframed
-        source = _of_points(source.reading, refused)
+        found = _of_points(source.reading, refused, likelihood, encode, backend)
+        if isinstance(found, FrameStream):
+            return found
+        source = found
     made = Stream(source, likelihood, encode, backend, wavefront, weights)
     if within is not None or compared_on is not None:
         made.compare_weights(compared_on, within)
     return made
 
 
-def _of_points(reading: Reading, refused: NotUniform) -> Source:
-    """Return a source in which the fastest axis lies within points; raise `refused`, and why not, if there is none."""
+def _of_points(
+    reading: Reading, refused: NotUniform, likelihood: Likelihood | None, encode: Encode | None, backend: Backend
+) -> Source | FrameStream:
+    """Return a source, or a stream in frames, in which the fastest axis lies within points.
+
+    Raise `refused`, and why not, if there is none.
+    """
     found = folded(reading)
     if found is None or found.inside is None:
         raise refused
     try:
         _ = found.within
     except NotUniform as error:
-        if str(error) == str(refused):
+        apart = error
+    else:
+        return found
+    try:
+        return _of_frames(found.reading, apart, likelihood, encode, backend, found.inside)
+    except NotUniform as error:
+        why = error if "a point rests on symbol" not in str(apart) else apart
+        if str(why) == str(refused):
             raise refused from None
-        raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {error}") from None
-    return found
+        raise NotUniform(f"{refused}; with those along {found.inside.axis} within a point: {why}") from None
 
 
 def _of_frames(
-    reading: Reading, refused: NotUniform, likelihood: Likelihood | None, encode: Encode | None, backend: Backend
+    reading: Reading,
+    refused: NotUniform,
+    likelihood: Likelihood | None,
+    encode: Encode | None,
+    backend: Backend,
+    inside: Inside | None = None,
 ) -> FrameStream:
     """Return the stream of a model of several rates; where there is none, raise why none is uniform, or none at all."""
     try:
-        source = rated_source_of(reading)
+        source = rated_source_of(reading, inside)
+        if inside is not None:
+            _refuse_out_of_order(source)
         if backend == "c":
             raise NotUniform("no C is written for a model whose positions change their rate: leave backend= out")
         return FrameStream(source, likelihood, encode, "numba" if backend == "auto" else backend)
@@ -152,3 +177,11 @@ def _of_frames(
         if str(error).split(":")[0] == str(refused).split(":")[0]:
             raise refused from None
         raise error from None
+
+
+def _refuse_out_of_order(source: RatedSource) -> None:
+    """Refuse outputs that rest on later symbols, as far as the equations tell, which may be more than there is."""
+    try:
+        Order(source, source.system.sizes[0]).checked()
+    except NotCausal as error:
+        raise NotUniform(f"as far as the equations tell, {error}") from None

@@ -65,6 +65,10 @@ _PHOTOGRAPHS: Mapping[str, Any] = MappingProxyType({"batch": 8, "lr": 2e-3, "ema
 _SPEECH: Mapping[str, Any] = MappingProxyType(
     {"lr": 2e-3, "warmup": 50, "weight_decay": 0.0, "ema": 0.99, "validation_examples": 8, **_ALONE}
 )
+_BRIEF: Mapping[str, Any] = MappingProxyType({"channels": 16, "skip": 32, "head": 64, "layers": 8})
+_BRIEFLY: Mapping[str, Any] = MappingProxyType(
+    {**_SPEECH, "steps": 300, "batch": 8, "crop": 1000, "validation_examples": 2}
+)
 _TEXT: Mapping[str, Any] = MappingProxyType({"batch": 16, "crop": 256, "lr": 1e-3, "ema": 0.99, **_ALONE})
 _TONES: Mapping[str, Any] = MappingProxyType({"batch": 8, "crop": 400, "lr": 2e-3, "ema": 0.99, **_ALONE})
 
@@ -141,6 +145,9 @@ _SEQUENCES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
             {"channels": 32, "skip": 64, "head": 128, "layers": 8, "stacks": 2, "tiled": True},
             {**_SPEECH, "steps": 2100, "batch": 4, "crop": 4000},
         ),
+        # Two small ones of equal steps: what a spectrogram of what is said tells beside the symbols before.
+        ("wavenet", "speech", "brief"): Recipe(_BRIEF, _BRIEFLY),
+        ("wavenet", "speech", "heard"): Recipe(_BRIEF, _BRIEFLY, {"spectrogram": 40}),
         # A table of positions wants pieces: each is scored without what went before it.
         ("transformer", "speech", DEFAULT): Recipe(
             {"head_channels": 32, "layers": 4}, {**_SPEECH, "steps": 1000, "batch": 16}, {"piece": 512}

@@ -37,6 +37,34 @@ class RatedTap(Tap):
     after: Offset = ()
 
 
+@dataclass(frozen=True, eq=False)
+class RowTap(Tap):
+    """A tap that counts the positions of a grid row after row, and reads `back` before the reader's own.
+
+    So it reads ends of other rows. Its `offset` says from which row on nothing is read.
+    """
+
+    back: int = 0
+
+    def places(self, points: Index, ends: tuple[int, ...]) -> tuple[Index, NDArray[np.bool_]]:
+        """Return what points read, of a source that ends there, and whether there is such a point."""
+        number = np.zeros(len(points), np.int64)
+        for axis, end in enumerate(ends):
+            number = number * (end if axis else 1) + points[:, axis]
+        number -= self.back
+        inside = (number >= 0) & (number < math.prod(ends))
+        return points_of(np.where(inside, number, 0), ends), inside
+
+
+def points_of(number: Index, ends: tuple[int, ...]) -> Index:
+    """Return the points that have these numbers, row after row."""
+    found = np.empty((len(number), len(ends)), np.int64)
+    for axis in range(len(ends) - 1, 0, -1):
+        number, found[:, axis] = np.divmod(number, ends[axis])
+    found[:, 0] = number
+    return found
+
+
 @dataclass(frozen=True)
 class Way:
     """How a tap goes along one axis."""
@@ -46,6 +74,7 @@ class Way:
     phases: int = 1
     edge: str | None = None
     after: int = 0
+    rows: int = 0
 
     def sample(self, points: Index, size: int) -> Index:
         """Return the sample that each point reads, of a source of `size` points; beyond its ends: none of its own."""
@@ -63,7 +92,7 @@ class Way:
 
     def oldest(self, done: int) -> int:
         """Return the first point of the source that is still read when `done` points have been computed."""
-        behind = 0 if self.edge is None else self.after + 1  # what stands there again beyond the end
+        behind = self.rows if self.edge is None else self.after + 1  # what stands there again beyond the end
         first = done * self.stride - self.offset - behind
         return max(0, first // self.phases)
 
@@ -73,7 +102,7 @@ def way(tap: Tap, axis: int) -> Way:
     if isinstance(tap, RatedTap):
         after = tap.after[axis] if tap.after else 0
         return Way(tap.offset[axis], tap.stride[axis], tap.phases[axis], tap.edge, after)
-    return Way(tap.offset[axis])
+    return Way(tap.offset[axis], rows=int(isinstance(tap, RowTap) and axis == 0))
 
 
 @dataclass(frozen=True, eq=False)

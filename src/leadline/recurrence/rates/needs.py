@@ -10,7 +10,7 @@ import numpy as np
 
 from leadline.errors import NotUniform
 from leadline.recurrence.ir import Input, Tap, Variable
-from leadline.recurrence.rates.ir import RatedSystem, way
+from leadline.recurrence.rates.ir import RatedSystem, RowTap, way
 from leadline.recurrence.scores import Attention
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def needs(
             new = np.maximum.reduce([found[variable.name], *reads])
             if sure:
                 new = np.maximum(new, _exists(system, variable, new))
-            if sure or isinstance(variable.equation, Attention):
+            if isinstance(variable.equation, Attention):
+                new = np.maximum.accumulate(new.reshape(-1)).reshape(new.shape)  # row after row
+            if sure:
                 new = np.maximum.accumulate(new, axis=0)
             changed |= bool((new != found[variable.name]).any())
             found[variable.name] = new
@@ -53,18 +55,21 @@ def needs(
 
 
 def _read(tap: Tap, source: Counts, readers: tuple[int, ...], endless: bool) -> Counts:
-    places, inside = [], np.ones(readers, bool)
+    if isinstance(tap, RowTap) and len(readers) > 1:
+        places, there = tap.places(np.argwhere(np.ones(readers, bool)), source.shape)
+        return np.where(there, source[tuple(places.T)], 0).reshape(readers)
+    lines, inside = [], np.ones(readers, bool)
     for axis, (n, size) in enumerate(zip(readers, source.shape, strict=True)):
         along = way(tap, axis)
         sample = along.sample(np.arange(n), NEVER if endless and axis == 0 else size)
         place = sample // along.phases
         ok = (place >= 0) & ((place < size) | (endless and axis == 0))
         inside &= ok.reshape([-1 if a == axis else 1 for a in range(len(readers))])
-        places.append(place)
-    ahead = (places[0] >= source.shape[0]) if endless else np.zeros(readers[0], bool)
+        lines.append(place)
+    ahead = (lines[0] >= source.shape[0]) if endless else np.zeros(readers[0], bool)
     if not source.size:
         return np.where(inside & ahead.reshape(-1, *[1] * (len(readers) - 1)), NEVER, 0)
-    clipped = [np.clip(place, 0, size - 1) for place, size in zip(places, source.shape, strict=True)]
+    clipped = [np.clip(place, 0, size - 1) for place, size in zip(lines, source.shape, strict=True)]
     values = np.where(ahead.reshape(-1, *[1] * (len(readers) - 1)), NEVER, source[np.ix_(*clipped)])
     return np.where(inside, values, 0)
 

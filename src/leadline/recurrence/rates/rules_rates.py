@@ -23,7 +23,8 @@ from leadline.recurrence.rates.lowering import (
     repeated,
     windows,
 )
-from leadline.recurrence.reading import rules_contraction, rules_features, rules_views
+from leadline.recurrence.rates.rows import attention_in_rows, in_a_row, padded, taken
+from leadline.recurrence.reading import rules_contraction, rules_features, rules_views, rules_within
 from leadline.recurrence.reading.field import (
     FEATURE,
     Dims,
@@ -36,7 +37,7 @@ from leadline.recurrence.reading.field import (
     permuted,
     regroup,
 )
-from leadline.recurrence.reading.lowering import Fixed, Unread, Value, copied, no_tensor
+from leadline.recurrence.reading.lowering import Fixed, Row, Unread, Value, copied, no_tensor
 from leadline.recurrence.reading.rules_within import matrices
 
 Rule = Callable[[RatedLowering, Node, dict[str, Any]], Value]
@@ -49,9 +50,17 @@ def own_rule(node: Node) -> Rule | None:
         return convolution
     if operation.kind is Kind.WINDOW and not operation.adaptive:
         return pooling
+    if operation.kind is Kind.ATTENTION:
+        return attending
     if operation.kind is Kind.MATRICES:  # of which no law of one rate says what they cost
         return matrices
     return _BY_MOVE.get(operation.move) if operation.kind is Kind.VIEW and operation.move is not None else None
+
+
+def attending(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
+    """Read attention along positions, or along those of a grid in one row."""
+    within = rules_within.attending if low.rank == 1 else attention_in_rows
+    return within(low, node, args)
 
 
 def convolution(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
@@ -159,6 +168,8 @@ def take(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
     """Keep some positions: every second one, say."""
     read, dim = args["self"], args.get("dim", 0)
     step = args.get("step", 1)
+    if isinstance(read, Row) or in_a_row(low, read, dim):
+        return taken(low, node, args)
     if not isinstance(read, Field) or step == 1 or axis_of(read.dims[dim % len(read.dims)]) is None:
         return rules_views.take(low, node, args)
     dim = dim % len(read.dims)
@@ -168,7 +179,10 @@ def take(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
 
 def pad(low: RatedLowering, node: Node, args: dict[str, Any]) -> Value:
     """Pad by a constant, or by what lies within."""
-    mode = args.get("mode", "constant")
+    mode, read = args.get("mode", "constant"), args["self"]
+    pairs = enumerate(zip(args.get("pad", ())[::2], args.get("pad", ())[1::2], strict=True), 1)
+    if isinstance(read, Row) or (mode == "constant" and any(any(p) and in_a_row(low, read, -d) for d, p in pairs)):
+        return padded(low, args)
     if mode == "constant" and node.operation.move is Move.PAD:
         return rules_views.pad(low, node, args)
     edge = next((e for e in ("reflect", "replicate") if (mode + node.packet).find(e[:6]) >= 0), None)

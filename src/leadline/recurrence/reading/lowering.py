@@ -34,6 +34,22 @@ class Unread:
 
 
 @dataclass(frozen=True, eq=False)
+class Row(Unread):
+    """All positions of a grid in one row, along a dimension, of which there are more or fewer than the grid has.
+
+    Element i is number ``i - by`` of the positions, there are `size` of them, and `fill` stands where there is none. Of
+    the positions those from `seen`'s first to its last are left. It has to become a grid again, by paddings and cuts.
+    """
+
+    read: Field
+    dim: int
+    by: int
+    size: int
+    seen: tuple[int, int]
+    fill: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Around:
     """A tensor whose positions have moved on by so many along one dimension, so that its last ones stand first.
 

@@ -85,12 +85,12 @@ class Drawn:
         if self.lag:
             self._last = self.machine.next_output()
 
-    def read(self, _: str, __: Points) -> Tensor:
-        """Return the output that was computed last, (points, batch, channels)."""
-        return self._last[None]
+    def logits(self, _: Points) -> Tensor:
+        """Return the output that was computed last, (batch, channels)."""
+        return self._last
 
-    def write(self, name: str, _: Points, values: Tensor) -> None:
+    def give(self, _: Points, values: Tensor) -> None:
         """Go on with a symbol."""
-        found = self.sequence.go_on({name: values})
+        found = self.sequence.go_on({self.system.inputs[0]: values[None]})
         if not self.lag:
             self._last = found[-1]

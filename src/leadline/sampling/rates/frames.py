@@ -25,6 +25,16 @@ from leadline.sampling.rates.sequence import Sequence, between, on_torch
 from leadline.sampling.rates.source import RatedSource
 from leadline.sampling.source import WeightsSnapshot
 
+_MOST_NUMBERS = 1 << 27
+"""Numbers of a picture that are kept at once: samples do not rest on each other, and are drawn part by part."""
+
+
+def _at_once(order: Order, n: int) -> int:
+    """Return how many of n samples are drawn together."""
+    system = order.system
+    each = sum(v.channels * int(np.prod(system.range(v.name, order.length))) for v in system.variables)
+    return max(1, min(n, _MOST_NUMBERS // max(1, each)))
+
 
 class FrameStream:
     """A model with strides, transposed convolutions, enlargements or patches along its positions, as a stream.
@@ -194,17 +204,19 @@ class FrameStream:
         with self._one_at_a_time:
             self._check_weights()
             length = length or self.source.system.sizes[0]
-            plan = self._planned(self._whole(length))
-            order, axes = Order(plan.source.system, length), self.source.reading.layout.positions
-            picture = self._drawn(plan, n) if self.early else Picture(order, n, plan.source.dtype)
-            moved = [axes.index(axis) for axis in order.system.axes]
-            back = [order.system.axes.index(axis) for axis in axes]
-            symbols, kept = _start(given, mask, n, tuple(order.sizes[i] for i in back), likelihood.levels)
+            plan, source = self._planned(self._whole(length)), self.source
+            axes, places, sizes = source.axes, source.positions, source.sizes_at(length)
+            moved, back = [places.index(axis) for axis in axes], [axes.index(axis) for axis in places]
+            symbols, kept = _start(given, mask, n, tuple(sizes[i] for i in back), likelihood.levels)
             symbols, kept = (t.permute(0, *(1 + i for i in moved)).contiguous() for t in (symbols, kept))
-            u = _checked_uniforms(uniforms, seed, n, int(np.prod(order.sizes)))
-            if picture.lag == 0 and not kept.flatten(1)[:, 0].all():
-                raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
-            self._draw(picture, likelihood, symbols, kept, u, temperature, top_k)
+            u = _checked_uniforms(uniforms, seed, n, int(np.prod(sizes)))
+            order = Order(plan.source, length)
+            for some in range(0, n, most := _at_once(order, n)):
+                own = slice(some, some + most)
+                picture = self._drawn(plan, len(u[own])) if self.early else Picture(order, len(u[own]), source.dtype)
+                if picture.lag == 0 and not kept.flatten(1)[:, 0].all():
+                    raise UsageError("a model of lag 0 has no distribution of the first symbol: give it (given=)")
+                self._draw(picture, likelihood, symbols[own], kept[own], u[own], temperature, top_k)
             return symbols.permute(0, *(1 + i for i in back))
 
     def _draw(
@@ -218,24 +230,21 @@ class FrameStream:
         top_k: int | None,
     ) -> None:
         """Fill `symbols` where they are not kept, one after the other."""
-        encode, system = self._encode or likelihood.encode, picture.system
+        encode, shape = self._encode or likelihood.encode, self.source.symbol_shape
         points = np.argwhere(np.ones(symbols.shape[1:], bool)).astype(np.int64)
         for number, point in enumerate(points):
             picture.after(number)
             where = (slice(None), *point.tolist())
             if not kept[where].all():
-                read = points[number if picture.lag else number - 1]
-                logits = picture.read(system.output, read[None])[0]
+                logits = picture.logits(points[number if picture.lag else number - 1])
                 try:
-                    drawn = likelihood.draw(
-                        logits if system.shape else logits.squeeze(-1), u[:, number], temperature, top_k
-                    )
+                    drawn = likelihood.draw(logits if shape else logits.squeeze(-1), u[:, number], temperature, top_k)
                 except Diverged as error:
                     raise Diverged(
                         f"the symbol at position {tuple(point.tolist())} cannot be drawn: {error}"
                     ) from error
                 symbols[where] = torch.where(kept[where], symbols[where], drawn)
-            picture.write(system.inputs[0], point[None], encode(symbols[where]).reshape(1, len(symbols), -1))
+            picture.give(point, encode(symbols[where]).reshape(len(symbols), -1))
 
     def _drawn(self, plan: FramePlan, n: int) -> Drawn:
         if self.source.early is None or len(plan.source.system.inputs) > 1:

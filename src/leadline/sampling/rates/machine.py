@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leadline.recurrence import ir
-from leadline.recurrence.rates.ir import RatedSystem, RatedTap, way
+from leadline.recurrence.rates.ir import RatedSystem, RatedTap, RowTap, points_of, way
 from leadline.recurrence.rates.order import circles
 from leadline.recurrence.scores import Attention
 from leadline.sampling.attending import attend
@@ -19,6 +20,8 @@ from leadline.sampling.machine import TorchMachine
 from leadline.sampling.plan import ENDLESS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from leadline.sampling.plan import Points
 
 
@@ -36,15 +39,26 @@ class RatedEquations(TorchMachine):
     def _tap(self, tap: ir.Tap, points: Points) -> Tensor:
         """Read a tap at points: (points, batch, channels of the tap), its fill beyond the source's range."""
         ends, samples = self.ends[tap.source], []
+        if isinstance(tap, RowTap):
+            return self._filled(tap, *tap.places(points, ends))
         for axis, end in enumerate(ends):
             samples.append(way(tap, axis).sample(points[:, axis], end))
         phases = np.array([way(tap, axis).phases for axis in range(len(ends))])
         sample = np.stack(samples, 1)
         place = sample // phases
         inside = ((place >= 0) & (place < np.array(ends))).all(axis=1)
-        values = self.read(tap.source, np.where(inside[:, None], place, self._some(tap.source)))
+        number = None
         if isinstance(tap, RatedTap) and phases.prod() > 1:
             number = np.ravel_multi_index(tuple((sample % phases).T), tuple(phases))
+        return self._filled(tap, place, inside, number)
+
+    def _filled(
+        self, tap: ir.Tap, place: Points, inside: NDArray[np.bool_], number: NDArray[np.int64] | None = None
+    ) -> Tensor:
+        """Read points of a tap's source, or samples of these by their `number`; its fill where there is none."""
+        values = self.read(tap.source, np.where(inside[:, None], place, self._some(tap.source)))
+        if number is not None:
+            phases = np.array(tap.phases if isinstance(tap, RatedTap) else 1)
             by_phase = self._channels[id(tap)].reshape(int(phases.prod()), -1)[torch.from_numpy(number)]
             values = values.gather(-1, by_phase.unsqueeze(1).expand(-1, self.batch, -1))
         elif id(tap) not in self._whole:
@@ -59,8 +73,17 @@ class RatedEquations(TorchMachine):
 
     def _value(self, equation: ir.Equation, points: Points) -> Tensor:
         if isinstance(equation, Attention):  # which is written for one position
-            return torch.cat([attend(equation, point[None], self._tap) for point in points])
+            return torch.cat([self._attended(equation, point) for point in points])
         return super()._value(equation, points)
+
+    def _attended(self, equation: Attention, point: NDArray[np.int64]) -> Tensor:
+        """Return what attention gives at a point; on a grid all points before it, row after row, are its keys."""
+        ends = self.ends[equation.taps[0].source]
+        if len(ends) == 1:
+            return attend(equation, point[None], self._tap)
+        number = int(np.ravel_multi_index(tuple(point[1:]), ends[1:])) + int(point[0]) * math.prod(ends[1:])
+        rows = np.array([[number]])
+        return attend(equation, rows, lambda tap, keys: self._tap(tap, points_of(keys[:, 0], ends)))
 
 
 class RatedMachine(RatedEquations):
@@ -189,5 +212,5 @@ class RatedMachine(RatedEquations):
 
     def _oldest(self, equation: ir.Equation, tap: ir.Tap, done: int) -> int:
         if isinstance(equation, Attention) and any(at_keys and tap is read for read, at_keys in equation.read):
-            return 0 if equation.window is None else max(0, done - equation.window + 1)
+            return 0 if equation.window is None or len(self.system.axes) > 1 else max(0, done - equation.window + 1)
         return way(tap, 0).oldest(done)

@@ -19,6 +19,7 @@ from leadline.recurrence.rates import rated_system_of
 from leadline.recurrence.rates.ir import RatedSystem
 from leadline.recurrence.rates.needs import by_position, waits
 from leadline.sampling.source import Source
+from leadline.sampling.within.inside import Inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class RatedSource(Source):
 
         None where the equations give them as soon, or the model's structure does not show that it is causal.
         """
-        later = by_position(self.system)
+        later = None if self.inside is not None else by_position(self.system)
         if later is None or self.system.frame[0] == 1 or self.lag < 0 or self.ahead > 0:
             return None
         with suppress(LeadlineError):
@@ -114,15 +115,16 @@ class RatedSource(Source):
             raise UsageError(
                 f"the model does not take {length} positions along {axis}, as where a positional table ends: {error}"
             ) from error
-        return RatedSource(reading, self.only)
+        return RatedSource(reading, self.only, inside=self.inside)
 
 
-def rated_source_of(reading: Reading) -> RatedSource:
+def rated_source_of(reading: Reading, inside: Inside | None = None) -> RatedSource:
     """Return the source of a reading in evaluation mode; `NotUniform` names what has no reading.
 
+    Symbols may follow one another `inside` of its points, whose order is checked where they are drawn.
     A model that pads its positions to whole chunks is read at two chunks, where its structure shows.
     """
-    made = RatedSource(reading.in_evaluation())
+    made = RatedSource(reading.in_evaluation(), inside=inside)
     try:
         _ = made.waits
     except NotUniform:
@@ -132,7 +134,7 @@ def rated_source_of(reading: Reading) -> RatedSource:
         (axis,) = reading.layout.positions
         with suppress(LeadlineError):
             whole = {name: made.stretched(name, axis, 2 * chunks) for name in made.streamed}
-            longer = RatedSource(reading.on(whole).in_evaluation())
+            longer = RatedSource(reading.on(whole).in_evaluation(), inside=inside)
             _ = longer.waits
             return longer
         raise

@@ -40,7 +40,7 @@ def moments(system: ir.System, slope: Sequence[int], given: Mapping[str, Moments
         changed = False
         for variable in system.variables:
             if not isinstance(variable.equation, ir.Input):
-                new = np.maximum(found[variable.name], _moment(variable, read))
+                new = np.maximum(found[variable.name], latest(variable, read))
                 changed |= bool((new > found[variable.name]).any())
                 found[variable.name] = new
         if not changed:
@@ -48,35 +48,47 @@ def moments(system: ir.System, slope: Sequence[int], given: Mapping[str, Moments
     return found
 
 
-def _moment(variable: ir.Variable, read: Read) -> Moments:
-    """Return the latest moment of what each channel of a variable rests on."""
+def latest(variable: ir.Variable, read: Read, never: int = NEVER) -> Moments:
+    """Return the latest moment of what each channel of a variable rests on; `never` is that of what is fixed.
+
+    `read` gives the moments of a tap's channels, along the last of any number of axes.
+    """
     equation, channels = variable.equation, variable.channels
     if isinstance(equation, ir.Contraction):
-        return _of_product(equation, channels, read)
+        return _of_product(equation, channels, read, never)
     if isinstance(equation, ir.Embedding):
-        return read(equation.tap).repeat(equation.rows.shape[1])
+        return read(equation.tap).repeat(equation.rows.shape[1], axis=-1)
     if isinstance(equation, ir.Pointwise):
-        each = [read(o) if isinstance(o, ir.Tap) else np.full(o.values.shape[-1], NEVER) for o in equation.operands]
+        each = [read(o) if isinstance(o, ir.Tap) else np.full(o.values.shape[-1], never) for o in equation.operands]
         if equation.function == "concat":
-            return np.concatenate(each)
-        latest: Moments = np.stack([np.broadcast_to(one, channels) for one in each]).max(axis=0)
-        return latest
+            lead = np.broadcast_shapes(*(one.shape[:-1] for one in each))
+            return np.concatenate([np.broadcast_to(one, (*lead, one.shape[-1])) for one in each], axis=-1)
+        all_of_them: Moments = np.maximum.reduce([np.asarray(one) for one in np.broadcast_arrays(*each)])
+        return np.broadcast_to(all_of_them, (*all_of_them.shape[:-1], channels))
     if isinstance(equation, ir.Reduction) and (slots := slots_of(equation, channels)) is not None:
         inside, own = slots
-        latest = np.full(inside.max() + 1, NEVER)
-        np.maximum.at(latest, inside, read(equation.tap))
-        return latest[own]
-    everything = np.concatenate([read(tap) for tap in equation.taps])
-    return np.full(channels, everything.max(initial=NEVER))
+        mine = read(equation.tap)
+        found: Moments = np.stack([mine[..., inside == slot].max(axis=-1) for slot in range(inside.max() + 1)], axis=-1)
+        return found[..., own]
+    everything = [read(tap).max(axis=-1, keepdims=True, initial=never) for tap in equation.taps]
+    at_all: Moments = np.maximum.reduce(everything) if everything else np.full(1, never)
+    return np.broadcast_to(at_all, (*at_all.shape[:-1], channels))
 
 
-def _of_product(equation: ir.Contraction, channels: int, read: Read) -> Moments:
-    latest = np.full(channels, NEVER)
+def _of_product(equation: ir.Contraction, channels: int, read: Read, never: int) -> Moments:
+    """Return the latest moment of each row's columns; rows of the same columns are asked once."""
+    found: Moments = np.full(channels, never)
+    group = np.arange(channels) // (channels // equation.groups)
     for n, tap in enumerate(equation.taps):
-        mine = read(tap).reshape(equation.groups, -1).repeat(channels // equation.groups, 0)
-        reached = np.where(alive(equation, n), mine, NEVER)
-        latest = np.maximum(latest, reached.max(1, initial=NEVER))
-    return latest
+        lives, moments_read = alive(equation, n), read(tap)
+        kinds, kind = np.unique(np.column_stack([group, lives]), axis=0, return_inverse=True)
+        width = lives.shape[1]
+        mine = np.empty((*moments_read.shape[:-1], channels), moments_read.dtype)
+        for k, (of_group, *columns) in enumerate(kinds):
+            own = moments_read[..., of_group * width + np.flatnonzero(columns)]
+            mine[..., kind.reshape(-1) == k] = own.max(axis=-1, keepdims=True, initial=never)
+        found = np.maximum(found, mine)
+    return found
 
 
 def alive(equation: ir.Contraction, n: int) -> NDArray[np.bool_]:
