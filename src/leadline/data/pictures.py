@@ -5,7 +5,7 @@ What would be lost in the reading (transparency, bits) is refused in a sentence;
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes for more than 8 bits of grey."""
 _GREY = (*_DEEP, "1", "L", "LA", "La")
 _OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
-_UPRIGHT = {
+_UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda values: np.rot90(values, 2),
     4: np.flipud,

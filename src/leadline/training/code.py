@@ -98,7 +98,8 @@ def _sha256(file: Path) -> str:
 
 def _imported(file: Path) -> list[Path]:
     """Return a file and those that it imports from its own folder or package, and these in turn; nothing is run."""
-    found, waiting, root = [], [file], file.parent
+    found: list[Path] = []
+    waiting, root = [file], file.parent
     while waiting and len(found) < _MOST_FILES:
         path = waiting.pop()
         if path in found:
