@@ -119,7 +119,7 @@ def test_three_numbers_for_each_component_are_a_mixture(own: Path) -> None:
         (
             "few",
             ModelError,
-            r"returned \(2, 8, 8, 5\) for symbols \(2, 8, 8\); a categorical density model of 17 levels",
+            r"returned \(2, 8, 8, 5\) for symbols .*; a categorical density model of 17 levels",
         ),
         ("floats", ModelError, "reads torch.float32 .* reads the symbols, as integers"),
         ("number", ModelError, "returned int; a density model is a module"),
