@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -37,7 +38,7 @@ def channel_times(system: RatedSystem, length: int, given: Times) -> Mapping[str
             if isinstance(variable.equation, ir.Input):
                 continue
             old, readers = found[variable.name], ranges[variable.name]
-            new = latest(variable, lambda tap, readers=readers: _read(tap, found[tap.source], readers), 0)
+            new = latest(variable, partial(_read, found=found, readers=readers), 0)
             if variable.name in whole:
                 new = new.max(axis=-1, keepdims=True)
             if isinstance(variable.equation, Attention):
@@ -52,12 +53,12 @@ def _in_a_circle(group: list[ir.Variable]) -> bool:
     return len(group) > 1 or any(tap.source == group[0].name for tap in group[0].equation.taps)
 
 
-def _read(tap: ir.Tap, source: Times, readers: tuple[int, ...]) -> Times:
+def _read(tap: ir.Tap, found: Mapping[str, Times], readers: tuple[int, ...]) -> Times:
     """Return what a tap reads at every point of its reader, (*points, channels of the tap); 0 beyond the ends."""
+    source = found[tap.source]
     if isinstance(tap, RowTap):
         rows, there = tap.places(np.argwhere(np.ones(readers, bool)), source.shape[:-1])
-        found = source[tuple(rows.T)][:, tap.channels]
-        return np.where(there[:, None], found, 0).reshape(*readers, -1)
+        return np.where(there[:, None], source[tuple(rows.T)][:, tap.channels], 0).reshape(*readers, -1)
     places, phases, inside = [], np.zeros(readers, np.int64), np.ones(readers, bool)
     for axis, (n, size) in enumerate(zip(readers, source.shape[:-1], strict=True)):
         along, lying = way(tap, axis), [-1 if a == axis else 1 for a in range(len(readers))]
