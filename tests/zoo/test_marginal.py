@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline import causality, zoo
+from leadline.audit.trained import draw
 from leadline.data.dataset import Dataset, Split
 from leadline.errors import UsageError
 from leadline.training import TrainConfig, load_run, train
 
 SMALL = {"classes": 3, "height": 2, "width": 2, "channels": 4, "head": 4, "layers": 1, "first_kernel": 3}
+CHI_SQUARE_80 = 124.8  # exceeded by one in a thousand
 KINDS = ("pixelcnn", "gated-pixelcnn")
 
 
@@ -42,6 +44,23 @@ def test_it_is_causal_in_colour_too_and_wants_labels() -> None:
         zoo.build("pixelcnn", marginal=True)
 
 
+def _draws_as_likely_images(path: Path) -> None:
+    run, n = load_run(path), 20_000
+    images = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(-1, 2, 2)
+
+    def statistic(drawn: torch.Tensor, *label: torch.Tensor) -> float:
+        chosen = run.specimen.model(images, *label).log_softmax(-1).gather(-1, images[..., None])
+        expected = n * chosen.double().sum((1, 2, 3)).exp().detach()
+        counts = torch.bincount((drawn.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81)
+        return float(((counts - expected) ** 2 / expected).sum())
+
+    assert statistic(draw(run, n).symbols) < CHI_SQUARE_80
+    assert statistic(draw(run, n, label=1, naive=True).symbols, torch.ones(81, dtype=torch.long)) < CHI_SQUARE_80
+    both = draw(run, 3, label=1).symbols, draw(run, 3, label=1, naive=True).symbols
+    assert torch.equal(*both)
+    assert draw(run, 2, temperature=0.5).symbols.shape == (2, 2, 2)
+
+
 def test_training_tells_it_classes_and_scores_do_not(tmp_path: Path) -> None:
     x, label = torch.randint(3, (12, 2, 2)), torch.arange(12) % 2
     part = Split(x, label)
@@ -62,5 +81,6 @@ def test_training_tells_it_classes_and_scores_do_not(tmp_path: Path) -> None:
     assert (before != after).any(1).tolist() == [True, True, False]  # no example is of class 2
     logits = torch.stack([model(x, torch.full((12,), c)) for c in range(3)]).double().log_softmax(-1)
     each = logits.gather(-1, x.expand(3, 12, 2, 2)[..., None]).flatten(2).sum(-1)
+    _draws_as_likely_images(run)
     expected = -(each.logsumexp(0) - torch.tensor(3.0).log()).sum().detach()
     assert result.test.nats == pytest.approx(float(expected), rel=1e-5)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from leadline.data.audio import classes_of, read_sound
 from leadline.data.spectrogram import Spectrogram
 from leadline.errors import UsageError
+from leadline.sampling import uniforms
 from leadline.training import Run
 from leadline.zoo import Specimen
 
@@ -61,6 +64,21 @@ def _labels(specimen: Specimen, n: int, label: int | Sequence[int] | None) -> tu
         had = "from 0 on" if known is None else f"0 to {known - 1}"
         raise UsageError(f"there is no class {strange}: this model has the classes {had}")
     return labels
+
+
+def told_a_class(specimen: Specimen) -> Specimen:
+    """Return the density of each class, of a model that was taught classes and is the mean over them without one."""
+    x = specimen.inputs[0]
+    layout = specimen.layout.replace(" ->", ", _ ->", 1)
+    return replace(specimen, inputs=(x, x.new_zeros(len(x))), layout=layout, taught=False)
+
+
+def drawn_classes(specimen: Specimen, n: int, seed: int, length: int | None) -> tuple[int, ...]:
+    """Return a class for each sample, all alike probable, from the number of its stream that follows its symbols'."""
+    assert specimen.labels is not None, "a model that was taught classes says how many"
+    rows, *others = specimen.inputs[0].shape[1:]
+    u = uniforms(seed, n, math.prod((rows if length is None else length, *others)) + 1)[:, -1]
+    return tuple((u * specimen.labels).long().tolist())
 
 
 def inputs_of(specimen: Specimen, given: Told | None, length: int | None) -> tuple[Tensor, ...]:

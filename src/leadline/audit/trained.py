@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leadline import data
-from leadline.audit.conditioning import Group, alike, inputs_of, told
+from leadline.audit.conditioning import Group, alike, drawn_classes, inputs_of, told, told_a_class
 from leadline.data import Dataset, Split
 from leadline.data.companding import signal_of
 from leadline.data.dataset import UNDIVIDED
@@ -90,20 +90,30 @@ def draw(
 
     The sampler is derived from the model, does only the work that is new at each position, and draws what the naive one
     draws; where the model has no such sampler, or `naive` asks for it, the naive one draws, by a full forward pass for
-    each symbol. `label` is the class to draw, one for all samples or one for each: conditional models get it, others do
-    not (`UsageError`). So it is with `frames`, those of one sound for all samples or of one for each (`heard_in`). With
-    the digest `asked` of a question (`sampling.compiled.kept`) the run keeps what was derived. A `backend` that is
-    asked for, of `leadline.stream`, draws or is an error. The other arguments, and errors, are those of
+    each symbol.
+
+    `label` is the class to draw, one for all samples or one for each: conditional models get it, others do not
+    (`UsageError`). A model that was taught classes takes one too; without, each sample's class is drawn first, which is
+    the same distribution at a small part of the work, unless beginnings are `given` or choices narrowed.
+
+    `frames` are those of one sound for all samples or of one for each (`heard_in`). With the digest `asked` of a
+    question (`sampling.compiled.kept`) the run keeps what was derived. A `backend` that is asked for, of
+    `leadline.stream`, draws or is an error. The other arguments, and errors, are those of
     `leadline.sampling.naive_sample`.
     """
     specimen, about = run.specimen, run.data
     picture = tuple(about.get("picture") or ())
     if picture:  # in rows, which follow each other: all of them, however many symbols the model was traced on
         length = math.prod(picture[1:]) * (picture[0] if length is None else length)
+    mean = specimen.taught and label is None
+    if mean and given is None and temperature == 1 and top_k is None and not naive:
+        label = drawn_classes(specimen, n, seed, length)
+    if specimen.taught and label is not None:
+        specimen = told_a_class(specimen)
     groups = alike(given_beside := told(specimen, n, label, frames), n)
     described = likelihood(specimen.likelihood or "categorical", int(about["levels"]))
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "length": length}
-    derived = "" if naive else _derived(specimen, groups, length, described, backend)
+    derived = "" if naive or (mean and backend is None) else _derived(specimen, groups, length, described, backend)
     reason = derived if isinstance(derived, str) else ""
     start = time.perf_counter()
     if not isinstance(derived, str):
@@ -131,7 +141,12 @@ def keep_usual(path: Path) -> None:
         return
     with suppress(LeadlineError):  # a drawing says what it lacks, when it is asked for
         run, asked = load_run(path), question(path, USUAL, None, None)
-        if len(run.specimen.inputs) == 1 and run.lag == 1 and find_kept(path, asked) is None:
+        if (
+            len(run.specimen.inputs) == 1
+            and not run.specimen.taught
+            and run.lag == 1
+            and find_kept(path, asked) is None
+        ):
             draw(run, USUAL, asked=asked)
 
 
