@@ -76,15 +76,13 @@ _TONES: Mapping[str, Any] = MappingProxyType({"batch": 8, "crop": 400, "lr": 2e-
 
 _SMALL: Mapping[str, Any] = MappingProxyType({"positions": True, "dropout": 0.3})
 _CLASSES: Mapping[str, Any] = MappingProxyType({"labels": 10, "marginal": True})
+_GATED: Mapping[str, Any] = MappingProxyType({"channels": 48, "layers": 5, "first_kernel": 5, **_SMALL})
 _WIDE: Mapping[str, Any] = MappingProxyType({"channels": 96, "inner": 48, "layers": 5, "first_kernel": 5, **_SMALL})
 
 _IMAGES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
     {
         ("pixelcnn", "digits", DEFAULT): Recipe({**_WIDE, "members": 3}, {**_BENT, "batch": 96, "steps": 3000}),
-        ("gated-pixelcnn", "digits", DEFAULT): Recipe(
-            {"channels": 48, "layers": 5, "first_kernel": 5, "members": 2, **_SMALL},
-            {**_BENT, "batch": 64, "steps": 3000},
-        ),
+        ("gated-pixelcnn", "digits", DEFAULT): Recipe({**_GATED, "members": 2}, {**_BENT, "batch": 64, "steps": 3000}),
         ("pixelcnn-plus", "digits", DEFAULT): Recipe(
             {"channels": 24, "layers": 1, "scales": 2, "components": 0, **_SMALL}, {**_BENT, "steps": 4000}
         ),
@@ -100,8 +98,12 @@ _IMAGES: Mapping[tuple[str, str, str], Recipe] = MappingProxyType(
             {**_BENT, "turn": 0.0, "batch": 96, "steps": 3000, "validate_every": 500},
         ),
         ("gated-pixelcnn", "digits", "classes"): Recipe(
-            {"channels": 48, "layers": 5, "first_kernel": 5, "members": 2, **_SMALL, **_CLASSES},
+            {**_GATED, **_CLASSES, "members": 2},
             {**_BENT, "turn": 0.0, "batch": 64, "steps": 3000, "validate_every": 500},
+        ),
+        ("gated-pixelcnn", "digits", "many"): Recipe(
+            {**_GATED, **_CLASSES, "members": 6},
+            {**_BENT, "turn": 0.0, "batch": 192, "steps": 3000, "validate_every": 1000},
         ),
         # Equal numbers of parameters, to within two hundredths.
         ("pixelcnn", "digits", "demo"): Recipe({"layers": 5, "first_kernel": 5, **_SMALL}, {**_DIGITS, **_DEMO}),
