@@ -211,7 +211,7 @@ def test_wavs_without_sound_are_named(
 
 def test_an_empty_folder_of_wavs_is_a_data_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "wavenet", "--data", str(tmp_path), "--steps", "1", "--run", str(tmp_path / "run")) == 4
-    assert "holds no wavs" in capsys.readouterr().err
+    assert "holds no files that are read: sounds, pictures or texts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign"])

@@ -109,7 +109,7 @@ def test_three_numbers_for_each_component_are_a_mixture(own: Path) -> None:
     for name, layout in (("alone", "b h w -> b h w v"), ("first", "b h w -> b v h w")):
         found = UsersDensity(f"{own}:{name}", about(), likelihood="logistics")("", classes=18)
         assert (found.layout, found.likelihood) == (layout, "logistics")
-    with pytest.raises(ModelError, match=r"logistics density model returns .* three numbers for each component"):
+    with pytest.raises(ModelError, match=r"logistics density model of 17 levels returns \(2, 8, 8, 3 · components\)"):
         UsersDensity(f"{own}:few", about(), likelihood="logistics")("")
 
 

@@ -158,7 +158,7 @@ def test_unknown_names_folders_and_options(tmp_path: Path) -> None:
         load("digit")
     with pytest.raises(UsageError, match="did you mean 'levels'"):
         load("digits", level=4)
-    with pytest.raises(DataError, match="no wavs, no FLACs, no pictures, no texts"):
+    with pytest.raises(DataError, match="holds no files that are read"):
         load(str(tmp_path))
     picture_folder(tmp_path, 2)
     with pytest.raises(DataError, match="holds 2 usable files"):

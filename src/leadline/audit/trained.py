@@ -217,7 +217,7 @@ def beginnings(dataset: Dataset, n: int, fraction: float) -> Int[Tensor, "n ..."
         raise UsageError(f"the test part holds {len(dataset.test)} examples, fewer than {n}")
     examples = [dataset.test.examples[index] for index in range(n)]
     keep = max(1, round(fraction * min(len(example) for example in examples)))
-    return torch.stack([example[:keep] for example in examples])
+    return torch.stack([example[:keep] for example in examples]).long()
 
 
 _AS_READ = ("size", "color", "levels", "binarise", "flatten", "encoding", "spectrogram", "hop", "symbols", "piece")

@@ -25,7 +25,7 @@ Tasks, with the settings that are gone through where none are given:
                 mixer=attention,linear,state-space layers=2 pairs=4,12 lr=0.003,0.01
   text          the next byte of English, by attention, a gated state space and LSTM
                 mixer=attention,gated,lstm skip=True,False layers=2,4 length=32 lr=0.003,0.01
-\b
+
 Beside them there are steps=, batch= and width= (hidden= of adding and copy), mixer= of linear and state-space for
 text, of gated for mqar, and forget_bias= of whatever has gates. Of several lr each model takes the one that
 does best on validation. Each task takes minutes of one core with five seeds; text files of your own are not read.

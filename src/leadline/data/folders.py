@@ -39,7 +39,7 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     try:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if not entry.name.startswith(".")]
-            inner = [entry.is_dir() for entry in entries]
+            inner = [entry.is_dir(follow_symlinks=True) for entry in entries]
     except OSError as error:
         raise DataError(f"{folder} cannot be searched for files: {error.strerror or error}") from error
     for entry, leads_on in zip(entries, inner, strict=True):

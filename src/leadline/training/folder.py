@@ -19,9 +19,8 @@ from leadline.files.writing import make_directory, write_atomically
 from leadline.training.checkpoint import load_checkpoint, save_checkpoint, stated_shapes
 from leadline.training.code import Code, refuse_untrusted
 from leadline.training.config import TrainConfig
-from leadline.training.fitting import refuse_misfit
 from leadline.training.records import ResultRecord, RunRecord
-from leadline.training.restoring import load_weights, part
+from leadline.training.restoring import load_weights, part, refuse_misfit
 from leadline.training.scoring import Score
 from leadline.training.state import TrainingState
 from leadline.zoo import Specimen, build
