@@ -218,3 +218,25 @@ def test_across_sequences_the_sentences_are_true(trials: ModuleType) -> None:
         )
         assert last["within"] > max(best["within"], other["within"])
         assert last["score"] < min(best["score"], other["score"])
+
+
+def test_of_a_text_the_sentences_are_true(trials: ModuleType) -> None:
+    found = trials.results("text")[1]
+    rate, reach = found.agreements["rate × depth"], found.agreements["reach"]
+    assert len(rate.against) == 1
+    assert rate.alike > 30
+    assert reach.alike < len(reach.against)
+    sound, bare = (of("text", skip=skip) for skip in (True, False))
+    assert min(each["score"] for each in sound) > max(each["score"] for each in bare)
+    for layers in (2, 4):
+        for mixer in ("attention", "gated", "lstm"):
+            (skips,), (none,) = (of("text", mixer=mixer, skip=skip, layers=layers) for skip in (True, False))
+            assert none["within"] > skips["within"]
+        attends, gated, lstm = (
+            of("text", mixer=mixer, skip=True, layers=layers)[0] for mixer in ("attention", "gated", "lstm")
+        )
+        assert attends["score"] < min(gated["score"], lstm["score"])
+    frequent = [
+        point.loss.value for point in found.points if point.settings["layers"] == 4 and not point.settings["skip"]
+    ]
+    assert all(abs(bits - 4.7) < 0.05 for bits in frequent)
