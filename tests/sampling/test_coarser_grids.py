@@ -131,12 +131,12 @@ def test_shifts_go_on_over_the_ends_of_rows(back: int, cut_first: bool, height: 
 def test_what_sees_ahead_along_a_row_or_is_cut_and_filled_is_refused() -> None:
     class Ahead(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            z = pad(x.flatten(1)[:, 1:].float(), (0, 1)).unflatten(1, x.shape[1:])
+            z = pad(x.float().flatten(1)[:, 1:], (0, 1)).unflatten(1, x.shape[1:])
             return torch.stack([z, -z], -1)
 
     class Cut(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            z = pad(pad(x.flatten(1)[:, :-2].float(), (1, 0)), (0, 1)).unflatten(1, x.shape[1:])
+            z = pad(pad(x.float().flatten(1)[:, :-2], (1, 0)), (0, 1)).unflatten(1, x.shape[1:])
             return torch.stack([z, -z], -1)
 
     x = torch.randint(2, (1, 3, 4))

@@ -12,6 +12,7 @@ from leadline.graph.layout import LayoutLike
 from leadline.graph.layout import Order as Axes
 from leadline.graph.reading import Reading
 from leadline.likelihoods import Likelihood
+from leadline.recurrence.rates.rows import CUT_AND_FILLED
 from leadline.sampling.backends import Backend, Stored
 from leadline.sampling.drawing import Encode
 from leadline.sampling.rates import FrameStream, rated_source_of
@@ -120,6 +121,8 @@ def stream_of(
                 return _of_frames(reading, error, likelihood, encode, backend)
             except NotUniform as unframed:
                 refused = unframed
+                if CUT_AND_FILLED in str(unframed):  # with points folded the system would not know of the end
+                    raise
         found = _of_points(source.reading, refused, likelihood, encode, backend)
         if isinstance(found, FrameStream):
             return found

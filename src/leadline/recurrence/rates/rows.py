@@ -19,6 +19,8 @@ from leadline.recurrence.reading.lowering import Lowering, Row, Value, copied, n
 from leadline.recurrence.reading.rules_attention import attention
 from leadline.recurrence.scores import Attention
 
+CUT_AND_FILLED = "positions of a grid in one row are cut off, and others put in their place"
+
 
 def in_a_row(low: RatedLowering, value: Value, dim: int) -> bool:
     """Whether a dimension of a reading holds all positions of a grid."""
@@ -73,7 +75,7 @@ def _settled(low: RatedLowering, row: Row) -> Value:
         return row
     first, last = max(0, -row.by), min(whole, whole - row.by)
     if first < row.seen[0] or last > row.seen[1]:
-        raise Misfit("positions of a grid in one row are cut off, and others put in their place")
+        raise Misfit(CUT_AND_FILLED)
     if row.by == 0:
         return row.read
     offset = (row.by // math.prod(row.read.sizes[1:]), *[0] * (low.rank - 1))
