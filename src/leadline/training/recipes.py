@@ -16,8 +16,8 @@ it, how its images were turned and whether they were bent, has 1.7750 after 1,80
 of images that are bent and not turned, 1.7856 after 1,500, where the other one had 1.7826: the recipes do the latter.
 Turns and bends told without a class bring 1.8069 (3,000 steps, ``fade=2``), no better than nothing told. Three networks
 of pixelcnn have 1.7703 (at step 2,000, then it rises to 1.782), two of gated-pixelcnn, untuned, 1.7530 (3,000, falling
-to the end), and six of them (``many``) 1.7450. What to try next: more dropout for pixelcnn, more steps for gated-
-pixelcnn.
+to the end), and six of them (``many``) 1.7450. What to try next: more dropout for pixelcnn, more steps for
+gated-pixelcnn.
 
 How that of pixelcnn for Fashion-MNIST was chosen, by the first 500 validation images, in bits/dim, one run of each, on
 a machine that others used. In bfloat16, with a vector for each pixel and batches of 16, 110 CPU seconds took pixelcnn
